@@ -1,0 +1,57 @@
+"""The entry point: a Hydra application whose `job` says what is done; training unless told otherwise."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from brats_ablate.config.locations import folder
+
+_exit_codes: list[int] = []
+
+
+@hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="config")
+def application(cfg: DictConfig) -> int:
+    """Check and execute one composed configuration. Never raises: the exit code is kept for `main`."""
+    from brats_ablate.jobs.execute import execute
+
+    code = execute(cfg)
+    _exit_codes.append(code)
+    return code
+
+
+def main() -> None:
+    """Run the application and exit with 0, with 2 for a configuration error, else with 1."""
+    from brats_ablate.config.explain import explain
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they can be told in one sentence
+    sys.argv[1:] = _packaged_sweeps(sys.argv[1:])
+    try:
+        application()
+    except KeyboardInterrupt:
+        sys.exit("brats-ablate: interrupted; the same command continues where it stopped")
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f"brats-ablate: {sentence}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(max(_exit_codes, default=0))
+
+
+def _packaged_sweeps(arguments: list[str]) -> list[str]:
+    """`-cd sweeps` means the installed sweeps where the current directory has no such folder."""
+    if os.path.isdir("sweeps"):
+        return arguments
+    installed = str(folder("sweeps"))
+    return [
+        installed if value == "sweeps" and previous in ("-cd", "--config-dir") else value
+        for previous, value in zip(["", *arguments], arguments, strict=False)
+    ]
+
+
+if __name__ == "__main__":
+    main()

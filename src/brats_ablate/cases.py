@@ -1,0 +1,126 @@
+"""The plain nouns that travel between the packages: cases, boxes, patches, batches.
+
+They hold data and know nothing of files, networks or configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open box of voxels: start (inclusive) and stop (exclusive) per axis."""
+
+    start: Shape
+    stop: Shape
+
+    @property
+    def shape(self) -> Shape:
+        a, b = self.start, self.stop
+        return (b[0] - a[0], b[1] - a[1], b[2] - a[2])
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        a, b = self.start, self.stop
+        return (slice(a[0], b[0]), slice(a[1], b[1]), slice(a[2], b[2]))
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """One case as found on disk, nothing read yet.
+
+    `images` maps each modality of `labels.MODALITIES` to its file and, for files that hold several volumes (MSD's
+    4-D), the index of the volume; the index is None for a 3-D file.
+    """
+
+    case_id: str
+    patient_id: str
+    images: Mapping[str, tuple[Path, int | None]]
+    segmentation: Path | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel grid of a case's original files."""
+
+    shape: Shape
+    affine: tuple[tuple[float, ...], ...]
+    """4 × 4, voxel index to mm, as in the file (RAS+ world)."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel edge lengths in mm along the file's own axes."""
+        matrix = np.asarray(self.affine)[:3, :3]
+        x, y, z = np.sqrt((matrix**2).sum(axis=0)).tolist()
+        return (x, y, z)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One 26-connected component of one tissue, in cropped coordinates; patches are drawn around blobs."""
+
+    tissue: int
+    voxels: int
+    box: Box
+    samples: tuple[Shape, ...]
+    """A few of its voxels, for blobs that are larger than a patch."""
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """What is kept of a prepared case beside its voxels: enough to normalise, to crop patches, and to go back."""
+
+    case_id: str
+    patient_id: str
+    grid: Grid
+    """The original files' grid."""
+    box: Box
+    """The stored region: voxels of the RAS+-oriented full grid."""
+    mean: tuple[float, ...]
+    """Per modality, over that modality's non-zero voxels."""
+    std: tuple[float, ...]
+    has_labels: bool
+    blobs: tuple[Blob, ...] = field(default=(), repr=False)
+    content: str = ""
+    """sha256 of the stored voxels, labels and geometry."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One training sample as read from the store: raw values, not yet normalised."""
+
+    images: np.ndarray
+    """(4, X, Y, Z), the store's type (int16 or float32), 0 outside the brain."""
+    labels: np.ndarray
+    """(X, Y, Z) uint8 nesting depths."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    case_id: str
+    counters: tuple[int, int, int]
+    """(seed, epoch, index): all randomness of this sample derives from these."""
+
+
+@dataclass
+class Batch:
+    """Samples on the training device, normalised; what augmentation transforms."""
+
+    images: torch.Tensor
+    """(B, 4, X, Y, Z) float32, z-scored inside the brain, 0 outside."""
+    foreground: torch.Tensor
+    """(B, 1, X, Y, Z) bool, the mask that `inputs=onehot` appends as a channel."""
+    labels: torch.Tensor
+    """(B, X, Y, Z) uint8 nesting depths."""
+    counters: list[tuple[int, int, int]]
+    """(seed, epoch, index) per sample."""
+    case_ids: list[str]

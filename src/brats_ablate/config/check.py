@@ -1,0 +1,163 @@
+"""Checks a composed configuration as a whole, before anything is loaded, trained or submitted.
+
+Every `_target_`'s keys are held against its constructor's arguments, read from the source (no import of torch), and
+the combinations against `rules`. The first fault is raised as one sentence with its remedy.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from brats_ablate.config.rules import RULES
+from brats_ablate.config.signatures import Parameter, Signature, signature_of
+from brats_ablate.errors import ConfigError
+
+GROUPS = (
+    "data inputs patches augment encoder model supervision loss auxiliary optimizer schedule trainer inference "
+    "postprocess tracker job paths"
+).split()
+COORDINATES = ("name", "about", "fold", "lr", "seed")
+
+DATA_KEYS = ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "phantom")
+INFERENCE_KEYS = ("window", "tta", "labels")
+PATH_KEYS = ("work", "prepared", "runs", "predictions", "evaluation", "tables")
+
+SUPPLIED: Mapping[str, frozenset[str]] = {
+    # Arguments that the job derives and passes itself; a configuration must leave them out.
+    "model": frozenset({"in_channels", "out_channels", "heads", "patch_shape", "encoder"}),
+    "optimizer": frozenset({"parameters", "lr"}),
+    "inference.window": frozenset({"patch_shape", "divisor"}),
+    "tracker": frozenset({"run"}),
+    "job": frozenset({"cfg"}),
+}
+_HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
+_PLAIN_TYPES: Mapping[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "None": (type(None),),
+}
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ConfigError with one sentence if `cfg` is not a sound configuration; cheap, imports no torch."""
+    try:
+        tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(f"{getattr(error, 'full_key', None) or 'configuration'}: {first_line}") from error
+    assert isinstance(tree, dict)
+    _known("", tree, (*GROUPS, *COORDINATES, "hydra"))
+    for missing in [g for g in (*GROUPS, *COORDINATES) if g not in tree]:
+        raise ConfigError(f"{missing} is missing from the configuration; build yours on conf/config.yaml")
+    _known("data", tree["data"], DATA_KEYS)
+    _known("inference", tree["inference"], INFERENCE_KEYS)
+    _known("paths", tree["paths"], PATH_KEYS)
+    for group in GROUPS:
+        _check_node(group, tree[group])
+    for rule in RULES:
+        sentence = rule(tree)
+        if sentence is not None:
+            raise ConfigError(sentence)
+
+
+def _check_node(path: str, node: Any) -> None:
+    if isinstance(node, list):
+        for i, item in enumerate(node):
+            _check_node(f"{path}[{i}]", item)
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node:
+        _check_target(path, node)
+    for key, value in node.items():
+        _check_node(f"{path}.{key}", value)
+
+
+def _check_target(path: str, node: Mapping[str, Any]) -> None:
+    target = str(node["_target_"])
+    try:
+        signature = signature_of(target)
+    except LookupError as error:
+        raise ConfigError(f"{path}._target_: {error.args[0]}; correct the name") from None
+    if signature is None:
+        return
+    supplied = SUPPLIED.get(path, frozenset())
+    for key, value in node.items():
+        if key in _HYDRA_KEYS:
+            continue
+        if key in supplied:
+            raise ConfigError(f"{path}.{key} is set by the job; remove it from the configuration")
+        parameter = signature.get(key)
+        if parameter is None:
+            if signature.open_ended:
+                continue
+            raise ConfigError(f"{path}.{key} is not an argument of {target}{_hint(key, _names(signature, supplied))}")
+        _check_type(f"{path}.{key}", parameter, value)
+    if not node.get("_partial_"):
+        for parameter in signature.parameters:
+            if parameter.required and parameter.name not in node and parameter.name not in supplied:
+                raise ConfigError(f"{path}.{parameter.name} is missing; {target} needs it")
+
+
+def _check_type(path: str, parameter: Parameter, value: Any) -> None:
+    if isinstance(value, dict) or not parameter.annotation:
+        return
+    if not _fits(ast.parse(parameter.annotation, mode="eval").body, value):
+        raise ConfigError(f"{path}={value!r} must be of type {parameter.annotation}")
+
+
+def _fits(annotation: ast.expr, value: Any) -> bool:
+    """Whether `value` fits an annotation made of builtin types; anything else is left to the constructor."""
+    if isinstance(annotation, ast.Constant):
+        return value is None if annotation.value is None else True
+    if isinstance(annotation, ast.Name) and annotation.id in _PLAIN_TYPES:
+        if isinstance(value, bool) and annotation.id != "bool":
+            return False
+        return isinstance(value, _PLAIN_TYPES[annotation.id])
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        return _fits(annotation.left, value) or _fits(annotation.right, value)
+    if isinstance(annotation, ast.Subscript):
+        return _fits_generic(ast.unparse(annotation.value), annotation.slice, value)
+    return True
+
+
+def _fits_generic(kind: str, inner: ast.expr, value: Any) -> bool:
+    kind = kind.rsplit(".", maxsplit=1)[-1]
+    items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if kind == "Literal":
+        return value in [ast.literal_eval(item) for item in items]
+    if kind not in ("list", "tuple", "Sequence"):
+        return True
+    if not isinstance(value, list):
+        return False
+    if kind == "tuple" and not (len(items) == 2 and isinstance(items[1], ast.Constant) and items[1].value is ...):
+        return len(items) == len(value) and all(_fits(a, v) for a, v in zip(items, value, strict=True))
+    return all(_fits(items[0], v) for v in value)
+
+
+def _known(path: str, node: Any, known: Iterable[str]) -> None:
+    if not isinstance(node, dict):
+        raise ConfigError(f"{path or 'configuration'}={node!r} must be a group of keys; see conf/{path}")
+    for key in node:
+        if key not in known:
+            prefix = f"{path}." if path else ""
+            raise ConfigError(f"{prefix}{key} is not a known key{_hint(str(key), known, prefix)}")
+
+
+def _names(signature: Signature, supplied: frozenset[str]) -> list[str]:
+    return [p.name for p in signature.parameters if p.name not in supplied]
+
+
+def _hint(key: str, known: Iterable[str], prefix: str = "") -> str:
+    known = list(known)
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    return f"; known are: {', '.join(known) or 'none'}"

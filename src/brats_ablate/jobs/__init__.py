@@ -1,0 +1,1 @@
+"""The jobs: each reads one folder, writes another, and can be rerun alone. They wire the packages together."""

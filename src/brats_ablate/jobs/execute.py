@@ -1,0 +1,36 @@
+"""Executes one composed configuration: checks it as a whole, then runs the job that it names."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.config.check import check
+from brats_ablate.errors import UserError
+
+
+def execute(cfg: DictConfig) -> int:
+    """Run `cfg.job`. Errors are printed, not raised: in a sweep the other jobs go on. Returns the exit code."""
+    from hydra.utils import get_method
+
+    try:
+        check(cfg)
+        job = OmegaConf.to_container(cfg.job, resolve=True)
+        assert isinstance(job, dict)
+        get_method(job.pop("_target_"))(cfg, **job)
+    except UserError as error:
+        print(f"brats-ablate: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if error.errno is None or error.filename is None and error.errno != 28:
+            traceback.print_exc()
+        else:
+            remedy = "free some space and run the same command again" if error.errno == 28 else "check path and rights"
+            print(f"brats-ablate: {error.strerror}: {error.filename or 'the output folder'}; {remedy}", file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
