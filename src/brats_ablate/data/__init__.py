@@ -1,0 +1,1 @@
+"""Raw files in, prepared store out, patches out of the store."""

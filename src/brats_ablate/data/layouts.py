@@ -1,0 +1,129 @@
+"""Finds the cases of a raw data set, first step of `job=prepare` and of `job=predict` on a raw folder: names only.
+
+Four public layouts are known (data sections of Baid et al. 2021, Bakas et al. 2018, the BraTS 2023 challenge pages
+and Simpson et al. 2019). Nothing is opened here: what is missing or doubled is told by `checks.file_problems`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from brats_ablate.cases import RawCase
+from brats_ablate.errors import DataError
+from brats_ablate.labels import MODALITIES
+
+_BRATS_2018_FILE = re.compile(r"(?P<case>.+)_(?P<kind>flair|t1|t1ce|t1gd|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
+_BRATS_2023_FILE = re.compile(r"(?P<case>BraTS-.+-\d+-\d{3})-(?P<kind>t2f|t1n|t1c|t2w|seg)\.nii(\.gz)?")
+_BRATS_2018_CASE = re.compile(r"BraTS[^_]*_.*\d", re.IGNORECASE)
+_BRATS_2023_CASE = re.compile(r"BraTS-.+-\d+-\d{3}")
+_KINDS = {"t1gd": "t1ce", "t2f": "flair", "t1n": "t1", "t1c": "t1ce", "t2w": "t2"}
+
+_MSD_ORDER = ("flair", "t1", "t1ce", "t2")
+"""Volumes of an MSD Task01 file, in the order of its dataset.json: FLAIR, T1w, t1gd, T2w."""
+
+_EXPECTED = {
+    "brats2021": "BraTS2021_00000/BraTS2021_00000_flair.nii.gz",
+    "brats2018": "HGG/<case>/<case>_flair.nii.gz",
+    "brats2023": "BraTS-GLI-00000-000/BraTS-GLI-00000-000-t2f.nii.gz",
+    "msd": "imagesTr/BRATS_001.nii.gz",
+}
+
+
+def find_cases(root: Path, layout: str, *, need_segmentation: bool) -> list[RawCase]:
+    """The cases below `root`, sorted by id, complete or not.
+
+    Args:
+        root: the folder of the data set; it is searched to any depth (HGG/LGG subfolders, for example).
+        layout: brats2021, brats2018 (2018 to 2020), brats2023 (and later) or msd.
+        need_segmentation: leave out folders that by their name never hold segmentations (MSD's imagesTs). A case of
+            another folder that lacks its segmentation is still returned, for `checks.file_problems` to name.
+
+    Returns:
+        RawCase objects; a missing modality is absent from `images`. An id that is found twice is returned twice.
+
+    Raises:
+        DataError: `root` or a folder below it cannot be read, or holds no case of this layout.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; point data.raw at the unpacked data set")
+    cases = sorted(_FINDERS[layout](root, need_segmentation), key=lambda c: c.case_id)
+    if not cases:
+        raise DataError(
+            f"{root} holds no case of layout {layout!r} (such as {_EXPECTED[layout]}){_other_layout(root, layout)}; "
+            "check data.raw and data.layout"
+        )
+    return cases
+
+
+def _other_layout(root: Path, layout: str) -> str:
+    for other in ("brats2021", "brats2023", "msd"):
+        if {other, layout} != {"brats2021", "brats2018"} and any(_FINDERS[other](root, False)):
+            return f", its files look like {other!r}"
+    return ""
+
+
+def _find_by_file_name(root: Path, file: re.Pattern[str], folder: re.Pattern[str]) -> Iterator[RawCase]:
+    """Cases of the layouts with one file per modality; one case per (folder, id)."""
+    found: dict[tuple[Path, str], dict[str, Path]] = {}
+    for where, subfolders, names in _walk(root):
+        for name in names:
+            if match := file.fullmatch(name):
+                kind = match["kind"].lower()
+                found.setdefault((where, match["case"]), {})[_KINDS.get(kind, kind)] = where / name
+        nothing_here = not subfolders and not any(key[0] == where for key in found)
+        if nothing_here and folder.fullmatch(where.name):
+            found[where, where.name] = {}
+    for (_, case_id), files in found.items():
+        images = {m: (files[m], None) for m in MODALITIES if m in files}
+        yield RawCase(case_id, _patient(case_id), images, files.get("seg"))
+
+
+def _patient(case_id: str) -> str:
+    """From BraTS 2023 on an id ends in the number of the scan, and a patient may have several."""
+    return case_id.rsplit("-", maxsplit=1)[0] if _BRATS_2023_CASE.fullmatch(case_id) else case_id
+
+
+def _find_brats2018(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
+    return _find_by_file_name(root, _BRATS_2018_FILE, _BRATS_2018_CASE)
+
+
+def _find_brats2023(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
+    return _find_by_file_name(root, _BRATS_2023_FILE, _BRATS_2023_CASE)
+
+
+def _find_msd(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
+    for folder in ("imagesTr",) if need_segmentation else ("imagesTr", "imagesTs"):
+        for where, _, names in _walk(root / folder) if (root / folder).is_dir() else ():
+            for name in names:
+                if not name.endswith((".nii", ".nii.gz")):
+                    continue
+                case_id = name.removesuffix(".gz").removesuffix(".nii")
+                candidates = [root / "labelsTr" / f"{case_id}{ending}" for ending in (".nii.gz", ".nii")]
+                segmentation = next((c for c in candidates if folder == "imagesTr" and c.is_file()), None)
+                images = {m: (where / name, i) for i, m in enumerate(_MSD_ORDER)}
+                yield RawCase(case_id, case_id, images, segmentation)
+
+
+_FINDERS: dict[str, Callable[[Path, bool], Iterator[RawCase]]] = {
+    "brats2021": _find_brats2018,
+    "brats2018": _find_brats2018,
+    "brats2023": _find_brats2023,
+    "msd": _find_msd,
+}
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk` in sorted order, without hidden names (macOS leaves `._…` twins), that raises on what it cannot read.
+
+    `x.nii.gz` follows `x.nii` in the order, so that it is preferred where both exist.
+    """
+
+    def fail(error: OSError) -> None:
+        raise DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
+
+    for where, subfolders, names in os.walk(root, onerror=fail, followlinks=True):
+        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
+        yield Path(where), subfolders, sorted(n for n in names if not n.startswith("."))

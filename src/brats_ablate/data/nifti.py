@@ -1,0 +1,102 @@
+"""NIfTI files to arrays and back; the only module that opens raw image files.
+
+nibabel reads the headers; the bytes are inflated by `isal` (2.3 times as fast as zlib, and inflating is most of the
+time). Whatever is wrong with a file is told in one sentence that names it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+
+from brats_ablate.atomic import replacing
+from brats_ablate.errors import DataError
+
+_COMPRESSION = 2
+"""isal's level 2: within 10 % of gzip -6 in size, many times faster."""
+_NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
+"""First bytes of a NIFTI-2 file: the size of its header."""
+
+
+def read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All voxels of a NIfTI-1 or NIfTI-2 file, gzipped or not.
+
+    Returns:
+        The array on the file's own grid and axes, of the stored type, or floating point where the header scales;
+        trailing axes of length 1 beyond the third are dropped. The 4 × 4 affine (voxel index to mm, RAS+ world).
+
+    Raises:
+        DataError: the file is missing, unreadable, truncated, or not NIfTI.
+    """
+    content = _inflated(path)
+    try:
+        kind = nib.Nifti2Image if content[:4] in _NIFTI_2 else nib.Nifti1Image
+        image = kind.from_bytes(content)
+        expected = int(image.dataobj.offset) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
+        if len(content) < expected:
+            raise DataError(f"{path} is truncated ({len(content)} of {expected} bytes); copy or download it again")
+        array = np.asanyarray(image.dataobj)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} is not a readable NIfTI file ({_first_line(error)}); replace it") from error
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array.astype(array.dtype.newbyteorder("="), copy=False), np.asarray(image.affine, dtype=np.float64)
+
+
+def read_volume(path: Path, index: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """One volume: (X, Y, Z) array and affine; `index` selects it in a 4-D file. Raises DataError as `read_file`."""
+    array, affine = read_file(path)
+    return select_volume(path, array, index), affine
+
+
+def select_volume(path: Path, array: np.ndarray, index: int | None) -> np.ndarray:
+    """The volume `index` of what `read_file` read; DataError if the file has not that many axes or volumes."""
+    if index is None:
+        if array.ndim != 3:
+            raise DataError(f"{path} has shape {array.shape} where one 3-D volume was expected; check data.layout")
+        return array
+    if array.ndim != 4 or index >= array.shape[3]:
+        raise DataError(f"{path} has shape {array.shape} where four volumes were expected; check data.layout")
+    return array[..., index]
+
+
+def write_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write (X, Y, Z) `array` in its own type with `affine`, in mm, atomically; gzipped if the name ends in .gz."""
+    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    content = image.to_bytes()
+    if path.name.endswith(".gz"):
+        content = igzip.compress(content, compresslevel=_COMPRESSION, mtime=0)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_labels(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write a label volume: (X, Y, Z) of the file's label values, stored as uint8. Atomic."""
+    write_volume(path, np.asarray(array, dtype=np.uint8), affine)
+
+
+def _inflated(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); check that it exists and its permissions"
+        ) from error
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return igzip.decompress(content)
+    except EOFError as error:
+        raise DataError(f"{path} is a truncated gzip file; copy or download it again") from error
+    except Exception as error:  # isal raises several unrelated types
+        raise DataError(f"{path} is a damaged gzip file ({_first_line(error)}); copy or download it again") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

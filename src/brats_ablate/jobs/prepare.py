@@ -1,0 +1,65 @@
+"""`job=prepare`: raw NIfTI files to the prepared store; the first step of every study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from brats_ablate.errors import ConfigError, DataError
+
+
+def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_convention: bool) -> None:
+    """Prepare the data set of `cfg.data` into `cfg.paths.prepared`, after writing it if it is a phantom.
+
+    Raises:
+        ConfigError: no raw folder is given, or `workers` is not positive.
+        DataError: cases are unfit (all others are prepared by then), or nothing can be prepared.
+    """
+    data = cfg.data
+    if data.raw is None:
+        raise ConfigError("data.raw is not set; give the folder of the unpacked data set: data.raw=/path/to/it")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
+    if data.phantom is not None:
+        from hydra.utils import instantiate
+
+        instantiate(data.phantom, _convert_="all").write(Path(data.raw))
+
+    from brats_ablate.data.prepare import PROBLEMS, Summary, prepare_cohort
+
+    prepared = Path(cfg.paths.prepared)
+    summary: Summary = prepare_cohort(
+        Path(data.raw),
+        prepared,
+        name=data.name,
+        layout=data.layout,
+        convention=data.convention,
+        n_folds=data.n_folds,
+        fold_seed=data.fold_seed,
+        workers=workers,
+        require_segmentation=require_segmentation,
+        trust_convention=trust_convention,
+    )
+    unchanged = summary.cases - summary.written
+    print(
+        f"{summary.cases} cases in {prepared} ({summary.mebibytes:.1f} MiB): {summary.written} prepared in "
+        f"{summary.seconds:.1f} s, {unchanged} were up to date; fingerprint {summary.fingerprint[:12]}"
+    )
+    if summary.problems:
+        _print_problems(dict(summary.problems))
+        raise DataError(
+            f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are left out, for the reasons "
+            f"in {prepared / PROBLEMS}; mend them and run the same command again"
+        )
+    print(f"next: python -m brats_ablate +experiment=baseline data={data.name} fold=0,1,2,3,4 -m")
+
+
+def _print_problems(problems: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("case", "reason", title="Cases left out")
+    for case_id, reason in sorted(problems.items()):
+        table.add_row(case_id, reason)
+    Console().print(table)

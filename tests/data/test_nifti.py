@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brats_ablate.data import nifti
+from brats_ablate.errors import DataError
+
+ARRAY = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7) - 50
+AFFINE = np.array([[-1.5, 0, 0, 7], [0, -1, 0, 239], [0, 0, 2, -3], [0, 0, 0, 1.0]])
+
+
+def _save(path: Path, array: np.ndarray, kind: type = nib.Nifti1Image) -> Path:
+    nib.save(kind(array, AFFINE), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_reads_what_nibabel_wrote(tmp_path, name, kind):
+    array, affine = nifti.read_volume(_save(tmp_path / name, ARRAY, kind))
+    assert array.dtype == np.int16
+    np.testing.assert_array_equal(array, ARRAY)
+    np.testing.assert_array_equal(affine, AFFINE)
+
+
+def test_reads_big_endian_scaled_and_shifted_data(tmp_path):
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.int16)
+    header.set_data_shape(ARRAY.shape)
+    header.set_sform(AFFINE, code=1)
+    header["scl_slope"], header["scl_inter"] = 0.5, 3
+    header["vox_offset"] = 416  # voxels need not follow the header at once
+    content = header.binaryblock + bytes(416 - 348) + ARRAY.astype(">i2").tobytes(order="F")
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
+    array, _ = nifti.read_volume(tmp_path / "a.nii.gz")
+    assert array.dtype.isnative
+    np.testing.assert_allclose(array, ARRAY * 0.5 + 3)
+
+
+def test_selects_a_volume_of_a_4d_file(tmp_path):
+    path = _save(tmp_path / "a.nii.gz", np.stack([ARRAY, ARRAY + 1], axis=-1))
+    np.testing.assert_array_equal(nifti.read_volume(path, 1)[0], ARRAY + 1)
+    with pytest.raises(DataError, match="where one 3-D volume was expected"):
+        nifti.read_volume(path)
+    with pytest.raises(DataError, match="where four volumes were expected"):
+        nifti.read_volume(path, 2)
+
+
+def test_trailing_axis_of_one_is_dropped(tmp_path):
+    assert nifti.read_volume(_save(tmp_path / "a.nii", ARRAY[..., None]))[0].shape == (5, 6, 7)
+
+
+def test_written_labels_are_read_back_by_nibabel(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 5, (5, 6, 7))
+    nifti.write_labels(tmp_path / "seg.nii.gz", labels, AFFINE)
+    image = nib.load(tmp_path / "seg.nii.gz")
+    assert image.get_data_dtype() == np.uint8
+    assert image.header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_array_equal(np.asanyarray(image.dataobj), labels)
+    np.testing.assert_array_equal(image.affine, AFFINE)
+    assert [p.name for p in tmp_path.iterdir()] == ["seg.nii.gz"]
+
+
+def test_written_bytes_do_not_depend_on_the_time(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        nifti.write_volume(tmp_path / name, ARRAY, AFFINE)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def _truncate(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _damage(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(255 - b for b in content[middle : middle + 40]) + content[middle + 40 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_truncate, "is a truncated gzip file"),
+        (_damage, "is a damaged gzip file"),
+        (lambda c: gzip.compress(gzip.decompress(c)[:500]), "is truncated"),
+        (lambda c: b"not an image at all" * 40, "is not a readable NIfTI file"),
+        (lambda c: b"", "is not a readable NIfTI file"),
+    ],
+)
+def test_unsound_file_is_named_in_one_sentence(tmp_path, change, sentence):
+    noise = np.random.default_rng(0).integers(0, 3000, (16, 20, 24)).astype(np.int16)
+    path = _save(tmp_path / "a_t1.nii.gz", noise)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=sentence) as caught:
+        nifti.read_file(path)
+    assert "a_t1.nii.gz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_absent_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.nii cannot be read \(No such file"):
+        nifti.read_file(tmp_path / "gone.nii")

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import threading
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brats_ablate import labels
+from brats_ablate.cases import Box
+from brats_ablate.data import nifti
+from brats_ablate.data.layouts import find_cases
+from brats_ablate.data.prepare import prepare_cohort
+from brats_ablate.data.reading import read_case
+from brats_ablate.data.store import CaseStore, restore
+from brats_ablate.errors import DataError
+
+
+@pytest.fixture
+def prepared(raw_cohort, tmp_path):
+    prepare_cohort(
+        raw_cohort, tmp_path / "prepared", name="test", layout="brats2021", convention="brats2021", workers=1
+    )
+    return tmp_path / "prepared"
+
+
+def test_store_gives_back_what_was_read(prepared, raw_cohort):
+    store = CaseStore(prepared)
+    assert (store.name, store.layout, store.convention) == ("test", "brats2021", "brats2021")
+    for raw in find_cases(raw_cohort, "brats2021", need_segmentation=True):
+        case = read_case(raw, "brats2021")
+        assert store.record(raw.case_id) == case.record
+        np.testing.assert_array_equal(store.read_images(raw.case_id), case.images)
+        np.testing.assert_array_equal(store.read_labels(raw.case_id), case.labels)
+
+
+def test_reading_a_box_equals_slicing(prepared):
+    store = CaseStore(prepared)
+    box = Box((1, 0, 2), (6, 10, 5))
+    case_id = store.case_ids[2]
+    np.testing.assert_array_equal(
+        store.read_images(case_id, box), store.read_images(case_id)[(slice(None), *box.slices)]
+    )
+    np.testing.assert_array_equal(store.read_labels(case_id, box), store.read_labels(case_id)[box.slices])
+    assert store.read_images(case_id, box).flags.c_contiguous
+
+
+def test_threads_may_share_a_store(prepared):
+    store = CaseStore(prepared)
+    expected = {c: store.read_images(c).sum() for c in store.case_ids}
+    wrong = []
+
+    def read():
+        for c in store.case_ids * 5:
+            if store.read_images(c).sum() != expected[c]:
+                wrong.append(c)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_folds_cover_every_case_once(prepared):
+    store = CaseStore(prepared)
+    assert sorted(c for fold in store.folds for c in fold) == store.case_ids
+    training, validation = store.split(3)
+    assert sorted(training + validation) == store.case_ids
+    assert validation == store.folds[3]
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "permuted"])
+@pytest.mark.parametrize(
+    ("layout", "convention", "case_id"),
+    [
+        ("brats2021", "brats2021", "BraTS2021_00000"),
+        ("brats2018", "brats2021", "Brats18_A_1"),
+        ("brats2023", "brats2023", "BraTS-GLI-00000-000"),
+        ("msd", "msd", "BRATS_001"),
+    ],
+)
+def test_reference_returns_voxel_for_voxel_with_its_affine(
+    tmp_path, write_raw, layout, convention, case_id, orientation
+):
+    """Reference -> crop -> one-hot region probabilities -> cascade -> restore -> file: the same file."""
+    write_raw(tmp_path / "raw", case_id, layout, orientation)
+    (raw,) = find_cases(tmp_path / "raw", layout, need_segmentation=True)
+    case = read_case(raw, convention)
+    probabilities = restore(case.record, labels.region_masks(case.labels).astype(np.float32))
+    depth = labels.depth_from_regions(probabilities, (0.45, 0.4, 0.45))
+    nifti.write_labels(tmp_path / "out.nii.gz", labels.from_depth(depth, convention), np.array(case.record.grid.affine))
+    reference, written = nib.load(raw.segmentation), nib.load(tmp_path / "out.nii.gz")
+    np.testing.assert_array_equal(np.asanyarray(written.dataobj), np.asanyarray(reference.dataobj))
+    np.testing.assert_array_equal(written.affine, reference.affine)
+
+
+def test_restore_fills_outside_and_rejects_another_shape(prepared):
+    record = CaseStore(prepared).record("BraTS2021_00000")
+    inside = np.full((3, *record.box.shape), 0.5, dtype=np.float16)
+    restored = restore(record, inside, outside=-1)
+    assert restored.shape == (3, *record.grid.shape)
+    assert restored.dtype == np.float16
+    assert (restored == 0.5).sum() == inside.size
+    assert (restored == -1).sum() == restored.size - inside.size
+    with pytest.raises(ValueError, match="is not the box's"):
+        restore(record, inside[..., 1:])
+
+
+def test_not_prepared_names_the_command(tmp_path):
+    with pytest.raises(
+        DataError, match=r"is not prepared; run `python -m brats_ablate job=prepare data\.raw="
+    ) as caught:
+        CaseStore(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def _edit_head(prepared, **changes):
+    head = json.loads((prepared / "cohort.json").read_text())
+    (prepared / "cohort.json").write_text(json.dumps(head | changes))
+
+
+def test_lost_case_changed_list_and_other_version_are_refused(prepared):
+    shutil.move(prepared / "cases" / "BraTS2021_00002", prepared / "away")
+    with pytest.raises(DataError, match=r"has lost 1 of its cases \(BraTS2021_00002"):
+        CaseStore(prepared)
+    shutil.move(prepared / "away", prepared / "cases" / "BraTS2021_00002")
+    CaseStore(prepared)
+    _edit_head(prepared, convention="msd")
+    with pytest.raises(DataError, match="not those of its fingerprint"):
+        CaseStore(prepared)
+    _edit_head(prepared, version=0)
+    with pytest.raises(DataError, match="another version"):
+        CaseStore(prepared)
+
+
+def test_case_prepared_again_behind_the_cohorts_back_is_refused(prepared):
+    store = CaseStore(prepared)
+    ours, other = (prepared / "cases" / c / "images.b2nd" for c in ("BraTS2021_00000", "BraTS2021_00001"))
+    shutil.copy(other, ours)
+    with pytest.raises(DataError, match="was prepared again since"):
+        store.read_images("BraTS2021_00000")
+    ours.write_bytes(other.read_bytes()[:200])
+    with pytest.raises(DataError, match="is damaged; delete its folder"):
+        store.read_images("BraTS2021_00000")
+    ours.unlink()
+    with pytest.raises(DataError, match="is missing"):
+        store.read_images("BraTS2021_00000")
+
+
+def test_unknown_case(prepared):
+    with pytest.raises(DataError, match="holds no case 'BraTS2021_99999'"):
+        CaseStore(prepared).record("BraTS2021_99999")
+
+
+@pytest.mark.real
+def test_real_references_return_voxel_for_voxel(real_cases, tmp_path):
+    for raw in find_cases(real_cases, "brats2021", need_segmentation=True):
+        case = read_case(raw, "brats2021")
+        out = tmp_path / "out.nii.gz"
+        depth = restore(case.record, case.labels)
+        nifti.write_labels(out, labels.from_depth(depth, "brats2021"), np.array(case.record.grid.affine))
+        with gzip.open(raw.segmentation) as file:
+            reference = nib.Nifti1Image.from_bytes(file.read())
+        written = nib.load(out)
+        np.testing.assert_array_equal(np.asanyarray(written.dataobj), np.asanyarray(reference.dataobj))
+        np.testing.assert_array_equal(written.affine, reference.affine)

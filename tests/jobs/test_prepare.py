@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from brats_ablate.data.store import CaseStore
+from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.jobs.prepare import run
+
+
+@pytest.fixture
+def phantom_cfg(tmp_path):
+    phantom = {"_target_": "brats_ablate.data.phantom.PhantomCohort", "cases": 5, "shape": [32, 30, 24], "seed": 1}
+    data = {"name": "phantom", "layout": "brats2021", "convention": "brats2021", "raw": str(tmp_path / "raw")}
+    data |= {"n_folds": 5, "fold_seed": 12345, "phantom": phantom}
+    return OmegaConf.create({"data": data, "paths": {"prepared": str(tmp_path / "prepared")}})
+
+
+def _run(cfg, workers=1):
+    run(cfg, workers=workers, require_segmentation=True, trust_convention=False)
+
+
+def test_writes_and_prepares_the_phantom_and_says_what_next(phantom_cfg, tmp_path, capsys):
+    _run(phantom_cfg)
+    first = capsys.readouterr().out
+    assert "5 cases in" in first
+    assert "next: python -m brats_ablate +experiment=baseline data=phantom fold=0,1,2,3,4 -m" in first
+    assert len(CaseStore(tmp_path / "prepared").case_ids) == 5
+    _run(phantom_cfg)
+    assert "0 prepared" in capsys.readouterr().out
+
+
+def test_unfit_case_is_printed_and_fails_the_job(phantom_cfg, tmp_path, capsys):
+    _run(phantom_cfg)
+    phantom_cfg.data.phantom = None
+    (tmp_path / "raw/BraTS2021_00002/BraTS2021_00002_t2.nii.gz").write_bytes(b"\x1f\x8bnothing")
+    with pytest.raises(DataError, match=r"1 of 5 cases are left out, for the reasons in .*problems\.csv; mend them"):
+        _run(phantom_cfg)
+    printed = capsys.readouterr().out
+    assert "BraTS2021_00002" in printed
+    assert "Cases left out" in printed
+    assert len(CaseStore(tmp_path / "prepared").case_ids) == 4
+
+
+def test_raw_folder_must_be_given(phantom_cfg):
+    phantom_cfg.data.raw = None
+    with pytest.raises(ConfigError, match=r"data\.raw is not set"):
+        _run(phantom_cfg)
+
+
+def test_workers_must_be_positive(phantom_cfg):
+    with pytest.raises(ConfigError, match=r"job\.workers=0 must be at least 1"):
+        _run(phantom_cfg, workers=0)
