@@ -1,0 +1,157 @@
+"""What a U-Net computes on one level: the blocks that it is handed.
+
+A block is a module class called as `block(in_channels, out_channels, stride=…, drop=…)`, its other arguments
+set by the configuration; `drop` makes the layer between a convolution and its norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from brats_ablate.models.norm import InstanceNorm
+
+NEGATIVE_SLOPE = 0.01
+"""Of every leaky ReLU (paper section 2.3)."""
+
+
+def activation() -> nn.LeakyReLU:
+    """The leaky ReLU of paper section 2.3; in place, as no norm or sum needs its output for its gradient."""
+    return nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv3d:
+    """A convolution that keeps the shape at stride 1; without bias, as a norm follows."""
+    return nn.Conv3d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+
+
+class ConvLayer(nn.Sequential):
+    """Convolution, drop, instance norm, leaky ReLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        drop: Callable[[], nn.Module] = nn.Identity,
+    ) -> None:
+        super().__init__(
+            conv(in_channels, out_channels, kernel_size, stride),
+            drop(),
+            InstanceNorm(out_channels),
+            activation(),
+        )
+
+
+class ConvBlock(nn.Sequential):
+    """`layers` times 3³ convolution, instance norm, leaky ReLU; the first strided (paper Fig. 6a)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        drop: Callable[[], nn.Module] = nn.Identity,
+        layers: int = 2,
+    ) -> None:
+        later = [ConvLayer(out_channels, out_channels, drop=drop) for _ in range(layers - 1)]
+        super().__init__(ConvLayer(in_channels, out_channels, stride=stride, drop=drop), *later)
+
+
+class ResidualBlock(nn.Module):
+    """The block of paper Fig. 6b: convolution, norm, ReLU, convolution, norm, plus the shortcut, then ReLU.
+
+    The shortcut is the identity, or a projection (convolution, norm) where stride or channels change (He et
+    al., arXiv:1512.03385). The figure does not draw the projection; He et al. have `shortcut_kernel` 1, the
+    paper's code 3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        drop: Callable[[], nn.Module] = nn.Identity,
+        shortcut_kernel: int = 1,
+        pool_shortcut: bool = False,
+    ) -> None:
+        super().__init__()
+        self.first = ConvLayer(in_channels, out_channels, stride=stride, drop=drop)
+        self.second = nn.Sequential(conv(out_channels, out_channels, 3), drop(), InstanceNorm(out_channels))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            pool = nn.AvgPool3d(stride) if pool_shortcut else nn.Identity()
+            projection = conv(in_channels, out_channels, shortcut_kernel, 1 if pool_shortcut else stride)
+            self.shortcut = nn.Sequential(pool, projection, drop(), InstanceNorm(out_channels))
+        self.activation = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.second(self.first(x)) + self.shortcut(x))
+
+
+class DenseBlock(nn.Module):
+    """A strided convolution layer, then `layers` that each see all before them, fused by a 1³ layer.
+
+    Huang et al., arXiv:1608.06993, in the baseline's order of convolution, norm, leaky ReLU. A layer adds
+    `growth` times the block's channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        drop: Callable[[], nn.Module] = nn.Identity,
+        layers: int = 2,
+        growth: float = 0.5,
+    ) -> None:
+        super().__init__()
+        added = max(1, int(growth * out_channels))
+        self.entry = ConvLayer(in_channels, out_channels, stride=stride, drop=drop)
+        self.layers = nn.ModuleList(ConvLayer(out_channels + i * added, added, drop=drop) for i in range(layers))
+        self.fuse = ConvLayer(out_channels + layers * added, out_channels, kernel_size=1, drop=drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.entry(x)
+        for layer in self.layers:
+            seen = torch.cat((seen, layer(seen)), dim=1)
+        return cast(Tensor, self.fuse(seen))
+
+
+class InceptionBlock(nn.Module):
+    """A strided convolution layer, then an inception module in the place of the baseline's second one.
+
+    Four branches of a quarter of the channels each: 1³; 1³, 3³; 1³, 3³, 3³ (for 5³); maximum of 3³, 1³.
+    Szegedy et al., arXiv:1409.4842, with norms and the 5³ in two steps as in arXiv:1512.00567.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        drop: Callable[[], nn.Module] = nn.Identity,
+    ) -> None:
+        super().__init__()
+        quarter = out_channels // 4
+
+        def layer(kernel_size: int, channels: int = quarter, into: int = quarter) -> ConvLayer:
+            return ConvLayer(channels, into, kernel_size, drop=drop)
+
+        self.entry = ConvLayer(in_channels, out_channels, stride=stride, drop=drop)
+        self.branches = nn.ModuleList(
+            [
+                layer(1, out_channels),
+                nn.Sequential(layer(1, out_channels), layer(3)),
+                nn.Sequential(layer(1, out_channels), layer(3), layer(3)),
+                nn.Sequential(nn.MaxPool3d(3, stride=1, padding=1), layer(1, out_channels, out_channels - 3 * quarter)),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.entry(x)
+        return torch.cat([branch(x) for branch in self.branches], dim=1)

@@ -1,0 +1,27 @@
+"""How deep and how wide a network is: where "Deeper" and "Channels" of paper section 3.3 are set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The channels of each level, finest first, and a factor that thins or widens all of them.
+
+    Networks whose own design fixes their depth (UNETR, SegResNetVAE, …) take the factor alone.
+    """
+
+    channels: list[int]
+    width: float = 1.0
+
+    @property
+    def scaled(self) -> tuple[int, ...]:
+        """The channels of each level times `width`, as multiples of 8 where `width` is not 1."""
+        return tuple(self.scale(c) for c in self.channels)
+
+    def scale(self, channels: int, multiple: int = 8) -> int:
+        """`channels` times `width`, rounded to a positive multiple of `multiple` unless `width` is 1."""
+        if self.width == 1:
+            return channels
+        return max(1, round(channels * self.width / multiple)) * multiple

@@ -1,0 +1,130 @@
+"""The paper's U-Net, built of the parts that it is handed: a column of Table 2 or 3 exchanges one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.models.base import SegmentationModel, initialise
+from brats_ablate.models.drop import NoDrop
+from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.output import Output
+
+DROP_LEVELS = 3
+"""`drop` acts in the bottleneck and the two encoder levels above it, as in the paper's code."""
+
+
+class UNet(SegmentationModel):
+    """U-Net: (B, C, X, Y, Z) -> logits of the `heads` finest decoder levels (paper section 2.3, Fig. 2).
+
+    An encoder level halves the resolution (the finest one does not) and sets the level's channels; a decoder
+    level doubles it by a 2³ transposed convolution, concatenates the gated skip and applies a block; 1³
+    convolutions are the heads. Without bias but in the heads, which reproduces the paper's code.
+
+    Args:
+        in_channels, out_channels: C, and the number of regions.
+        heads: decoder levels with a head, from the finest down; all of them answer in every mode.
+        patch_shape: (X, Y, Z) of the training patches; any divisible shape may be given to `forward`.
+        encoder: channels per level.
+        encoder_block, decoder_block: see `blocks`.
+        gate: see `gates`.
+        drop: see `drop`; acts in the `DROP_LEVELS` deepest levels of the encoder.
+        blocks_per_level: encoder blocks of each level, finest first; deeper levels repeat the last number.
+        checkpointing: recompute each level's activations in the backward pass, for less memory and a third
+            more work.
+
+    Raises:
+        ConfigError: if the patch does not fit the depth, or there are more heads than decoder levels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        heads: int,
+        patch_shape: tuple[int, int, int],
+        encoder: Encoder,
+        encoder_block: Callable[..., nn.Module],
+        decoder_block: Callable[..., nn.Module],
+        gate: Callable[[int], nn.Module],
+        drop: Callable[[], nn.Module],
+        blocks_per_level: list[int],
+        checkpointing: bool,
+    ) -> None:
+        channels = encoder.scaled
+        step = 2 ** (len(channels) - 1)
+        super().__init__(patch_shape, (step, step, step))
+        if not 1 <= heads < len(channels):
+            raise ConfigError(
+                f"{heads} heads need more than {heads} levels; add channels to encoder or set supervision=none"
+            )
+        self.checkpointing = checkpointing
+        self.encoder = encoder_levels(in_channels, channels, encoder_block, drop, blocks_per_level)
+        self.decoder = nn.ModuleList(  # finest first, as every list of levels here
+            DecoderLevel(below, width, decoder_block, gate) for width, below in pairwise(channels)
+        )
+        self.heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in channels[:heads])
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Output:
+        skips = []
+        for level in self.encoder:
+            x = self._run(level, x)
+            skips.append(x)
+        x = skips.pop()
+        logits: list[Tensor] = []
+        for i in reversed(range(len(self.decoder))):
+            x = self._run(self.decoder[i], x, skips.pop())
+            if i < len(self.heads):
+                logits.insert(0, self.heads[i](x))
+        return Output(logits, {})
+
+    def _run(self, level: nn.Module, *inputs: Tensor) -> Tensor:
+        if self.checkpointing and self.training:
+            # The recomputation repeats DropBlock's masks, as the generator's state is restored for it.
+            return cast(Tensor, checkpoint(level, *inputs, use_reentrant=False, preserve_rng_state=True))
+        return cast(Tensor, level(*inputs))
+
+
+def encoder_levels(
+    in_channels: int,
+    channels: tuple[int, ...],
+    block: Callable[..., nn.Module],
+    drop: Callable[[], nn.Module],
+    blocks_per_level: list[int],
+) -> nn.ModuleList:
+    """The encoder, finest level first; a level's first block changes resolution and channels."""
+    levels = nn.ModuleList()
+    for i, width in enumerate(channels):
+        here = partial(block, drop=drop if i >= len(channels) - DROP_LEVELS else NoDrop)
+        first = here(channels[i - 1], width, stride=2) if i else here(in_channels, width, stride=1)
+        more = blocks_per_level[min(i, len(blocks_per_level) - 1)] - 1
+        levels.append(nn.Sequential(first, *(here(width, width, stride=1) for _ in range(more))))
+    return levels
+
+
+class DecoderLevel(nn.Module):
+    """Upsamples the level below, concatenates the gated skip, applies a block."""
+
+    def __init__(
+        self,
+        channels_below: int,
+        channels: int,
+        block: Callable[..., nn.Module],
+        gate: Callable[[int], nn.Module],
+    ) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose3d(channels_below, channels, kernel_size=2, stride=2, bias=False)
+        self.gate = gate(channels)
+        self.block = block(2 * channels, channels, stride=1)
+
+    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+        upsampled = self.upsample(below)
+        return cast(Tensor, self.block(torch.cat((upsampled, self.gate(skip, upsampled)), dim=1)))

@@ -1,0 +1,90 @@
+"""U-Net++: a variant that the paper names and did not run; the baseline with nested skip connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.models.base import SegmentationModel, initialise
+from brats_ablate.models.drop import NoDrop
+from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.output import Output
+from brats_ablate.models.unet import encoder_levels
+
+
+class UNetPlusPlus(SegmentationModel):
+    """U-Net++: (B, C, X, Y, Z) -> logits (Zhou et al., arXiv:1807.10165), of the baseline's levels and blocks.
+
+    Node (i, j) of level i concatenates the nodes (i, 0 … j-1) with the upsampled node (i+1, j-1) and applies a
+    block; column 0 is the encoder. The heads sit on the last node of the finest levels, as in `UNet`, where
+    Zhou et al. supervise every node of level 0: so the supervision is not a second difference.
+
+    Args: as `unet.UNet`.
+
+    Raises:
+        ConfigError: if the patch does not fit the depth, or there are more heads than decoder levels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        heads: int,
+        patch_shape: tuple[int, int, int],
+        encoder: Encoder,
+        encoder_block: Callable[..., nn.Module],
+        decoder_block: Callable[..., nn.Module],
+    ) -> None:
+        channels = encoder.scaled
+        step = 2 ** (len(channels) - 1)
+        super().__init__(patch_shape, (step, step, step))
+        if not 1 <= heads < len(channels):
+            raise ConfigError(
+                f"{heads} heads need more than {heads} levels; add channels to encoder or set supervision=none"
+            )
+        self.encoder = encoder_levels(in_channels, channels, encoder_block, NoDrop, [1])
+        self.nodes = nn.ModuleList(  # nodes[i][j - 1] is node (i, j)
+            nn.ModuleList(NestedNode(below, width, j, decoder_block) for j in range(1, len(channels) - i))
+            for i, (width, below) in enumerate(pairwise(channels))
+        )
+        self.heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in channels[:heads])
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Output:
+        encoded = []
+        for level in self.encoder:
+            x = level(x)
+            encoded.append(x)
+        row = [encoded.pop()]
+        logits: list[Tensor] = []
+        for i in reversed(range(len(encoded))):
+            row = self._row(i, encoded[i], row)
+            if i < len(self.heads):
+                logits.insert(0, self.heads[i](row[-1]))
+        return Output(logits, {})
+
+    def _row(self, i: int, encoded: Tensor, row_below: list[Tensor]) -> list[Tensor]:
+        """The nodes (i, 0 … ) of level i, from its encoder's output and the nodes of the level below."""
+        row = [encoded]
+        nodes = cast(nn.ModuleList, self.nodes[i])
+        for node, below in zip(nodes, row_below, strict=True):
+            row.append(node(below, row))
+        return row
+
+
+class NestedNode(nn.Module):
+    """Upsamples a node of the level below, concatenates the `skips` nodes of its own level, applies a block."""
+
+    def __init__(self, channels_below: int, channels: int, skips: int, block: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose3d(channels_below, channels, kernel_size=2, stride=2, bias=False)
+        self.block = block((skips + 1) * channels, channels, stride=1)
+
+    def forward(self, below: Tensor, skips: list[Tensor]) -> Tensor:
+        joined: Tensor = self.block(torch.cat((*skips, self.upsample(below)), dim=1))
+        return joined

@@ -1,0 +1,52 @@
+"""Networks as the configuration composes them, at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from brats_ablate.models.base import SegmentationModel
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_and_data() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def build() -> Callable[..., SegmentationModel]:
+    """build(model option, encoder option, **the job's arguments or a thinner width)."""
+
+    def build_model(
+        model: str,
+        encoder: str = "depth6",
+        *,
+        in_channels: int = 4,
+        heads: int = 1,
+        patch_shape: tuple[int, int, int] = (128, 128, 128),
+        width: float = 1.0,
+        channels: list[int] | None = None,
+        **changes: object,
+    ) -> SegmentationModel:
+        levels = OmegaConf.load(CONF / "encoder" / f"{encoder}.yaml")
+        levels.width = width
+        if channels is not None:
+            levels.channels = channels
+        node = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), changes)
+        factory = instantiate(node, _partial_=True, _convert_="all")
+        return factory(
+            in_channels=in_channels,
+            out_channels=3,
+            heads=heads,
+            patch_shape=patch_shape,
+            encoder=instantiate(levels, _convert_="all"),
+        )
+
+    return build_model

@@ -1,0 +1,116 @@
+"""What holds for every network that the configuration offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.models.encoder import Encoder
+
+MODELS = sorted(f.stem for f in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+OF_ONE_HEAD = {"mednext", "segresnet_vae", "swin_unetr", "unetr"}
+SHAPES = {"swin_unetr": (32, 64, 32)}  # its deepest norm needs more than a voxel
+FIVE_LEVELS = [32, 64, 96, 128, 160]
+
+
+def build_small(build, name, **changes):
+    heads = 1 if name in OF_ONE_HEAD else 3
+    shape = SHAPES.get(name, (32, 48, 32))
+    return build(name, channels=FIVE_LEVELS, width=0.25, heads=heads, patch_shape=shape, **changes)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_gets_a_gradient(build, name):
+    model = build_small(build, name)
+    model.at_step(10_000)
+    output = model(torch.randn(1, 4, *model.patch_shape))
+    assert [tuple(level.shape) for level in output.logits] == [
+        (1, 3, *(s // 2**i for s in model.patch_shape)) for i in range(len(output.logits))
+    ]
+    targets = [*output.logits, *output.extras.values()]
+    sum((t * torch.randn_like(t)).sum() for t in targets).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+    # A parameter before a norm may have a gradient of rounding errors only, but not of exact zeros.
+    assert [n for n, p in model.named_parameters() if p.grad.abs().max() == 0] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_state_survives_a_round_trip_and_evaluation_is_deterministic(build, name, tmp_path):
+    first, second = build_small(build, name), build_small(build, name)
+    torch.save(first.state_dict(), tmp_path / "weights.pt")
+    second.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    x = torch.randn(1, 4, *first.patch_shape)
+    with torch.no_grad():
+        one, two = first.eval()(x), second.eval()(x)
+    assert one.extras == {}
+    for a, b in zip(one.logits, two.logits, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_channels_last_bfloat16_step(build, name):
+    model = build_small(build, name).to(memory_format=torch.channels_last_3d)
+    x = torch.randn(2, 4, *model.patch_shape).to(memory_format=torch.channels_last_3d)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(x)
+    sum(t.float().square().mean() for t in output.logits).backward()
+    assert all(level.isfinite().all() for level in output.logits)
+
+
+@pytest.mark.parametrize("name", [m for m in MODELS if m != "unetr"])
+def test_other_shapes_than_the_patch_in_evaluation(build, name):
+    model = build_small(build, name).eval()
+    assert not model.fixed_shape
+    shape = [d * n for d, n in zip(model.divisor, (3, 2, 4), strict=True)]
+    if name == "swin_unetr":
+        shape = [64, 32, 64]
+    with torch.no_grad():
+        assert model(torch.randn(1, 4, *shape)).logits[0].shape == (1, 3, *shape)
+
+
+@pytest.mark.parametrize("name", sorted(OF_ONE_HEAD))
+def test_networks_without_lower_heads_say_so(build, name):
+    with pytest.raises(ConfigError, match="supervision=none"):
+        build(name, width=0.25, heads=3, patch_shape=(32, 32, 32))
+
+
+def test_unetr_is_of_the_papers_size_and_of_one_shape(build):
+    with torch.device("meta"):
+        model = build("unetr")
+    assert model.fixed_shape
+    tokens = model.network.vit.patch_embedding
+    assert tokens.n_patches == 8**3
+    assert model.network.hidden_size == 768
+    assert len(model.network.vit.blocks) == 12
+
+
+@pytest.mark.parametrize("name", ["unetr", "segresnet_vae"])
+def test_patches_that_do_not_fit_are_refused(build, name):
+    with pytest.raises(ConfigError, match="not divisible by"):
+        build(name, width=0.25, patch_shape=(32, 32, 40))
+
+
+def test_vae_branch_has_the_papers_latent_and_rebuilds_the_input(build):
+    model = build_small(build, "segresnet_vae")
+    x = torch.randn(2, 4, *model.patch_shape)
+    extras = model(x).extras
+    assert set(extras) == {"vae_reconstruction", "vae_mean", "vae_log_var"}
+    assert extras["vae_reconstruction"].shape == x.shape
+    assert extras["vae_mean"].shape == extras["vae_log_var"].shape == (2, 128)
+
+
+def test_segresnet_logits_equal_monais_with_the_same_weights(build):
+    model = build_small(build, "segresnet_vae")
+    x = torch.randn(1, 4, *model.patch_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x).logits[0], model.network.eval()(x)[0], rtol=0, atol=0)
+
+
+def test_encoder_width_rounds_to_multiples_of_eight():
+    assert Encoder([32, 64, 128, 256, 320, 320], width=0.25).scaled == (8, 16, 32, 64, 80, 80)
+    assert Encoder([32, 33], width=0.1).scaled == (8, 8)
+    assert Encoder([33, 50]).scaled == (33, 50)
