@@ -1,0 +1,137 @@
+"""Every experiment file: composes, differs from its baseline in what it declares and nothing else, and trains.
+
+One step of each in one process and two under DistributedDataParallel in two, at the least patch that its depth allows.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.config.check import GROUPS, check
+from brats_ablate.config.locations import folder
+from brats_ablate.jobs.build import build_model, build_objective, instantiate
+from brats_ablate.training.ranks import Ranks
+
+EXPERIMENTS = sorted(path.stem for path in (folder("conf") / "experiment").glob("*.yaml"))
+OF_THE_PAPER = (
+    *("baseline", "unetr", "segresnet_vae", "attention", "ds", "residual", "dropblock", "focal"),
+    *("ds_deeper", "ds_channels", "ds_onehot", "ds_deeper_channels_onehot"),
+)
+CPU = torch.device("cpu")
+
+
+def composed(experiment: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        return compose("config", [f"+experiment={experiment}", *overrides])
+
+
+def small(experiment: str) -> DictConfig:
+    """The experiment with a thin network, at the least patch: one voxel at the bottom, two along Z."""
+    levels = len(composed(experiment).encoder.channels)
+    edge = 2 ** (levels - 1)
+    return composed(experiment, "encoder.width=0.0625", f"patches.shape=[{edge},{edge},{2 * edge}]")
+
+
+def step(cfg: DictConfig, ranks: Ranks, steps: int) -> None:
+    """Train `steps` steps on random data; raises AssertionError on what must not be."""
+    model = build_model(cfg)
+    network = ranks.wrap(model, CPU)
+    objective = build_objective(cfg)
+    optimizer = instantiate(cfg.optimizer, parameters=model.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(ranks.rank)
+    images = torch.randn(1, instantiate(cfg.inputs).channels, *cfg.patches.shape, generator=generator)
+    labels = torch.randint(0, 4, (1, *cfg.patches.shape), generator=generator, dtype=torch.uint8)
+    model.train()
+    for number in range(steps):
+        model.at_step(number)
+        optimizer.zero_grad()
+        output = network(images)
+        total, terms = objective(output.logits, output.extras, labels, images)
+        assert torch.isfinite(total), terms
+        total.backward()
+        without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert not without, f"no gradient: {without}"
+        infinite = [n for n, p in model.named_parameters() if p.requires_grad and not torch.isfinite(p.grad).all()]
+        assert not infinite, f"gradient not finite: {infinite}"
+        optimizer.step()
+
+
+def test_the_papers_columns_are_all_there() -> None:
+    assert set(OF_THE_PAPER) <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_composes_and_passes_the_check(experiment: str) -> None:
+    cfg = composed(experiment)
+    check(cfg)
+    assert cfg.name == experiment
+    assert cfg.about.question
+    assert cfg.about.paper
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_differs_from_its_baseline_in_the_declared_groups_only(experiment: str) -> None:
+    cfg = composed(experiment)
+    if experiment == "baseline":
+        # Everything is measured against this one, so it must be the default configuration.
+        with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+            other = compose("config")
+        declared: list[str] = []
+        assert cfg.about.baseline is None
+    else:
+        other = composed(cfg.about.baseline)
+        declared = list(cfg.about.differs)
+        assert declared
+    plain, plain_other = (_without_coordinates(c) for c in (cfg, other))
+    assert set(plain) == set(plain_other)
+    assert sorted(k for k in plain if plain[k] != plain_other[k]) == sorted(declared)
+    assert set(declared) <= set(GROUPS)
+
+
+def _without_coordinates(cfg: DictConfig) -> dict[str, Any]:
+    tree = OmegaConf.to_container(cfg)
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items() if key not in ("name", "about")}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_trains_one_step(experiment: str) -> None:
+    cfg = small(experiment)
+    check(cfg)
+    step(cfg, Ranks(), steps=1)
+
+
+def train_all_as_rank(rank: int, results: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{results / 'rendezvous'}", rank=rank, world_size=2)
+    failures = {}
+    for experiment in EXPERIMENTS:
+        try:
+            # A parameter that DDP found unused is only told at the second step.
+            step(small(experiment), Ranks(rank=rank, world_size=2), steps=2)
+        except Exception as error:
+            failures[experiment] = f"{type(error).__name__}: {error}"
+    (results / f"{rank}.json").write_text(json.dumps(failures))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_trains_in_two_ranks(tmp_path: Path) -> None:
+    ranks = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
+    assert [rank.wait(timeout=3600) for rank in ranks] == [0, 0]
+    failures = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert failures == [{}, {}]
+
+
+if __name__ == "__main__":
+    train_all_as_rank(int(sys.argv[1]), Path(sys.argv[2]))
