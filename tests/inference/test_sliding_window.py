@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor, nn
+
+from brats_ablate.inference.sliding_window import SlidingWindow, gaussian_weight, windows
+from brats_ablate.inference.tta import FlipTTA
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    """A network whose result depends on where the window lies, through its zero padding."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv3d(4, 3, 5, padding=2), nn.Sigmoid()).eval()
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (16, 20, 24), (17, 33, 19), (9, 20, 31), (5, 6, 7), (48, 16, 15)])
+@pytest.mark.parametrize("overlap", [0.5, 0.25, 0.0])
+@torch.no_grad()
+def test_equals_monai(network: nn.Module, shape: tuple[int, int, int], overlap: float) -> None:
+    volume = torch.randn(1, 2, *shape)
+    patch = (16, 12, 8)
+    ours = SlidingWindow(patch, overlap, 0.125)(network, volume)
+    theirs = sliding_window_inference(volume, patch, 1, network, overlap=overlap, mode="gaussian", sigma_scale=0.125)
+    assert ours.shape == (1, 3, *shape)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_with_flips_equals_monai_by_hand(network: nn.Module) -> None:
+    volume = torch.randn(1, 2, 17, 20, 11)
+    window = SlidingWindow((8, 8, 8), 0.5, 0.125)
+    ours = FlipTTA()(lambda v: window(network, v), volume)
+    theirs = torch.zeros(1, 3, 17, 20, 11)
+    for axes in ([], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]):
+        flipped = sliding_window_inference(volume.flip(axes), (8, 8, 8), 1, network, 0.5, "gaussian", 0.125)
+        assert isinstance(flipped, Tensor)
+        theirs += flipped.flip(axes)
+    torch.testing.assert_close(ours, theirs / 8, atol=1e-5, rtol=0)
+
+
+def test_blending_a_pointwise_network_changes_nothing() -> None:
+    volume = torch.rand(1, 3, 13, 9, 21)
+    torch.testing.assert_close(SlidingWindow((8, 8, 8), 0.5, 0.125)(lambda x: x * 2, volume), volume * 2)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (9, 23, 16), (31, 8, 12)])
+def test_windows_cover_every_voxel_and_stay_inside(shape: tuple[int, int, int]) -> None:
+    count = torch.zeros(shape)
+    for window in windows(shape, (8, 8, 8), 0.5):
+        assert all(
+            s.start >= 0 and s.stop <= size and s.stop - s.start == 8 for s, size in zip(window, shape, strict=True)
+        )
+        count[window] += 1
+    assert count.min() >= 1
+
+
+def test_weight_is_symmetric_with_a_floor() -> None:
+    weight = gaussian_weight((6, 8, 10), 0.125)
+    assert torch.equal(weight, weight.flip(0, 1, 2))
+    assert weight.min() == pytest.approx(1e-3)
+
+
+def test_a_half_precision_network_is_blended_in_float32() -> None:
+    volume = torch.rand(1, 1, 12, 12, 12)
+    result = SlidingWindow((8, 8, 8), 0.5, 0.125)(lambda x: x.bfloat16(), volume)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, volume.bfloat16().float())
+
+
+@pytest.mark.parametrize(("overlap", "sigma"), [(1.0, 0.125), (-0.1, 0.125), (0.5, 0.0)])
+def test_refuses_impossible_values(overlap: float, sigma: float) -> None:
+    with pytest.raises(ValueError, match=r"overlap|sigma_scale"):
+        SlidingWindow((8, 8, 8), overlap, sigma)
