@@ -18,10 +18,25 @@ from brats_ablate.config.rules import RULES
 from brats_ablate.config.signatures import Parameter, Signature, signature_of
 from brats_ablate.errors import ConfigError
 
-GROUPS = (
-    "data inputs patches augment encoder model supervision loss auxiliary optimizer schedule trainer inference "
-    "postprocess tracker job paths"
-).split()
+GROUPS = [
+    "data",
+    "inputs",
+    "patches",
+    "augment",
+    "encoder",
+    "model",
+    "supervision",
+    "loss",
+    "auxiliary",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "inference",
+    "postprocess",
+    "tracker",
+    "job",
+    "paths",
+]
 COORDINATES = ("name", "about", "fold", "lr", "seed")
 
 DATA_KEYS = ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "phantom")

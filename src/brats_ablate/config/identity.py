@@ -12,10 +12,36 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-EXECUTION_KEYS = frozenset({"trainer.device", "trainer.loader_threads", "trainer.compile", "trainer.progress"})
-_SCIENCE = (
-    "inputs patches augment encoder model supervision loss auxiliary optimizer schedule trainer fold lr seed name".split()
+EXECUTION_KEYS = frozenset(
+    [
+        "trainer.device",
+        "trainer.devices",
+        "trainer.loader_threads",
+        "trainer.compile",
+        "trainer.progress",
+        "trainer.checkpoint_minutes",
+        "trainer.keep_freed_memory",
+        "trainer.validate_untrained",
+        "model.checkpointing",
+    ]
 )
+_SCIENCE = [
+    "inputs",
+    "patches",
+    "augment",
+    "encoder",
+    "model",
+    "supervision",
+    "loss",
+    "auxiliary",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "fold",
+    "lr",
+    "seed",
+    "name",
+]
 _DATA = ("name", "layout", "convention", "n_folds", "fold_seed")
 
 

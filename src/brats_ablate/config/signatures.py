@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Signature:
         return next((p for p in self.parameters if p.name == name), None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def signature_of(target: str) -> Signature | None:
     """The signature of a dotted class or function name.
 
@@ -105,6 +105,6 @@ def _source_of(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parse(source: Path) -> ast.Module:
     return ast.parse(source.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import traceback
 
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate import interruption
 from brats_ablate.config.check import check
 from brats_ablate.errors import UserError
 
@@ -20,15 +21,21 @@ def execute(cfg: DictConfig) -> int:
         job = OmegaConf.to_container(cfg.job, resolve=True)
         assert isinstance(job, dict)
         get_method(job.pop("_target_"))(cfg, **job)
+    except interruption.Interrupted:
+        print("brats-ablate: stopped as asked, state saved; the same command continues it", file=sys.stderr)
+        return interruption.EXIT_CODE
     except UserError as error:
         print(f"brats-ablate: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        if error.errno is None or error.filename is None and error.errno != 28:
+        if error.errno is None or (error.filename is None and error.errno != 28):
             traceback.print_exc()
         else:
             remedy = "free some space and run the same command again" if error.errno == 28 else "check path and rights"
-            print(f"brats-ablate: {error.strerror}: {error.filename or 'the output folder'}; {remedy}", file=sys.stderr)
+            print(
+                f"brats-ablate: {error.strerror}: {error.filename or 'the output folder'}; {remedy}",
+                file=sys.stderr,
+            )
         return 1
     except Exception:
         traceback.print_exc()

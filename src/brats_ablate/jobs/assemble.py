@@ -1,0 +1,227 @@
+"""Builds everything that a training run is made of, and puts on record what it is: configuration and manifest."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.atomic import replacing
+from brats_ablate.config.identity import config_hash, identity
+from brats_ablate.data.loader import PatchLoader
+from brats_ablate.data.normalise import to_batch
+from brats_ablate.errors import ConfigError, DataError, RunFailed
+from brats_ablate.jobs import build
+from brats_ablate.jobs.code_version import code_version
+from brats_ablate.metrics.dice import dice_per_region
+from brats_ablate.rundir import RunDirectory
+from brats_ablate.tracking import NoTracker, RunFacts
+from brats_ablate.training.allocator import keep_freed_memory
+from brats_ablate.training.precision import Precision
+from brats_ablate.training.progress import Progress, Silent, make_progress
+from brats_ablate.training.trainer import Parts, Trainer
+from brats_ablate.training.validation import Validation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brats_ablate.data.store import CaseStore
+    from brats_ablate.models.base import SegmentationModel
+    from brats_ablate.training.ranks import Ranks
+
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "hydra-core", "omegaconf")
+
+
+@contextmanager
+def assembled_trainer(
+    cfg: DictConfig, directory: RunDirectory, device: torch.device, ranks: Ranks
+) -> Iterator[Trainer]:
+    """A trainer ready to fit; its tracker is finished when the block ends, however it ends."""
+    settings = build.instantiate(cfg.trainer)
+    precision = Precision.resolve(settings.precision, device)
+    store = build.open_store(cfg)
+    training, validation = split(cfg, store)
+    model = build.build_model(cfg)
+    precision.guard(model)
+    model.to(device=device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if ranks.is_first:
+        _put_on_record(cfg, directory, store, model, precision, ranks)
+    ranks.barrier()
+
+    kept = settings.keep_freed_memory and keep_freed_memory()
+    label = str(directory.coordinates)
+    if ranks.is_first:
+        print(
+            f"{label}: {len(training)} training and {len(validation)} validation cases, {precision.name} on {device}, "
+            f"{ranks.world_size} process(es), freed memory {'kept' if kept else 'returned'}",
+            flush=True,
+        )
+
+    def progress(first_step: int, total_steps: int) -> Progress:
+        return make_progress(settings.progress, label, first_step, total_steps) if ranks.is_first else Silent()
+
+    tracker = build_tracker(cfg, directory) if ranks.is_first else NoTracker(_facts(cfg, directory))
+    try:
+        yield Trainer(
+            parts=_parts(cfg, store, training, validation, model, precision, ranks),
+            settings=settings,
+            lr=float(cfg.lr),
+            seed=int(cfg.seed),
+            precision=precision,
+            run=directory,
+            ranks=ranks,
+            tracker=tracker,
+            progress=progress,
+            identity=identity(cfg),
+        )
+    finally:
+        tracker.finish()
+
+
+def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
+    """Training and validation cases of `cfg.fold`, as frozen beside the prepared data.
+
+    Raises:
+        ConfigError: the prepared data has fewer folds.
+        DataError: a case has no segmentation, so that nothing can be learned from it.
+    """
+    fold = int(cfg.fold)
+    if fold >= len(store.folds):
+        raise ConfigError(f"fold={fold} does not exist: {cfg.paths.prepared} is split into {len(store.folds)} folds")
+    validation = list(store.folds[fold])
+    training = sorted(set(store.case_ids) - set(validation))
+    for case_id in (*training, *validation):
+        if not store.record(case_id).has_labels:
+            raise DataError(
+                f"case {case_id} has no segmentation; take it out of the raw folder to train, and prepare again"
+            )
+    return training, validation
+
+
+def build_validation(
+    cfg: DictConfig, store: CaseStore, case_ids: list[str], model: SegmentationModel, precision: Precision
+) -> Validation:
+    """Validation of `case_ids` on whole volumes by the window of `cfg.inference`, without test-time augmentation."""
+    from brats_ablate.labels import regions_of
+
+    window = build.build_window(cfg, model)
+    network = build.probabilities_network(model, precision)
+    volume_of = build.volume_loader(cfg, store, precision.device)
+
+    def load(case_id: str) -> tuple[Tensor, Tensor]:
+        volume, _ = volume_of(case_id)
+        labels = torch.from_numpy(store.read_labels(case_id)).to(precision.device)
+        return volume, regions_of(labels[None])[0]
+
+    return Validation(case_ids, load, lambda volume: window(network, volume), dice_per_region)
+
+
+def build_tracker(cfg: DictConfig, directory: RunDirectory) -> Any:
+    """The tracker that `cfg.tracker` names."""
+    return build.instantiate(cfg.tracker, run=_facts(cfg, directory))
+
+
+def _parts(
+    cfg: DictConfig,
+    store: CaseStore,
+    training: list[str],
+    validation: list[str],
+    model: SegmentationModel,
+    precision: Precision,
+    ranks: Ranks,
+) -> Parts:
+    settings = build.instantiate(cfg.trainer)
+    inputs = build.instantiate(cfg.inputs)
+    network = ranks.wrap(model, precision.device)
+    return Parts(
+        model=model,
+        network=torch.compile(network) if settings.compile else network,
+        to_batch=lambda patches: to_batch(patches, inputs, precision.device),
+        augment=build.instantiate(cfg.augment),
+        assemble=inputs.assemble,
+        objective=build.build_objective(cfg),
+        optimizer=build.instantiate(cfg.optimizer, parameters=model.parameters(), lr=float(cfg.lr)),
+        schedule=build.instantiate(cfg.schedule),
+        loader=PatchLoader(
+            store,
+            training,
+            build.instantiate(cfg.patches),
+            seed=int(cfg.seed),
+            batch_size=settings.batch_size,
+            crops_per_case=settings.crops_per_case,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            threads=settings.loader_threads,
+        ),
+        validation=build_validation(cfg, store, validation, model, precision),
+    )
+
+
+def _facts(cfg: DictConfig, directory: RunDirectory) -> RunFacts:
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    about = resolved["about"]
+    tags = tuple(str(tag) for tag in (resolved["data"]["name"], about["baseline"] and f"vs {about['baseline']}") if tag)
+    return RunFacts(
+        directory.coordinates,
+        {str(k): v for k, v in resolved.items()},
+        directory.path,
+        tags,
+        about["question"],
+    )
+
+
+def _put_on_record(
+    cfg: DictConfig,
+    directory: RunDirectory,
+    store: CaseStore,
+    model: torch.nn.Module,
+    precision: Precision,
+    ranks: Ranks,
+) -> None:
+    """Write configuration and manifest; on a resume, refuse data that changed since the run began."""
+    recorded = directory.manifest().get("data_fingerprint")
+    if recorded is not None and recorded != store.fingerprint:
+        raise RunFailed(
+            f"{directory.path} was begun on other data than {cfg.paths.prepared} now holds (fingerprint {recorded[:12]}, now "
+            f"{store.fingerprint[:12]}); delete that directory to train anew, or restore the data"
+        )
+    processes = directory.manifest().get("world_size", ranks.world_size)
+    if directory.last_checkpoint.exists() and processes != ranks.world_size:
+        raise RunFailed(
+            f"{directory.path} was begun by {processes} processes and would be another run with {ranks.world_size}; "
+            f"continue it with {processes}, or delete that directory"
+        )
+    with replacing(directory.path / "config.yaml") as temporary:
+        temporary.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    where = directory.coordinates
+    flat = identity(cfg)
+    directory.write_manifest(
+        {
+            "experiment": where.name,
+            "fold": where.fold,
+            "lr": where.lr,
+            "seed": where.seed,
+            "baseline": cfg.about.baseline,
+            "identity": flat,
+            "config_hash": config_hash(flat),
+            "data_fingerprint": store.fingerprint,
+            "code_version": code_version(),
+            "packages": {name: version(name) for name in _PACKAGES},
+            "hardware": _hardware(precision.device),
+            "precision": precision.name,
+            "world_size": ranks.world_size,
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        }
+    )
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

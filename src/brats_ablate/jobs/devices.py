@@ -1,0 +1,109 @@
+"""`trainer.devices=N`: starts N ranks of a run on this machine, one per device, and waits for them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate import interruption
+from brats_ablate.errors import RunFailed
+from brats_ablate.rundir import FAILED, RunDirectory
+
+_GRACE_S = 30.0  # for the other ranks to notice that one is gone
+
+
+def must_start_ranks(cfg: DictConfig) -> bool:
+    """Whether this process has to start the ranks, or is one itself (torchrun's, SLURM's, or started here)."""
+    return int(cfg.trainer.devices) > 1 and "WORLD_SIZE" not in os.environ
+
+
+def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
+    """Train the run that `cfg` describes with `trainer.devices` processes on this machine.
+
+    Raises:
+        RunFailed: a rank failed; the first reason on record.
+        Interrupted: the ranks were asked to stop and have saved their state.
+    """
+    interruption.install()
+    count = int(cfg.trainer.devices)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    content = OmegaConf.to_container(cfg, resolve=True)
+    ranks = [context.Process(target=_rank, args=(content, rank, count, port)) for rank in range(count)]
+    for process in ranks:
+        process.start()
+    codes, first_dead = _wait(ranks)
+    if first_dead is not None:
+        _put_kill_on_record(directory, first_dead, codes[first_dead])
+        status = directory.status()
+        raise RunFailed(
+            (status and status.reason) or f"the ranks ended with exit codes {codes}; see their messages above"
+        )
+    if interruption.EXIT_CODE in codes:
+        raise interruption.Interrupted
+
+
+def _put_kill_on_record(directory: RunDirectory, rank: int, code: int) -> None:
+    """A killed rank cannot say why it died, and what the others say is only the consequence."""
+    status = directory.status()
+    if code < 0 and status is not None:
+        name = signal.Signals(-code).name
+        cause = f"rank {rank} was killed by {name}; if nobody did it, the machine ran out of memory"
+        directory.write_status(replace(status, state=FAILED, reason=cause))
+
+
+def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
+    from brats_ablate.jobs.execute import execute
+
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    if "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    sys.exit(execute(OmegaConf.create(content)))
+
+
+def _wait(ranks: Sequence[BaseProcess]) -> tuple[list[int], int | None]:
+    """Pass a stop request on, and end the others some time after one died.
+
+    Returns every exit code, and which rank was the first to fail.
+    """
+    told, died_at, first_dead = False, 0.0, None
+    while any(process.is_alive() for process in ranks):
+        if interruption.requested() and not told:
+            told = True
+            for process in ranks:
+                process.terminate()  # SIGTERM: they save and stop
+        first_dead = _first_failed(ranks) if first_dead is None else first_dead
+        if first_dead is not None and not died_at:
+            died_at = time.monotonic()
+        if died_at and time.monotonic() - died_at > _GRACE_S:
+            for process in ranks:
+                process.kill()
+        time.sleep(0.05)
+    first_dead = _first_failed(ranks) if first_dead is None else first_dead
+    return [process.exitcode if process.exitcode is not None else 1 for process in ranks], first_dead
+
+
+def _first_failed(ranks: Sequence[BaseProcess]) -> int | None:
+    failed = [i for i, process in enumerate(ranks) if process.exitcode not in (None, 0, interruption.EXIT_CODE)]
+    killed = [i for i in failed if (ranks[i].exitcode or 0) < 0]
+    return next(iter(killed or failed), None)

@@ -1,0 +1,139 @@
+"""`job=train`: one run of one experiment on one fold, started, resumed or skipped. Reads prepared/, writes runs/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from brats_ablate import interruption
+from brats_ablate.config.identity import differences, identity
+from brats_ablate.errors import RunFailed, UserError
+from brats_ablate.rundir import FAILED, FINISHED, Coordinates, RunDirectory, Status
+
+if TYPE_CHECKING:
+    from brats_ablate.training.ranks import Ranks
+
+
+def run_directory(cfg: DictConfig) -> RunDirectory:
+    """Where the run that `cfg` describes keeps its record."""
+    where = Coordinates(str(cfg.name), int(cfg.fold), float(cfg.lr), int(cfg.seed))
+    return RunDirectory.at(Path(cfg.paths.runs), where)
+
+
+def run(cfg: DictConfig) -> None:
+    """Train the run that `cfg` describes, from wherever it stands.
+
+    Raises:
+        RunFailed: it cannot go on, it is being trained already, or it was begun with another configuration or data.
+        DataError: the data is not prepared, or cannot be read.
+        Interrupted: somebody asked to stop; the same command continues it.
+    """
+    directory = run_directory(cfg)
+    if is_finished(cfg, directory):
+        print(f"{directory.coordinates}: finished before, skipped ({directory.path})", flush=True)
+        return
+    from brats_ablate.jobs.devices import must_start_ranks, start_ranks
+
+    if must_start_ranks(cfg):
+        start_ranks(cfg, directory)
+        return
+    from brats_ablate.jobs.assemble import assembled_trainer
+    from brats_ablate.training.precision import choose_device
+    from brats_ablate.training.ranks import joined_ranks, local_rank
+
+    interruption.install()
+    device = choose_device(str(cfg.trainer.device), local_rank())
+    with (
+        joined_ranks(use_cuda=device.type == "cuda") as ranks,
+        _held(directory, ranks),
+        _failure_on_record(directory, ranks, int(cfg.trainer.epochs)),
+        assembled_trainer(cfg, directory, device, ranks) as trainer,
+    ):
+        trainer.fit()
+        if ranks.is_first:
+            _report(directory)
+
+
+def is_finished(cfg: DictConfig, directory: RunDirectory) -> bool:
+    """Whether this very run has been trained to its end.
+
+    Raises:
+        RunFailed: the directory belongs to a run of another configuration; names what differs.
+    """
+    refuse_other_configuration(directory, identity(cfg))
+    status = directory.status()
+    return status is not None and status.state == FINISHED
+
+
+def refuse_other_configuration(directory: RunDirectory, wanted: dict[str, Any]) -> None:
+    """Raise RunFailed if `directory` was begun with another configuration than `wanted`; names what differs."""
+    recorded = directory.manifest().get("identity")
+    if recorded is not None and recorded != wanted:
+        shown = "; ".join(differences(recorded, wanted)[:5])
+        raise RunFailed(
+            f"{directory.path} was begun with another configuration ({shown}); give this one another name=…, "
+            "or delete that directory"
+        )
+
+
+@contextmanager
+def _held(directory: RunDirectory, ranks: Ranks) -> Iterator[None]:
+    """The run's lock, held by the first rank for all of them."""
+    if not ranks.is_first:
+        yield
+        return
+    with directory.lock():
+        yield
+
+
+@contextmanager
+def _failure_on_record(directory: RunDirectory, ranks: Ranks, epochs: int) -> Iterator[None]:
+    """Write why the run failed into its status, whichever rank it was; the first reason stays.
+
+    A rank that dies takes the others' connection with it, and they fail in consequence: their reason is not the cause.
+    """
+    try:
+        yield
+    except interruption.Interrupted:
+        raise
+    except Exception as error:
+        reason = _reason(error)
+        before = directory.status() or Status(FAILED, epochs=epochs)
+        if before.state != FAILED or not before.reason:
+            who = f"rank {ranks.rank}: " if ranks.world_size > 1 else ""
+            directory.write_status(Status(FAILED, before.epoch, epochs, before.best, f"{who}{reason}"))
+        if isinstance(error, UserError | OSError):
+            raise
+        if _is_out_of_memory(error):
+            raise RunFailed(reason) from error
+        raise
+
+
+def _reason(error: Exception) -> str:
+    if _is_out_of_memory(error):
+        return "out of memory; lower trainer.batch_size or patches.shape, or set model.checkpointing=true"
+    if isinstance(error, UserError):
+        return str(error)
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _report(directory: RunDirectory) -> None:
+    rows = [row for row in directory.metrics() if "dice" in row]
+    untrained = [row for row in rows if row["epoch"] == 0]
+    best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"])
+    before = f" (untrained {untrained[0]['dice']:.4f})" if untrained else ""
+    print(
+        f"{directory.coordinates}: best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}; {directory.path}",
+        flush=True,
+    )

@@ -1,0 +1,57 @@
+"""Checkpoints: written under a temporary name and renamed, read with `weights_only=True`."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brats_ablate.atomic import replacing
+from brats_ablate.errors import RunFailed
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint as a whole or not at all: a kill or a full disk leaves the previous file as it was.
+
+    Raises:
+        OSError: the disk is full or gone; names the file.
+    """
+    try:
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+    except RuntimeError as error:  # torch hides a failed write behind "PytorchStreamWriter failed"
+        raise OSError(errno.ENOSPC, "No space left on the device, or it is gone", str(path)) from error
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        RunFailed: the file is missing or broken; names it.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise RunFailed(f"{path} does not exist; train the run first") from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError) as error:
+        raise RunFailed(f"{path} is not a readable checkpoint; delete it and start the run again") from error
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Load a checkpoint's weights into `model`.
+
+    Raises:
+        RunFailed: they belong to another architecture; names the first tensor that differs.
+    """
+    wanted = model.state_dict()
+    found = load(path)["model"]
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = [tuple(d[name].shape) if name in d else None for d in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            what = f"{name} is {shapes[0] or 'absent'} in the file and {shapes[1] or 'absent'} in the network"
+            raise RunFailed(f"{path} is a checkpoint of another configuration: {what}; use the run's own config.yaml")
+    model.load_state_dict(found)

@@ -1,0 +1,29 @@
+"""The learning rate over a run, as a pure function of the step: nothing to save, nothing to resume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from brats_ablate.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Linear warm-up from 0, then cosine annealing to 0 at the last step (paper section 3.2)."""
+
+    warmup_steps: int
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0:
+            raise ConfigError(f"schedule.warmup_steps={self.warmup_steps} must not be negative")
+
+    def factor(self, step: int, total_steps: int) -> float:
+        """What the learning rate is multiplied with at `step` (0-based) of `total_steps`.
+
+        A run that is shorter than twice its warm-up warms up over its first half, so that every run anneals.
+        """
+        warmup = min(self.warmup_steps, total_steps // 2)
+        if step < warmup:
+            return step / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))

@@ -1,0 +1,52 @@
+"""How a network is trained: the length of a run, its batches, its precision, and how it is executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from brats_ablate.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """The `trainer` group. The second block changes how a run is executed, not what it computes."""
+
+    epochs: int
+    batch_size: int
+    """Samples per step and rank."""
+    crops_per_case: int
+    """Crops of each training case in an epoch; the paper's epoch has one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    validate_every: int
+    """Epochs between validations; the last epoch is always validated."""
+    keep_best: int
+    """Checkpoints kept for their mean validation Dice; the paper's ensemble takes two per fold."""
+    validate_untrained: bool = False
+    """Validate once before the first step too: the floor that training must beat."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    """Processes on this machine, one per device; torchrun's and SLURM's ranks take precedence."""
+    loader_threads: int = 2
+    checkpoint_minutes: float = 10.0
+    """A killed run loses at most this much work, and at most one epoch."""
+    compile: bool = False
+    keep_freed_memory: bool = True
+    """Let glibc keep freed memory: fewer page faults, more resident memory."""
+    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "batch_size",
+            "crops_per_case",
+            "validate_every",
+            "keep_best",
+            "devices",
+            "loader_threads",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
+        if self.checkpoint_minutes <= 0:
+            raise ConfigError(f"trainer.checkpoint_minutes={self.checkpoint_minutes} must be positive")

@@ -1,0 +1,148 @@
+"""The training loop on the small phantom cohort, in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from brats_ablate import interruption
+from brats_ablate.errors import RunFailed
+from brats_ablate.jobs import train
+from brats_ablate.rundir import RunDirectory
+from brats_ablate.training.trainer import Trainer
+
+Composed = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "install", lambda: None)
+    monkeypatch.setattr(interruption, "requested", lambda: False)
+
+
+def weights(directory: RunDirectory) -> dict[str, torch.Tensor]:
+    return torch.load(directory.last_checkpoint, weights_only=True)["model"]
+
+
+def interrupt_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Ask the run to stop once `step` steps are done."""
+    steps = iter(range(1, 10_000))
+    monkeypatch.setattr(interruption, "requested", lambda: next(steps) == step)
+
+
+def test_a_run_leaves_its_record(composed: Composed) -> None:
+    cfg = composed("+experiment=ds", "trainer.validate_untrained=true")
+    train.run(cfg)
+    directory = train.run_directory(cfg)
+    status = directory.status()
+    assert status is not None
+    assert (status.state, status.epoch, status.epochs) == ("finished", 2, 2)
+    rows = directory.metrics()
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["step"] for row in rows] == [0, 4, 8]
+    assert status.best == max(row["dice"] for row in rows[1:])
+    for row in rows[1:]:
+        assert row["loss"] == pytest.approx(sum(v for k, v in row.items() if k.startswith("loss/")))
+        assert row["seconds"] == pytest.approx(sum(v for k, v in row.items() if k.startswith("seconds/")))
+    for epoch in (0, 1, 2):
+        cases = [c for c in directory.cases() if c["epoch"] == epoch]
+        assert len(cases) == 2
+        for region in ("WT", "TC", "ET"):
+            assert sum(c[region] for c in cases) / 2 == pytest.approx(rows[epoch][f"dice/{region}"])
+    assert len(directory.best_checkpoints()) == 2
+    manifest = directory.manifest()
+    assert manifest["experiment"] == "ds"
+    assert manifest["parameters"] == sum(w.numel() for w in weights(directory).values())
+    assert directory.config()["supervision"]["_target_"].endswith("DeepSupervision")
+
+
+def test_a_finished_run_is_skipped(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = composed("+experiment=baseline")
+    train.run(cfg)
+    monkeypatch.setattr(Trainer, "fit", lambda self: pytest.fail("trained twice"))
+    train.run(cfg)
+    assert "finished before, skipped" in capsys.readouterr().out
+
+
+def test_another_configuration_under_the_same_identity_is_refused(composed: Composed) -> None:
+    train.run(composed("+experiment=baseline"))
+    with pytest.raises(RunFailed, match=r"optimizer\.weight_decay: 0\.0001 -> 0\.1"):
+        train.run(composed("+experiment=baseline", "optimizer.weight_decay=0.1"))
+
+
+@pytest.mark.parametrize("experiment", ["ds_onehot", "dropblock"])
+@pytest.mark.parametrize("step", [2, 4, 5])  # in the first epoch, at its end, in the second
+def test_interrupted_and_resumed_equals_uninterrupted(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch, experiment: str, step: int
+) -> None:
+    cfg = composed(f"+experiment={experiment}", "lr=0.01")
+    train.run(cfg)
+    straight = train.run_directory(cfg)
+    cfg = composed(f"+experiment={experiment}", "lr=0.01", "paths.runs=${paths.work}/other_runs")
+    with monkeypatch.context() as patch:
+        interrupt_before(patch, step)
+        with pytest.raises(interruption.Interrupted):
+            train.run(cfg)
+    resumed = train.run_directory(cfg)
+    state = resumed.status()
+    assert state is not None
+    assert state.state == "interrupted"
+    train.run(cfg)
+    expected = weights(straight)
+    for name, tensor in weights(resumed).items():
+        assert torch.equal(tensor, expected[name]), name
+    for one, other in zip(straight.metrics(), resumed.metrics(), strict=True):
+        same = [k for k in one if not k.startswith(("seconds", "patches_per", "peak"))]
+        assert [one[k] for k in same] == [other[k] for k in same]
+    assert straight.cases() == resumed.cases()
+    assert [p.name for p in straight.best_checkpoints()] == [p.name for p in resumed.best_checkpoints()]
+
+
+def test_a_stop_during_validation_repeats_the_validation(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = composed("+experiment=baseline")
+    with monkeypatch.context() as patch:
+        calls = iter(range(10_000))
+        patch.setattr(interruption, "requested", lambda: next(calls) == 5)  # 4 steps, the look at the end, then a case
+        with pytest.raises(interruption.Interrupted):
+            train.run(cfg)
+    directory = train.run_directory(cfg)
+    assert directory.metrics() == []
+    train.run(cfg)
+    assert [row["epoch"] for row in directory.metrics()] == [1, 2]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_case_and_stays_on_record(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline", "trainer.epochs=1")
+    original = Trainer._step
+
+    def poisoned(self: Trainer, patches: list) -> None:
+        if self.step == 2:
+            with torch.no_grad():
+                next(self.parts.model.parameters()).fill_(float("nan"))
+        original(self, patches)
+
+    monkeypatch.setattr(Trainer, "_step", poisoned)
+    with pytest.raises(RunFailed, match=r"the loss is nan at step 2 on \S+"):
+        train.run(cfg)
+    status = train.run_directory(cfg).status()
+    assert status is not None
+    assert status.state == "failed"
+    assert "the loss is nan at step 2" in str(status.reason)
+    monkeypatch.undo()
+
+
+def test_data_that_changed_since_the_run_began_is_refused(composed: Composed, work: Path) -> None:
+    cfg = composed("+experiment=baseline")
+    train.run(cfg)
+    directory = train.run_directory(cfg)
+    manifest = directory.manifest() | {"data_fingerprint": "0" * 64}
+    directory.write_manifest(manifest)
+    (directory.path / "status.json").unlink()
+    with pytest.raises(RunFailed, match="begun on other data"):
+        train.run(cfg)
