@@ -28,7 +28,7 @@ def main() -> None:
     from brats_ablate.config.explain import explain
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they can be told in one sentence
-    sys.argv[1:] = _packaged_sweeps(sys.argv[1:])
+    sys.argv[1:] = _multirun_first(_packaged_sweeps(sys.argv[1:]))
     try:
         application()
     except KeyboardInterrupt:
@@ -40,6 +40,12 @@ def main() -> None:
         print(f"brats-ablate: {sentence}", file=sys.stderr)
         sys.exit(2)
     sys.exit(max(_exit_codes, default=0))
+
+
+def _multirun_first(arguments: list[str]) -> list[str]:
+    """`-m` may stand anywhere: Hydra's parser takes overrides on one side of it only."""
+    flags = [a for a in arguments if a in ("-m", "--multirun")]
+    return flags + [a for a in arguments if a not in flags]
 
 
 def _packaged_sweeps(arguments: list[str]) -> list[str]:

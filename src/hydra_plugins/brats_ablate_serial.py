@@ -1,72 +1,46 @@
 """The default launcher: one run after the other in this process, after all of them have been checked.
 
 Hydra's own launcher starts the first run before it has looked at the last one's configuration. This one composes and
-checks every run first, goes on when a run fails, and ends with what happened to each.
+checks every run first, goes on when a run fails, stops when one is interrupted, and ends with what happened to each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra.core.utils import JobReturn, filter_overrides, run_job, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from hydra.core.utils import JobReturn, run_job
+
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, Composed
 
 
-class SerialLauncher(Launcher):
+class SerialLauncher(CheckedLauncher):
     """`hydra/launcher=serial`."""
 
-    def __init__(self) -> None:
-        self.config: DictConfig | None = None
-        self.context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
+    def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
+        from brats_ablate.interruption import EXIT_CODE
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.context, self.task_function = config, hydra_context, task_function
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Check every configuration, then run each. Raises ConfigError before the first run starts."""
-        from brats_ablate.config.check import check
-        from brats_ablate.errors import ConfigError
-
-        setup_globals()
-        assert self.config is not None
-        assert self.context is not None
-        assert self.task_function is not None
-        configurations = []
-        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-            composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(composed):
-                composed.hydra.job.id = str(number)
-                composed.hydra.job.num = number
-            label = " ".join(filter_overrides(overrides))
-            try:
-                check(composed)
-            except ConfigError as error:
-                raise ConfigError(f"{error} (in: {label})") from None
-            configurations.append((label, composed))
-
-        returns = []
-        for position, (label, composed) in enumerate(configurations, start=1):
-            print(f"[{position}/{len(configurations)}] {label}", flush=True)
+        returns: list[JobReturn] = []
+        for position, each in enumerate(runs, start=1):
+            print(f"[{position}/{len(runs)}] {each.label}", flush=True)
             returns.append(
                 run_job(
                     hydra_context=self.context,
                     task_function=self.task_function,
-                    config=composed,
+                    config=each.cfg,
                     job_dir_key="hydra.sweep.dir",
                     job_subdir_key="hydra.sweep.subdir",
                 )
             )
-        _summarise([label for label, _ in configurations], returns)
+            if returns[-1].return_value == EXIT_CODE:
+                print(f"interrupted; {len(runs) - position} runs not started; the same command goes on", flush=True)
+                break
+        _summarise([each.label for each in runs], returns)
         return returns
 
 
 def _summarise(labels: Sequence[str], returns: Sequence[JobReturn]) -> None:
-    codes = [r.return_value for r in returns]
-    failed = [label for label, code in zip(labels, codes, strict=True) if code != 0]
+    failed = [label for label, r in zip(labels, returns, strict=False) if r.return_value != 0]
     if failed:
-        print(f"{len(failed)} of {len(labels)} runs failed; the same command runs them again:", flush=True)
+        print(f"{len(failed)} of {len(labels)} runs failed or stopped; the same command runs them again:", flush=True)
         for label in failed:
             print(f"  {label}", flush=True)

@@ -1,0 +1,87 @@
+"""The launcher for SLURM: submits what is due as one job array, follows it, and ends with what happened to each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from omegaconf import OmegaConf
+
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, Composed
+
+
+class SlurmLauncher(CheckedLauncher):
+    """`hydra/launcher=slurm_a100`, `slurm`.
+
+    Args:
+        job_name: name in the queue.
+        nodes, tasks_per_node: a run trains with nodes × tasks_per_node ranks.
+        gpus_per_node: 0 trains on the CPU.
+        cpus_per_task, mem_gb: per rank, per node; None for the site's default.
+        timeout_min: time limit; a run that reaches it saves, is requeued and goes on.
+        signal_delay_s: how long before the limit (or at preemption) the run is told to save.
+        array_parallelism: runs at the same time.
+        partition, account, qos, constraint: site settings; None for the site's default.
+        setup: shell lines before the run (modules, environment).
+        additional_parameters: any other sbatch option, by its long name.
+        wait: follow the jobs to their end; False returns after submission.
+        poll_seconds: how often SLURM is asked.
+    """
+
+    def __init__(
+        self,
+        job_name: str,
+        nodes: int,
+        tasks_per_node: int,
+        gpus_per_node: int,
+        cpus_per_task: int | None,
+        mem_gb: float | None,
+        timeout_min: int,
+        signal_delay_s: int,
+        array_parallelism: int,
+        partition: str | None,
+        account: str | None,
+        qos: str | None,
+        constraint: str | None,
+        setup: list[str],
+        additional_parameters: dict[str, Any],
+        wait: bool,
+        poll_seconds: float,
+    ) -> None:
+        self.ranks = nodes * tasks_per_node
+        self.wait, self.poll_seconds = wait, poll_seconds
+        wanted = {
+            "name": job_name,
+            "nodes": nodes,
+            "tasks_per_node": tasks_per_node,
+            "gpus_per_node": gpus_per_node or None,
+            "cpus_per_task": cpus_per_task,
+            "mem_gb": mem_gb,
+            "timeout_min": timeout_min,
+            "slurm_signal_delay_s": signal_delay_s,
+            "slurm_array_parallelism": array_parallelism,
+            "slurm_partition": partition,
+            "slurm_account": account,
+            "slurm_qos": qos,
+            "slurm_constraint": constraint,
+            "slurm_setup": _plain(setup) or None,
+            # Preemption and node failure put the job back into the queue even where the site's default is to end it.
+            "slurm_additional_parameters": {"requeue": True, **_plain(additional_parameters)},
+        }
+        self.parameters = {key: value for key, value in wanted.items() if value is not None}
+
+    def gpus_per_run(self) -> int:
+        return self.ranks
+
+    def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
+        from brats_ablate.launching.selection import work
+        from brats_ablate.launching.slurm import launch
+
+        works = [work(r.cfg, r.label) for r in runs]
+        _, code = launch(works, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
+        return self.finish(runs, code)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
