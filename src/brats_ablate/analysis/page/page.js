@@ -1,0 +1,200 @@
+"use strict";
+// Unpacks the data and plotly.js, draws the figures, and keeps them in step with the controls and the theme.
+(async () => {
+  const byId = (id) => document.getElementById(id);
+  const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7f7f7f"]; // Okabe and Ito
+  const DASHES = ["solid", "dash", "dot", "dashdot"];
+  const coarse = matchMedia("(pointer: coarse)").matches;
+
+  const unpack = async (id) => {
+    const bytes = Uint8Array.from(atob(byId(id).textContent.trim()), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  };
+
+  let data;
+  try {
+    data = JSON.parse(await unpack("data"));
+    const script = document.createElement("script");
+    script.textContent = await unpack("plotly");
+    document.head.append(script);
+  } catch (error) {
+    byId("trouble").textContent = `The figures could not be unpacked (${error.message}); a browser from 2023 on can. The tables are complete.`;
+    byId("trouble").hidden = false;
+    return;
+  }
+
+  const names = [...new Set(data.curves.map((c) => c.name))];
+  const titles = Object.fromEntries(data.tables.flatMap((t) => t.columns.map((c) => [c.key, c.title])).reverse()); // the first table's title counts
+  const keys = [...new Set([...names, ...Object.keys(data.cases.dice), ...Object.keys(titles)])];
+  const colour = (key) => COLOURS[keys.indexOf(key) % COLOURS.length];
+  const dash = (key) => DASHES[Math.floor(keys.indexOf(key) / COLOURS.length) % DASHES.length];
+  const label = (key) => (titles[key] && titles[key] !== key ? `${titles[key]} (${key})` : key);
+  const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const signed = (v, digits = 4) => (v > 0 ? "+" : "") + v.toFixed(digits);
+
+  const draw = (id, traces, layout) => {
+    const axis = { gridcolor: variable("--line"), zerolinecolor: variable("--faint"), linecolor: variable("--line") };
+    const whole = {
+      paper_bgcolor: variable("--page"), plot_bgcolor: variable("--page"),
+      font: { color: variable("--text"), family: "system-ui, sans-serif", size: 12 },
+      margin: { l: 60, r: 15, t: 15, b: 45 }, dragmode: coarse ? false : "zoom", hovermode: "closest",
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, ...layout,
+    };
+    whole.xaxis = { ...axis, ...layout.xaxis };
+    whole.yaxis = { ...axis, ...layout.yaxis };
+    return Plotly.react(byId(id), traces, whole, { responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover" });
+  };
+
+  // ---- per table: forest plot and dots
+  const drawTable = (table) => {
+    if (!byId(`forest-${table.name}`)) return;
+    const tint = { better: variable("--good"), worse: variable("--bad") };
+    const rows = [...table.forest].reverse();
+    byId(`forest-${table.name}`).parentElement.hidden = rows.length === 0;
+    if (rows.length) {
+      const floor = table.noise;
+      draw(`forest-${table.name}`, [{
+        type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((r) => r.title),
+        error_x: { type: "data", symmetric: false, array: rows.map((r) => r.high - r.difference), arrayminus: rows.map((r) => r.difference - r.low), color: variable("--faint"), thickness: 1.5 },
+        marker: { size: 10, color: rows.map((r) => tint[r.verdict] || variable("--faint")), symbol: rows.map((r) => (tint[r.verdict] ? "circle" : "circle-open")) },
+        text: rows.map((r) => `${r.title} against ${r.against}<br>${signed(r.difference)} [${signed(r.low)}, ${signed(r.high)}]<br>${r.verdict}: ${r.reason}`), hoverinfo: "text",
+      }], {
+        showlegend: false,
+        margin: { l: Math.min(200, 20 + 7.5 * Math.max(...rows.map((r) => r.title.length))), r: 15, t: 15, b: 45 },
+        xaxis: { zeroline: true, zerolinewidth: 2, tickformat: "+.4~f", nticks: 6 },
+        shapes: floor ? [{ type: "rect", xref: "x", yref: "paper", x0: -floor, x1: floor, y0: 0, y1: 1, fillcolor: variable("--faint"), opacity: 0.15, line: { width: 0 } }] : [],
+      });
+    }
+    const dots = table.columns.flatMap((column, i) => {
+      const found = column.folds.map((v, fold) => [v, fold]).filter(([v]) => v !== null);
+      const ours = { type: "scatter", mode: "markers", x: found.map(([, fold]) => i + (fold - 2) * 0.09), y: found.map(([v]) => v), marker: { size: 9, color: colour(column.key) }, text: found.map(([v, fold]) => `${column.title}, fold ${fold}: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
+      if (!column.paper) return [ours];
+      const paper = { type: "scatter", mode: "markers", x: column.paper.map((_, fold) => i + (fold - 2) * 0.09), y: column.paper, marker: { size: 9, symbol: "line-ew-open", color: variable("--faint"), line: { width: 2 } }, text: column.paper.map((v, fold) => `${column.title}, fold ${fold}, paper: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
+      return [paper, ours];
+    });
+    const many = table.columns.length > 7;
+    draw(`dots-${table.name}`, dots, {
+      xaxis: { tickvals: table.columns.map((_, i) => i), ticktext: table.columns.map((c) => (many ? c.title : c.title.replaceAll(/[ _]/g, (m) => `${m.trim()}<br>`))), tickangle: many ? -60 : 0, zeroline: false, showgrid: false },
+      yaxis: { tickformat: ".3f" }, margin: { l: 60, r: 15, t: 15, b: many ? 150 : 75 },
+    });
+  };
+
+  // ---- learning curves
+  const option = (select, value, text) => select.add(new Option(text, value));
+  [...new Set(data.curves.map((c) => c.fold))].sort((a, b) => a - b).forEach((f) => option(byId("curve-fold"), f, f));
+  [...new Set(data.curves.map((c) => c.lr))].sort((a, b) => a - b).forEach((lr) => option(byId("curve-lr"), lr, lr));
+  names.forEach((name, i) => {
+    const box = document.createElement("label");
+    const input = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: i < 4 });
+    const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+    swatch.style.background = colour(name);
+    input.addEventListener("change", () => drawCurves());
+    box.append(input, swatch, label(name));
+    byId("curve-variants").append(box);
+  });
+  const drawCurves = () => {
+    const metric = byId("curve-metric").value;
+    const [fold, lr, kind] = ["fold", "lr", "kind"].map((k) => byId(`curve-${k}`).value);
+    const chosen = new Set([...byId("curve-variants").querySelectorAll(":checked")].map((box) => box.value));
+    const runs = data.curves.filter((c) => chosen.has(c.name) && (fold === "" || c.fold === +fold) && (lr === "" || c.lr === lr));
+    const points = (c) => (metric === "loss" ? [c.loss_epochs, c.loss] : [c.epochs, c[metric].map((v) => (v === null ? null : v / 10000))]);
+    const seen = new Set();
+    let traces;
+    if (kind === "mean") {
+      traces = [...chosen].map((name) => {
+        const sums = new Map();
+        runs.filter((c) => c.name === name).forEach((c) => {
+          const [x, y] = points(c);
+          x.forEach((e, i) => { if (y[i] !== null) { const s = sums.get(e) || [0, 0]; sums.set(e, [s[0] + y[i], s[1] + 1]); } });
+        });
+        const most = Math.max(0, ...[...sums.values()].map((s) => s[1]));
+        const x = [...sums.keys()].filter((e) => sums.get(e)[1] === most).sort((a, b) => a - b);
+        return { type: "scatter", mode: "lines", name: `${label(name)}, mean of ${most}`, x, y: x.map((e) => sums.get(e)[0] / sums.get(e)[1]), line: { color: colour(name), dash: dash(name), width: 2.5 } };
+      });
+    } else {
+      traces = runs.map((c) => {
+        const [x, y] = points(c);
+        const first = !seen.has(c.name);
+        seen.add(c.name);
+        const what = `${label(c.name)}, fold ${c.fold}, lr ${c.lr}, seed ${c.seed}${c.state === "finished" ? "" : `, ${c.state}`}`;
+        return { type: "scatter", mode: x.length < 3 ? "markers" : "lines", name: label(c.name), legendgroup: c.name, showlegend: first, x, y, text: what, hovertemplate: "%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>", line: { color: colour(c.name), dash: dash(c.name), width: 1.5 }, marker: { color: colour(c.name) }, opacity: 0.85 };
+      });
+    }
+    draw("curve-plot", traces, { margin: { l: 60, r: 15, t: 60, b: 45 }, xaxis: { title: { text: "epoch" }, rangemode: "tozero", dtick: Math.max(0, ...runs.flatMap((c) => c.epochs)) <= 12 ? 1 : undefined }, yaxis: { title: { text: byId("curve-metric").selectedOptions[0].text } } });
+    byId("curve-words").textContent = runs.length ? `${runs.length} of ${data.curves.length} runs.` : "No run matches: choose a variant, or another fold or learning rate.";
+  };
+  ["metric", "fold", "lr", "kind"].forEach((k) => byId(`curve-${k}`).addEventListener("change", drawCurves));
+
+  // ---- case by case
+  const withCases = Object.keys(data.cases.dice);
+  [["", "mean of the regions"], ...data.regions.map((r, i) => [i, r])].forEach(([value, text]) => option(byId("case-region"), value, text));
+  withCases.forEach((key) => ["a", "b"].forEach((side) => option(byId(`case-${side}`), key, label(key))));
+  const pair = data.pairs.find(([a, b]) => withCases.includes(a) && withCases.includes(b)) || withCases;
+  if (withCases.length) { byId("case-a").value = pair[0]; byId("case-b").value = pair[1] || pair[0]; }
+  const fill = (section, rows, tag) => section.replaceChildren(...rows.map((row) => {
+    const line = document.createElement("tr");
+    line.append(...row.map((text, i) => { const cell = document.createElement(i ? tag : "th"); cell.textContent = text; cell.scope = i && tag === "td" ? "" : tag === "td" ? "row" : "col"; return cell; }));
+    return line;
+  }));
+  const drawCases = () => {
+    const [a, b, region] = ["a", "b", "region"].map((k) => byId(`case-${k}`).value);
+    byId("cases").hidden = withCases.length === 0;
+    if (!withCases.length) return;
+    const value = (key, i) => {
+      const all = data.cases.dice[key].map((values) => values[i]);
+      if (all.includes(null)) return null;
+      return (region === "" ? all.reduce((s, v) => s + v, 0) / all.length : all[+region]) / 10000;
+    };
+    const rows = data.cases.ids.map((id, i) => ({ id, a: value(a, i), b: value(b, i), voxels: data.cases.et_voxels[i] })).filter((r) => r.a !== null && r.b !== null);
+    rows.sort((p, q) => Math.abs(q.b - q.a) - Math.abs(p.b - p.a));
+    const changed = rows.slice(0, 12);
+    const up = rows.filter((r) => r.b > r.a).length, down = rows.filter((r) => r.b < r.a).length;
+    byId("case-words").textContent = rows.length
+      ? `${rows.length} cases in both: ${up} higher in ${label(b)}, ${down} lower, ${rows.length - up - down} equal.`
+      : "These two have no case in common.";
+    const dots = (chosen, more) => ({ type: "scatter", mode: "markers", x: chosen.map((r) => r.a), y: chosen.map((r) => r.b), text: chosen.map((r) => `${r.id}<br>${r.a.toFixed(4)} → ${r.b.toFixed(4)}${r.voxels === null ? "" : `<br>reference ET ${r.voxels} voxels`}`), hoverinfo: "text", ...more });
+    const ends = rows.flatMap((r) => [r.a, r.b]);
+    const range = [Math.min(1, ...ends) - 0.02, Math.max(0, ...ends) + 0.02];
+    draw("case-plot", [
+      { type: "scatter", mode: "lines", x: [0, 1], y: [0, 1], line: { color: variable("--faint"), width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false },
+      dots(rows.slice(12), { name: "cases", marker: { size: 6, color: COLOURS[0], opacity: 0.6 } }),
+      dots(changed, { name: "changed most", marker: { size: 10, color: COLOURS[1], symbol: "diamond" } }),
+    ], { margin: { l: 60, r: 15, t: 40, b: 45 }, xaxis: { title: { text: `Dice, ${label(a)}` }, range }, yaxis: { title: { text: `Dice, ${label(b)}` }, range } });
+    fill(byId("case-table").tHead, [["case", titles[a] || a, titles[b] || b, "Δ", "ET voxels"]], "th");
+    fill(byId("case-table").tBodies[0], changed.map((r) => [r.id, r.a.toFixed(4), r.b.toFixed(4), signed(r.b - r.a), r.voxels === null ? "–" : String(r.voxels)]), "td");
+    const shown = changed.flatMap((r) => [a, b].filter((key, i, both) => both.indexOf(key) === i).map((key) => [r.id, key, (data.pictures[key] || {})[r.id]])).filter(([, , uri]) => uri);
+    byId("case-pictures").replaceChildren(...shown.map(([id, key, uri]) => {
+      const figure = document.createElement("figure");
+      const image = Object.assign(document.createElement("img"), { src: uri, alt: `${id} as segmented by ${label(key)}`, loading: "lazy" });
+      const caption = document.createElement("figcaption");
+      caption.textContent = `${id}, ${label(key)}`;
+      figure.append(image, caption);
+      return figure;
+    }));
+  };
+  ["a", "b", "region"].forEach((k) => byId(`case-${k}`).addEventListener("change", drawCases));
+
+  // ---- theme, print
+  const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  const drawAll = () => {
+    byId("theme").textContent = isDark() ? "Light" : "Dark";
+    byId("theme").setAttribute("aria-pressed", String(isDark()));
+    data.tables.forEach(drawTable);
+    drawCurves();
+    drawCases();
+  };
+  byId("theme").addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; drawAll(); });
+  dark.addEventListener("change", drawAll);
+  let before;
+  addEventListener("beforeprint", () => {
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
+    document.querySelectorAll("details").forEach((d) => { d.open = true; });
+    drawAll();
+  });
+  addEventListener("afterprint", () => { if (before) root.dataset.theme = before; else delete root.dataset.theme; drawAll(); });
+  drawAll();
+  root.dataset.drawn = "yes";
+})();

@@ -1,0 +1,41 @@
+"""Shows sheets in the terminal with rich: the same cells as the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from brats_ablate.analysis.sheets import Sheet
+
+_WORDS = {"better": "green", "worse": "red", "missing": "yellow", "unfinished": "yellow"}
+
+
+def show(sheets: Sequence[Sheet], console: Console) -> None:
+    """Print the sheets of one table, the notes below each."""
+    for i, sheet in enumerate(sheets):
+        table = Table(
+            title=escape(sheet.title),
+            title_justify="left",
+            title_style="bold" if i == 0 else "",
+            header_style="bold",
+        )
+        for c, text in enumerate(sheet.header):
+            table.add_column(escape(text), justify="right" if c else "left", overflow="fold")
+        for r, row in enumerate(sheet.rows):
+            if r in sheet.rules:
+                table.add_section()
+            table.add_row(*(Text(x, style=_style(sheet, r, c, x)) for c, x in enumerate(row)))
+        console.print(table)
+        for note in sheet.notes:
+            console.print(Text(note, style="dim"))
+        console.print()
+
+
+def _style(sheet: Sheet, row: int, column: int, text: str) -> str:
+    if (row, column) in sheet.bold:
+        return "bold"
+    return _WORDS.get(text.split(":", maxsplit=1)[0], "")

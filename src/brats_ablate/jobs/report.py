@@ -1,0 +1,37 @@
+"""job=report: run directories in, one self-contained HTML page out. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from brats_ablate.atomic import replacing
+from brats_ablate.jobs.tables import build_results
+
+
+def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int) -> None:
+    """Write the report of every table that has runs to `output`.
+
+    Raises:
+        ConfigError: a table that does not exist, or whose file is wrong.
+        UserError: plotly is not installed.
+    """
+    results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed) if r.has_any]
+    if not results:
+        print(f"no run under {cfg.paths.runs} to report on; train some first, e.g. with -cd sweeps -cn demo")
+        return
+    from brats_ablate.analysis.report import render_report
+
+    page = render_report(results, find_pictures(Path(cfg.paths.predictions)), title=f"Ablation study, {cfg.data.name}")
+    with replacing(Path(output)) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(f"{output}: {len(results)} tables, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
+
+
+def find_pictures(predictions: Path) -> dict[str, dict[str, Path]]:
+    """Experiment -> case id -> picture, of those that `job=pictures` made."""
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(predictions.glob("*/pictures/*.png")):
+        found.setdefault(file.parent.parent.name, {})[file.stem] = file
+    return found

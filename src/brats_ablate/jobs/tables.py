@@ -1,0 +1,108 @@
+"""job=tables: run directories in, the ablation tables out, as Markdown, CSV, LaTeX and in the terminal. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from brats_ablate.atomic import replacing
+from brats_ablate.config.locations import folder
+
+if TYPE_CHECKING:
+    from brats_ablate.analysis.tables import TableResult
+
+
+def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples: int, seed: int) -> None:
+    """Write every table that has runs into `paths.tables`, and print it.
+
+    Raises:
+        ConfigError: a table that does not exist, or whose file is wrong.
+    """
+    results = build_results(cfg, tables, resamples=resamples, seed=seed)
+    out = Path(cfg.paths.tables)
+    shown = [result for result in results if result.has_any]
+    if not shown:
+        what = f"job.tables=[{', '.join(tables)}]" if tables else "any table"
+        remedy = "train some first, e.g. with -cd sweeps -cn demo, or look with job=status"
+        print(f"no run of {what} under {cfg.paths.runs}; {remedy}")
+        return
+    from rich.console import Console
+
+    from brats_ablate.analysis.export import write_case_rows
+    from brats_ablate.analysis.sheets import sheets_of
+    from brats_ablate.analysis.terminal import show
+
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    for result in shown:
+        show(sheets_of(result), console)
+        write(result, out, intervals=intervals)
+    runs = {id(r): r for result in shown for c in result.columns for cell in c.scores.best_lr.cells for r in cell.runs}
+    write_case_rows(runs.values(), out / "cases.csv")
+    console.print(
+        f"{len(shown)} tables as .md, .csv and .tex, and the rows of every case as cases.csv, are in {out}",
+        soft_wrap=True,
+    )
+    if absent := [result.study.name for result in results if not result.has_any]:
+        console.print(f"no run yet of any column of: {', '.join(absent)}", soft_wrap=True)
+
+
+def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int) -> list[TableResult]:
+    """The named tables, or all, from what exists; those without any run included."""
+    from brats_ablate.analysis.gather import gather_runs
+    from brats_ablate.analysis.study import load_studies
+    from brats_ablate.analysis.tables import Sources, build
+
+    studies = load_studies([folder("experiments"), Path("experiments")], names)
+    runs = Path(cfg.paths.runs)
+    trained = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    studies = [study.with_trained(trained) for study in studies]
+    wanted = {c.experiment for study in studies for c in study.columns if c.experiment in trained}
+    gathered = gather_runs(runs, sorted(name for name in wanted if name))
+    sources = Sources(gathered, Path(cfg.paths.evaluation), fold_of_case(Path(cfg.paths.prepared)))
+    return build(studies, sources, folds=cfg.data.n_folds, resamples=resamples, seed=seed)
+
+
+def write(result: TableResult, out: Path, *, intervals: bool) -> None:
+    """One table's files: everything as Markdown, each sheet as CSV, the table itself as LaTeX."""
+    from brats_ablate.analysis import render
+    from brats_ablate.analysis.sheets import sheets_of
+
+    sheets = sheets_of(result)
+    _replace(out / f"{result.study.name}.md", render.markdown(sheets))
+    _replace(out / f"{result.study.name}.tex", render.latex(sheets[0], _interval_rows(result) if intervals else ()))
+    for sheet in sheets:
+        _replace(out / f"{sheet.name}.csv", render.csv_text(sheet))
+
+
+def fold_of_case(prepared: Path) -> dict[str, int]:
+    """Case id -> fold, from the frozen fold file; {} where the data set is not prepared."""
+    file = prepared / "folds.json"
+    if not file.exists():
+        return {}
+    folds = json.loads(file.read_text(encoding="utf-8"))["validation"]
+    return {case: fold for fold, cases in enumerate(folds) for case in cases}
+
+
+def _interval_rows(result: TableResult) -> Sequence[tuple[str, ...]]:
+    """The difference to the baseline and its interval, below the columns of the table."""
+    from brats_ablate.analysis import cell_text
+
+    deltas, bounds = ["Δ to baseline"], ["95 % interval"]
+    for i, column in enumerate(result.columns):
+        found = result.comparison(i)
+        deltas.append(cell_text.signed(found.shown_difference) if found else cell_text.DASH)
+        bounds.append(cell_text.interval(found.interval) if found else cell_text.DASH)
+        if column.column.paper:
+            deltas.append("")
+            bounds.append("")
+    return [tuple(deltas), tuple(bounds)]
+
+
+def _replace(file: Path, text: str) -> None:
+    with replacing(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,200 @@
+"""job=report: the page is one file, says what the tables say, and works in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import brats_ablate
+from brats_ablate.rundir import Coordinates, RunDirectory, Status
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+CURVES = "#curve-plot .scatterlayer .js-line"
+NAMES = ("baseline", "ds", "attention")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+
+
+def _write_run(
+    runs: Path, name: str, fold: int, shift: float, *, cases: int = 8, epochs: int = 3, state: str = "finished"
+) -> None:
+    run = RunDirectory.at(runs, Coordinates(name, fold, 7e-4, 0))
+    run.path.mkdir(parents=True)
+    base = np.random.default_rng(fold).uniform(0.5, 0.9, size=(cases, 3))
+    best = 0.0
+    for epoch in range(1, epochs + 1):
+        values = np.clip(base + shift - 0.3 / epoch + np.random.default_rng(epoch).normal(0, 0.002, base.shape), 0, 1)
+        means = dict(zip(("dice/WT", "dice/TC", "dice/ET"), values.mean(axis=0).tolist(), strict=True))
+        row = {"epoch": epoch, "step": epoch, "loss": 1 / epoch, "seconds": 1.0, "dice": float(values.mean()), **means}
+        run.append("metrics.jsonl", [row])
+        best = max(best, float(values.mean()))
+        rows = zip((f"case<{fold}>{i:03d}" for i in range(cases)), values.tolist(), strict=True)
+        run.append(
+            "cases.jsonl",
+            [{"epoch": epoch, "case": c, "WT": v[0], "TC": v[1], "ET": v[2], "ET_reference": 9} for c, v in rows],
+        )
+    identity = {"model._target_": name, "fold": fold}
+    run.write_manifest({"identity": identity, "packages": {"torch": "2.13.0"}, "data_fingerprint": "abc"})
+    run.write_status(Status(state, epochs, epochs if state == "finished" else 99, best))
+
+
+def _report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    package = str(Path(brats_ablate.__file__).parents[1])
+    environment = os.environ | {"BRATS_ABLATE_WORK": str(work), "PYTHONPATH": package}
+    words = [sys.executable, "-m", "brats_ablate", "job=report", "job.resamples=200", *overrides]
+    return subprocess.run(words, cwd=work.parent, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(name="page", scope="module")
+def _page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of three experiments; one run of `attention` is unfinished and one missing."""
+    work = tmp_path_factory.mktemp("report") / "work"
+    runs = work / "brats21" / "runs"
+    for name, shift in zip(NAMES, (0.0, 0.05, 0.0), strict=True):
+        for fold in range(5 if name != "attention" else 4):
+            state = "running" if name == "attention" and fold == 3 else "finished"
+            _write_run(runs, name, fold, shift, state=state)
+    pictures = work / "brats21" / "predictions" / "ds" / "pictures"
+    pictures.mkdir(parents=True)
+    for case in range(8):
+        (pictures / f"case<0>{case:03d}.png").write_bytes(PNG)
+    found = _report(work)
+    assert found.returncode == 0, found.stderr
+    return work / "brats21" / "tables" / "report.html"
+
+
+def _unpacked(page: Path, name: str) -> bytes:
+    packed = re.search(rf'<script type="application/gzip" id="{name}">(.*?)</script>', page.read_text())
+    assert packed is not None
+    return gzip.decompress(base64.b64decode(packed[1]))
+
+
+def test_the_page_is_one_file_below_the_limit(page: Path) -> None:
+    text = page.read_text()
+    assert len(text.encode()) < 5e6
+    assert "<!--" not in text
+    assert not re.search(r'(?:src|href)="(?!#|data:)', text)
+    assert b"plotly.js" in _unpacked(page, "plotly")[:200]
+
+
+def test_it_says_what_the_tables_say(page: Path) -> None:
+    text = page.read_text()
+    assert re.search(r'<b>DS</b> against baseline: <span class="better">better</span> \+0\.05', text)
+    assert "the paper prints 0.9133" in text
+    assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
+    assert "attention fold=3 lr=0.0007 seed=0" in text
+    assert "<caption>DS against baseline</caption>" in text  # the settings that differ
+    assert "torch 2.13.0" in text
+
+
+def test_the_figures_data_are_the_runs(page: Path) -> None:
+    data = json.loads(_unpacked(page, "data"))
+    assert len(data["curves"]) == 5 + 5 + 4
+    assert data["curves"][0]["epochs"] == [1, 2, 3]
+    assert len(data["cases"]["ids"]) == 40
+    assert data["pairs"][0] == ["baseline", "attention"]
+    assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/png;base64,")
+
+
+def test_without_runs_it_says_so(tmp_path: Path) -> None:
+    found = _report(tmp_path / "work")
+    assert found.returncode == 0
+    assert found.stdout.startswith("no run under ")
+    assert not list(tmp_path.rglob("*.html"))
+
+
+@pytest.fixture(name="browser", scope="module")
+def _browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(name="opened", params=["desktop", "phone"])
+def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[Any]:
+    """The page in Chromium; fails at the end if the console or the network saw anything."""
+    phone = request.param == "phone"
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844} if phone else {"width": 1400, "height": 900},
+        is_mobile=phone, has_touch=phone, color_scheme="dark" if phone else "light", offline=True,
+    )  # fmt: skip
+    tab = context.new_page()
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("requestfailed", lambda asked: said.append(asked.url))
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    yield tab
+    context.close()
+    assert said == []
+
+
+@needs_chromium
+def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
+    assert opened.locator("#forest-table2 .errorbar").count() == 2
+    assert opened.locator("#dots-table2 .point").count() == 6 * 5 + 5 + 5 + 3
+    assert opened.locator(CURVES).count() == 14
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@needs_chromium
+def test_the_controls_work(opened: Any) -> None:
+    opened.select_option("#curve-fold", "2")
+    assert opened.locator(CURVES).count() == 3
+    opened.uncheck("#curve-variants input[value=ds]")
+    assert opened.locator(CURVES).count() == 2
+    opened.select_option("#curve-fold", "4")
+    opened.uncheck("#curve-variants input[value=baseline]")
+    assert "No run matches" in opened.inner_text("#curve-words")
+    opened.select_option("#case-b", "ds")
+    assert opened.inner_text("#case-words") == "40 cases in both: 40 higher in DS (ds), 0 lower, 0 equal."
+    assert opened.locator("#case-table tbody tr").count() == 12
+    assert opened.locator("#case-pictures img").count() > 0
+    opened.select_option("#case-a", "ds")
+    assert opened.inner_text("#case-words") == "40 cases in both: 0 higher in DS (ds), 0 lower, 40 equal."
+
+
+@needs_chromium
+def test_the_theme_follows_the_system_and_the_button_by_keyboard(opened: Any) -> None:
+    def background() -> str:
+        return str(opened.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    def figure() -> str:
+        return str(opened.evaluate("getComputedStyle(document.querySelector('#curve-plot .main-svg')).backgroundColor"))
+
+    before = background()
+    assert figure() == before
+    opened.keyboard.press("Tab")  # the skip link
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.id") == "theme"
+    opened.keyboard.press("Enter")
+    assert background() != before
+    assert figure() == background()
+
+
+@needs_chromium
+def test_details_open_by_keyboard_and_for_print(opened: Any) -> None:
+    summary = opened.locator("#table2 summary").first
+    summary.focus()
+    opened.keyboard.press("Enter")
+    assert opened.locator("#table2 details").first.evaluate("d => d.open")
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert opened.locator("details:not([open])").count() == 0
+    assert opened.pdf()[:4] == b"%PDF"
