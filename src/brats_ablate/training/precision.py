@@ -27,7 +27,7 @@ class Precision:
             return cls(name, device)
         if device.type == "cuda":
             return cls("bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16", device)
-        capabilities = getattr(
+        capabilities: dict[str, bool] = getattr(
             torch.cpu, "get_capabilities", dict
         )()  # absent from older releases: fp32 is always right
         fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")

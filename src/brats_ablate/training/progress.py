@@ -51,8 +51,10 @@ class Lines:
         pass
 
     def _left(self) -> str:
+        if self.done == self.first:
+            return f"{self.total - self.done} steps"
         taken = time.monotonic() - self.began
-        per_step = taken / max(1, self.done - self.first)
+        per_step = taken / (self.done - self.first)
         return f"{duration(per_step * (self.total - self.done))} left"
 
 

@@ -58,7 +58,7 @@ class Ranks:
             return model
         ids = [device.index] if device.type == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False
+            model, device_ids=ids, gradient_as_bucket_view=True
         )
 
 

@@ -57,7 +57,7 @@ class Parts:
 
     model: torch.nn.Module
     """The bare network; `at_step(step)` tells its schedules the time."""
-    network: torch.nn.Module
+    network: Callable[[Tensor], Any]
     """The same, wrapped for execution (ranks, compilation)."""
     to_batch: Callable[[list[Patch]], Batch]
     augment: Callable[[Batch], Batch]
