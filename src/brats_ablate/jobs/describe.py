@@ -1,0 +1,233 @@
+"""job=describe: experiments in; what they exchange, count, cost and look like out, as Markdown and CSV."""
+
+from __future__ import annotations
+
+import difflib
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.atomic import replacing
+from brats_ablate.config.check import check
+from brats_ablate.config.locations import folder
+from brats_ablate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brats_ablate.describing.report import Conditions, Description
+    from brats_ablate.describing.timings import Contestant, Timing
+
+REFERENCE = "baseline"
+"""The experiment that times are relative to."""
+
+DESCRIBED_GROUPS = (
+    *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
+    *("optimizer", "schedule", "trainer", "inference", "postprocess"),
+)
+"""The groups that an experiment may be about."""
+
+
+def run(
+    cfg: DictConfig,
+    *,
+    experiments: list[str] | None,
+    output: str | None,
+    measure: bool,
+    timing_shape: tuple[int, int, int],
+    timing_width: float,
+    repeats: int,
+) -> None:
+    """Describe the current configuration, or the named experiments under this command's other overrides.
+
+    Args:
+        cfg: the composed configuration.
+        experiments: names in conf/experiment, or ["all"]; None for `cfg` itself.
+        output: folder for `variants.md` and `variants.csv`; None to print only.
+        measure: whether to time each network against the baseline's.
+        timing_shape: (X, Y, Z) of the patch that is timed.
+        timing_width: `encoder.width` of the networks that are timed.
+        repeats: timed passes of each network.
+
+    Raises:
+        ConfigError: an experiment does not exist, or the timed patch does not suit its network.
+    """
+    from brats_ablate.describing.report import csv_text, markdown, table
+
+    subjects = [cfg] if experiments is None else [compose(name) for name in _ordered(experiments)]
+    described = []
+    for subject in subjects:
+        timing = _time(subject, timing_shape, timing_width, repeats) if measure else None
+        # A named experiment shares the command's overrides with its baseline; for `cfg` they are what is asked about.
+        described.append(describe(subject, timing, shared_overrides=experiments is not None))
+        print(f"{subject.name}: described", flush=True)
+    print(table(described))
+    if len(described) == 1:
+        print(f"\n{described[0].drawing}")
+    if output is None:
+        return
+    conditions = _conditions(cfg, experiments, measure, timing_shape, timing_width, repeats)
+    for file, text in {
+        "variants.md": markdown(described, conditions),
+        "variants.csv": csv_text(described),
+    }.items():
+        with replacing(Path(output) / file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(f"written: {Path(output) / file}")
+
+
+def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
+    """The named experiment, under the overrides of the command that is running (its experiment and job apart)."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    typed = list(HydraConfig.get().overrides.task) if with_overrides and HydraConfig.initialized() else []
+    kept = [o for o in typed if not o.lstrip("+").startswith(("experiment=", "job=", "job."))]
+    overrides = [f"+experiment={experiment}", *kept]
+    if GlobalHydra.instance().is_initialized():
+        return hydra_compose("config", overrides)
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        return hydra_compose("config", overrides)
+
+
+def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) -> Description:
+    """Counts and drawing of the composed `cfg`, at its full size, and how it differs from its baseline."""
+    from brats_ablate.describing.counts import count
+    from brats_ablate.describing.drawing import draw
+    from brats_ablate.describing.report import Description
+    from brats_ablate.jobs import build
+
+    check(cfg)
+    shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
+    counts = count(lambda: build.build_model(cfg), shape)
+    baseline = cfg.about.baseline or (None if cfg.name == REFERENCE and shared_overrides else REFERENCE)
+    return Description(
+        name=str(cfg.name),
+        question=cfg.about.question,
+        paper=cfg.about.paper,
+        baseline=baseline,
+        changes=tuple(changes(cfg, compose(baseline, with_overrides=shared_overrides))) if baseline else (),
+        counts=counts,
+        drawing=draw(counts.passed, shape),
+        timing=timing,
+    )
+
+
+def changes(cfg: DictConfig, other: DictConfig) -> Iterator[str]:
+    """`key=value` for what `cfg` sets otherwise than `other`; an exchanged component is named by its class."""
+    for group in DESCRIBED_GROUPS:
+        yield from _changes(group, OmegaConf.to_container(cfg[group]), OmegaConf.to_container(other[group]))
+
+
+def _changes(path: str, node: Any, other: Any) -> Iterator[str]:
+    if node == other:
+        return
+    if not isinstance(node, dict):
+        yield f"{path}={node}"
+    elif not isinstance(other, dict) or node.get("_target_") != other.get("_target_"):
+        yield f"{path}={str(node.get('_target_')).rsplit('.', maxsplit=1)[-1]}"
+    else:
+        for key in sorted(node.keys() | other.keys()):
+            yield from _changes(f"{path}.{key}", node.get(key), other.get(key))
+
+
+def _ordered(experiments: list[str]) -> list[str]:
+    """The named ones as they are; for ["all"] every file's, each after its baseline's kind."""
+    known = sorted(path.stem for path in (folder("conf") / "experiment").glob("*.yaml"))
+    if experiments == ["all"]:
+        baseline_of = {name: compose(name).about.baseline for name in known}
+        return sorted(known, key=lambda name: (baseline_of[name] is not None, baseline_of[name] != REFERENCE, name))
+    for name in experiments:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
+            raise ConfigError(f"job.experiments: {name} is not an experiment; {hint}")
+    return experiments
+
+
+def _shrunk(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> DictConfig:
+    small = cfg.copy()
+    small.patches.shape = list(shape)
+    small.encoder.width = width
+    check(small)
+    return small
+
+
+def _contestant(cfg: DictConfig) -> Contestant:
+    import torch
+
+    from brats_ablate.describing.timings import Contestant
+    from brats_ablate.jobs import build
+    from brats_ablate.training.precision import Precision, choose_device
+
+    device = choose_device(str(cfg.trainer.device), 0)
+    layout = torch.channels_last_3d
+    model = build.build_model(cfg).to(device, memory_format=layout)  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(0)
+    shape = tuple(cfg.patches.shape)
+    images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
+    labels = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
+    return Contestant(
+        model=model,
+        objective=build.build_objective(cfg),
+        optimizer=build.instantiate(cfg.optimizer, parameters=model.parameters(), lr=float(cfg.lr)),
+        images=images.to(device, memory_format=layout),
+        labels=labels.to(device),
+        precision=Precision.resolve(str(cfg.trainer.precision), device),
+    )
+
+
+def _time(cfg: DictConfig, shape: tuple[int, int, int], width: float, repeats: int) -> Timing:
+    """Times of `cfg` against the baseline's, both executed as `cfg.trainer` says."""
+    from brats_ablate.describing.timings import time_against
+    from brats_ablate.training.allocator import keep_freed_memory
+
+    reference = compose(REFERENCE)
+    reference.trainer = cfg.trainer
+    if cfg.trainer.keep_freed_memory:
+        keep_freed_memory()
+    contestants = [_contestant(_shrunk(c, shape, width)) for c in (reference, cfg)]
+    return time_against(contestants[0], contestants[1], repeats)
+
+
+def _conditions(
+    cfg: DictConfig,
+    experiments: list[str] | None,
+    measure: bool,
+    timing_shape: tuple[int, int, int],
+    timing_width: float,
+    repeats: int,
+) -> Conditions:
+    import torch
+
+    from brats_ablate.describing.report import Conditions
+    from brats_ablate.training.precision import Precision, choose_device
+
+    which = f"+experiment={cfg.name}" if experiments is None else f"'job.experiments=[{','.join(experiments)}]'"
+    command = f"python -m brats_ablate job=describe {which}" + (" job.measure=true" if measure else "")
+    patch = f"patch of {'×'.join(str(s) for s in cfg.patches.shape)} voxels"
+    if not measure:
+        return Conditions(command, patch, None)
+    device = choose_device(str(cfg.trainer.device), 0)
+    precision = Precision.resolve(str(cfg.trainer.precision), device).name
+    machine = f"{torch.get_num_threads()} threads of a CPU ({_cpu_name()})"
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
+    timing = (
+        f"Times are relative to the baseline, taken in turns on {machine}, {precision}, torch {torch.__version__}, "
+        f"at reduced size: patch {'×'.join(str(s) for s in timing_shape)}, encoder.width={timing_width}, batch 1, "
+        f"best of {repeats}. Ratios at full size and on another device differ."
+    )
+    return Conditions(command, patch, timing)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,72 @@
+"""job=describe: the paper's parameter counts, the differences it names, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
+
+from brats_ablate.config.locations import folder
+from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.describe import changes, compose, describe, run
+
+JOB = {"timing_shape": (32, 32, 64), "timing_width": 0.0625, "repeats": 1}
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        return hydra_compose("config", list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "millions"),
+    [("ds", 31.19), ("ds_deeper", 45.84), ("ds_channels", 24.93), ("ds_deeper_channels_onehot", 50.84)],
+)
+def test_parameters_are_the_papers(experiment: str, millions: float) -> None:
+    description = describe(compose(experiment), None, shared_overrides=True)
+    assert round(description.counts.parameters / 1e6, 2) == millions
+
+
+def test_changes_name_the_exchanged_part_by_its_class() -> None:
+    assert list(changes(compose("attention"), compose("baseline"))) == ["model.gate=AttentionGate"]
+    assert list(changes(compose("unetr"), compose("baseline"))) == ["model=UNETR"]
+    assert list(changes(compose("ds_onehot"), compose("ds"))) == ["inputs=OneHot"]
+    assert list(changes(compose("baseline"), compose("baseline"))) == []
+
+
+def test_changes_of_values_name_key_and_value() -> None:
+    other = composed("+experiment=baseline", "encoder.width=0.5", "trainer.epochs=7")
+    assert list(changes(other, compose("baseline"))) == ["encoder.width=0.5", "trainer.epochs=7"]
+
+
+def test_the_current_configuration_is_compared_with_the_plain_baseline() -> None:
+    description = describe(composed("encoder.width=0.25", "supervision=deep"), None, shared_overrides=False)
+    assert description.baseline == "baseline"
+    assert description.changes == ("encoder.width=0.25", "supervision=DeepSupervision")
+
+
+def test_writes_markdown_and_csv_with_timings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = composed("encoder.width=0.0625")
+    run(cfg, experiments=["baseline", "ds"], output=str(tmp_path / "out"), measure=True, **JOB)
+    rows = list(csv.DictReader((tmp_path / "out/variants.csv").read_text().splitlines()))
+    assert [r["experiment"] for r in rows] == ["baseline", "ds"]
+    assert all(float(r["step_ratio"]) > 0 for r in rows)
+    assert rows[1]["differs"] == "supervision=DeepSupervision"
+    text = (tmp_path / "out/variants.md").read_text()
+    assert "patch 32×32×64, encoder.width=0.0625" in text
+    assert "### ds" in text
+    assert "supervision=DeepSupervision" in capsys.readouterr().out
+
+
+def test_an_unknown_experiment_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"atention is not an experiment; did you mean attention\?"):
+        run(composed(), experiments=["atention"], output=None, measure=False, **JOB)
+
+
+def test_a_timed_patch_that_does_not_suit_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="not divisible by 64"):
+        run(composed(), experiments=["ds_deeper"], output=None, measure=True, **JOB)
