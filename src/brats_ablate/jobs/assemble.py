@@ -188,8 +188,8 @@ def _put_on_record(
     recorded = directory.manifest().get("data_fingerprint")
     if recorded is not None and recorded != store.fingerprint:
         raise RunFailed(
-            f"{directory.path} was begun on other data than {cfg.paths.prepared} now holds (fingerprint {recorded[:12]}, now "
-            f"{store.fingerprint[:12]}); delete that directory to train anew, or restore the data"
+            f"{directory.path} was begun on other data than {cfg.paths.prepared} now holds (fingerprint "
+            f"{recorded[:12]}, now {store.fingerprint[:12]}); delete that directory to train anew, or restore the data"
         )
     processes = directory.manifest().get("world_size", ranks.world_size)
     if directory.last_checkpoint.exists() and processes != ranks.world_size:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate import interruption
-from brats_ablate.config.check import check
+from brats_ablate.config.check import check, check_data
 from brats_ablate.errors import UserError
 
 
@@ -18,8 +19,8 @@ def execute(cfg: DictConfig) -> int:
 
     try:
         check(cfg)
-        job = OmegaConf.to_container(cfg.job, resolve=True)
-        assert isinstance(job, dict)
+        check_data(cfg)
+        job: Any = OmegaConf.to_container(cfg.job, resolve=True)
         get_method(job.pop("_target_"))(cfg, **job)
     except interruption.Interrupted:
         print("brats-ablate: stopped as asked, state saved; the same command continues it", file=sys.stderr)

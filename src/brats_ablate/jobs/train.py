@@ -133,7 +133,5 @@ def _report(directory: RunDirectory) -> None:
     untrained = [row for row in rows if row["epoch"] == 0]
     best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"])
     before = f" (untrained {untrained[0]['dice']:.4f})" if untrained else ""
-    print(
-        f"{directory.coordinates}: best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}; {directory.path}",
-        flush=True,
-    )
+    score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}"
+    print(f"{directory.coordinates}: {score}; {directory.path}", flush=True)

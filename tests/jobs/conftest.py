@@ -1,0 +1,55 @@
+"""Finished runs without the training: what the jobs after training need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.config.identity import identity
+from brats_ablate.jobs.build import build_model, open_store
+from brats_ablate.jobs.train import run_directory
+from brats_ablate.rundir import FINISHED, RunDirectory, Status
+from brats_ablate.training import checkpoint
+
+FinishedRun = Callable[..., RunDirectory]
+
+
+def run_job(cfg: DictConfig) -> None:
+    """What the entry point does with a checked configuration, errors not caught."""
+    job: Any = OmegaConf.to_container(cfg.job, resolve=True)
+    get_method(job.pop("_target_"))(cfg, **job)
+
+
+@pytest.fixture
+def finished_run(composed: Callable[..., DictConfig]) -> FinishedRun:
+    """Puts a run on record as the trainer leaves it, with one checkpoint of random weights for each Dice."""
+
+    def make(*overrides: str, dice: tuple[float, ...] = (0.5, 0.4), state: str = FINISHED) -> RunDirectory:
+        cfg = composed(*overrides)
+        run = run_directory(cfg)
+        run.path.mkdir(parents=True)
+        (run.path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        run.write_manifest({"identity": identity(cfg), "data_fingerprint": open_store(cfg).fingerprint})
+        for epoch, value in enumerate(dice, start=1):
+            model = build_model(cfg)
+            with torch.no_grad():
+                generator = torch.Generator().manual_seed(1000 * int(cfg.fold) + epoch)
+                for p in model.parameters():
+                    p += 0.1 * torch.randn(p.shape, generator=generator)
+            content = {"model": model.state_dict(), "epoch": epoch, "dice": value, "identity": identity(cfg)}
+            checkpoint.save(content, run.best_checkpoint(epoch, value))
+        run.write_status(Status(state, len(dice), len(dice), max(dice, default=None)))
+        return run
+
+    return make
+
+
+@pytest.fixture
+def job(composed: Callable[..., DictConfig]) -> Callable[..., None]:
+    """Composes and runs a job in this process: `job("job=predict", "job.output=x")`; errors are raised."""
+    return lambda *overrides: run_job(composed(*overrides))

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brats_ablate.data.store import CaseStore, restore
+from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.labels import REGIONS, from_depth
+from brats_ablate.metrics.case import METRICS, CaseMetrics
+
+Job = Callable[..., None]
+
+
+def phantom(work: Path, folder: str) -> Path:
+    return work / "phantom" / folder
+
+
+def write_like_reference(work: Path, case_id: str, depth: np.ndarray, file: Path) -> None:
+    """Write cropped nesting depths on the case's original grid."""
+    record = CaseStore(phantom(work, "prepared")).record(case_id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    values = from_depth(restore(record, depth), "brats2021")
+    nib.save(nib.Nifti1Image(values, np.asarray(record.grid.affine)), file)
+
+
+def rows_of(work: Path, name: str) -> dict[tuple[str, str, str], float]:
+    with (phantom(work, "evaluation") / f"{name}.csv").open() as stream:
+        return {(r["case"], r["region"], r["metric"]): float(r["value"]) for r in csv.DictReader(stream)}
+
+
+def test_the_reference_itself_is_perfect(job: Job, work: Path) -> None:
+    store = CaseStore(phantom(work, "prepared"))
+    for case_id in store.case_ids:
+        file = phantom(work, "predictions") / "perfect" / f"{case_id}.nii.gz"
+        write_like_reference(work, case_id, store.read_labels(case_id), file)
+    job("job=evaluate", "job.name=perfect", "job.workers=1")
+    rows = rows_of(work, "perfect")
+    assert set(rows) == {(c, r, m) for c in store.case_ids for r in REGIONS for m in METRICS}
+    for metric, value in (("dice", 1), ("hd95", 0), ("nsd", 1), ("lesion_dice", 1), ("sensitivity", 1)):
+        assert {rows[c, r, metric] for c in store.case_ids for r in REGIONS} == {value}
+    with (phantom(work, "evaluation") / "perfect.csv").open() as stream:
+        folds = {row["case"]: int(row["fold"]) for row in csv.DictReader(stream)}
+    assert folds == {c: k for k, ids in enumerate(store.folds) for c in ids}
+
+
+def test_label_files_of_another_program_against_segmentations(job: Job, work: Path, tmp_path: Path) -> None:
+    store = CaseStore(phantom(work, "prepared"))
+    case_id = store.case_ids[1]
+    depth = store.read_labels(case_id).copy()
+    depth[:, :, : depth.shape[2] // 2] = 0
+    write_like_reference(work, case_id, depth, tmp_path / "theirs" / "deep" / f"{case_id}_pred.nii.gz")
+    job(
+        "job=evaluate",
+        "job.name=theirs",
+        f"job.predictions={tmp_path / 'theirs'}",
+        f"job.references={phantom(work, 'raw')}",
+        "job.metrics.hd95=medpy",
+        "job.workers=1",
+    )
+    image = nib.load(phantom(work, "raw") / case_id / f"{case_id}_seg.nii.gz")
+    table = np.array([0, 2, 1, 0, 3], dtype=np.uint8)
+    reference = table[np.asarray(image.dataobj).astype(int)]
+    predicted = table[np.asarray(nib.load(tmp_path / "theirs" / "deep" / f"{case_id}_pred.nii.gz").dataobj)]
+    scorer = CaseMetrics("medpy", 373.13, 1.0, 3, 50.0, 374.0)
+    expected = scorer(predicted, reference, tuple(float(s) for s in image.header.get_zooms()[:3]))
+    rows = rows_of(work, "theirs")
+    assert {key[0] for key in rows} == {case_id}
+    assert all(rows[case_id, region, metric] == value for (region, metric), value in expected.items())
+    assert 0 < rows[case_id, "WT", "dice"] < 1
+
+
+def test_unfit_cases_are_named_and_the_others_scored(job: Job, work: Path) -> None:
+    store = CaseStore(phantom(work, "prepared"))
+    good, shifted, foreign, unknown = *store.case_ids[:3], "nobody"
+    folder = phantom(work, "predictions") / "mixed"
+    for case_id in (good, shifted, foreign):
+        write_like_reference(work, case_id, store.read_labels(case_id), folder / f"{case_id}.nii.gz")
+    shutil.copy(folder / f"{good}.nii.gz", folder / f"{unknown}.nii.gz")
+    image = nib.load(folder / f"{shifted}.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:], image.affine), folder / f"{shifted}.nii.gz")
+    image = nib.load(folder / f"{foreign}.nii.gz")
+    values = np.asarray(image.dataobj).copy()
+    values[0, 0, 0] = 3
+    nib.save(nib.Nifti1Image(values, image.affine), folder / f"{foreign}.nii.gz")
+    with pytest.raises(DataError, match="3 cases are not scored") as error:
+        job("job=evaluate", "job.name=mixed", "job.workers=1")
+    for part in ("not on the grid", "label value 3", "nobody: it has no reference"):
+        assert part in str(error.value)
+    assert {key[0] for key in rows_of(work, "mixed")} == {good}
+
+
+def test_says_what_is_missing(job: Job, work: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a folder of label files"):
+        job("job=evaluate", "job.name=nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no label file"):
+        job("job=evaluate", f"job.predictions={tmp_path / 'empty'}")
+    with pytest.raises(ConfigError, match=r"job\.workers=0"):
+        job("job=evaluate", "job.workers=0")

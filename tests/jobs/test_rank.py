@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brats_ablate.data.store import CaseStore
+from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.jobs.evaluate import write_rows
+from brats_ablate.jobs.predict import write_case
+from brats_ablate.labels import REGIONS
+
+Job = Callable[..., None]
+FEW = "job.resamples=200"
+
+
+def evaluation(work: Path, name: str, dice: dict[str, float], metrics: tuple[str, ...] = ("dice", "hd95")) -> Path:
+    file = work / "phantom" / "evaluation" / f"{name}.csv"
+    value = {"dice": lambda d: d, "hd95": lambda d: 100 * (1 - d)}
+    rows = [
+        {"case": case, "fold": 0, "region": region, "metric": m, "value": value[m](d)}
+        for case, d in dice.items()
+        for region in REGIONS
+        for m in metrics
+    ]
+    write_rows(file, rows)
+    return file
+
+
+def ranking(work: Path, file: str = "ranking.csv") -> list[dict[str, str]]:
+    with (work / "phantom" / "evaluation" / file).open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_evaluations_by_name_and_by_file(job: Job, work: Path) -> None:
+    evaluation(work, "good", {f"c{i}": 0.9 for i in range(9)})
+    file = evaluation(work, "middle", {f"c{i}": 0.8 for i in range(9)})
+    evaluation(work, "poor", {f"c{i}": 0.7 for i in range(9)})
+    job("job=rank", f"job.methods={{first:good,second:'{file}',third:poor}}", FEW)
+    rows = ranking(work)
+    assert [row["method"] for row in rows] == ["first", "second", "third"]
+    assert [float(row["score"]) for row in rows] == pytest.approx([1 / 3, 2 / 3, 1], abs=1e-6)
+    assert {row["cases"] for row in rows} == {"9"}
+    pairs = ranking(work, "ranking_pairs.csv")
+    found = [(row["better"], row["worse"]) for row in pairs]
+    assert found == [("first", "second"), ("first", "third"), ("second", "third")]
+
+
+def test_a_folder_of_label_files_is_scored_first(job: Job, work: Path, tmp_path: Path) -> None:
+    store = CaseStore(work / "phantom" / "prepared")
+    for case_id in store.case_ids:
+        depth = store.read_labels(case_id)
+        for name, predicted in (("exact", depth), ("nothing", np.zeros_like(depth))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            write_case(tmp_path / name / f"{case_id}.nii.gz", predicted, store.record(case_id), "brats2021")
+    job("job=rank", f"job.methods={{exact:'{tmp_path / 'exact'}',nothing:'{tmp_path / 'nothing'}'}}", FEW)
+    assert [row["method"] for row in ranking(work)] == ["exact", "nothing"]
+
+
+def test_needs_the_same_cases_and_metrics_of_every_method(job: Job, work: Path) -> None:
+    evaluation(work, "all", {"c0": 0.9, "c1": 0.8})
+    evaluation(work, "one", {"c0": 0.9})
+    evaluation(work, "dice_only", {"c0": 0.9, "c1": 0.8}, metrics=("dice",))
+    with pytest.raises(DataError, match="all has scores of c1 and one has not"):
+        job("job=rank", "job.methods=[one,all]")
+    with pytest.raises(DataError, match="dice_only has no hd95"):
+        job("job=rank", "job.methods=[all,dice_only]")
+    with pytest.raises(DataError, match="nobody is no evaluation"):
+        job("job=rank", "job.methods=[all,nobody]")
+    with pytest.raises(ConfigError, match="at least two"):
+        job("job=rank", "job.methods=[all]")
+    with pytest.raises(ConfigError, match="choose from"):
+        job("job=rank", "job.methods=[all,dice_only]", "job.metrics=[niceness]")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy.ndimage import gaussian_filter
+
+from brats_ablate.data.store import CaseStore
+from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.jobs.prediction_folder import CROSS_VALIDATED, PredictionFolder
+from brats_ablate.labels import region_masks
+
+Job = Callable[..., None]
+SMALL_SEARCH = ("job.most_voxels=40", "job.workers=1")
+
+
+@pytest.fixture
+def predicted(work: Path) -> CaseStore:
+    """Saved cross-validated probabilities: blurred references with noise, so that thresholds and rules matter."""
+    store = CaseStore(work / "phantom" / "prepared")
+    folder = PredictionFolder(work / "phantom" / "predictions" / "blurred")
+    folder.claim({"probabilities": {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}, "labels": {}})
+    generator = np.random.default_rng(0)
+    for case_id in store.case_ids:
+        masks = region_masks(store.read_labels(case_id)).astype(np.float32)
+        noise = gaussian_filter(generator.normal(size=masks.shape), (0, 1, 1, 1)) * 0.8
+        probabilities = np.clip(gaussian_filter(masks, (0, 1, 1, 1)) + noise, 0, 1)
+        folder.save_probabilities(store.record(case_id), probabilities.astype(np.float16))
+    return store
+
+
+def test_what_is_promised_out_of_fold_is_what_predict_and_evaluate_reach(
+    job: Job, predicted: CaseStore, work: Path
+) -> None:
+    job("job=tune", "job.predictions=blurred", *SMALL_SEARCH)
+    file = work / "phantom" / "predictions" / "blurred" / "tuned.yaml"
+    tuned = yaml.safe_load(file.read_text())
+    job("job=predict", "job.output=tuned", "job.reuse=blurred", f"job.settings={file}")
+    job("job=evaluate", "job.name=tuned", "job.workers=1")
+    with (work / "phantom" / "evaluation" / "tuned.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["metric"] == "dice"]
+    means = [np.mean([float(row["value"]) for row in rows if row["fold"] == str(fold)]) for fold in range(3)]
+    assert tuned["mean_dice"]["out_of_fold"]["rules"] == pytest.approx(np.mean(means), abs=1e-6)
+    assert tuned["mean_dice"]["in_fold"]["rules"] >= tuned["mean_dice"]["out_of_fold"]["rules"]
+    assert set(tuned["folds"]) == {0, 1, 2}
+
+
+def test_a_narrow_grid_is_kept_to(job: Job, predicted: CaseStore, work: Path) -> None:
+    narrow = "job.thresholds={wt:[0.4],tc:[0.45],et:[0.35]}"
+    job("job=tune", "job.predictions=blurred", narrow, "job.probabilities=[0.9]", *SMALL_SEARCH)
+    tuned = yaml.safe_load((work / "phantom" / "predictions" / "blurred" / "tuned.yaml").read_text())
+    for node in (tuned["all"], *tuned["folds"].values()):
+        assert [node["labels"][k] for k in ("wt", "tc", "et")] == [0.4, 0.45, 0.35]
+        assert node["postprocess"]["few_voxels"]["below_probability"] == 0.9
+
+
+def test_refuses_predictions_that_it_cannot_tune_on(job: Job, predicted: CaseStore, work: Path) -> None:
+    with pytest.raises(DataError, match="no cross-validated predictions"):
+        job("job=tune", "job.predictions=nothing")
+    (work / "phantom" / "predictions" / "blurred" / "probabilities" / f"{predicted.case_ids[2]}.b2nd").unlink()
+    with pytest.raises(DataError, match=f"1 of 6 cases .*{predicted.case_ids[2]}"):
+        job("job=tune", "job.predictions=blurred")
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("job.connectivity=8", r"job\.connectivity=8"),
+        ("job.most_voxels=0", r"job\.most_voxels=0"),
+        ("job.thresholds.tc=[0.5,0.4]", r"job\.thresholds\.tc"),
+        ("+job.thresholds.core=[0.5]", "needs wt, tc and et"),
+    ],
+)
+def test_impossible_grids_are_told_in_a_sentence(job: Job, work: Path, override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        job("job=tune", override)
