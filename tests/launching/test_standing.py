@@ -56,6 +56,14 @@ def test_a_dead_run_is_told_with_slurms_word(tmp_path: Path, monkeypatch: pytest
     assert "killed for memory" in (found.reason or "")
 
 
+def test_a_job_that_ended_before_its_run_began_is_dead_and_names_its_log(tmp_path: Path) -> None:
+    run = directory(tmp_path, 0)
+    write_ticket(run.path, Ticket("local", "1", "/logs/1", 1, "elsewhere"))
+    (found,) = standings([run])
+    assert found.state == "dead"
+    assert found.reason == "its job ended before it began; see its log in /logs/1"
+
+
 def test_the_grid_has_a_row_per_experiment_and_rate_and_a_column_per_fold(tmp_path: Path) -> None:
     runs = [directory(tmp_path, fold, name, lr) for name in "ab" for lr in (5e-4, 7e-4) for fold in (0, 1)]
     for i, run in enumerate(runs):

@@ -67,13 +67,13 @@ def of_ended_run(label: str, run: RunDirectory, ticket: Ticket, end: str | None)
     rank = failed_rank(Path(ticket.folder), ticket.job, ticket.ranks)
     if status is not None and status.state == FINISHED:
         return of_status(label, status, FINISHED)
-    told = complaint(Path(ticket.folder), ticket.job, rank) if rank is not None else ""
     if status is not None and status.state == FAILED:
         return of_status(label, status, FAILED)
     if rank is not None:
+        told = complaint(Path(ticket.folder), ticket.job, rank)
         reason = f"rank {rank}: {told}" if ticket.ranks > 1 else told
         return of_status(label, _record(run, FAILED, reason), FAILED)
-    if status is not None and status.state in (FAILED, INTERRUPTED):
+    if status is not None and status.state == INTERRUPTED:
         return of_status(label, replace(status, reason=status.reason or cause_of(end)), status.state)
     cause = cause_of(end) or srun_complaint(Path(ticket.folder), ticket.job) or _SILENT
     cause += f" (SLURM: {end})" if end else ""

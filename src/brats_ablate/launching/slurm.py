@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from brats_ablate.launching.outcome import QUEUED, SUBMITTED, Outcome
 from brats_ablate.launching.selection import Work, one_launcher_at_a_time, select
 from brats_ablate.launching.task import RunTask
 from brats_ablate.launching.ticket import SLURM, Ticket, write_ticket
+
+# A signal that comes before Python has installed its handlers must not kill the rank: ignored signals survive exec.
+_PYTHON = f'sh -c \'trap "" USR2 TERM; exec "$0" "$@"\' {shlex.quote(sys.executable)}'
 
 
 def launch(
@@ -50,7 +55,7 @@ def _submit(due: Sequence[Work], folder: Path, parameters: dict[str, Any]) -> li
 
     before = [(w.run.status() if w.run else None) for w in due]
     try:
-        executor = submitit.AutoExecutor(folder / "%j", cluster="slurm")
+        executor = submitit.AutoExecutor(folder / "%j", cluster="slurm", slurm_python=_PYTHON)
     except RuntimeError as error:
         raise UserError(f"{error}; submit from a machine that has SLURM's sbatch and srun") from None
     executor.update_parameters(

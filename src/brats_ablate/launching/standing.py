@@ -88,7 +88,7 @@ def duration(seconds: float) -> str:
 
 
 def _standing(run: RunDirectory, status: Status | None, ticket: Ticket | None, active: dict[Ticket, str]) -> Standing:
-    status = status or Status(NOT_STARTED)
+    status = status or Status(NOT_STARTED if ticket is None else DEAD)
     state, left = status.state, None
     if state == RUNNING and not run.is_locked():
         state = DEAD
@@ -97,7 +97,9 @@ def _standing(run: RunDirectory, status: Status | None, ticket: Ticket | None, a
     if state == RUNNING:
         left = _seconds_left(run, status)
     reason = status.reason if state in (FAILED, INTERRUPTED) else None
-    if state == DEAD:
+    if state == DEAD and status.state == DEAD and ticket is not None:
+        reason = f"its job ended before it began; see its log in {ticket.folder}"
+    elif state == DEAD:
         reason = f"its process is gone ({run.holder()}); the same command continues it"
     return Standing(
         run.coordinates,

@@ -88,9 +88,8 @@ class RunTask:
             ended = threading.Event()
             signal.signal(signal.SIGTERM, lambda *_: ended.set())
             _requeue(environment.job_id)
-            ended.wait(
-                60
-            )  # a process that leaves before SLURM ends it could let the job complete before it is requeued
+            # A process that leaves before SLURM ends it could let the job complete before it is requeued.
+            ended.wait(60)
         raise SystemExit(interruption.EXIT_CODE)
 
     def _fail(self, reason: str) -> None:
