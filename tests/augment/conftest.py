@@ -16,9 +16,7 @@ MakeBatch = Callable[..., Batch]
 def make_batch() -> MakeBatch:
     """Makes a batch of random images, labels in 0..3 and a random foreground; sample i has counters (seed, 3, i)."""
 
-    def make(
-        samples: int = 2, shape: tuple[int, int, int] = (5, 6, 7), seed: int = 0, first: int = 0
-    ) -> Batch:
+    def make(samples: int = 2, shape: tuple[int, int, int] = (5, 6, 7), seed: int = 0, first: int = 0) -> Batch:
         images, labels, foreground = [], [], []
         for index in range(first, first + samples):
             generator = torch.Generator().manual_seed(index)

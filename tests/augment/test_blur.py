@@ -17,9 +17,7 @@ def test_equals_scipy_with_a_mirrored_border(make_batch, shape: tuple[int, int, 
     batch, before = (make_batch(samples=2, shape=shape) for _ in range(2))
     GaussianBlur(p=1.0, sigma_voxels=[sigma, sigma], background="touch")(batch)
     for after, source in zip(batch.images.flatten(0, 1), before.images.flatten(0, 1), strict=True):
-        expected = ndimage.gaussian_filter(
-            source.double().numpy(), sigma, mode="mirror", radius=math.ceil(3 * sigma)
-        )
+        expected = ndimage.gaussian_filter(source.double().numpy(), sigma, mode="mirror", radius=math.ceil(3 * sigma))
         np.testing.assert_allclose(after.numpy(), expected, atol=2e-6)
     assert torch.equal(batch.labels, before.labels)
     assert torch.equal(batch.foreground, before.foreground)

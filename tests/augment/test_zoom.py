@@ -89,9 +89,7 @@ def test_images_and_labels_stay_aligned(make_batch) -> None:
     batch.labels[0], batch.images[0] = blocks, blocks.float()
     Zoom(p=1.0, factor=[1.3, 1.3])(batch)
     zoomed = batch.labels[0].float()
-    flat = torch.from_numpy(
-        ndimage.maximum_filter(zoomed.numpy(), 5) == ndimage.minimum_filter(zoomed.numpy(), 5)
-    )
+    flat = torch.from_numpy(ndimage.maximum_filter(zoomed.numpy(), 5) == ndimage.minimum_filter(zoomed.numpy(), 5))
     assert flat.float().mean() > 0.3
     torch.testing.assert_close(batch.images[0, 2][flat], zoomed[flat], atol=1e-5, rtol=0)
     assert set(batch.labels.unique().tolist()) == {0, 3}

@@ -48,9 +48,7 @@ class MemoryStore:
             raise self.broken[case_id]
         if box is None:
             return self.images[case_id]
-        assert all(
-            0 <= a < b <= n for a, b, n in zip(box.start, box.stop, self.labels[case_id].shape, strict=True)
-        )
+        assert all(0 <= a < b <= n for a, b, n in zip(box.start, box.stop, self.labels[case_id].shape, strict=True))
         return self.images[case_id][(slice(None), *box.slices)]
 
     def read_labels(self, case_id: str, box: Box | None = None) -> np.ndarray:
@@ -127,9 +125,7 @@ def test_threads_change_nothing(threads: int) -> None:
 def test_two_ranks_share_the_batches_of_one_without_overlap() -> None:
     store = MemoryStore(7)
     one = list(loader_of(store, batch_size=4, crops_per_case=2).epoch(1))
-    ranks = [
-        list(loader_of(store, batch_size=2, crops_per_case=2, rank=r, world_size=2).epoch(1)) for r in (0, 1)
-    ]
+    ranks = [list(loader_of(store, batch_size=2, crops_per_case=2, rank=r, world_size=2).epoch(1)) for r in (0, 1)]
     assert len(ranks[0]) == len(ranks[1]) == len(one)
     for whole, first, second in zip(one, *ranks, strict=True):
         assert_same(whole, first + second)

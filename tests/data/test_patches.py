@@ -31,9 +31,7 @@ def windows(crop: BiasedCrop, record: CaseRecord, n: int) -> list[Box]:
 
 
 def holds(window: Box, box: Box) -> bool:
-    return all(
-        a <= c and d <= b for a, b, c, d in zip(window.start, window.stop, box.start, box.stop, strict=True)
-    )
+    return all(a <= c and d <= b for a, b, c, d in zip(window.start, window.stop, box.start, box.stop, strict=True))
 
 
 def small_blob(tissue: int, at: Shape) -> Blob:

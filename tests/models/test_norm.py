@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.models.norm import InstanceNorm, keep_layout
+from brats_ablate.models.norm import GroupNorm, InstanceNorm, keep_layout
 
 
 def outcome(norm: nn.Module, x: Tensor, upstream: Tensor) -> list[Tensor]:
@@ -99,10 +99,26 @@ def test_one_voxel_is_refused():
         InstanceNorm(4)(torch.randn(2, 4, 1, 1, 1))
 
 
-def test_keep_layout_exchanges_native_norms_and_nothing_of_their_numbers():
-    net = nn.Sequential(nn.Conv3d(2, 8, 1), nn.InstanceNorm3d(8), nn.Sequential(nn.InstanceNorm3d(8, affine=True)))
+def test_keep_layout_exchanges_foreign_norms_and_nothing_of_their_numbers():
+    foreign = [nn.InstanceNorm3d(8), nn.InstanceNorm3d(8, affine=True), nn.GroupNorm(8, 8), nn.GroupNorm(2, 8)]
+    net = nn.Sequential(nn.Conv3d(2, 8, 1), *foreign[:2], nn.Sequential(*foreign[2:]))
+    for parameter in net.parameters():
+        nn.init.normal_(parameter)
     x = torch.randn(2, 2, 5, 6, 7)
     expected = net(x)
     keep_layout(net)
-    assert not any(isinstance(m, nn.InstanceNorm3d) for m in net.modules())
+    assert [type(m) for m in net.modules() if "Norm" in type(m).__name__] == [InstanceNorm] * 3 + [GroupNorm]
     torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_group_norm_keeps_the_layout_and_the_numbers(layout):
+    own, native = GroupNorm(2, 8), nn.GroupNorm(2, 8)
+    nn.init.normal_(native.weight)
+    own.load_state_dict(native.state_dict())
+    x = torch.randn(2, 8, 5, 6, 7).to(memory_format=layout)
+    upstream = torch.randn(x.shape)
+    mine, theirs = outcome(own, x, upstream), outcome(native, x, upstream)
+    assert mine[0].is_contiguous(memory_format=layout)
+    for own_value, native_value in zip(mine, theirs, strict=True):
+        assert relative_error(own_value, native_value) <= 1e-5

@@ -132,9 +132,7 @@ class PatchLoader:
         except UserError:
             raise
         except Exception as error:
-            raise RuntimeError(
-                f"patch of case {case_id} (seed, epoch, index = {counters}): {error}"
-            ) from error
+            raise RuntimeError(f"patch of case {case_id} (seed, epoch, index = {counters}): {error}") from error
         return Patch(images, labels, record.mean, record.std, case_id, counters)
 
 

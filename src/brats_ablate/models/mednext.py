@@ -6,6 +6,7 @@ from torch import Tensor
 
 from brats_ablate.models.base import SegmentationModel, initialise, require_one_head
 from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.norm import keep_layout
 from brats_ablate.models.output import Output
 
 
@@ -55,6 +56,7 @@ class MedNeXt(SegmentationModel):
             bottleneck_expansion_ratio=expansion_ratios[-1],
             decoder_expansion_ratio=expansion_ratios[-2::-1],
         )
+        keep_layout(self.network)
         initialise(self)
 
     def forward(self, x: Tensor) -> Output:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from brats_ablate.models.base import SegmentationModel, initialise, require_one_head
 from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.norm import keep_layout
 from brats_ablate.models.output import Output
 
 
@@ -52,6 +53,7 @@ class SegResNetVAE(SegmentationModel):
             in_channels=in_channels,
             out_channels=out_channels,
         )
+        keep_layout(self.network)
         initialise(self)
 
     def forward(self, x: Tensor) -> Output:

@@ -40,7 +40,8 @@ class Validation:
         """Score every case once, each on one rank. A collective.
 
         Returns:
-            None if `stop` said so on any rank before the end. Else the means (`dice` and `dice/<region>`), a row per case in the order of `case_ids`, and the seconds taken.
+            None if `stop` said so on any rank before the end. Else the means (`dice` and `dice/<region>`), a row per
+            case in the order of `case_ids`, and the seconds taken.
         """
         began = time.perf_counter()
         mine = self.case_ids[ranks.rank :: ranks.world_size]
