@@ -45,6 +45,12 @@ def start(*arguments: str, work: Path, **environment: str) -> subprocess.Popen[s
 
 
 @pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    """The overrides that make everything small, for tests that start their own processes."""
+    return tuple(SMALL)
+
+
+@pytest.fixture(scope="session")
 def phantom_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder with the small phantom cohort, prepared. Tests must not write into it."""
     work = tmp_path_factory.mktemp("phantom_work")

@@ -18,7 +18,10 @@ def application(cfg: DictConfig) -> int:
     """Check and execute one composed configuration. Never raises: the exit code is kept for `main`."""
     from brats_ablate.jobs.execute import execute
 
-    code = execute(cfg)
+    refusal = _without_effect()
+    if refusal is not None:
+        print(f"brats-ablate: {refusal}", file=sys.stderr)
+    code = execute(cfg) if refusal is None else 2
     _exit_codes.append(code)
     return code
 
@@ -40,6 +43,26 @@ def main() -> None:
         print(f"brats-ablate: {sentence}", file=sys.stderr)
         sys.exit(2)
     sys.exit(max(_exit_codes, default=0))
+
+
+def _without_effect() -> str | None:
+    """One sentence where Hydra accepts a command line and does something else than it says; else None."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode != RunMode.RUN:
+        return None
+    for override in hydra_cfg.overrides.hydra:
+        if override.startswith("hydra/launcher="):
+            return f"{override} launches sweeps only; add -m"
+    task = list(hydra_cfg.overrides.task)
+    if any(o.startswith("+experiment=[") for o in task) and not any(o.startswith("name=") for o in task):
+        return (
+            "+experiment=[…] merges experiments under the last one's name; give the merged one a name=… of its own, "
+            "or write +experiment=a,b -m to run each"
+        )
+    return None
 
 
 def _multirun_first(arguments: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -64,14 +65,15 @@ _PLAIN_TYPES: Mapping[str, tuple[type, ...]] = {
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError with one sentence if `cfg` is not a sound configuration; cheap, imports no torch."""
     try:
-        tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        tree: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        first_line = str(error).splitlines()[0]
-        raise ConfigError(f"{getattr(error, 'full_key', None) or 'configuration'}: {first_line}") from error
+        key, first_line = getattr(error, "full_key", None) or "configuration", str(error).splitlines()[0]
+        raise ConfigError(f"{key} has no value ({first_line}); set {key}=<value>") from error
     assert isinstance(tree, dict)
     _known("", tree, (*GROUPS, *COORDINATES, "hydra"))
     for missing in [g for g in (*GROUPS, *COORDINATES) if g not in tree]:
-        raise ConfigError(f"{missing} is missing from the configuration; build yours on conf/config.yaml")
+        remedy = f"choose one with {missing}=<option>" if missing in GROUPS else "build yours on conf/config.yaml"
+        raise ConfigError(f"{missing} is missing from the configuration; {remedy}")
     _known("data", tree["data"], DATA_KEYS)
     _known("inference", tree["inference"], INFERENCE_KEYS)
     _known("paths", tree["paths"], PATH_KEYS)
@@ -81,6 +83,19 @@ def check(cfg: DictConfig) -> None:
         sentence = rule(tree)
         if sentence is not None:
             raise ConfigError(sentence)
+
+
+def check_data(cfg: DictConfig) -> None:
+    """Raise ConfigError with the command to run if `cfg` trains on data that is not prepared; imports no torch.
+
+    Apart from `check`, because a configuration can be sound where its data is not. Whether the data is whole and
+    unchanged is the store's to say when it is opened.
+    """
+    if cfg.job._target_ != "brats_ablate.jobs.train.run" or (Path(cfg.paths.prepared) / "cohort.json").is_file():
+        return
+    raw = " data.raw=<folder of the data set>" if cfg.data.raw is None else ""
+    command = f"python -m brats_ablate job=prepare data={cfg.data.name}{raw}"
+    raise ConfigError(f"{cfg.paths.prepared} is not prepared; run `{command}` first")
 
 
 def _check_node(path: str, node: Any) -> None:
@@ -113,7 +128,8 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
         if parameter is None:
             if signature.open_ended:
                 continue
-            raise ConfigError(f"{path}.{key} is not an argument of {target}{_hint(key, _names(signature, supplied))}")
+            hint = _hint(key, _names(signature, supplied), f"{path}.")
+            raise ConfigError(f"{path}.{key} is not an argument of {target}{hint}")
         _check_type(f"{path}.{key}", parameter, value)
     if not node.get("_partial_"):
         for parameter in signature.parameters:
@@ -175,4 +191,4 @@ def _hint(key: str, known: Iterable[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(key, known, n=1)
     if close:
         return f"; did you mean {prefix}{close[0]}?"
-    return f"; known are: {', '.join(known) or 'none'}"
+    return f"; known are: {', '.join(known)}" if known else "; it takes none, remove it"

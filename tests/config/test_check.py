@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from brats_ablate.config.check import GROUPS, check, check_data
+from brats_ablate.config.locations import folder
+from brats_ablate.errors import ConfigError
+
+Composition = Callable[..., DictConfig]
+
+
+def refusal(cfg: DictConfig) -> str:
+    with pytest.raises(ConfigError) as raised:
+        check(cfg)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("group", [group for group in GROUPS if group != "auxiliary"])
+def test_every_option_of_every_group_passes(composition: Composition, group: str) -> None:
+    partners = {"model=segresnet_vae": ["auxiliary=vae"]}
+    options = sorted(path.stem for path in (folder("conf") / group).glob("*.yaml"))
+    assert options
+    for option in options:
+        check(composition(f"{group}={option}", *partners.get(f"{group}={option}", [])))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["+modle=unet"], "modle is not a known key; did you mean model?"),
+        (["+data.convension=msd"], "data.convension is not a known key; did you mean data.convention?"),
+        (["+inference.tda=1"], "inference.tda is not a known key; did you mean inference.tta?"),
+        (["+paths.run=x"], "paths.run is not a known key; did you mean paths.runs?"),
+        (
+            ["+trainer.epocs=3"],
+            "trainer.epocs is not an argument of brats_ablate.training.settings.TrainerSettings; "
+            "did you mean trainer.epochs?",
+        ),
+        (["+model.drop.rate=0.1"], "model.drop.rate is not an argument of brats_ablate.models.drop.NoDrop"),
+        (["+augment.transforms.blur.sigma=1"], "augment.transforms.blur.sigma is not an argument of brats_ablate.augment.blur"),
+        (["+job.x=1"], "job.x is not an argument of brats_ablate.jobs.train.run; it takes none, remove it"),
+        (["job=status", "+job.wach=1"], "did you mean job.watch?"),
+        (["+model.heads=3"], "model.heads is set by the job; remove it from the configuration"),
+        (["+optimizer.lr=3"], "optimizer.lr is set by the job; remove it from the configuration"),
+        (["~model.gate"], "model.gate is missing; brats_ablate.models.unet.UNet needs it"),
+        (["~schedule"], "schedule is missing from the configuration; choose one with schedule=<option>"),
+        (["~fold"], "fold is missing from the configuration; build yours on conf/config.yaml"),
+        (["trainer.epochs=many"], "trainer.epochs='many' must be of type int"),
+        (["trainer.epochs=2.5"], "trainer.epochs=2.5 must be of type int"),
+        (["trainer.epochs=true"], "trainer.epochs=True must be of type int"),
+        (["trainer.precision=fp8"], "trainer.precision='fp8' must be of type Literal["),
+        (["patches.shape=128"], "patches.shape=128 must be of type list[int]"),
+        (["patches.shape=[128,128,x]"], "patches.shape=[128, 128, 'x'] must be of type list[int]"),
+        (["model.gate._target_=brats_ablate.models.gates.Gate"], "model.gate._target_: brats_ablate.models.gates has no Gate"),
+        (["model._target_=brats_ablate.models.vnet.VNet"], "model._target_: there is no module brats_ablate.models.vnet"),
+        (["++data.raw=???"], "data.raw has no value (Missing mandatory value: raw); set data.raw=<value>"),
+        (["lr=${learning_rate}"], "lr has no value (Interpolation key 'learning_rate' not found); set lr=<value>"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_one_sentence(composition: Composition, overrides: list[str], sentence: str) -> None:
+    told = refusal(composition(*overrides))
+    assert sentence in told
+    assert "\n" not in told
+
+
+def test_a_group_that_is_no_group_is_told(composition: Composition) -> None:
+    cfg = composition()
+    with open_dict(cfg):
+        cfg.inference = 3
+    assert refusal(cfg) == "inference=3 must be a group of keys; see conf/inference"
+
+
+def test_a_component_of_ones_own_is_held_against_its_constructor_too(
+    composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_tracker.py").write_text("class Tracker:\n    def __init__(self, run, place: str):\n        pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = composition()
+    cfg.tracker = OmegaConf.create({"_target_": "own_tracker.Tracker", "place": "here"})
+    check(cfg)
+    cfg.tracker = OmegaConf.create({"_target_": "own_tracker.Tracker", "plaice": "here"})
+    assert refusal(cfg) == "tracker.plaice is not an argument of own_tracker.Tracker; did you mean tracker.place?"
+
+
+def test_training_on_data_that_is_not_prepared_names_the_command(composition: Composition, tmp_path: Path) -> None:
+    cfg = composition(f"paths.prepared={tmp_path}")
+    command = "python -m brats_ablate job=prepare data=brats21 data.raw=<folder of the data set>"
+    with pytest.raises(ConfigError, match=f"{tmp_path} is not prepared; run `{command}` first"):
+        check_data(cfg)
+    with pytest.raises(ConfigError, match="job=prepare data=phantom` first"):
+        check_data(composition("data=phantom", f"paths.prepared={tmp_path}"))
+    check_data(composition("job=tables", f"paths.prepared={tmp_path}"))
+    (tmp_path / "cohort.json").touch()
+    check_data(cfg)
+
+
+def test_the_check_imports_no_torch() -> None:
+    program = (
+        "import sys; from hydra import compose, initialize_config_dir\n"
+        "from brats_ablate.config.check import check; from brats_ablate.config.locations import folder\n"
+        "with initialize_config_dir(str(folder('conf')), version_base='1.3'):\n"
+        "    check(compose('config', ['+experiment=ds_deeper_onehot', 'tracker=wandb', 'job=predict']))\n"
+        "print(sorted({'torch', 'monai', 'wandb', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

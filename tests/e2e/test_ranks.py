@@ -1,0 +1,79 @@
+"""Several ranks on one machine, started by us or by torchrun, train what one process with the whole batch trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from brats_ablate.rundir import RunDirectory
+
+pytestmark = pytest.mark.slow
+STEP = ("+experiment=ds", "loss.dice_over=global", "fold=0", "lr=0.001")
+
+
+def run_of(work: Path, runs: str) -> RunDirectory:
+    return RunDirectory(work / "phantom" / runs / "ds" / "fold=0" / "lr=0.001" / "seed=0")
+
+
+def largest_difference(one: RunDirectory, other: RunDirectory) -> float:
+    a, b = (torch.load(r.last_checkpoint, weights_only=True)["model"] for r in (one, other))
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+@pytest.mark.parametrize("starter", ["trainer.devices", "torchrun"])
+def test_two_ranks_equal_one_with_the_doubled_batch(
+    brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path, starter: str, small: tuple[str, ...]
+) -> None:
+    alone = brats_ablate(*STEP, "trainer.batch_size=2", "paths.runs=${paths.work}/alone")
+    assert alone.returncode == 0, alone.stdout
+    options = (*STEP, "trainer.batch_size=1", "paths.runs=${paths.work}/together")
+    if starter == "torchrun":
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+        together = subprocess.run(
+            [*command, "brats_ablate", *small, *options],
+            env=os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert together.returncode == 0, together.stdout + together.stderr
+    else:
+        together = brats_ablate(*options, "trainer.devices=2")
+        assert together.returncode == 0, together.stdout
+    one, two = run_of(work, "alone"), run_of(work, "together")
+    assert two.manifest()["world_size"] == 2
+    assert one.metrics()[-1]["step"] == two.metrics()[-1]["step"] == 4
+    assert largest_difference(one, two) <= 1e-6
+    # Every validation case once, whatever rank scored it, and in the same order.
+    assert [(c["epoch"], c["case"]) for c in one.cases()] == [(c["epoch"], c["case"]) for c in two.cases()]
+
+
+def test_a_rank_that_fails_is_named(
+    brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "faulty.py").write_text(
+        "import os\n"
+        "from brats_ablate.errors import DataError\n"
+        "from brats_ablate.jobs import train\n"
+        "from brats_ablate.training.trainer import Trainer\n"
+        "def run(cfg):\n"
+        "    if os.environ.get('RANK') == '1':\n"
+        "        def broken(self, patches):\n"
+        "            raise DataError('case phantom_0001 cannot be read; prepare it again')\n"
+        "        Trainer._step = broken\n"
+        "    train.run(cfg)\n"
+    )
+    done = brats_ablate(*STEP, "trainer.devices=2", "job._target_=faulty.run", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stdout
+    status = run_of(work, "runs").status()
+    assert status is not None
+    assert status.state == "failed"
+    assert status.reason == "rank 1: case phantom_0001 cannot be read; prepare it again"
