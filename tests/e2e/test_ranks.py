@@ -14,16 +14,35 @@ import torch
 from brats_ablate.rundir import RunDirectory
 
 pytestmark = pytest.mark.slow
-STEP = ("+experiment=ds", "loss.dice_over=global", "fold=0", "lr=0.001")
+# Gradient descent: Adam divides by the gradient's size, which makes rounding errors of gradients near 0 as large as lr.
+STEP = ("+experiment=ds", "loss.dice_over=global", "fold=0", "lr=0.003", "optimizer._target_=descent.sgd")
+DESCENT = """
+import torch
+def sgd(parameters, lr: float, weight_decay: float):
+    return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay)
+"""
+
+
+@pytest.fixture(autouse=True)
+def descent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "descent.py").write_text(DESCENT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
 
 def run_of(work: Path, runs: str) -> RunDirectory:
-    return RunDirectory(work / "phantom" / runs / "ds" / "fold=0" / "lr=0.001" / "seed=0")
+    return RunDirectory(work / "phantom" / runs / "ds" / "fold=0" / "lr=0.003" / "seed=0")
 
 
 def largest_difference(one: RunDirectory, other: RunDirectory) -> float:
     a, b = (torch.load(r.last_checkpoint, weights_only=True)["model"] for r in (one, other))
     return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def initial(brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path) -> RunDirectory:
+    """The same run after one step, which warm-up takes at a learning rate of 0."""
+    done = brats_ablate(*STEP, "trainer.batch_size=4", "trainer.epochs=1", "paths.runs=${paths.work}/initial")
+    assert done.returncode == 0, done.stdout
+    return run_of(work, "initial")
 
 
 @pytest.mark.parametrize("starter", ["trainer.devices", "torchrun"])
@@ -51,6 +70,7 @@ def test_two_ranks_equal_one_with_the_doubled_batch(
     assert two.manifest()["world_size"] == 2
     assert one.metrics()[-1]["step"] == two.metrics()[-1]["step"] == 4
     assert largest_difference(one, two) <= 1e-6
+    assert largest_difference(one, initial(brats_ablate, work)) > 1e-4  # they have moved much further than that
     # Every validation case once, whatever rank scored it, and in the same order.
     assert [(c["epoch"], c["case"]) for c in one.cases()] == [(c["epoch"], c["case"]) for c in two.cases()]
 
@@ -70,7 +90,7 @@ def test_a_rank_that_fails_is_named(
         "        Trainer._step = broken\n"
         "    train.run(cfg)\n"
     )
-    done = brats_ablate(*STEP, "trainer.devices=2", "job._target_=faulty.run", PYTHONPATH=str(tmp_path))
+    done = brats_ablate(*STEP, "trainer.devices=2", "job._target_=faulty.run")
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stdout
     status = run_of(work, "runs").status()

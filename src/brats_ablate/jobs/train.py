@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from brats_ablate import interruption
 from brats_ablate.config.identity import differences, identity
 from brats_ablate.errors import RunFailed, UserError
-from brats_ablate.rundir import FAILED, FINISHED, Coordinates, RunDirectory, Status
+from brats_ablate.rundir import FAILED, FINISHED, RUNNING, Coordinates, RunDirectory, Status
 
 if TYPE_CHECKING:
     from brats_ablate.training.ranks import Ranks
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     device = choose_device(str(cfg.trainer.device), local_rank())
     with (
         joined_ranks(use_cuda=device.type == "cuda") as ranks,
-        _held(directory, ranks),
+        _held(directory, ranks, int(cfg.trainer.epochs)),
         _failure_on_record(directory, ranks, int(cfg.trainer.epochs)),
         assembled_trainer(cfg, directory, device, ranks) as trainer,
     ):
@@ -81,12 +81,16 @@ def refuse_other_configuration(directory: RunDirectory, wanted: dict[str, Any]) 
 
 
 @contextmanager
-def _held(directory: RunDirectory, ranks: Ranks) -> Iterator[None]:
-    """The run's lock, held by the first rank for all of them."""
+def _held(directory: RunDirectory, ranks: Ranks, epochs: int) -> Iterator[None]:
+    """The run's lock, held by the first rank for all of them; the reason of an earlier failure is forgotten."""
     if not ranks.is_first:
+        ranks.barrier()
         yield
         return
     with directory.lock():
+        before = directory.status() or Status(RUNNING)
+        directory.write_status(Status(RUNNING, before.epoch, epochs, before.best))
+        ranks.barrier()
         yield
 
 
@@ -106,6 +110,8 @@ def _failure_on_record(directory: RunDirectory, ranks: Ranks, epochs: int) -> It
         if before.state != FAILED or not before.reason:
             who = f"rank {ranks.rank}: " if ranks.world_size > 1 else ""
             directory.write_status(Status(FAILED, before.epoch, epochs, before.best, f"{who}{reason}"))
+        elif not isinstance(error, UserError | OSError):
+            raise RunFailed(f"stopped, because another rank failed: {before.reason}") from error
         if isinstance(error, UserError | OSError):
             raise
         if _is_out_of_memory(error):

@@ -57,8 +57,10 @@ class Ranks:
         if self.world_size == 1:
             return model
         ids = [device.index] if device.type == "cuda" else None
+        # find_unused_parameters: nothing is unused, but without it DDP rearranges its buckets after the first step of a
+        # process, and with more than two ranks a resumed run would sum gradients in another order.
         return torch.nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, gradient_as_bucket_view=True
+            model, device_ids=ids, gradient_as_bucket_view=True, find_unused_parameters=True
         )
 
 
