@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -12,3 +13,19 @@ class GridSweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Left to the launcher."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Launch the grid. A sweep that is refused leaves no folder behind, though Hydra makes one first."""
+        from brats_ablate.errors import ConfigError
+
+        assert self.config is not None
+        folder = Path(self.config.hydra.sweep.dir)
+        absent = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            super().sweep(arguments)
+        except ConfigError:
+            (folder / "multirun.yaml").unlink(missing_ok=True)
+            for path in absent:
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+            raise

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -42,7 +43,10 @@ def _unknown_key(found: re.Match[str]) -> str:
         return f"{key} is not in the defaults; to add it write +{key}={value}"
     if "/" in key:
         return f"{key} is not a known group{_hint(key, ['hydra/launcher', 'hydra/sweeper'])}"
-    return f"{key} is not a known key{_hint(key, _all_keys())}"
+    owners = _keys_and_owners()
+    if key in owners:
+        return f"{key} is a key of {' and '.join(owners[key])} only; choose it too"
+    return f"{key} is not a known key{_hint(key, list(owners))}"
 
 
 def _unknown_option(found: re.Match[str]) -> str:
@@ -88,28 +92,31 @@ _SENTENCES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 )
 
 
-def _all_keys() -> list[str]:
-    """Every key of the default configuration, dotted."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import DictConfig
+def _keys_and_owners() -> dict[str, list[str]]:
+    """Every key of every option of conf/, dotted, and the options that have it."""
+    from omegaconf import OmegaConf
 
     from brats_ablate.config.locations import folder
 
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
-        cfg = compose("config")
+    owners: dict[str, list[str]] = {}
+    for file in sorted(folder("conf").glob("*/*.yaml")):
+        tree = OmegaConf.to_container(OmegaConf.load(file))
+        if "@package" in file.read_text(encoding="utf-8") or not isinstance(tree, dict):
+            continue
+        for key in [file.parent.name, *_dotted(tree, f"{file.parent.name}.")]:
+            owners.setdefault(key, []).append(f"{file.parent.name}={file.stem}")
+    primary = OmegaConf.to_container(OmegaConf.load(folder("conf") / "config.yaml"))
+    assert isinstance(primary, dict)
+    return owners | {key: ["config"] for key in _dotted(primary, "") if key != "defaults"}
 
-    def walk(node: DictConfig, prefix: str) -> list[str]:
-        keys: list[str] = []
-        for key in map(str, node):
-            keys.append(f"{prefix}{key}")
-            child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none():
-                keys += walk(child, f"{prefix}{key}.")
-        return keys
 
-    return walk(cfg, "")
+def _dotted(node: dict[Any, Any], prefix: str) -> list[str]:
+    keys: list[str] = []
+    for key, value in node.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _dotted(value, f"{prefix}{key}.")
+    return keys
 
 
 def _hint(wanted: str, known: list[str]) -> str:
