@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+CONFIGURATION_ERROR = 2
+
 
 class GridSweeper(BasicSweeper):
     """`hydra/sweeper=grid`."""
@@ -16,14 +18,14 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Launch the grid. A sweep that is refused leaves no folder behind, though Hydra makes one first."""
-        from brats_ablate.errors import ConfigError
-
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
         absent = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             super().sweep(arguments)
-        except ConfigError:
+        except SystemExit as refusal:
+            if refusal.code != CONFIGURATION_ERROR:
+                raise
             (folder / "multirun.yaml").unlink(missing_ok=True)
             for path in absent:
                 if path.is_dir() and not any(path.iterdir()):
