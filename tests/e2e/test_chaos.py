@@ -19,7 +19,7 @@ from brats_ablate.rundir import FINISHED, find_runs
 pytestmark = pytest.mark.slow
 KILLS = 20
 SWEEP = (
-    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=20", "trainer.validate_every=5",
+    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=400", "trainer.validate_every=100",
     "hydra/launcher=submitit_local", "hydra.launcher.max_parallel=2", "hydra.launcher.poll_seconds=0.2",
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_twenty_kills_change_nothing(launch: Callable[..., subprocess.Popen[str]
 
     launcher = again()
     while kills < KILLS:
-        time.sleep(draw.uniform(0.5, 5.0))
+        time.sleep(draw.uniform(0.5, 3.0))
         assert finished(disturbed) < 4, f"all finished after {kills} kills; make the runs longer"
         kills += kill_one(draw, token)
         if launcher.poll() is not None:
