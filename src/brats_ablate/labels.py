@@ -42,6 +42,9 @@ CONVENTIONS: Mapping[str, Mapping[int, int]] = MappingProxyType(
 """The label values of the public releases: BraTS up to 2021; BraTS from 2023 on; MSD Task01."""
 
 
+_UNKNOWN = 255
+
+
 class LabelError(ValueError):
     """A label volume holds values that its declared convention does not know."""
 
@@ -60,16 +63,18 @@ def to_depth(values: np.ndarray, convention: str) -> np.ndarray:
         LabelError: on any value outside the convention; the message lists those values and the permitted ones.
     """
     known = CONVENTIONS[convention]
-    present = np.unique(values)
-    unknown = [v for v in present.tolist() if v not in known]
-    if unknown:
+    table = np.full(256, _UNKNOWN, dtype=np.uint8)
+    for value, depth in known.items():
+        table[value] = depth
+    with np.errstate(invalid="ignore"):  # NaN: told below
+        small = values.astype(np.uint8)
+    depths = table[small]
+    if not np.array_equal(small, values) or (depths == _UNKNOWN).any():
+        unknown = [v for v in np.unique(values).tolist() if v not in known]
         shown = ", ".join(f"{v:g}" for v in unknown[:5])
         allowed = ", ".join(str(v) for v in known)
         raise LabelError(f"label value {shown} is not of the convention {convention!r} ({allowed})")
-    table = np.zeros(max(known) + 1, dtype=np.uint8)
-    for value, depth in known.items():
-        table[value] = depth
-    return table[values.astype(np.intp)]
+    return depths
 
 
 def from_depth(depth: np.ndarray, convention: str) -> np.ndarray:

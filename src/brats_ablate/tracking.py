@@ -83,7 +83,7 @@ class WandbTracker:
 
     def finish(self) -> None:
         """Write what is still under way."""
-        self.wandb_run.finish(quiet=True)
+        self.wandb_run.finish()
 
 
 def _resolved(mode: str) -> Literal["online", "offline"]:

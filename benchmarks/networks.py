@@ -1,0 +1,117 @@
+"""The paper's baseline U-Net as ours, nnU-Net v2's and MONAI's, of one width: the same convolutions in each.
+
+Each is built as its library builds it (nnU-Net's convolutions have biases, MONAI's transposed ones not), without deep
+supervision, which would add the same heads to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from brats_ablate.models.encoder import Encoder
+
+CHANNELS = [32, 64, 128, 256, 320, 320]
+OURS, NNUNET, MONAI = "ours", "nnU-Net v2 PlainConvUNet", "MONAI DynUNet"
+
+
+def build(name: str, patch: int, width: float = 1.0) -> nn.Module:
+    """The network called `name`: (B, 4, X, Y, Z) -> (B, 3, X, Y, Z) logits."""
+    torch.manual_seed(0)
+    encoder = Encoder(CHANNELS, width)
+    return {OURS: _ours, NNUNET: _nnunet, MONAI: _monai}[name](patch, encoder)
+
+
+class _Finest(nn.Module):
+    """Our network, giving the finest head alone, as the others do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x).logits[0]
+        return logits
+
+
+def _ours(patch: int, encoder: Encoder) -> nn.Module:
+    from brats_ablate.models.blocks import ConvBlock
+    from brats_ablate.models.drop import NoDrop
+    from brats_ablate.models.gates import NoGate
+    from brats_ablate.models.unet import UNet
+
+    model = UNet(
+        in_channels=4,
+        out_channels=3,
+        heads=1,
+        patch_shape=(patch, patch, patch),
+        encoder=encoder,
+        encoder_block=ConvBlock,
+        decoder_block=ConvBlock,
+        gate=NoGate,
+        drop=NoDrop,
+        blocks_per_level=[1],
+        checkpointing=False,
+    )
+    return _Finest(model)
+
+
+def _nnunet(patch: int, encoder: Encoder) -> nn.Module:
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+    levels = len(encoder.scaled)
+    return PlainConvUNet(
+        input_channels=4,
+        n_stages=levels,
+        features_per_stage=list(encoder.scaled),
+        conv_op=nn.Conv3d,
+        kernel_sizes=[[3, 3, 3]] * levels,
+        strides=[[1, 1, 1]] + [[2, 2, 2]] * (levels - 1),
+        n_conv_per_stage=[2] * levels,
+        num_classes=3,
+        n_conv_per_stage_decoder=[2] * (levels - 1),
+        conv_bias=True,
+        norm_op=nn.InstanceNorm3d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+        deep_supervision=False,
+    )
+
+
+def _monai(patch: int, encoder: Encoder) -> nn.Module:
+    from monai.networks.nets import DynUNet
+
+    levels = len(encoder.scaled)
+    return DynUNet(
+        spatial_dims=3,
+        in_channels=4,
+        out_channels=3,
+        kernel_size=[[3, 3, 3]] * levels,
+        strides=[[1, 1, 1]] + [[2, 2, 2]] * (levels - 1),
+        upsample_kernel_size=[[2, 2, 2]] * (levels - 1),
+        filters=list(encoder.scaled),
+        norm_name=("INSTANCE", {"affine": True}),
+        act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
+        deep_supervision=False,
+        res_block=False,
+    )
+
+
+def optimiser_of(name: str, parameters: Any) -> torch.optim.Optimizer:
+    """The optimiser that each library trains with: nnU-Net's SGD, Adam elsewhere, ours in its fused form."""
+    if name == NNUNET:
+        return torch.optim.SGD(parameters, 1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5)
+    return torch.optim.Adam(parameters, 7e-4, weight_decay=1e-4, fused=name == OURS or None)
+
+
+def region_loss() -> Callable[[Tensor, Tensor], Tensor]:
+    """One loss for all of them, ours: binary cross-entropy + Dice."""
+    from brats_ablate.losses.region import RegionLoss
+    from brats_ablate.losses.voxelwise import BinaryCrossEntropy
+
+    terms = RegionLoss(BinaryCrossEntropy(), "process", 1e-5)
+    return lambda logits, labels: torch.stack(list(terms(logits, labels).values())).sum()

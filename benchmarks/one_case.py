@@ -1,0 +1,98 @@
+"""Seconds and memory of predicting one whole case with eight flips, one way; one process, one answer.
+
+The network has the width of `trainer=cpu` (a quarter), or does nothing, which leaves what surrounds it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brats_ablate.inference.sliding_window import SlidingWindow
+from brats_ablate.inference.tta import FlipTTA
+from brats_ablate.inference.whole_volume import WholeVolume
+from brats_ablate.training.allocator import keep_freed_memory
+from brats_ablate.training.precision import Precision, choose_device
+from material import Material
+from measuring import Options, answer, resident_gib
+from networks import NNUNET, OURS, build
+
+WIDTH = 0.25
+
+
+def measure(way: str, network: str, precision: str, work: str, cases: str | None, quick: bool) -> dict[str, Any]:
+    """`seconds` of one case and `memory_gib`; `way` is ours, whole_volume, monai or nnunet."""
+    keep_freed_memory()
+    options = Options(Path(work), Path(cases) if cases else None, 1, quick)
+    material = Material(options)
+    device = choose_device("auto", 0)
+    number_format = Precision.resolve(precision, device)
+    predict = _way(way, options, material, _network(network, options.patch, number_format, device))
+    volume = _volume(material).to(device)
+    before = resident_gib()
+    with torch.inference_mode():
+        predict(volume[..., : options.patch, : options.patch, : options.patch])  # compiles the kernels
+        started = time.perf_counter()
+        predict(volume)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    elapsed = time.perf_counter() - started
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else resident_gib() - before
+    return {"seconds": elapsed, "memory_gib": memory, "shape": list(volume.shape[2:])}
+
+
+def _network(name: str, patch: int, number_format: Precision, device: torch.device) -> Callable[[Tensor], Tensor]:
+    if name == "none":
+        return torch.nn.Identity()
+    model = build(name, patch, WIDTH).eval()
+    if name == NNUNET:
+        return model.to(device)
+    assert name == OURS
+    model.to(device=device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def network(volume: Tensor) -> Tensor:
+        with number_format.autocast():
+            logits: Tensor = model(volume.contiguous(memory_format=torch.channels_last_3d))
+        return logits.float().sigmoid_()
+
+    return network
+
+
+def _way(
+    way: str, options: Options, material: Material, network: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], object]:
+    shape = (options.patch,) * 3
+    if way == "nnunet":
+        from peers.nnunet import NnUNet
+
+        predict = NnUNet(material).predictor(network)
+        return lambda volume: predict(volume[0])
+    if way == "monai":
+        from monai.inferers import sliding_window_inference
+
+        def one_pass(volume: Tensor) -> Tensor:
+            blended: Tensor = sliding_window_inference(
+                volume, shape, 1, network, overlap=0.5, mode="gaussian", sigma_scale=0.125
+            )
+            return blended
+
+        return lambda volume: FlipTTA()(one_pass, volume)
+    window = SlidingWindow(shape, 0.5, 0.125) if way == "ours" else WholeVolume((32, 32, 32))
+    return lambda volume: FlipTTA()(lambda flipped: window(network, flipped), volume)
+
+
+def _volume(material: Material) -> Tensor:
+    from brats_ablate.data.normalise import normalise
+
+    record = material.store.record(material.case_ids[0])
+    raw = torch.from_numpy(material.store.read_images(record.case_id))[None]
+    return normalise(raw, torch.tensor([record.mean]), torch.tensor([record.std]))
+
+
+if __name__ == "__main__":
+    answer(measure)

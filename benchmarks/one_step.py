@@ -1,0 +1,95 @@
+"""Seconds of training steps and forward passes of one network in one setting; one process, one answer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brats_ablate.training.allocator import keep_freed_memory
+from brats_ablate.training.precision import Precision, choose_device
+from measuring import answer, resident_gib
+from networks import OURS, build, optimiser_of, region_loss
+
+
+def measure(
+    network: str,
+    precision: str,
+    channels_last: bool,
+    keep_memory: bool,
+    compiled: bool,
+    batch: int,
+    patch: int,
+    native_norm: bool = False,
+    width: float = 1.0,
+) -> dict[str, Any]:
+    """Medians of `step_s` and `forward_s`, `memory_gib` and the number format that was used."""
+    if keep_memory:
+        keep_freed_memory()
+    device = choose_device("auto", 0)
+    number_format = Precision.resolve(precision, device)
+    model = build(network, patch, width)
+    if native_norm:
+        _use_native_norm(model)
+    if network == OURS:
+        number_format.guard(model)
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    model.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]
+    images = torch.randn(batch, 4, patch, patch, patch, device=device).to(memory_format=layout)
+    labels = torch.randint(0, 4, (batch, patch, patch, patch), device=device).to(torch.uint8)
+    run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]
+    optimiser, scaler, loss_of = optimiser_of(network, model.parameters()), number_format.scaler(), region_loss()
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with number_format.autocast():
+            loss = loss_of(run(images), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimiser)
+        scaler.update()
+
+    def forward() -> None:
+        with torch.no_grad(), number_format.autocast():
+            run(images)
+
+    on_gpu = device.type == "cuda"
+    found = {"step_s": _timed(step, on_gpu)}
+    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else resident_gib()
+    found["forward_s"] = _timed(forward, on_gpu)
+    return found | {"memory_gib": memory, "precision": number_format.name}
+
+
+def _timed(work: Callable[[], None], on_gpu: bool) -> float:
+    """Median seconds of 20 calls on a GPU after ten, of up to three within 8 s on a CPU after one."""
+    work()
+    if on_gpu:
+        for _ in range(9):
+            work()
+    times: list[float] = []
+    while len(times) < (20 if on_gpu else 3) and (on_gpu or sum(times) < 8):
+        if on_gpu:
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        work()
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _use_native_norm(model: torch.nn.Module) -> None:
+    """Put torch's instance norm in the place of ours, to tell its share of the difference."""
+    from brats_ablate.models.norm import InstanceNorm
+
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, InstanceNorm):
+                setattr(module, name, torch.nn.InstanceNorm3d(child.channels, child.eps, affine=True))
+
+
+if __name__ == "__main__":
+    answer(measure)

@@ -1,0 +1,1 @@
+"""One module per thing that is measured; each has `measure(options) -> list[Table]`."""

@@ -1,0 +1,106 @@
+"""Dice and HD95 of the three regions of one case on its whole grid, on one core: every library by its own definition.
+
+Before anything is timed, ours is held against each: the numbers must be the same in that library's definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from brats_ablate.labels import region_masks
+from brats_ablate.metrics.case import CaseMetrics
+from brats_ablate.metrics.surface import HD95, bounding_box
+from material import Material
+from measuring import Claim, Options, Row, Table, alternate, cpu_seconds, one_core
+
+MEDPY, DEEPMIND, MONAI = "medpy", "surface-distance (DeepMind)", "MONAI"
+OURS = "ours, Dice and HD95 as BraTS 2023"
+_SPACING_MM = (1.0, 1.0, 1.0)
+Scores = list[tuple[float, float]]
+"""Dice and HD95 of WT, TC and ET."""
+
+
+def measure(options: Options) -> list[Table]:
+    """One table, and a check that the numbers agree."""
+    one_core()
+    material = Material(options)
+    predicted, reference = material.prediction(), material.reference()
+    everything = CaseMetrics("brats2023", 373.13, 1.0, 3, 50.0, 374.0)
+    contenders: dict[str, Callable[[], object]] = {
+        MEDPY: lambda: by_medpy(predicted, reference),
+        MONAI: lambda: by_monai(predicted, reference),
+        DEEPMIND: lambda: by_deepmind(predicted, reference),
+        OURS: lambda: ours(predicted, reference, "brats2023"),
+        "ours, Dice and HD95 as medpy": lambda: ours(predicted, reference, "medpy"),
+        "ours, all twelve metrics of job=evaluate": lambda: everything(predicted, reference, _SPACING_MM),
+    }
+    differences = {
+        MEDPY: _difference(ours(predicted, reference, "medpy"), by_medpy(predicted, reference)),
+        DEEPMIND: _difference(ours(predicted, reference, "brats2023"), by_deepmind(predicted, reference)),
+        MONAI: _difference(ours(predicted, reference, "monai"), by_monai(predicted, reference)),
+    }
+    if max(differences.values()) > 1e-4:
+        raise AssertionError(f"the metrics disagree: {differences}")
+    rounds = min(options.rounds, 3)
+    found = alternate({name: cpu_seconds(work) for name, work in contenders.items()}, rounds, warm_up=False)
+    shape = "×".join(str(s) for s in reference.shape)
+    return [
+        Table(
+            f"Dice and HD95 of three regions, one case of {shape}, one core",
+            "s",
+            [Row(name, values) for name, values in found.items()],
+            [Claim(MEDPY, OURS, MEDPY, 30.0), Claim(DEEPMIND, OURS, DEEPMIND, 2.0), Claim(MONAI, OURS, MONAI)],
+            note="Largest difference of any of the six numbers from ours in the same definition: "
+            + ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+            + ".",
+        )
+    ]
+
+
+def ours(predicted: np.ndarray, reference: np.ndarray, definition: str) -> Scores:
+    """As `CaseMetrics` does it, without its other metrics."""
+    box = bounding_box((predicted | reference) != 0)
+    scores = []
+    for k in range(3):
+        p, r = predicted[box] > k, reference[box] > k
+        both, sizes = np.count_nonzero(p & r), np.count_nonzero(p) + np.count_nonzero(r)
+        inner = bounding_box(p | r)
+        scores.append((2 * both / sizes, HD95[definition](p[inner], r[inner], _SPACING_MM)))
+    return scores
+
+
+def by_medpy(predicted: np.ndarray, reference: np.ndarray) -> Scores:
+    """medpy's `dc` and `hd95`."""
+    from medpy.metric.binary import dc, hd95
+
+    pairs = zip(region_masks(predicted), region_masks(reference), strict=True)
+    return [(float(dc(p, r)), float(hd95(p, r, voxelspacing=_SPACING_MM))) for p, r in pairs]
+
+
+def by_deepmind(predicted: np.ndarray, reference: np.ndarray) -> Scores:
+    """DeepMind's `compute_surface_distances`, robust Hausdorff at 95 %, and Dice."""
+    import surface_distance
+
+    scores = []
+    for p, r in zip(region_masks(predicted), region_masks(reference), strict=True):
+        distances = surface_distance.compute_surface_distances(r, p, _SPACING_MM)
+        hd95 = surface_distance.compute_robust_hausdorff(distances, 95)
+        scores.append((float(surface_distance.compute_dice_coefficient(r, p)), float(hd95)))
+    return scores
+
+
+def by_monai(predicted: np.ndarray, reference: np.ndarray) -> Scores:
+    """MONAI's `compute_dice` and `compute_hausdorff_distance(percentile=95)`."""
+    import torch
+    from monai.metrics import compute_dice, compute_hausdorff_distance
+
+    p, r = (torch.from_numpy(region_masks(d))[None].float() for d in (predicted, reference))
+    dice = compute_dice(p, r)[0]
+    hd95 = compute_hausdorff_distance(p, r, include_background=True, percentile=95)[0]
+    return list(zip(dice.tolist(), hd95.tolist(), strict=True))
+
+
+def _difference(one: Scores, other: Scores) -> float:
+    return float(np.abs(np.array(one) - np.array(other)).max())

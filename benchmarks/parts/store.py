@@ -1,0 +1,82 @@
+"""What a prepared case takes on disk and how long a random, normalised patch takes to read, on one core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from brats_ablate.cases import Box
+from brats_ablate.data.loader import read_window
+from brats_ablate.data.normalise import normalise
+from brats_ablate.training.allocator import keep_freed_memory
+from material import Material
+from measuring import Claim, Options, Row, Table, alternate, cpu_seconds, one_core
+
+OURS, NNUNET = "ours, int16, normalised on reading", "nnU-Net v2, float32 blosc2"
+
+
+def measure(options: Options) -> list[Table]:
+    """Two tables: disk and time."""
+    import torch
+
+    from peers.nnunet import NnUNet
+
+    one_core()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    material = Material(options)
+    peer = NnUNet(material)
+    assert peer.dataset is not None  # preprocesses what is not yet
+    patches = 8 if options.quick else 20
+    draw = np.random.default_rng(0)
+    windows = [(c, _start(material, c, draw)) for c in draw.choice(material.case_ids, patches)]
+    size = {
+        OURS: [_mebibytes(material, c) for c in material.case_ids],
+        NNUNET: [peer.mebibytes(case) for case in material.raw],
+    }
+    reading: dict[str, Callable[[], float]] = {
+        OURS: cpu_seconds(lambda: [read_ours(material, *w) for w in windows]),
+        NNUNET: cpu_seconds(lambda: [peer.read_patch(*w) for w in windows]),
+    }
+    found = alternate(reading, options.rounds)
+    what = f"{options.patch}³ patches of four modalities and labels"
+    return [
+        Table(
+            "A prepared case on disk",
+            "MiB",
+            [Row(name, values) for name, values in size.items()],
+            [Claim("nnU-Net v2 (0.6 of its size asked)", OURS, NNUNET, 1 / 0.6)],
+            note=f"Images, labels and properties; {material.described}.",
+        ),
+        Table(
+            f"Reading a random, normalised patch ({what}), one core, files in the page cache",
+            "ms",
+            [Row(name, [1000 * v / patches for v in values]) for name, values in found.items()],
+            [Claim("nnU-Net v2", OURS, NNUNET, 2.0)],
+            note="Freed memory is kept, as our training keeps it, for both.",
+        ),
+    ]
+
+
+def read_ours(material: Material, case_id: str, start: tuple[int, int, int]) -> object:
+    """One window as training reads it: normalised images (1, 4, X, Y, Z) and labels."""
+    import torch
+
+    record = material.store.record(case_id)
+    x, y, z = start
+    n = material.options.patch
+    images, labels = read_window(material.store, record, Box(start, (x + n, y + n, z + n)))
+    raw = torch.from_numpy(images)[None]
+    return normalise(raw, torch.tensor([record.mean]), torch.tensor([record.std])), labels
+
+
+def _start(material: Material, case_id: str, draw: np.random.Generator) -> tuple[int, int, int]:
+    room = [max(0, s - material.options.patch) for s in material.store.record(case_id).box.shape]
+    x, y, z = (int(draw.integers(0, r + 1)) for r in room)
+    return (x, y, z)
+
+
+def _mebibytes(material: Material, case_id: str) -> float:
+    folder = material.store.folder / "cases" / case_id
+    return sum(file.stat().st_size for file in folder.iterdir()) / 2**20

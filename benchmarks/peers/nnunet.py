@@ -1,0 +1,196 @@
+"""nnU-Net v2 as its own commands run it: its raw folder, fingerprint, plan, preprocessing, loader and predictor.
+
+Only the paper's augmentation is ours to choose: its operations and ranges in batchgeneratorsv2's transforms, which
+draw, as nnU-Net has it, from the same distributions but interpolate linearly in the zoom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brats_ablate.cases import RawCase
+from brats_ablate.data import nifti
+from brats_ablate.labels import MODALITIES, to_depth
+from material import CONVENTION, Material
+
+DATASET = "Dataset001_BraTS"
+_FILES = (".b2nd", "_seg.b2nd", ".pkl")
+"""Of a preprocessed case."""
+_REGIONS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}
+
+
+class NnUNet:
+    """nnU-Net's folders for the cases of `material`, filled on first use."""
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        kind = "real" if material.options.cases else "made"
+        self.folder = (material.options.work / f"nnunet_{kind}_{len(material.raw)}_{material.options.patch}").resolve()
+        for name in ("raw", "preprocessed", "results"):
+            os.environ[f"nnUNet_{name}"] = str(self.folder / name)
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def plans(self) -> Any:
+        """nnU-Net's own plan for these cases (`nnUNetv2_plan_and_preprocess` without the preprocessing)."""
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        file = self.folder / "preprocessed" / DATASET / "nnUNetPlans.json"
+        if not file.exists():
+            self._write_raw()
+            with _silence():
+                extract_fingerprints([1], num_processes=1, show_progress_bar=False)
+                plan_experiments([1])
+        return PlansManager(str(file))
+
+    @property
+    def configuration(self) -> Any:
+        """Its 3d_fullres configuration."""
+        return self.plans.get_configuration("3d_fullres")
+
+    @property
+    def dataset_json(self) -> dict[str, Any]:
+        """Channels and labels as nnU-Net wants them."""
+        return {
+            "channel_names": {str(i): name for i, name in enumerate(MODALITIES)},
+            "labels": _REGIONS,
+            "regions_class_order": [1, 2, 3],
+            "numTraining": len(self.material.raw),
+            "file_ending": ".nii.gz",
+        }
+
+    def preprocess(self, case: RawCase) -> Path:
+        """Preprocess one case into the store, as its workers do; returns the path without ending."""
+        from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+
+        plans = self.plans
+        target = self.folder / "preprocessed" / DATASET / "nnUNetPlans_3d_fullres" / case.case_id
+        target.parent.mkdir(exist_ok=True)
+        for end in _FILES:
+            Path(f"{target}{end}").unlink(missing_ok=True)  # blosc2 refuses to overwrite
+        raw = self.folder / "raw" / DATASET
+        images = [str(raw / "imagesTr" / f"{case.case_id}_{i:04d}.nii.gz") for i in range(len(MODALITIES))]
+        labels = str(raw / "labelsTr" / f"{case.case_id}.nii.gz")
+        DefaultPreprocessor(verbose=False).run_case_save(
+            str(target), images, labels, plans, self.configuration, self.dataset_json
+        )
+        return target
+
+    def mebibytes(self, case: RawCase) -> float:
+        """What the store takes for one preprocessed case."""
+        folder = self.folder / "preprocessed" / DATASET / "nnUNetPlans_3d_fullres"
+        files = (folder / f"{case.case_id}{end}" for end in _FILES)
+        return sum(file.stat().st_size for file in files) / 2**20
+
+    @cached_property
+    def dataset(self) -> Any:
+        """Its data set object over the preprocessed cases."""
+        from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+        folder = self.folder / "preprocessed" / DATASET / "nnUNetPlans_3d_fullres"
+        for case in self.material.raw:
+            if not (folder / f"{case.case_id}.b2nd").exists():
+                self.preprocess(case)
+        return nnUNetDatasetBlosc2(str(folder), self.material.case_ids)
+
+    def patches(self, transforms: Any = None, *, oversample: float = 0.4) -> Iterator[dict[str, Any]]:
+        """Batches of one patch from its own data loader."""
+        from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+
+        shape = (self.material.options.patch,) * 3
+        loader: Iterator[dict[str, Any]] = nnUNetDataLoader(
+            self.dataset,
+            1,
+            shape,
+            shape,
+            self.plans.get_label_manager(self.dataset_json),
+            oversample_foreground_percent=oversample,
+            probabilistic_oversampling=True,
+            transforms=transforms,
+        )
+        return loader
+
+    def read_patch(self, case_id: str, start: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Normalised images and labels of one window, as its loader reads them."""
+        from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+
+        data, seg, _, _ = self.dataset.load_case(case_id)
+        box = [[s, s + self.material.options.patch] for s in start]
+        return crop_and_pad_nd(data, box, 0), crop_and_pad_nd(seg, box, -1)
+
+    def predictor(self, network: Any) -> Callable[[Any], Any]:
+        """Its predictor with mirroring, half overlap and Gaussian weights: (C, X, Y, Z) -> logits."""
+        import torch
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        with _silence():
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            predictor = nnUNetPredictor(device=device, allow_tqdm=False)
+            configuration = self.configuration
+            configuration.configuration["patch_size"] = [self.material.options.patch] * 3
+            predictor.manual_initialization(
+                network, self.plans, configuration, None, self.dataset_json, "nnUNetTrainer", (0, 1, 2)
+            )
+        predict: Callable[[Any], Any] = predictor.predict_sliding_window_return_logits
+        return predict
+
+    def _write_raw(self) -> None:
+        """The cases in nnU-Net's raw layout: images linked, labels as nesting depths (it wants consecutive values)."""
+        raw = self.folder / "raw" / DATASET
+        (raw / "imagesTr").mkdir(parents=True, exist_ok=True)
+        (raw / "labelsTr").mkdir(exist_ok=True)
+        for case in self.material.raw:
+            for i, modality in enumerate(MODALITIES):
+                link = raw / "imagesTr" / f"{case.case_id}_{i:04d}.nii.gz"
+                if not link.exists():
+                    link.symlink_to(case.images[modality][0].resolve())
+            assert case.segmentation is not None
+            values, affine = nifti.read_volume(case.segmentation)
+            nifti.write_labels(raw / "labelsTr" / f"{case.case_id}.nii.gz", to_depth(values, CONVENTION), affine)
+        (raw / "dataset.json").write_text(json.dumps(self.dataset_json), encoding="utf-8")
+
+
+def paper_transforms(patch: int) -> Any:
+    """The paper's augmentations 2 to 7 in batchgeneratorsv2, one factor for all modalities as in the paper's code."""
+    from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
+    from batchgeneratorsv2.transforms.intensity.contrast import ContrastTransform
+    from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
+    from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+    from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+    from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+    from batchgeneratorsv2.transforms.utils.random import RandomTransform
+
+    zoom = SpatialTransform(
+        (patch,) * 3,
+        patch_center_dist_from_border=0,
+        random_crop=False,
+        p_scaling=0.15,
+        scaling=lambda **_: 1 / np.random.uniform(1.0, 1.4),
+        p_synchronize_scaling_across_axes=1,
+        mode_seg="nearest",
+    )
+    blur = GaussianBlurTransform((0.5, 1.5), synchronize_channels=True, synchronize_axes=True, benchmark=True)
+    intensity = (
+        GaussianNoiseTransform((0.0, 0.33), synchronize_channels=True),
+        blur,
+        MultiplicativeBrightnessTransform((0.7, 1.3), synchronize_channels=True),
+        ContrastTransform((0.65, 1.5), preserve_range=True, synchronize_channels=True),
+    )
+    return ComposeTransforms([zoom, MirrorTransform((0, 1, 2)), *(RandomTransform(t, 0.15) for t in intensity)])
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -1,0 +1,10 @@
+"""The benchmark's scripts are no package: they import each other from their own folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
+if str(SCRIPTS) not in sys.path:
+    sys.path.append(str(SCRIPTS))
