@@ -72,16 +72,16 @@ def test_failures_are_told_the_others_finish_and_a_second_launch_does_only_the_f
 
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_continues_at_the_step(fake_study: Any) -> None:
-    sweep = ("+experiment=baseline", "fold=0,1,2", "+job.steps=150", *LOCAL, "hydra.launcher.max_parallel=2")
+    sweep = ("+experiment=baseline", "fold=0,1,2", "+job.steps=500", *LOCAL, "hydra.launcher.max_parallel=2")
     process = fake_study.start(*sweep)
     fake_study.wait_until(lambda: len(fake_study.runs()) == 2 and min(map(epoch, fake_study.runs())) >= 1, process)
     process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=30)
+    text, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "2 runs: 2 interrupted" in text
     assert "the same command continues" in text
     stopped = [fake_study.state(run)["step"] for run in fake_study.runs()]
-    assert all(0 < step < 150 for step in stopped)
+    assert all(0 < step < 500 for step in stopped)
 
     code, text = fake_study.run(*sweep)
     assert code == 0, text
