@@ -66,6 +66,8 @@ def assembled_trainer(
         return make_progress(settings.progress, label, first_step, total_steps) if ranks.is_first else Silent()
 
     tracker = build_tracker(cfg, directory) if ranks.is_first else NoTracker(_facts(cfg, directory))
+    for row in directory.metrics():
+        tracker.log(row)  # a killed process can lose what its tracker had not written: a resumed run tells it again
     try:
         yield Trainer(
             parts=_parts(cfg, store, training, validation, model, precision, ranks),
