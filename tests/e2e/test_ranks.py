@@ -14,7 +14,8 @@ import torch
 from brats_ablate.rundir import RunDirectory
 
 pytestmark = pytest.mark.slow
-# Gradient descent: Adam divides by the gradient's size, which makes rounding errors of gradients near 0 as large as lr.
+# Gradient descent at a small rate, not the paper's Adam: Adam divides by the gradient's size, which makes rounding errors of
+# gradients near 0 as large as lr. Seen after these 4 steps: Adam 3.6e-6 (lr 1e-3) and 4.9e-6 (lr 1e-4), descent 1.6e-6 (lr 1e-2).
 STEP = ("+experiment=ds", "loss.dice_over=global", "fold=0", "lr=0.003", "optimizer._target_=descent.sgd")
 DESCENT = """
 import torch
