@@ -15,7 +15,7 @@ from brats_ablate.cases import Batch, Patch
 from brats_ablate.data.inputs import Inputs
 from brats_ablate.data.memory import new_float32
 
-_CHUNK = 1 << 15
+_CHUNK = 1 << 17
 """Voxels normalised at a time on the CPU: all passes over them stay in the second-level cache."""
 
 
@@ -79,5 +79,6 @@ def _normalise_in_chunks(raw: torch.Tensor, mean: torch.Tensor, scale: torch.Ten
         chunks = zip(raw[b, c].view(-1).split(_CHUNK), images[b, c].view(-1).split(_CHUNK), strict=True)
         for source, target in chunks:
             mask = torch.ne(target.copy_(source), 0, out=non_zero[: target.numel()])
-            target.sub_(m).mul_(s).mul_(mask)
+            # (raw - m)·s where raw is not 0, in one pass less than the formula as it stands.
+            target.mul_(s).add_(mask, alpha=-m * s)
     return images
