@@ -49,7 +49,7 @@ def test_a_column_can_be_held_against_another_than_the_baseline(tmp_path: Path) 
 
 
 def test_a_study_of_everything_trained_takes_the_names_it_is_given(tmp_path: Path) -> None:
-    study = load_study(_file(tmp_path, "title: T\nbaseline: b\ncolumns: trained")).with_trained(["a", "b"])
+    study = load_study(_file(tmp_path, "title: T\nbaseline: b\ncolumns: trained")).with_all(["a", "b"], ["c"])
     assert [c.experiment for c in study.columns] == ["a", "b"]
     assert [study.against(i) for i in range(2)] == [1, None]
 
@@ -82,3 +82,16 @@ def test_an_unknown_table_is_told_with_the_nearest_name() -> None:
 def test_a_table_can_be_given_as_a_path(tmp_path: Path) -> None:
     path = _file(tmp_path, "title: T\ncolumns: [{title: A, experiment: a}]")
     assert [s.name for s in load_studies([EXPERIMENTS], [str(path)])] == ["mine"]
+
+
+def test_a_study_of_everything_evaluated_holds_a_name_against_the_one_it_goes_on_from(tmp_path: Path) -> None:
+    study = load_study(_file(tmp_path, "title: T\ncolumns: evaluated"))
+    study = study.with_all(["x"], ["ds_tuned", "ds", "ds_onehot_tuned", "ds_onehot", "dsx"])
+    assert [(c.key, c.against) for c in study.columns] == [
+        ("ds", None),
+        ("ds_onehot", "ds"),
+        ("ds_onehot_tuned", "ds_onehot"),
+        ("ds_tuned", "ds"),
+        ("dsx", None),
+    ]
+    assert [study.against(i) for i in range(5)] == [None, 0, 1, 0, None]

@@ -6,7 +6,7 @@ One YAML file in `experiments/` is one table; a user adds a table by adding a fi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ HALF_A_DIGIT = 5e-5 + 1e-9
 
 _STUDY_KEYS = frozenset({"title", "paper", "baseline", "columns", "sweep", "ranking"})
 _COLUMN_KEYS = frozenset({"title", "experiment", "evaluation", "against", "paper"})
-_TRAINED = "trained"
+_TRAINED, _EVALUATED = "trained", "evaluated"
 _PAPER_KEYS = frozenset({"folds", "mean", "erratum"})
 
 
@@ -74,8 +74,8 @@ class Study:
     """The file of `sweeps/` that trains it."""
     ranking: tuple[float, ...] = ()
     """Published ranking scores, best first (the paper's table 5)."""
-    takes_all: bool = False
-    """`columns: trained`: one column for every experiment that has runs."""
+    takes: str | None = None
+    """`columns: trained`: one column for every experiment that has runs; `columns: evaluated`: for every evaluation."""
 
     def against(self, index: int) -> int | None:
         """The index of the column that column `index` is held against; None for the baseline itself."""
@@ -83,11 +83,21 @@ class Study:
         found = next((i for i, c in enumerate(self.columns) if c.key == wanted), None)
         return None if found == index else found
 
-    def with_trained(self, names: list[str]) -> Study:
-        """This study, with a column for each of `names` if it takes all that was trained."""
-        if not self.takes_all:
-            return self
-        return replace(self, columns=tuple(Column(name, name, None, None) for name in names))
+    def with_all(self, trained: Iterable[str], evaluated: Iterable[str]) -> Study:
+        """This study, with its columns if it takes all of a kind.
+
+        Args:
+            trained: names of experiments that have runs.
+            evaluated: names of evaluations; `ds_tuned` is held against `ds`, the longest name that it goes on from.
+        """
+        if self.takes == _TRAINED:
+            return replace(self, columns=tuple(Column(name, name, None, None) for name in trained))
+        if self.takes == _EVALUATED:
+            names = sorted(evaluated)
+            origin = {name: [other for other in names if name.startswith(f"{other}_")] for name in names}
+            columns = (Column(n, None, n, None, max(origin[n], key=len, default=None)) for n in names)
+            return replace(self, columns=tuple(columns))
+        return self
 
 
 def load_study(path: Path) -> Study:
@@ -103,8 +113,8 @@ def load_study(path: Path) -> Study:
     if not isinstance(tree, dict) or "title" not in tree:
         raise ConfigError(f"{path} has no title; a table needs title, baseline and columns")
     _only(path, tree, _STUDY_KEYS, "")
-    takes_all = tree.get("columns") == _TRAINED
-    nodes = [] if takes_all else tree.get("columns") or []
+    takes = tree["columns"] if tree.get("columns") in (_TRAINED, _EVALUATED) else None
+    nodes = [] if takes else tree.get("columns") or []
     columns = tuple(_column(path, i, node) for i, node in enumerate(nodes))
     study = Study(
         name=path.stem,
@@ -114,7 +124,7 @@ def load_study(path: Path) -> Study:
         columns=columns,
         sweep=tree.get("sweep"),
         ranking=tuple(tree.get("ranking") or ()),
-        takes_all=takes_all,
+        takes=takes,
     )
     keys = [c.key for c in columns]
     if len(set(keys)) < len(keys):
@@ -122,9 +132,9 @@ def load_study(path: Path) -> Study:
         raise ConfigError(f"{path} has two columns {twice}; remove one")
     wanted = {"baseline": study.baseline} | {f"columns[{i}].against": c.against for i, c in enumerate(columns)}
     for key, value in wanted.items():
-        if value is not None and value not in keys and not takes_all:
+        if value is not None and value not in keys and takes is None:
             raise ConfigError(f"{path}: {key}={value} is not a column; choose one of {', '.join(keys)}")
-    if not columns and not study.ranking and not takes_all:
+    if not columns and not study.ranking and takes is None:
         raise ConfigError(f"{path} has no columns; list the experiments that it compares")
     return study
 

@@ -12,6 +12,9 @@ from omegaconf import DictConfig
 from brats_ablate.atomic import replacing
 from brats_ablate.config.locations import folder
 
+_RANKING = ("ranking", "ranking_pairs")
+"""What job=rank leaves beside the evaluations."""
+
 if TYPE_CHECKING:
     from brats_ablate.analysis.tables import TableResult
 
@@ -60,7 +63,8 @@ def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, s
     studies = load_studies([folder("experiments"), Path("experiments")], names)
     runs = Path(cfg.paths.runs)
     trained = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
-    studies = [study.with_trained(trained) for study in studies]
+    evaluated = [path.stem for path in Path(cfg.paths.evaluation).glob("*.csv") if path.stem not in _RANKING]
+    studies = [study.with_all(trained, evaluated) for study in studies]
     wanted = {c.experiment for study in studies for c in study.columns if c.experiment in trained}
     gathered = gather_runs(runs, sorted(name for name in wanted if name))
     sources = Sources(gathered, Path(cfg.paths.evaluation), fold_of_case(Path(cfg.paths.prepared)))
