@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from brats_ablate.rundir import Coordinates, find_runs
-from brats_ablate.tracking import NoTracker, RunFacts, WandbTracker
-
-WHERE = Coordinates("ds", 1, 7e-4, 0)
+from brats_ablate.rundir import find_runs
+from brats_ablate.tracking import NoTracker, RunFacts, TableText, WandbTracker
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,13 @@ def own_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def facts(folder: Path) -> RunFacts:
     return RunFacts(
-        WHERE, {"trainer": {"epochs": 2}}, folder, ("phantom", "vs baseline"), "Does deep supervision help?"
+        "ds f1",
+        "ds",
+        "train",
+        folder,
+        {"trainer": {"epochs": 2}},
+        ("phantom", "vs baseline"),
+        "Does deep supervision help?",
     )
 
 
@@ -53,7 +59,9 @@ def of_type(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def test_no_tracker_keeps_nothing(tmp_path: Path) -> None:
     tracker = NoTracker(facts(tmp_path))
-    tracker.log({"epoch": 1})
+    tracker.show(lambda: pytest.fail("a picture was drawn"))
+    tracker.log({"epoch": 1, "dice": 0.5})
+    tracker.log_tables(lambda: pytest.fail("the tables were rendered"))
     tracker.finish()
     assert list(tmp_path.iterdir()) == []
 
@@ -73,17 +81,68 @@ def test_one_run_grouped_by_experiment_with_the_epoch_as_its_axis(
     (run,) = of_type(found, "run")
     assert (run["project"], run["run_group"], run["job_type"]) == ("ablation", "ds", "train")
     assert run["run_id"] == facts(tmp_path).tracking_id
-    assert run["display_name"] == "ds f1 lr0.0007 s0"
+    assert run["display_name"] == "ds f1"
     assert run["notes"] == "Does deep supervision help?"
-    assert sorted(run["tags"]) == ["ds", "fold 1", "phantom", "vs baseline"]
+    assert sorted(run["tags"]) == ["phantom", "vs baseline"]
     config = {k: v for k, v in run["config"]["update"].items() if k != "_wandb"}
-    assert config == {"experiment": "ds", "fold": 1, "lr": 7e-4, "seed": 0, "trainer": {"epochs": 2}}
+    assert config == {"trainer": {"epochs": 2}}
     axes = {m.get("name") or m.get("glob_name"): m.get("step_metric") for m in of_type(found, "metric")}
     assert axes == {"epoch": None, "*": "epoch", "dice": "epoch"}
     shown = [{k: v for k, v in h["item"].items() if not k.startswith("_")} for h in of_type(found, "history")]
     assert shown == rows
     (end,) = of_type(found, "exit")
     assert end.get("exit_code", 0) == 0
+
+
+def square(value: int) -> Image.Image:
+    return Image.fromarray(np.full((4, 5, 3), value, dtype=np.uint8))
+
+
+def pictures(file: Path) -> dict[int, np.ndarray]:
+    """Epoch -> the picture shown for it, from the files beside an offline file."""
+    shown = {h["item"]["epoch"]: h["item"] for h in of_type(records(file), "history")}
+    found = {epoch: item for epoch, item in shown.items() if "picture" in item or "picture.path" in item}
+    paths = {epoch: item.get("picture.path") or item["picture"]["path"] for epoch, item in found.items()}
+    return {epoch: np.asarray(Image.open(file.parent / "files" / path)) for epoch, path in paths.items()}
+
+
+def test_the_picture_of_each_new_best_is_shown_and_told_again_after_a_resume(tmp_path: Path) -> None:
+    rows = [{"epoch": e, "dice": dice} for e, dice in enumerate((0.1, 0.5, 0.4, 0.6))]
+    first = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    for row in rows[:3]:
+        first.show(lambda row=row: square(10 * row["epoch"]))
+        first.log(row)
+    first.log({"epoch": 7, "loss": 1.0})  # not validated
+    first.finish()
+    second = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    for row in rows[:3]:
+        second.log(row)
+    second.show(lambda: square(99))
+    second.log(rows[3])
+    second.finish()
+
+    before, after = starts(tmp_path)
+    assert {e: int(p[0, 0, 0]) for e, p in pictures(before).items()} == {0: 0, 1: 10}
+    assert {e: int(p[0, 0, 0]) for e, p in pictures(after).items()} == {0: 0, 1: 10, 3: 99}
+
+
+def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:
+    run = RunFacts("tables", "phantom", "tables", tmp_path / "tables", {})
+    table = TableText("demo", "Demo", ("", "DS", "paper"), (("Fold 0", "0.9", "0.8"), ("Mean", "–", "0.8")), "# Demo")
+    tracker = WandbTracker(run, project="ablation", entity=None, mode="offline")
+    tracker.log_tables(lambda: [table])
+    tracker.finish()
+
+    (file,) = starts(run.folder)
+    found = records(file)
+    (started,) = of_type(found, "run")
+    assert (started["display_name"], started["run_group"], started["job_type"]) == ("tables", "phantom", "tables")
+    assert of_type(found, "metric") == []  # no curves, no axis
+    (logged,) = of_type(found, "history")
+    path = logged["item"].get("demo.path") or logged["item"]["demo"]["path"]
+    content = json.loads((file.parent / "files" / path).read_text())
+    assert content["columns"] == ["row", "DS", "DS paper"]
+    assert content["data"] == [["Fold 0", "0.9", "0.8"], ["Mean", "–", "0.8"]]
 
 
 def test_a_run_keeps_its_id_and_another_directory_has_another(tmp_path: Path) -> None:
@@ -150,8 +209,18 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
     (started,) = of_type(found, "run")
     assert f"run-{started['run_id']}.wandb" == after.name
     assert started["run_group"] == "ds"
+    assert started["display_name"] == f"ds f0 lr{run.coordinates.lr:g} s0"
+    assert sorted(started["tags"]) == ["ds", "fold 0", "phantom", "vs baseline"]
+    assert {"fold": 0, "seed": 0, "experiment": "ds"}.items() <= started["config"]["update"].items()
     shown = {h["item"]["epoch"]: h["item"] for h in of_type(found, "history")}
     assert sorted(shown) == [row["epoch"] for row in run.metrics()] == list(range(1, 13))
     for row in run.metrics():
         assert {"dice", "dice/WT", "dice/TC", "dice/ET"} <= row.keys()
-        assert {k: v for k, v in shown[row["epoch"]].items() if not k.startswith("_")} == pytest.approx(row)
+        told = {k: v for k, v in shown[row["epoch"]].items() if not k.startswith(("_", "picture"))}
+        assert told == pytest.approx(row)
+    best, bests = -1.0, []
+    for row in run.metrics():
+        if row["dice"] > best:
+            best = row["dice"]
+            bests.append(row["epoch"])
+    assert sorted(pictures(after)) == bests

@@ -5,22 +5,31 @@ from __future__ import annotations
 import hashlib
 import netrc
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from brats_ablate.rundir import Coordinates
+from brats_ablate.atomic import replacing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PICTURE = "picture"
+"""Under what name the picture of a validation case is shown."""
 
 
 @dataclass(frozen=True)
 class RunFacts:
     """What a tracker is told of a run when it starts."""
 
-    coordinates: Coordinates
-    config: Mapping[str, Any]
+    name: str
+    group: str
+    job: str
+    """What the run does: `train`, `tables`."""
     folder: Path
+    config: Mapping[str, Any]
     tags: tuple[str, ...] = ()
     question: str | None = None
 
@@ -30,14 +39,31 @@ class RunFacts:
         return hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class TableText:
+    """One table as text: what `analysis` renders."""
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    markdown: str
+
+
 class NoTracker:
     """Shows nothing: the run directory has everything."""
 
     def __init__(self, run: RunFacts) -> None:
         self.run = run
 
+    def show(self, draw: Callable[[], Image]) -> None:
+        """The picture is not drawn."""
+
     def log(self, row: dict[str, Any]) -> None:
         """Nothing to do."""
+
+    def log_tables(self, tables: Callable[[], Sequence[TableText]]) -> None:
+        """The tables are not rendered."""
 
     def finish(self) -> None:
         """Nothing to do."""
@@ -51,7 +77,7 @@ class WandbTracker:
     ) -> None:
         import wandb
 
-        where = run.coordinates
+        run.folder.mkdir(parents=True, exist_ok=True)
         self.wandb_run = wandb.init(
             project=project,
             entity=entity,
@@ -59,31 +85,65 @@ class WandbTracker:
             dir=str(run.folder),
             id=run.tracking_id,
             resume="allow",
-            name=f"{where.name} f{where.fold} lr{where.lr:g} s{where.seed}",
-            group=where.name,
-            job_type="train",
-            tags=[where.name, f"fold {where.fold}", *run.tags],
+            name=run.name,
+            group=run.group,
+            job_type=run.job,
+            tags=run.tags,
             notes=run.question,
-            config={
-                **run.config,
-                "experiment": where.name,
-                "fold": where.fold,
-                "lr": where.lr,
-                "seed": where.seed,
-            },
+            config=dict(run.config),
             settings=wandb.Settings(silent=True, console="off"),
         )
-        self.wandb_run.define_metric("epoch")
-        self.wandb_run.define_metric("*", step_metric="epoch")
-        self.wandb_run.define_metric("dice", step_metric="epoch", summary="max")
+        self._pictures = run.folder / "wandb" / "pictures"
+        self._shown: Image | None = None
+        self._best = -1.0
+        if run.job == "train":
+            self.wandb_run.define_metric("epoch")
+            self.wandb_run.define_metric("*", step_metric="epoch")
+            self.wandb_run.define_metric("dice", step_metric="epoch", summary="max")
+
+    def show(self, draw: Callable[[], Image]) -> None:
+        """Keep the picture for the epoch that `log` is told of next."""
+        self._shown = draw()
 
     def log(self, row: dict[str, Any]) -> None:
-        """One epoch's line of metrics.jsonl."""
-        self.wandb_run.log(row)
+        """One epoch's line of metrics.jsonl; with a picture where it is the best so far.
+
+        Pictures are kept as files, so that a resumed run, which tells its record again, tells them too.
+        """
+        picture, self._shown = self._shown, None
+        if row.get("dice", self._best) <= self._best:
+            self.wandb_run.log(row)
+            return
+        import wandb
+
+        self._best = row["dice"]
+        file = self._pictures / f"epoch={row['epoch']:04d}.png"
+        if picture is not None:
+            with replacing(file) as temporary:
+                picture.save(temporary, format="PNG")
+        shown = {PICTURE: wandb.Image(str(file), caption=_caption(row))} if file.exists() else {}
+        self.wandb_run.log({**row, **shown})
+
+    def log_tables(self, tables: Callable[[], Sequence[TableText]]) -> None:
+        """Every table as a W&B Table under its own name."""
+        import wandb
+
+        self.wandb_run.log(
+            {t.name: wandb.Table(columns=_unique(t.header), data=[list(row) for row in t.rows]) for t in tables()}
+        )
 
     def finish(self) -> None:
         """Write what is still under way."""
         self.wandb_run.finish()
+
+
+def _caption(row: Mapping[str, Any]) -> str:
+    return f"epoch {row['epoch']}, mean Dice of the fold {row['dice']:.4f}"
+
+
+def _unique(header: Sequence[str]) -> list[str]:
+    """ "paper" stands beside every column, and a W&B Table wants every name once."""
+    return [f"{header[i - 1]} paper" if text == "paper" else text or "row" for i, text in enumerate(header)]
 
 
 def _resolved(mode: str) -> Literal["online", "offline"]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import UserError
 from brats_ablate.labels import REGIONS
+from brats_ablate.tracking import PICTURE, RunFacts, TableText, WandbTracker
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as reports
@@ -21,19 +22,8 @@ CURVES = ("dice", *(f"dice/{region}" for region in REGIONS), "loss", "lr", "patc
 """What `tracking` logs of every epoch and the dashboard draws."""
 
 
-@dataclass(frozen=True)
-class TableText:
-    """One table as text: what `analysis` renders."""
-
-    name: str
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    markdown: str
-
-
 def make_workspace(entity: str, project: str, study: str) -> workspaces.Workspace:
-    """A view of the project with the runs grouped by experiment and one panel per curve."""
+    """A view of the project with the runs grouped by experiment, one panel per curve and one of pictures."""
     import wandb_workspaces.workspaces as workspaces
 
     return workspaces.Workspace(
@@ -62,48 +52,57 @@ def make_report(entity: str, project: str, study: str, tables: Sequence[TableTex
     )
 
 
-def publish(project: str, entity: str | None, study: str, tables: Sequence[TableText]) -> tuple[str, str]:
-    """Log the tables and save workspace and report; returns their two addresses.
+def publish(
+    run: RunFacts, project: str, entity: str | None, study: str, tables: Sequence[TableText]
+) -> tuple[str, str]:
+    """Log the tables as `run` and save workspace and report; returns their two addresses.
 
     Raises:
-        UserError: W&B is not reachable, or nobody is logged in.
+        UserError: W&B is not reachable, nobody is logged in, or wandb-workspaces is not installed.
     """
+    if find_spec("wandb_workspaces") is None:
+        raise UserError("job=dashboard needs wandb-workspaces; install it with pip install wandb-workspaces")
     import wandb
 
-    entity = entity or _own_entity()
-    quiet, name = wandb.Settings(silent=True), f"tables of {study}"
-    with wandb.init(project=project, entity=entity, job_type="tables", name=name, settings=quiet) as run:
-        run.log({t.name: wandb.Table(columns=_unique(t.header), data=[list(row) for row in t.rows]) for t in tables})
-    workspace = make_workspace(entity, project, study)
-    workspace.save()
-    report = make_report(entity, project, study, tables)
-    report.save()
+    try:
+        entity = _entity_online(entity)
+        tracker = WandbTracker(run, project, entity, "online")  # first: it makes the project that the report looks up
+        tracker.log_tables(lambda: tables)
+        tracker.finish()
+        workspace = make_workspace(entity, project, study)
+        workspace.save()
+        report = make_report(entity, project, study, tables)
+        report.save()
+    except (wandb.errors.Error, OSError) as error:
+        raise _unreachable(error) from error
     return str(workspace.url), str(report.url)
 
 
 def _panels() -> list[Any]:
     import wandb_workspaces.reports.v2 as reports
 
-    return [reports.LinePlot(title=curve, x="epoch", y=[curve], groupby_rangefunc="minmax") for curve in CURVES]
+    curves = [reports.LinePlot(title=curve, x="epoch", y=[curve], groupby_rangefunc="minmax") for curve in CURVES]
+    return [*curves, reports.MediaBrowser(title="a validation case", media_keys=[PICTURE])]
 
 
-def _own_entity() -> str:
-    """The entity of whoever is logged in."""
+def _entity_online(entity: str | None) -> str:
+    """`entity`, or that of whoever is logged in; asks W&B in either case, so that nothing is begun without it."""
     import wandb
 
-    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun")
-    try:
-        entity = None if offline else wandb.Api(timeout=20).default_entity
-    except (wandb.errors.Error, OSError, ValueError) as error:
-        raise UserError(_SENTENCE) from error
-    if entity is None:
+    if os.environ.get("WANDB_MODE", "online") != "online":
         raise UserError(_SENTENCE)
-    return str(entity)
+    try:
+        own = wandb.Api(timeout=20).default_entity
+    except ValueError as error:  # a key of the wrong form
+        raise _unreachable(error) from error
+    if own is None:
+        raise UserError(_SENTENCE)
+    return entity or str(own)
+
+
+def _unreachable(error: Exception) -> UserError:
+    first = (str(error).splitlines() or [""])[0]
+    return UserError(f"{_SENTENCE} ({type(error).__name__}: {first})")
 
 
 _SENTENCE = "job=dashboard needs Weights & Biases online; run `wandb login` and unset WANDB_MODE, or see job=report"
-
-
-def _unique(header: Sequence[str]) -> list[str]:
-    """ "paper" stands beside every column, and a W&B Table wants every name once."""
-    return [f"{header[i - 1]} paper" if text == "paper" else text or "row" for i, text in enumerate(header)]

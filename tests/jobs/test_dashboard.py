@@ -1,37 +1,127 @@
-"""job=dashboard: what would be sent, and the one sentence where nothing can be."""
+"""job=dashboard: what W&B is sent, built and serialised by its own library, and the one sentence where nothing can be."""
 
 from __future__ import annotations
 
-import pytest
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
+import pytest
+import wandb
+
+from brats_ablate import tracking
 from brats_ablate import tracking_dashboard as dashboard
 from brats_ablate.errors import UserError
+from brats_ablate.tracking import RunFacts, TableText
 
-TABLE = dashboard.TableText("t", "T", ("", "A", "paper", "B", "paper"), (("Fold 0", "1", "2", "3", "4"),), "# T")
-
-
-def test_the_workspace_groups_by_experiment_and_draws_every_curve() -> None:
-    workspace = dashboard.make_workspace("me", "study", "phantom")
-    panels = workspace.sections[0].panels
-    assert [panel.title for panel in panels] == list(dashboard.CURVES)
-    assert [panel.y for panel in panels] == [[curve] for curve in dashboard.CURVES]
-    assert {panel.x for panel in panels} == {"epoch"}
-    assert [group.name for group in workspace.runset_settings.groupby] == ["experiment"]
+TABLE = TableText("t", "T", ("", "A", "paper", "B", "paper"), (("Fold 0", "1", "2", "3", "4"),), "# T")
 
 
-def test_the_report_holds_tables_curves_and_settings() -> None:
-    report = dashboard.make_report("me", "study", "phantom", [TABLE])
-    assert report.blocks[0].text == "# T"
-    grids = [block for block in report.blocks if hasattr(block, "runsets")]
-    assert len(grids) == 2
-    assert {grid.runsets[0].groupby[0] for grid in grids} == {"config.experiment"}
+class Server:
+    """Answers what the library asks W&B for, and keeps what it is sent."""
+
+    default_entity = "me"
+
+    def __init__(self, **_: Any) -> None:
+        self._service_api = self
+        self.app_url = "https://wandb.example.org"
+
+    views: ClassVar[list[dict[str, Any]]] = []
+
+    def execute_graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if "upsertView" not in query:
+            assert variables == {"entityName": "me", "projectName": "study"}
+            return {"project": {"internalId": "UHJvamVjdA=="}}
+        self.views.append(variables)
+        view = {"id": "Vmlldw==", "name": variables["name"], "displayName": variables["displayName"]}
+        view |= {"description": variables["description"], "spec": variables["spec"]}
+        view |= {"project": {"name": "study", "entityName": "me"}, "createdAt": "2025-01-01", "updatedAt": "2025-01-01"}
+        view |= {"user": {"username": "me", "name": "me"}}
+        return {"upsertView": {"view": view, "inserted": True}}
+
+    def projects(self, entity: str) -> list[Any]:
+        return []
+
+    def create_project(self, name: str, entity: str) -> None:
+        assert (name, entity) == ("study", "me")
+
+
+@pytest.fixture(name="server", autouse=True)
+def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
+    """No network: W&B's own interface is the stub, and runs are written offline."""
+    monkeypatch.setattr(wandb, "Api", Server)
+    monkeypatch.setattr(tracking, "_resolved", lambda mode: "offline")
+    monkeypatch.setattr(Server, "views", [])
+    for name in ("WANDB_SERVICE", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    yield Server
+    sys.modules["wandb"].teardown()
+    os.environ.pop("WANDB_SERVICE", None)
+
+
+def publish(folder: Path, entity: str | None = None) -> tuple[str, str]:
+    run = RunFacts("tables", "phantom", "tables", folder, {})
+    return dashboard.publish(run, "study", entity, "phantom", [TABLE])
+
+
+def drawn(panels: list[dict[str, Any]]) -> list[list[str]]:
+    return [panel["config"].get("metrics") or panel["config"]["mediaKeys"] for panel in panels]
+
+
+EVERYTHING = [*([curve] for curve in dashboard.CURVES), ["picture"]]
+
+
+def test_the_workspace_sent_groups_by_experiment_and_draws_every_curve(tmp_path: Path, server: type[Server]) -> None:
+    address, _ = publish(tmp_path)
+    view = server.views[0]
+    assert (view["type"], view["displayName"]) == ("project-view", "Variants of phantom")
+    spec = json.loads(view["spec"])["section"]
+    (section,) = spec["panelBankConfig"]["sections"]
+    assert drawn(section["panels"]) == EVERYTHING
+    assert {p["config"]["xAxis"] for p in section["panels"] if "xAxis" in p["config"]} == {"epoch"}
+    assert [runs["grouping"] for runs in spec["runSets"]] == [[{"section": "config", "name": "experiment.value"}]]
+    assert address.startswith("https://wandb.example.org/me/study?nw=")
+
+
+def test_the_report_sent_holds_tables_curves_and_settings(tmp_path: Path, server: type[Server]) -> None:
+    _, address = publish(tmp_path, entity="me")
+    view = server.views[1]
+    assert (view["type"], view["displayName"]) == ("runs", "Ablation study, phantom")
+    blocks = [block for block in json.loads(view["spec"])["blocks"] if block["type"] != "paragraph"]
+    assert [b["type"] for b in blocks] == ["markdown-block", "heading", "panel-grid", "heading", "panel-grid"]
+    assert blocks[0]["content"] == "# T"
+    curves, settings = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
+    panels = curves["panelBankSectionConfig"]["panels"]
+    assert drawn(panels) == EVERYTHING
+    places = [tuple(panel["layout"].values()) for panel in panels]
+    assert len(set(places)) == len(places)  # none upon another
+    assert settings["panelBankSectionConfig"]["panels"][0]["viewType"] == "Run Comparer"
+    assert {runs["grouping"][0]["name"] for grid in (curves, settings) for runs in grid["runSets"]} == {
+        "experiment.value"
+    }
+    assert address.startswith("https://wandb.example.org/me/study/reports/")
 
 
 def test_columns_of_a_table_have_names_of_their_own() -> None:
-    assert dashboard._unique(TABLE.header) == ["row", "A", "A paper", "B", "B paper"]
+    assert tracking._unique(TABLE.header) == ["row", "A", "A paper", "B", "B paper"]
 
 
-def test_offline_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("entity", [None, "me"])
+def test_offline_is_told_in_one_sentence(entity: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.raises(UserError, match="needs Weights & Biases online; run `wandb login`"):
-        dashboard.publish("study", None, "phantom", [TABLE])
+        publish(tmp_path, entity)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_login_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise wandb.errors.UsageError("No API key configured.\nMore words.")
+
+    monkeypatch.setattr(wandb, "Api", refuse)
+    with pytest.raises(UserError, match=r"run `wandb login` .* \(UsageError: No API key configured\.\)$"):
+        publish(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from brats_ablate.analysis.sheets import Sheet
 
@@ -15,6 +15,7 @@ _LATEX = {
     "<": "$<$", ">": "$>$", "³": "$^3$", "…": r"\dots{}", "±": r"$\pm$",
 }  # fmt: skip
 _WITH_RATE = re.compile(r"([\d.]+) \(([\d.]+e[-\d]+)\)")
+_WITH_RATIO = re.compile(r"([\d.]+(?: M)?) \(([\d.]+)×\)")
 
 
 def markdown(sheets: Sequence[Sheet]) -> str:
@@ -34,14 +35,13 @@ def markdown(sheets: Sequence[Sheet]) -> str:
 
 
 def csv_text(sheet: Sheet) -> str:
-    """The sheet's cells as CSV, without notes; cells that hold a number and its learning rate are two columns."""
+    """The sheet's cells as CSV, without notes; cells that hold a number and its rate or ratio are two columns."""
     named = [
         f"{before} paper" if text == "paper" else text
         for before, text in zip(["", *sheet.header], sheet.header, strict=False)
     ]
-    split = [any(_WITH_RATE.fullmatch(row[c]) for row in sheet.rows) for c in range(len(named))]
-    header = _split_cells(named, split, lambda title: (title, f"{title} lr"))
-    rows = [_split_cells(row, split, _value_and_rate) for row in sheet.rows]
+    columns = [_split(title, [row[c] for row in sheet.rows]) for c, title in enumerate(named)]
+    header, *rows = zip(*(part for column in columns for part in column), strict=True)
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     return stream.getvalue()
@@ -93,13 +93,14 @@ def _pipe(text: str) -> str:
     return text.replace("|", r"\|")
 
 
-def _split_cells(cells: Sequence[str], split: Sequence[bool], halves: Callable[[str], tuple[str, str]]) -> list[str]:
-    return [part for text, two in zip(cells, split, strict=True) for part in (halves(text) if two else (text,))]
-
-
-def _value_and_rate(text: str) -> tuple[str, str]:
-    found = _WITH_RATE.fullmatch(text)
-    return (found[1], found[2]) if found else (text, "")
+def _split(title: str, cells: Sequence[str]) -> list[list[str]]:
+    """The column with its title; two columns where its cells hold a number and what belongs to it in brackets."""
+    for pattern, second in ((_WITH_RATE, "lr"), (_WITH_RATIO, "relative")):
+        found = [pattern.fullmatch(text) for text in cells]
+        if any(found):
+            first = [match[1] if match else text for match, text in zip(found, cells, strict=True)]
+            return [[title, *first], [f"{title} {second}", *(match[2] if match else "" for match in found)]]
+    return [[title, *cells]]
 
 
 def _escape(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from brats_ablate.analysis import statistics
 from brats_ablate.analysis.cell_text import DASH, dice, interval, learning_rate, number, p_value, signed
 from brats_ablate.analysis.comparison import Comparison
+from brats_ablate.analysis.cost import Cost
 from brats_ablate.analysis.scores import MISSING, UNFINISHED, Cell, Scores
 from brats_ablate.analysis.tables import ColumnResult, TableResult, mixed_settings
 from brats_ablate.labels import REGIONS
@@ -47,7 +48,7 @@ def scores_sheet(result: TableResult) -> Sheet:
     columns = result.columns
     header = [
         "",
-        *(text for c in columns for text in ([c.column.title, "paper"] if c.column.paper else [c.column.title])),
+        *_flat(_beside(c, c.column.title, "paper") for c in columns),
     ]
     show_lr = len({lr for c in columns for lr in c.scores.learning_rates}) > 1
     rows = []
@@ -58,12 +59,8 @@ def scores_sheet(result: TableResult) -> Sheet:
         dice(c.column.paper.mean) + ("!" if c.column.paper.is_misprint else "") if c.column.paper else ""
         for c in columns
     ]
-    rows.append(
-        (
-            "Mean",
-            *_flat(_beside(c, _mean(c.scores.best_lr), p) for c, p in zip(columns, paper_means, strict=True)),
-        )
-    )
+    means = (_beside(c, _mean(c.scores.best_lr), p) for c, p in zip(columns, paper_means, strict=True))
+    rows.append(("Mean", *_flat(means)))
     rows.append(("sd over folds", *_flat(_beside(c, _sd(c), "") for c in columns)))
     if any(c.column.evaluation is None for c in columns):
         rows.append(("Mean, one learning rate", *_flat(_beside(c, _one_lr(c.scores.one_lr), "") for c in columns)))
@@ -165,38 +162,40 @@ def strata_sheet(result: TableResult) -> Sheet:
 
 
 def cost_sheet(result: TableResult) -> Sheet:
-    """Cost of every column, relative to the baseline where that is known."""
+    """Cost of every column; in brackets, where that is known, relative to what it is held against."""
     header = (
-        "",
-        "parameters",
-        "GFLOPs",
-        "s / step",
-        "relative",
-        "h / run",
-        "h in all",
-        "device-hours",
-        "peak GiB",
-        "runs",
-        "device",
-    )
+        "", "parameters", "GFLOPs", "s / step", "h / run", "peak GiB", "device-hours", "h in all", "runs", "device",
+    )  # fmt: skip
     rows = []
     for i, c in enumerate(result.columns):
         if not c.scores.runs:
             continue
         against = result.study.against(i)
-        base = result.columns[against].cost.seconds_per_step if against is not None else None
-        cost = c.cost
-        relative = f"{cost.seconds_per_step / base:.2f}×" if cost.seconds_per_step and base else DASH
+        cost, base = c.cost, None if against is None else result.columns[against].cost
+        as_many = base if base is not None and base.runs == cost.runs else None
         rows.append(
             (
-                c.column.title, f"{cost.parameters / 1e6:.2f} M" if cost.parameters else DASH, number(cost.gflops, 1),
-                number(cost.seconds_per_step, 3), relative, number(cost.hours_per_run, 2), number(cost.hours, 2),
-                number(cost.device_hours, 2), number(cost.peak_memory_gib, 2), f"{cost.finished} of {cost.runs}",
-                cost.device or DASH,
+                c.column.title, _beside_base(cost, base, "parameters", 2, "M"), _beside_base(cost, base, "gflops", 1),
+                _beside_base(cost, base, "seconds_per_step", 3), _beside_base(cost, base, "hours_per_run", 2),
+                _beside_base(cost, base, "peak_memory_gib", 2), _beside_base(cost, as_many, "device_hours", 2),
+                number(cost.hours, 2), f"{cost.finished} of {cost.runs}", cost.device or DASH,
             )
         )  # fmt: skip
-    notes = ("s / step: training alone. GFLOPs: forward, one training patch. Runs: finished of started.",)
+    notes = (
+        "In brackets: relative to the baseline (of device-hours where both have as many runs). GFLOPs: forward, one "
+        "training patch. s / step: training alone. Device-hours: of all runs, times their devices. "
+        "Runs: finished of started.",
+    )
     return Sheet(f"{result.study.name}_cost", "Cost", header, tuple(rows), notes)
+
+
+def _beside_base(cost: Cost, base: Cost | None, key: str, decimals: int, unit: str = "") -> str:
+    """One figure of `cost`; in brackets its ratio to the same figure of `base`. Unit "M": in millions."""
+    value, reference = getattr(cost, key), getattr(base, key, None)
+    if value is None:
+        return DASH
+    shown = f"{value / 1e6:.{decimals}f} M" if unit else f"{value:.{decimals}f}"
+    return shown + (f" ({value / reference:.2f}×)" if reference else "")
 
 
 def ranking_sheet(result: TableResult) -> Sheet:

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -18,13 +18,14 @@ from brats_ablate.data.normalise import to_batch
 from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.jobs import build
 from brats_ablate.jobs.code_version import code_version
+from brats_ablate.jobs.shown_case import ShownCase
 from brats_ablate.metrics.dice import dice_per_region
 from brats_ablate.rundir import RunDirectory
 from brats_ablate.tracking import NoTracker, RunFacts
 from brats_ablate.training.allocator import keep_freed_memory
 from brats_ablate.training.precision import Precision
 from brats_ablate.training.progress import Progress, Silent, make_progress
-from brats_ablate.training.trainer import Parts, Trainer
+from brats_ablate.training.trainer import Parts, Tracker, Trainer
 from brats_ablate.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -65,12 +66,13 @@ def assembled_trainer(
     def progress(first_step: int, total_steps: int) -> Progress:
         return make_progress(settings.progress, label, first_step, total_steps) if ranks.is_first else Silent()
 
-    tracker = build_tracker(cfg, directory) if ranks.is_first else NoTracker(_facts(cfg, directory))
+    facts = _facts(cfg, directory)
+    tracker = build.instantiate(cfg.tracker, run=facts) if ranks.is_first else NoTracker(facts)
     for row in directory.metrics():
         tracker.log(row)  # a killed process can lose what its tracker had not written: a resumed run tells it again
     try:
         yield Trainer(
-            parts=_parts(cfg, store, training, validation, model, precision, ranks),
+            parts=_parts(cfg, store, training, validation, model, precision, ranks, tracker),
             settings=settings,
             lr=float(cfg.lr),
             seed=int(cfg.seed),
@@ -106,9 +108,17 @@ def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
 
 
 def build_validation(
-    cfg: DictConfig, store: CaseStore, case_ids: list[str], model: SegmentationModel, precision: Precision
+    cfg: DictConfig,
+    store: CaseStore,
+    case_ids: list[str],
+    model: SegmentationModel,
+    precision: Precision,
+    tracker: Tracker,
 ) -> Validation:
-    """Validation of `case_ids` on whole volumes by the window of `cfg.inference`, without test-time augmentation."""
+    """Validation of `case_ids` on whole volumes by the window of `cfg.inference`, without test-time augmentation.
+
+    `tracker` is offered a picture of the first case, which the first rank validates.
+    """
     from brats_ablate.labels import regions_of
 
     window = build.build_window(cfg, model)
@@ -120,12 +130,8 @@ def build_validation(
         labels = torch.from_numpy(store.read_labels(case_id)).to(precision.device)
         return volume, regions_of(labels[None])[0]
 
-    return Validation(case_ids, load, lambda volume: window(network, volume), dice_per_region)
-
-
-def build_tracker(cfg: DictConfig, directory: RunDirectory) -> Any:
-    """The tracker that `cfg.tracker` names."""
-    return build.instantiate(cfg.tracker, run=_facts(cfg, directory))
+    watch = ShownCase(store, case_ids[0], tracker)
+    return Validation(case_ids, load, lambda volume: window(network, volume), dice_per_region, watch)
 
 
 def _parts(
@@ -136,6 +142,7 @@ def _parts(
     model: SegmentationModel,
     precision: Precision,
     ranks: Ranks,
+    tracker: Tracker,
 ) -> Parts:
     settings = build.instantiate(cfg.trainer)
     inputs = build.instantiate(cfg.inputs)
@@ -160,21 +167,24 @@ def _parts(
             world_size=ranks.world_size,
             threads=settings.loader_threads,
         ),
-        validation=build_validation(cfg, store, validation, model, precision),
+        validation=build_validation(cfg, store, validation, model, precision, tracker),
     )
 
 
 def _facts(cfg: DictConfig, directory: RunDirectory) -> RunFacts:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    about = resolved["about"]
-    tags = tuple(str(tag) for tag in (resolved["data"]["name"], about["baseline"] and f"vs {about['baseline']}") if tag)
+    about, where = resolved["about"], directory.coordinates
+    tags = (where.name, f"fold {where.fold}", resolved["data"]["name"], about["baseline"] and f"vs {about['baseline']}")
+    coordinates = {"experiment": where.name, "fold": where.fold, "lr": where.lr, "seed": where.seed}
     return RunFacts(
-        directory.coordinates,
-        {str(k): v for k, v in resolved.items()},
-        directory.path,
-        tags,
-        about["question"],
+        name=f"{where.name} f{where.fold} lr{where.lr:g} s{where.seed}",
+        group=where.name,
+        job="train",
+        folder=directory.path,
+        config={str(k): v for k, v in resolved.items()} | coordinates,
+        tags=tuple(str(tag) for tag in tags if tag),
+        question=about["question"],
     )
 
 
@@ -219,6 +229,7 @@ def _put_on_record(
             "precision": precision.name,
             "world_size": ranks.world_size,
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "gflops": directory.manifest().get("gflops") or _gflops(cfg),
         }
     )
 
@@ -227,3 +238,14 @@ def _hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _gflops(cfg: DictConfig) -> float | None:
+    """Forward of one training patch, in 10⁹ operations; None for a network that reads numbers off its activations."""
+    from brats_ablate.describing.counts import count
+
+    shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
+    try:
+        return count(lambda: build.build_model(cfg), shape).forward_flop / 1e9
+    except RuntimeError:  # the meta device has no numbers to read
+        return None

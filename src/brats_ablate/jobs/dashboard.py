@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from brats_ablate.jobs.tables import build_results
+from brats_ablate.jobs.tables import build_results, table_text, tables_run
 
 
 def run(
@@ -14,20 +14,14 @@ def run(
 
     Raises:
         ConfigError: a table that does not exist, or whose file is wrong.
-        UserError: W&B is not reachable, or nobody is logged in.
+        UserError: W&B is not reachable, nobody is logged in, or wandb-workspaces is not installed.
     """
     results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed) if r.has_any]
     if not results:
         print(f"no run under {cfg.paths.runs} to show; train some first, e.g. with tracker=wandb -cd sweeps -cn demo")
         return
-    from brats_ablate.analysis.render import markdown
-    from brats_ablate.analysis.sheets import sheets_of
-    from brats_ablate.tracking_dashboard import TableText, publish
+    from brats_ablate.tracking_dashboard import publish
 
-    texts = []
-    for result in results:
-        sheets = sheets_of(result)
-        first = sheets[0]
-        texts.append(TableText(first.name, first.title, first.header, first.rows, markdown(sheets[:2])))
-    workspace, report = publish(project, entity, cfg.data.name, texts)
+    texts = [table_text(result) for result in results]
+    workspace, report = publish(tables_run(cfg), project, entity, cfg.data.name, texts)
     print(f"workspace: {workspace}\nreport: {report}")

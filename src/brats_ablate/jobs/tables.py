@@ -1,4 +1,7 @@
-"""job=tables: run directories in, the ablation tables out, as Markdown, CSV, LaTeX and in the terminal. No torch."""
+"""job=tables: run directories in, the ablation tables out, as Markdown, CSV, LaTeX and in the terminal. No torch.
+
+With tracker=wandb they are logged as W&B Tables, too, always as the same run.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from omegaconf import DictConfig
 
 from brats_ablate.atomic import replacing
 from brats_ablate.config.locations import folder
+from brats_ablate.jobs.build import instantiate
+from brats_ablate.tracking import RunFacts, TableText
 
 _RANKING = ("ranking", "ranking_pairs")
 """What job=rank leaves beside the evaluations."""
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples: int, seed: int) -> None:
-    """Write every table that has runs into `paths.tables`, and print it.
+    """Write every table that has runs into `paths.tables`, print it, and tell the tracker.
 
     Raises:
         ConfigError: a table that does not exist, or whose file is wrong.
@@ -50,8 +55,27 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
         f"{len(shown)} tables as .md, .csv and .tex, and the rows of every case as cases.csv, are in {out}",
         soft_wrap=True,
     )
+    tracker = instantiate(cfg.tracker, run=tables_run(cfg))
+    tracker.log_tables(lambda: [table_text(result) for result in shown])
+    tracker.finish()
     if absent := [result.study.name for result in results if not result.has_any]:
         console.print(f"no run yet of any column of: {', '.join(absent)}", soft_wrap=True)
+
+
+def tables_run(cfg: DictConfig) -> RunFacts:
+    """What a tracker is told of a data set's tables: one run, beside those of the training."""
+    data = str(cfg.data.name)
+    return RunFacts("tables", data, "tables", Path(cfg.paths.tables), {"data": {"name": data}}, ("tables", data))
+
+
+def table_text(result: TableResult) -> TableText:
+    """A table and its differences as text, for a tracker."""
+    from brats_ablate.analysis.render import markdown
+    from brats_ablate.analysis.sheets import sheets_of
+
+    sheets = sheets_of(result)
+    first = sheets[0]
+    return TableText(first.name, first.title, first.header, first.rows, markdown(sheets[:2]))
 
 
 def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int) -> list[TableResult]:

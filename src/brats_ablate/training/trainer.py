@@ -50,6 +50,8 @@ class Tracker(Protocol):
 
     def log(self, row: dict[str, Any]) -> None: ...
 
+    def show(self, draw: Callable[[], Any]) -> None: ...
+
 
 @dataclass(frozen=True)
 class Parts:

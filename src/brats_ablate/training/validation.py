@@ -17,6 +17,7 @@ from brats_ablate.training.ranks import Ranks
 LoadCase = Callable[[str], tuple[Tensor, Tensor]]
 Predict = Callable[[Tensor], Tensor]
 Score = Callable[[Tensor, Tensor], Tensor]
+Watch = Callable[[str, Tensor], None]
 
 PROBABILITY_THRESHOLD = 0.5  # per region, as the paper's validation; tuned thresholds come after training
 
@@ -27,12 +28,14 @@ class Validation:
 
     `load`: case id -> volume (1, C, X, Y, Z) and reference region masks (3, X, Y, Z) bool, on the device.
     `predict`: volume -> region probabilities (1, 3, X, Y, Z). `score`: predicted, reference masks -> Dice (3,).
+    `watch`: is shown the id and the predicted masks (3, X, Y, Z) bool of every case of this rank.
     """
 
     case_ids: Sequence[str]
     load: LoadCase
     predict: Predict
     score: Score
+    watch: Watch
 
     def run(
         self, ranks: Ranks, stop: Callable[[], bool]
@@ -51,6 +54,7 @@ class Validation:
                 if stop():
                     break
                 predicted = self.predict(volume)[0] > PROBABILITY_THRESHOLD
+                self.watch(case_id, predicted)
                 scores = torch.cat([self.score(predicted, reference), reference[-1].sum().to(torch.float32)[None]])
                 *dice, et_voxels = scores.tolist()  # the one transfer to the host per case
                 rows.append({"case": case_id, **dict(zip(REGIONS, dice, strict=True)), "ET_reference": int(et_voxels)})
