@@ -35,6 +35,24 @@ def test_a_run_that_never_started_reads_as_nothing(tmp_path: Path) -> None:
     assert find_runs(tmp_path) == []
 
 
+def test_a_directory_that_vanished_under_its_run_is_not_begun_again(tmp_path: Path) -> None:
+    directory = RunDirectory.at(tmp_path, Coordinates("ds", 0, 7e-4, 0))
+    with directory.lock():
+        directory.write_status(Status("running", 3, 4))
+        directory.path.rename(tmp_path / "elsewhere")
+        for write in (
+            lambda: directory.write_status(Status("running", 4, 4)),
+            lambda: directory.write_manifest({}),
+            lambda: directory.append("metrics.jsonl", [{"epoch": 4}]),
+        ):
+            with pytest.raises(RunFailed, match=r"seed=0 vanished while the run was trained .* bring it back"):
+                write()
+        assert not directory.path.exists()
+        (tmp_path / "elsewhere").rename(directory.path)
+        directory.write_status(Status("running", 4, 4))
+    assert directory.status() is not None
+
+
 def test_the_later_line_of_an_epoch_counts(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.append("metrics.jsonl", [{"epoch": 2, "loss": 5.0}, {"epoch": 1, "loss": 6.0}])

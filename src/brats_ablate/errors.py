@@ -24,4 +24,11 @@ class DataError(UserError):
 
 
 class RunFailed(UserError):
-    """A training run cannot go on (non-finite loss, a checkpoint of another configuration, …)."""
+    """A training run cannot go on (non-finite loss, a checkpoint of another configuration, …).
+
+    `rank` is the rank at fault where others tell of it too; None where it is the one that raises.
+    """
+
+    def __init__(self, message: str, rank: int | None = None) -> None:
+        super().__init__(message)
+        self.rank = rank

@@ -29,6 +29,8 @@ from brats_ablate.atomic import replacing
 from brats_ablate.errors import RunFailed
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+PEER_LOST = "another rank ended without a word (killed for memory, or its node lost?)"
+"""What the other ranks can say when one was killed. Who watches the ranks may know more."""
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
 _RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>[^/]+)/seed=(?P<seed>-?\d+)")
 
@@ -43,6 +45,11 @@ class Status:
     best: float | None = None
     reason: str | None = None
     updated: str = ""
+
+    @property
+    def names_cause(self) -> bool:
+        """Whether `reason` is why the run failed, and not merely that another rank is gone."""
+        return bool(self.reason) and PEER_LOST not in str(self.reason)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._is_held = False
 
     @classmethod
     def at(cls, runs: Path, coordinates: Coordinates) -> RunDirectory:
@@ -120,15 +128,34 @@ class RunDirectory:
 
     # ---- writing
 
+    def require_in_place(self) -> None:
+        """Raise RunFailed if this process trains the run and its directory is not there any more.
+
+        Without it a run whose directory was moved, or whose file system was unmounted, would begin a second one at the
+        same path, in an empty mount point perhaps, and its checkpoints would be lost to whoever looks for them.
+        """
+        if not self._is_held:
+            return
+        try:
+            (self.path / "lock").stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunFailed(
+                f"{self.path} vanished while the run was trained (moved, deleted, or its file system unmounted); bring "
+                "it back and run the same command again, which continues from the last checkpoint"
+            ) from None
+
     def write_status(self, status: Status) -> None:
+        self.require_in_place()
         stamped = asdict(status) | {"updated": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         write_json(self.path / "status.json", stamped)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        self.require_in_place()
         write_json(self.path / "manifest.json", manifest)
 
     def append(self, file: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to a JSONL file in one write; a line that a killed process left half is cut off first."""
+        self.require_in_place()
         path = self.path / file
         text = "".join(json.dumps(row) + "\n" for row in rows)
         with path.open("ab+") as stream:
@@ -160,7 +187,11 @@ class RunDirectory:
             job = os.environ.get("SLURM_JOB_ID")
             stream.write(f"process {os.getpid()} on {socket.gethostname()}" + (f", SLURM job {job}" if job else ""))
             stream.flush()
-            yield
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
 
     def holder(self) -> str:
         """Who held the lock last, in words."""

@@ -40,8 +40,9 @@ class CheckedLauncher(Launcher):
         self.config, self.context, self.task_function = config, hydra_context, task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Exits with 2 if any configuration is wrong, before anything is started."""
+        """Exits with 2 if any configuration or its data is wrong, before anything is started."""
         from brats_ablate.errors import UserError
+        from brats_ablate.jobs.sweep_data import refuse_unfit_data
 
         setup_globals()
         try:
@@ -49,6 +50,7 @@ class CheckedLauncher(Launcher):
             target = str(runs[0].cfg.job._target_)
             if target in SWEEP_JOBS:
                 return self._sweep_job(target, runs)
+            refuse_unfit_data([r.cfg for r in runs])
             return self.run_all(runs)
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr)

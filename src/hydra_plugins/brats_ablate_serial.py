@@ -7,10 +7,15 @@ checks every run first, goes on when a run fails, stops when one is interrupted,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, run_job
 
 from hydra_plugins._brats_ablate_checked import CheckedLauncher, Composed
+
+if TYPE_CHECKING:
+    from brats_ablate.launching.outcome import Outcome
+    from brats_ablate.launching.selection import Work
 
 
 class SerialLauncher(CheckedLauncher):
@@ -18,10 +23,16 @@ class SerialLauncher(CheckedLauncher):
 
     def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
         from brats_ablate.interruption import EXIT_CODE
+        from brats_ablate.launching.outcome import NOT_STARTED, Outcome, table
+        from brats_ablate.launching.selection import work
+        from brats_ablate.rundir import FINISHED
 
         returns: list[JobReturn] = []
-        for position, each in enumerate(runs, start=1):
+        outcomes: list[Outcome] = []
+        works = [work(each.cfg, each.label) for each in runs]
+        for position, (each, its) in enumerate(zip(runs, works, strict=True), start=1):
             print(f"[{position}/{len(runs)}] {each.label}", flush=True)
+            before = its.run.status() if its.run else None
             returns.append(
                 run_job(
                     hydra_context=self.context,
@@ -31,16 +42,26 @@ class SerialLauncher(CheckedLauncher):
                     job_subdir_key="hydra.sweep.subdir",
                 )
             )
+            outcomes.append(_outcome(its, returns[-1].return_value, before is not None and before.state == FINISHED))
             if returns[-1].return_value == EXIT_CODE:
-                print(f"interrupted; {len(runs) - position} runs not started; the same command goes on", flush=True)
                 break
-        _summarise([each.label for each in runs], returns)
+        outcomes += [Outcome(each.label, NOT_STARTED) for each in works[len(outcomes) :]]
+        print(table(outcomes), flush=True)
+        if any(each.is_failure for each in outcomes):
+            print("the same command runs again what is not finished", flush=True)
         return returns
 
 
-def _summarise(labels: Sequence[str], returns: Sequence[JobReturn]) -> None:
-    failed = [label for label, r in zip(labels, returns, strict=False) if r.return_value != 0]
-    if failed:
-        print(f"{len(failed)} of {len(labels)} runs failed or stopped; the same command runs them again:", flush=True)
-        for label in failed:
-            print(f"  {label}", flush=True)
+def _outcome(work: Work, code: int, finished_before: bool) -> Outcome:
+    from brats_ablate import interruption
+    from brats_ablate.launching.outcome import BEFORE, Outcome, of_status
+    from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED
+
+    status = work.run.status() if work.run else None
+    if code == 0:
+        return of_status(work.label, status, BEFORE if finished_before else FINISHED)
+    if code == interruption.EXIT_CODE:
+        return of_status(work.label, status, INTERRUPTED)
+    if status is not None and status.state == FAILED:
+        return of_status(work.label, status, FAILED)
+    return Outcome(work.label, FAILED, reason="see its message above")

@@ -219,16 +219,25 @@ def test_killed_worker_is_one_sentence(raw_cohort, tmp_path, monkeypatch):
         _prepare(raw_cohort, tmp_path / "p", workers=2)
 
 
-def test_full_disk_is_one_sentence_and_leaves_no_half_case(raw_cohort, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EFBIG, "free some space"),
+        (errno.ESTALE, "the file system is lost or failing; bring it back"),
+    ],
+)
+def test_a_refused_write_is_one_sentence_and_leaves_no_half_case(raw_cohort, tmp_path, monkeypatch, number, remedy):
     write = voxels.write_array
 
     def fill_up(path, array, content):
         if "00002" in str(path):
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            raise OSError(number, os.strerror(number), str(path))
         write(path, array, content)
 
     monkeypatch.setattr(voxels, "write_array", fill_up)
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\); free some space"):
+    with pytest.raises(DataError, match=rf"cannot be written \({os.strerror(number)}\); {remedy} and run"):
         _prepare(raw_cohort, tmp_path / "p")
     assert sorted(p.name for p in (tmp_path / "p/cases").iterdir()) == ["BraTS2021_00000", "BraTS2021_00001"]
     monkeypatch.undo()

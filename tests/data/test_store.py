@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import shutil
 import threading
+from pathlib import Path
 
+import blosc2
 import nibabel as nib
 import numpy as np
 import pytest
@@ -150,6 +153,26 @@ def test_case_prepared_again_behind_the_cohorts_back_is_refused(prepared):
     ours.unlink()
     with pytest.raises(DataError, match="is missing"):
         store.read_images("BraTS2021_00000")
+
+
+def test_a_lost_file_system_is_not_taken_for_a_damaged_case(prepared, monkeypatch):
+    store = CaseStore(prepared)
+    file = prepared / "cases" / "BraTS2021_00000" / "images.b2nd"
+    read = Path.read_bytes
+
+    def open_nothing(*arguments, **options):
+        raise RuntimeError("blosc2 does not say why")
+
+    def refuse(path):
+        if path == file:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(blosc2, "open", open_nothing)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(OSError, match="Input/output error") as told:
+        store.read_images("BraTS2021_00000")
+    assert (told.value.errno, told.value.filename) == (errno.EIO, str(file))
 
 
 def test_unknown_case(prepared):

@@ -190,7 +190,7 @@ def test_a_full_disk_while_preparing(raw: Path, tmp_path: Path) -> None:
     assert code == 1
     told = sentence(output)
     assert f"{tmp_path}/brats21/prepared cannot be written" in told
-    assert "and run the same command again" in told
+    assert "(File too large); free some space and run the same command again" in told
     code, output = prepare(raw, tmp_path)
     assert code == 0, output
 
@@ -202,11 +202,12 @@ def test_a_full_disk_while_training_and_what_was_begun_otherwise(raw: Path, tmp_
     code, output = cli(*baseline, work=tmp_path, file_limit=60_000)
     assert code == 1
     (run,) = find_runs(tmp_path / "brats21" / "runs")
-    assert f"{run.path}/checkpoints/" in sentence(output)
+    assert f"File too large: {run.path}/checkpoints/" in sentence(output)
     assert "free some space and run the same command again" in sentence(output)
     status = run.status()
     assert status is not None
     assert status.state == "failed"
+    assert f"brats-ablate: {status.reason}" == sentence(output)
     code, output = cli(*baseline, work=tmp_path)  # the same command, with space
     assert code == 0, output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate import interruption
 from brats_ablate.config.locations import folder
 
 
@@ -62,6 +64,30 @@ def test_one_wrong_configuration_stops_the_sweep_before_anything_starts(capsys: 
         found.launch([["fold=0"], ["fold=9"]], 0)
     assert stopped.value.code == 2
     assert "fold=9 does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_runs_one_after_the_other_end_with_what_became_of_each(fake_study: Any) -> None:
+    sweep = ("+experiment=baseline", "fold=0,1,2")
+    code, text = fake_study.run(*sweep, faults={"baseline/1": "raises"})
+    assert code == 1
+    table = text.splitlines()[-5:]
+    assert table[0].split() == ["baseline", "fold=0", "lr=0.0007", "seed=0", "finished", "4/4", "0.5000"]
+    assert table[1].split() == ["baseline", "fold=2", "lr=0.0007", "seed=0", "finished", "4/4", "0.5200"]
+    assert table[2].split()[1:6] == ["fold=1", "lr=0.0007", "seed=0", "failed", "2/4"]
+    assert table[2].endswith("the loss is not finite; lower lr")
+    assert table[3:] == ["3 runs: 2 finished, 1 failed", "the same command runs again what is not finished"]
+
+    process = fake_study.start("+experiment=baseline", "fold=1,3", "+job.steps=2000")
+    fake_study.wait_until(lambda: fake_study.runs()[1].status().state == "running", process)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == interruption.EXIT_CODE
+    assert text.splitlines()[-2] == "2 runs: 1 not started, 1 interrupted"
+
+    code, text = fake_study.run(*sweep)
+    assert code == 0, text
+    assert text.splitlines()[-1] == "3 runs: 2 finished before, 1 finished"
 
 
 def test_site_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

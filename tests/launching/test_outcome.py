@@ -8,7 +8,7 @@ import pytest
 
 from brats_ablate.launching.outcome import Outcome, of_ended_job, of_ended_run, table
 from brats_ablate.launching.ticket import Ticket
-from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, RUNNING, RunDirectory, Status
+from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, PEER_LOST, RUNNING, RunDirectory, Status
 
 
 @pytest.fixture
@@ -76,6 +76,36 @@ def test_a_run_that_could_not_say_why_gets_the_schedulers_word(
     status = run.status()
     assert status is not None
     assert (status.state, status.best) == (what, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("end", "log", "reason"),
+    [
+        ("OUT_OF_MEMORY", "", "killed for memory; ask for more, or lower trainer.batch_size"),
+        ("NODE_FAIL", "", "its node failed"),
+        ("FAILED", "srun: error: node2: task 1: Killed\n", "rank 1 on node2: Killed"),
+        (None, "", "rank 1: killed without a word (for memory?)"),
+    ],
+)
+def test_what_killed_a_rank_counts_and_not_what_the_others_noticed(
+    run: RunDirectory, ticket: Ticket, end: str | None, log: str, reason: str
+) -> None:
+    run.write_status(Status(FAILED, 2, 4, 0.5, f"rank 0: {PEER_LOST}"))
+    leave(ticket, 0, "error", f"brats-ablate: {PEER_LOST}\nTaskFailed: rank 0 ended with exit code 1\n{log}")
+    found = of_ended_run("a", run, ticket, end)
+    assert found.what == FAILED
+    assert found.reason.startswith(reason)
+    status = run.status()
+    assert status is not None
+    assert (status.state, status.epoch, status.best, status.reason) == (FAILED, 2, 0.5, found.reason)
+
+
+def test_a_run_whose_directory_vanished_is_told_and_not_begun_again(run: RunDirectory, ticket: Ticket) -> None:
+    run.path.rmdir()
+    leave(ticket, 0, "error", "brats-ablate: the run vanished; bring it back\n")
+    found = of_ended_run("a", run, replace(ticket, ranks=1), "FAILED")
+    assert (found.what, found.reason) == (FAILED, "the run vanished; bring it back")
+    assert not run.path.exists()
 
 
 def test_a_status_of_an_earlier_submission_says_nothing(run: RunDirectory, ticket: Ticket) -> None:

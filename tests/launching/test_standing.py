@@ -8,7 +8,7 @@ import pytest
 from brats_ablate.launching import standing
 from brats_ablate.launching.standing import duration, grid, standings
 from brats_ablate.launching.ticket import Ticket, write_ticket
-from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, RUNNING, Coordinates, RunDirectory, Status
+from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, PEER_LOST, RUNNING, Coordinates, RunDirectory, Status
 
 
 def directory(runs: Path, fold: int, name: str = "baseline", lr: float = 7e-4) -> RunDirectory:
@@ -45,14 +45,17 @@ def test_time_left_is_the_last_epochs_time_times_what_is_left(tmp_path: Path) ->
     assert found.seconds_left == pytest.approx(30.0 * 100)
 
 
-def test_a_dead_run_is_told_with_slurms_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("left", [Status(RUNNING, 2, 4), Status(FAILED, 2, 4, None, f"rank 0: {PEER_LOST}")])
+def test_a_dead_run_or_rank_is_told_with_slurms_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Status
+) -> None:
     run = directory(tmp_path, 0)
-    run.write_status(Status(RUNNING, 2, 4))
+    run.write_status(left)
     write_ticket(run.path, Ticket("slurm", "9", "", 1, ""))
     monkeypatch.setattr(standing.tickets, "slurm_states", dict)
     monkeypatch.setattr(standing.tickets, "slurm_ends", lambda jobs: dict.fromkeys(jobs, "OUT_OF_MEMORY"))
     (found,) = standings([run])
-    assert found.state == "dead"
+    assert found.state == ("dead" if left.state == RUNNING else "failed")
     assert "killed for memory" in (found.reason or "")
 
 

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # writing fails b
 try:
     checkpoint.save({"model": {"w": torch.ones(100_000)}}, Path(sys.argv[1]))
 except OSError as error:
-    print(error.filename)
+    print(error.errno, error.filename)
 """
 
 
@@ -34,9 +35,24 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_names_the_file(tmp_path:
     path = tmp_path / "last.pt"
     checkpoint.save({"model": {"w": torch.zeros(3)}}, path)
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().startswith(str(tmp_path))
+    assert done.stdout.split() == [str(errno.EFBIG), str(path)]
     assert torch.equal(checkpoint.load(path)["model"]["w"], torch.zeros(3))
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_lost_file_system_is_not_taken_for_a_broken_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    checkpoint.save({"model": {}}, path)
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(OSError, match="Stale file handle") as told:
+        checkpoint.load(path)
+    assert (told.value.errno, told.value.filename) == (errno.ESTALE, str(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])

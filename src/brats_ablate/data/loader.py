@@ -92,7 +92,7 @@ class PatchLoader:
         """The batches of `epoch` from `start_step` on; closing the iterator stops the reading threads.
 
         Raises:
-            UserError: what the store says of a file that it cannot read.
+            UserError, OSError: what the store or the file system says of a file that cannot be read.
             RuntimeError: any other failure, naming the case and the sample.
         """
         order = stream(self._seed, "order", epoch).permutation(self._samples)
@@ -129,7 +129,7 @@ class PatchLoader:
             record = self._store.record(case_id)
             window = self._sampler.window(record, record.box.shape, counters)
             images, labels = read_window(self._store, record, window)
-        except UserError:
+        except (UserError, OSError):
             raise
         except Exception as error:
             raise RuntimeError(f"patch of case {case_id} (seed, epoch, index = {counters}): {error}") from error

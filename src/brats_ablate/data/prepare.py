@@ -7,7 +7,6 @@ and renamed, so a kill at any moment loses at most the cases in progress; a seco
 from __future__ import annotations
 
 import csv
-import errno
 import fcntl
 import json
 import multiprocessing
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brats_ablate import storage
 from brats_ablate.cases import RawCase
 from brats_ablate.data import checks, folds, layouts, records, store, voxels
 from brats_ablate.data.progress import Progress
@@ -166,9 +166,8 @@ def _prepare_all(todo: list[RawCase], prepared: Path, convention: str, workers: 
             "kept), with a smaller job.workers"
         ) from error
     except OSError as error:
-        remedy = "free some space" if error.errno == errno.ENOSPC else "check folder and rights"
         raise DataError(
-            f"{prepared} cannot be written ({error.strerror}); {remedy} and run the same command again"
+            f"{prepared} cannot be written ({error.strerror}); {storage.remedy(error)} and run the same command again"
         ) from error
     return problems
 

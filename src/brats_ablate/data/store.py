@@ -64,7 +64,7 @@ class CaseStore:
             self._records: dict[str, CaseRecord] = {}
             self.folds_drawn: list[list[str]] = json.loads((self.folder / FOLDS).read_bytes())["validation"]
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
         if head["version"] != VERSION or head["modalities"] != list(MODALITIES):
             raise DataError(f"{self.folder} was prepared by another version of this program; {_COMMAND}")

@@ -14,6 +14,7 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
+from brats_ablate import storage
 from brats_ablate.cases import Box
 from brats_ablate.errors import DataError
 
@@ -49,6 +50,7 @@ def read_array(path: Path, content: str, box: Box | None = None) -> np.ndarray:
 
     Raises:
         DataError: the file is missing, damaged, or belongs to another preparation than `content` says.
+        OSError: the file system does not give it out; names the file.
     """
     try:
         stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
@@ -56,7 +58,7 @@ def read_array(path: Path, content: str, box: Box | None = None) -> np.ndarray:
         index = ... if box is None else (..., *box.slices)
         array: np.ndarray = stored[index]
     except (OSError, RuntimeError, KeyError) as error:
-        fault = "is damaged" if path.exists() else "is missing"
+        fault = _fault(path)
         remedy = "delete its folder and run `python -m brats_ablate job=prepare` again"
         raise DataError(f"{path} {fault}; {remedy}") from error
     if not same:
@@ -64,3 +66,14 @@ def read_array(path: Path, content: str, box: Box | None = None) -> np.ndarray:
             f"{path} was prepared again since the cohort was last completed; run `python -m brats_ablate job=prepare`"
         )
     return array
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a file that blosc2 cannot read, as it does not tell a bad file from a lost file system."""
+    try:
+        path.read_bytes()
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        raise storage.at(error, path) from error
+    return "is damaged"

@@ -19,6 +19,7 @@ from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.jobs import build
 from brats_ablate.jobs.code_version import code_version
 from brats_ablate.jobs.shown_case import ShownCase
+from brats_ablate.jobs.sweep_data import other_data
 from brats_ablate.metrics.dice import dice_per_region
 from brats_ablate.rundir import RunDirectory
 from brats_ablate.tracking import NoTracker, RunFacts
@@ -199,10 +200,7 @@ def _put_on_record(
     """Write configuration and manifest; on a resume, refuse data that changed since the run began."""
     recorded = directory.manifest().get("data_fingerprint")
     if recorded is not None and recorded != store.fingerprint:
-        raise RunFailed(
-            f"{directory.path} was begun on other data than {cfg.paths.prepared} now holds (fingerprint "
-            f"{recorded[:12]}, now {store.fingerprint[:12]}); delete that directory to train anew, or restore the data"
-        )
+        raise RunFailed(other_data(directory.path, str(cfg.paths.prepared), recorded, store.fingerprint))
     processes = directory.manifest().get("world_size", ranks.world_size)
     if directory.last_checkpoint.exists() and processes != ranks.world_size:
         raise RunFailed(

@@ -17,8 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate import interruption
 from brats_ablate.errors import RunFailed
-from brats_ablate.rundir import FAILED, RunDirectory
+from brats_ablate.rundir import FAILED, RunDirectory, Status
 
+_KILLERS = {
+    "SIGKILL": "; if nobody did it, the machine ran out of memory",
+    "SIGBUS": "; a file that it had open, or the machine's shared memory, was lost or full",
+}
 _GRACE_S = 30.0  # for the other ranks to notice that one is gone
 
 
@@ -41,27 +45,31 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     content = OmegaConf.to_container(cfg, resolve=True)
+    before = directory.status()
     ranks = [context.Process(target=_rank, args=(content, rank, count, port)) for rank in range(count)]
     for process in ranks:
         process.start()
     codes, first_dead = _wait(ranks)
     if first_dead is not None:
-        _put_kill_on_record(directory, first_dead, codes[first_dead])
-        status = directory.status()
-        raise RunFailed(
-            (status and status.reason) or f"the ranks ended with exit codes {codes}; see their messages above"
-        )
+        raise RunFailed(_cause(directory, before, first_dead, codes))
     if interruption.EXIT_CODE in codes:
         raise interruption.Interrupted
 
 
-def _put_kill_on_record(directory: RunDirectory, rank: int, code: int) -> None:
-    """A killed rank cannot say why it died, and what the others say is only the consequence."""
+def _cause(directory: RunDirectory, before: Status | None, rank: int, codes: Sequence[int]) -> str:
+    """Why the run failed, `rank` having died first: as it says itself, or as its exit code does, which is recorded.
+
+    A killed rank cannot say why it died, and what the others say is only the consequence.
+    """
     status = directory.status()
-    if code < 0 and status is not None:
-        name = signal.Signals(-code).name
-        cause = f"rank {rank} was killed by {name}; if nobody did it, the machine ran out of memory"
+    if codes[rank] >= 0:
+        said = status.reason if status is not None and status != before else None  # else it is an earlier start's
+        return said or f"the ranks ended with exit codes {list(codes)}; see their messages above"
+    name = signal.Signals(-codes[rank]).name
+    cause = f"rank {rank} was killed by {name}{_KILLERS.get(name, '')}"
+    if status is not None:
         directory.write_status(replace(status, state=FAILED, reason=cause))
+    return cause
 
 
 def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:

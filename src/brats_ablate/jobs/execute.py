@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate import interruption
+from brats_ablate import interruption, storage
 from brats_ablate.config.check import check, check_data
 from brats_ablate.errors import UserError
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the process's limit
 
 
 def execute(cfg: DictConfig) -> int:
@@ -32,7 +29,7 @@ def execute(cfg: DictConfig) -> int:
         print(f"brats-ablate: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        sentence = _sentence(error)
+        sentence = storage.sentence(error)
         if sentence is None:
             traceback.print_exc()
         else:
@@ -42,14 +39,3 @@ def execute(cfg: DictConfig) -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-def _sentence(error: OSError) -> str | None:
-    """What the file system refused and the remedy; None if it does not say, or is no fault of a file."""
-    if error.errno in _NO_SPACE:
-        return (
-            f"{error.strerror}: {error.filename or 'the output folder'}; free some space and run the same command again"
-        )
-    if error.errno is None or error.filename is None:
-        return None
-    return f"{error.strerror}: {error.filename}; check path and rights"

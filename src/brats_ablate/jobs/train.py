@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 
 from brats_ablate import interruption
 from brats_ablate.config.identity import differences, identity
-from brats_ablate.errors import RunFailed, UserError
-from brats_ablate.rundir import FAILED, FINISHED, RUNNING, Coordinates, RunDirectory, Status
+from brats_ablate.errors import RunFailed
+from brats_ablate.jobs.failure import failure_on_record
+from brats_ablate.rundir import FINISHED, RUNNING, Coordinates, RunDirectory, Status
 
 if TYPE_CHECKING:
     from brats_ablate.training.ranks import Ranks
@@ -50,7 +51,7 @@ def run(cfg: DictConfig) -> None:
     with (
         joined_ranks(use_cuda=device.type == "cuda") as ranks,
         _held(directory, ranks, int(cfg.trainer.epochs)),
-        _failure_on_record(directory, ranks, int(cfg.trainer.epochs)),
+        failure_on_record(directory, ranks, int(cfg.trainer.epochs)),
         assembled_trainer(cfg, directory, device, ranks) as trainer,
     ):
         trainer.fit()
@@ -92,46 +93,6 @@ def _held(directory: RunDirectory, ranks: Ranks, epochs: int) -> Iterator[None]:
         directory.write_status(Status(RUNNING, before.epoch, epochs, before.best))
         ranks.barrier()
         yield
-
-
-@contextmanager
-def _failure_on_record(directory: RunDirectory, ranks: Ranks, epochs: int) -> Iterator[None]:
-    """Write why the run failed into its status, whichever rank it was; the first reason stays.
-
-    A rank that dies takes the others' connection with it, and they fail in consequence: their reason is not the cause.
-    """
-    try:
-        yield
-    except interruption.Interrupted:
-        raise
-    except Exception as error:
-        reason = _reason(error)
-        before = directory.status() or Status(FAILED, epochs=epochs)
-        if before.state != FAILED or not before.reason:
-            who = f"rank {ranks.rank}: " if ranks.world_size > 1 else ""
-            directory.write_status(Status(FAILED, before.epoch, epochs, before.best, f"{who}{reason}"))
-        elif not isinstance(error, UserError | OSError):
-            raise RunFailed(f"stopped, because another rank failed: {before.reason}") from error
-        if isinstance(error, UserError | OSError):
-            raise
-        if _is_out_of_memory(error):
-            raise RunFailed(reason) from error
-        raise
-
-
-def _reason(error: Exception) -> str:
-    if _is_out_of_memory(error):
-        return "out of memory; lower trainer.batch_size or patches.shape, or set model.checkpointing=true"
-    if isinstance(error, UserError):
-        return str(error)
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _report(directory: RunDirectory) -> None:

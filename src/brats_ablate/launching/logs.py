@@ -23,6 +23,13 @@ def failed_rank(folder: Path, job: str, ranks: int) -> int | None:
     return min(found)[1] if found else None
 
 
+def silent_rank(folder: Path, job: str, ranks: int) -> int | None:
+    """The first rank that left neither a result nor a word why; None if each left one."""
+    from submitit.core.utils import JobPaths
+
+    return next((rank for rank in range(ranks) if not JobPaths(folder, job, rank).result_pickle.exists()), None)
+
+
 def complaint(folder: Path, job: str, rank: int) -> str:
     """The last error that a rank's log tells, as one sentence."""
     file = _log(folder, job, rank)

@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brats_ablate.errors import RunFailed
-from brats_ablate.launching.logs import complaint, failed_rank, srun_complaint
+from brats_ablate.launching.logs import complaint, failed_rank, silent_rank, srun_complaint
 from brats_ablate.launching.ticket import SLURM, Ticket
-from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, RunDirectory, Status
+from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, PEER_LOST, RunDirectory, Status
 
 BEFORE = "finished before"
 ELSEWHERE = "running elsewhere"
 SUBMITTED = "submitted"
 QUEUED = "queued or running"
-_NOT_FAILURES = (FINISHED, BEFORE, SUBMITTED, QUEUED, ELSEWHERE)
+NOT_STARTED = "not started"
+_NOT_FAILURES = (FINISHED, BEFORE, SUBMITTED, QUEUED, ELSEWHERE, NOT_STARTED)
 
 _CAUSES = {
     "OUT_OF_MEMORY": "killed for memory; ask for more, or lower trainer.batch_size",
@@ -67,15 +68,16 @@ def of_ended_run(label: str, run: RunDirectory, ticket: Ticket, end: str | None)
     rank = failed_rank(Path(ticket.folder), ticket.job, ticket.ranks)
     if status is not None and status.state == FINISHED:
         return of_status(label, status, FINISHED)
-    if status is not None and status.state == FAILED:
+    if status is not None and status.state == FAILED and status.names_cause:
         return of_status(label, status, FAILED)
     if rank is not None:
         told = complaint(Path(ticket.folder), ticket.job, rank)
-        reason = f"rank {rank}: {told}" if ticket.ranks > 1 else told
-        return of_status(label, _record(run, FAILED, reason), FAILED)
+        if PEER_LOST not in told:
+            reason = f"rank {rank}: {told}" if ticket.ranks > 1 else told
+            return of_status(label, _record(run, FAILED, reason), FAILED)
     if status is not None and status.state == INTERRUPTED:
         return of_status(label, replace(status, reason=status.reason or cause_of(end)), status.state)
-    cause = cause_of(end) or srun_complaint(Path(ticket.folder), ticket.job) or _SILENT
+    cause = cause_of(end) or srun_complaint(Path(ticket.folder), ticket.job) or _silence(ticket)
     cause += f" (SLURM: {end})" if end else ""
     what = INTERRUPTED if end in _STOPPED else FAILED
     return of_status(label, _record(run, what, f"{cause}; logs: {ticket.folder}"), what)
@@ -113,8 +115,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _record(run: RunDirectory, state: str, reason: str) -> Status:
-    """Write a dead run's status for it, unless it lives after all."""
+    """Write a dead run's status for it, unless it lives after all, or its directory is gone."""
     found = run.status() or Status(state)
+    if not run.path.is_dir():  # vanished: to begin another directory in its place would hide it
+        return replace(found, state=state, reason=reason)
     status = Status(state, found.epoch, found.epochs, found.best, reason)
     try:
         with run.lock(patience_s=0):
@@ -122,6 +126,11 @@ def _record(run: RunDirectory, state: str, reason: str) -> Status:
     except RunFailed:
         return found
     return status
+
+
+def _silence(ticket: Ticket) -> str:
+    rank = silent_rank(Path(ticket.folder), ticket.job, ticket.ranks)
+    return f"rank {rank}: {_SILENT}" if ticket.ranks > 1 and rank is not None else _SILENT
 
 
 def ended_by(ticket: Ticket, ends: dict[str, str]) -> str | None:

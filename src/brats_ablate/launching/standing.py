@@ -16,7 +16,7 @@ from typing import Any
 from brats_ablate.launching import ticket as tickets
 from brats_ablate.launching.outcome import cause_of
 from brats_ablate.launching.ticket import Ticket, read_ticket
-from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, RUNNING, Coordinates, RunDirectory, Status
+from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, PEER_LOST, RUNNING, Coordinates, RunDirectory, Status
 
 QUEUED, DEAD, NOT_STARTED = "queued", "dead", "not started"
 _ORDER = (FINISHED, RUNNING, QUEUED, INTERRUPTED, FAILED, DEAD, NOT_STARTED)
@@ -115,11 +115,15 @@ def _standing(run: RunDirectory, status: Status | None, ticket: Ticket | None, a
 
 
 def _with_causes(found: list[Standing], held: dict[Path, Ticket]) -> list[Standing]:
-    """Dead runs with the scheduler's word for their death."""
-    dead = {s.path: held[Path(s.path)] for s in found if s.state == DEAD and Path(s.path) in held}
+    """Dead runs, and those of which a rank vanished, with the scheduler's word for their death."""
+    dead = {s.path: held[Path(s.path)] for s in found if _wants_a_cause(s) and Path(s.path) in held}
     ends = tickets.slurm_ends(t.job for t in dead.values() if t.cluster == tickets.SLURM)
     causes = {path: cause for path, ticket in dead.items() if (cause := cause_of(ends.get(ticket.job)))}
     return [Standing(**{**vars(s), "reason": causes[s.path]}) if s.path in causes else s for s in found]
+
+
+def _wants_a_cause(each: Standing) -> bool:
+    return each.state == DEAD or (each.state == FAILED and PEER_LOST in (each.reason or ""))
 
 
 def _seconds_left(run: RunDirectory, status: Status) -> float | None:

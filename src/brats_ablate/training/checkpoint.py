@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from brats_ablate import storage
 from brats_ablate.atomic import replacing
 from brats_ablate.errors import RunFailed
 
@@ -21,10 +21,14 @@ def save(content: dict[str, Any], path: Path) -> None:
         OSError: the disk is full or gone; names the file.
     """
     try:
-        with replacing(path) as temporary:
-            torch.save(content, temporary)
-    except RuntimeError as error:  # torch hides a failed write behind "PytorchStreamWriter failed"
-        raise OSError(errno.ENOSPC, "No space left on the device, or it is gone", str(path)) from error
+        # A file opened here, not a name: with a name torch loses what the file system said.
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
+    except (RuntimeError, OSError) as error:  # torch hides a failed write behind "unexpected pos"
+        refused = storage.cause_of(error)
+        if refused is None:
+            raise
+        raise storage.at(refused, path) from error
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -32,12 +36,16 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
     Raises:
         RunFailed: the file is missing or broken; names it.
+        OSError: the file system does not give it out; names the file.
     """
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise RunFailed(f"{path} does not exist; train the run first") from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError) as error:
+        refused = storage.cause_of(error)
+        if refused is not None and refused.errno is not None:
+            raise storage.at(refused, path) from error
         raise RunFailed(f"{path} is not a readable checkpoint; delete it and start the run again") from error
 
 

@@ -39,6 +39,14 @@ class Ranks:
         dist.all_reduce(raised, dist.ReduceOp.MAX, group=self.control)
         return tuple(bool(flag) for flag in raised)
 
+    def mean(self, values: list[float]) -> list[float]:
+        """The mean over the ranks of each value, in float64. A collective: every rank must hold equally many."""
+        if self.world_size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total, group=self.control)
+        return (total / self.world_size).tolist()
+
     def gather(self, item: Any) -> list[Any]:
         """Every rank's item, in rank order, on every rank. A collective."""
         if self.world_size == 1:

@@ -79,6 +79,7 @@ class Position:
     """Finished epochs."""
     step_in_epoch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    """Of this rank, over the epoch's steps so far: the loss, its terms, the norm of the gradient."""
     seconds: dict[str, float] = field(default_factory=dict)
     best: list[list[float]] = field(default_factory=list)
     """[epoch, mean Dice] of the kept checkpoints, best first."""
@@ -128,12 +129,7 @@ class Trainer:
             while self.at.epoch < self.settings.epochs:
                 self._train_epoch(bar)
                 self._record(self.at.epoch + 1, self._training_row(), bar)
-                self.at.epoch, self.at.step_in_epoch, self.at.sums, self.at.seconds = (
-                    self.at.epoch + 1,
-                    0,
-                    {},
-                    {},
-                )
+                self.at = Position(self.at.epoch + 1, best=self.at.best)
                 self._save()
                 self._drop_surplus()
                 self._write_status(RUNNING)
@@ -194,8 +190,8 @@ class Trainer:
         due = time.monotonic() - self._saved_at > 60 * self.settings.checkpoint_minutes
         failed, stop, save = self.ranks.any(failure is not None, interruption.requested(), due)
         if failed:
-            told = next(f for f in self.ranks.gather(failure) if f is not None)
-            raise RunFailed(f"{told}; look at these cases, lower lr, or set trainer.precision=fp32")
+            rank, told = next((r, f) for r, f in enumerate(self.ranks.gather(failure)) if f is not None)
+            raise RunFailed(f"{told}; look at these cases, lower lr, or set trainer.precision=fp32", rank)
         if stop:
             self._stop()
         if save:
@@ -222,7 +218,8 @@ class Trainer:
         bar.epoch(row, self.settings.epochs)
 
     def _training_row(self) -> dict[str, Any]:
-        means = {name: total / self.steps_per_epoch for name, total in self.at.sums.items()}
+        over_ranks = self.ranks.mean(list(self.at.sums.values()))
+        means = {name: total / self.steps_per_epoch for name, total in zip(self.at.sums, over_ranks, strict=True)}
         self._add_seconds()
         seconds = {f"seconds/{name}": value for name, value in self.at.seconds.items()}
         trained = sum(seconds.values())
@@ -241,6 +238,7 @@ class Trainer:
         self.at.best = sorted([*self.at.best, [epoch, dice]], key=lambda b: (-b[1], b[0]))
         self.at.best = self.at.best[: self.settings.keep_best]
         if self.ranks.is_first and [epoch, dice] in self.at.best:
+            self.run.require_in_place()
             content = {"model": self.parts.model.state_dict(), "epoch": epoch, "dice": dice}
             checkpoint.save(content | {"identity": self.identity}, self.run.best_checkpoint(epoch, dice))
 
@@ -257,13 +255,17 @@ class Trainer:
         raise interruption.Interrupted
 
     def _save(self) -> None:
+        """Write `last.pt`. A collective."""
         self._add_seconds()
+        sums = self.ranks.gather(self.at.sums)
         if self.ranks.is_first:
+            self.run.require_in_place()
             content = {
                 "model": self.parts.model.state_dict(),
                 "optimizer": self.parts.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "position": vars(self.at),
+                "sums_of_ranks": sums,
                 "identity": self.identity,
             }
             checkpoint.save(content, self.run.last_checkpoint)
@@ -276,6 +278,8 @@ class Trainer:
             self.parts.optimizer.load_state_dict(saved["optimizer"])
             self.scaler.load_state_dict(saved["scaler"])
             self.at = Position(**saved["position"])
+            if "sums_of_ranks" in saved:  # checkpoints of earlier versions hold the first rank's only
+                self.at.sums = saved["sums_of_ranks"][self.ranks.rank]
         self._drop_surplus()
         self._write_status(RUNNING)
 

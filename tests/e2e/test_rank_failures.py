@@ -1,0 +1,138 @@
+"""A rank that fails, or is killed: the run's status says which and why, and not that a connection was closed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from brats_ablate.launching.ticket import read_ticket
+from brats_ablate.rundir import FAILED, FINISHED, PEER_LOST, RunDirectory
+
+pytestmark = pytest.mark.slow
+Command = Callable[..., subprocess.CompletedProcess[str]]
+RUN = ("+experiment=baseline", "fold=0", "lr=0.001", "trainer.epochs=4", "job._target_=faulty.train.run")
+FAULTY = """
+import os, signal
+from brats_ablate.errors import DataError
+from brats_ablate.jobs import train
+from brats_ablate.training.trainer import Trainer
+step = Trainer._step
+rank, _, fault = os.environ.get("FAULT", "-1").partition(" ")
+def faulty(self, patches):
+    if self.ranks.rank == int(rank) and self.step == 5:  # in the third epoch
+        if fault == "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "has a case that cannot be read":
+            raise DataError("case phantom_0001 cannot be read; prepare it again")
+        if fault == "has a bug":
+            raise KeyError("no such thing")
+        if fault == "has no memory":
+            raise MemoryError
+        if fault == "meets nan":
+            assemble = self.parts.assemble
+            object.__setattr__(self.parts, "assemble", lambda *of: assemble(*of) * float("nan"))
+            os.write(2, f"CASES {', '.join(patch.case_id for patch in patches)}\\n".encode())
+    step(self, patches)
+def run(cfg):
+    Trainer._step = faulty
+    train.run(cfg)
+"""
+OF_ITS_OWN = {
+    "has a case that cannot be read": "case phantom_0001 cannot be read; prepare it again",
+    "has a bug": "KeyError: 'no such thing'",
+    "has no memory": "out of memory; lower trainer.batch_size",
+}
+
+
+@pytest.fixture(autouse=True)
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "faulty").mkdir()
+    (tmp_path / "faulty" / "train.py").write_text(FAULTY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+
+def run_of(work: Path) -> RunDirectory:
+    return RunDirectory(work / "phantom" / "runs" / "baseline" / "fold=0" / "lr=0.001" / "seed=0")
+
+
+def assert_failed(run: RunDirectory, reason: str) -> None:
+    """Failed for this reason after two whole epochs, whose checkpoint is good."""
+    status = run.status()
+    assert status is not None
+    assert (status.state, status.epoch) == (FAILED, 2)
+    assert str(status.reason).startswith(reason), status.reason
+    assert torch.load(run.last_checkpoint, weights_only=True)["position"]["epoch"] == 2
+
+
+def torchrun(work: Path, small: tuple[str, ...], fault: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    return subprocess.run(
+        [*command, "brats_ablate", *small, *RUN],
+        env=os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1", "FAULT": fault},
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("fault", OF_ITS_OWN)
+def test_its_own_reason_is_on_record(brats_ablate: Command, work: Path, rank: int, fault: str) -> None:
+    done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} {fault}")
+    assert done.returncode == 1, done.stdout
+    assert_failed(run_of(work), f"rank {rank}: {OF_ITS_OWN[fault]}")
+    assert f"brats-ablate: rank {rank}: {OF_ITS_OWN[fault]}" in done.stdout
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_under_torchrun_too(work: Path, small: tuple[str, ...], rank: int) -> None:
+    done = torchrun(work, small, f"{rank} has a case that cannot be read")
+    assert done.returncode == 1, done.stdout
+    assert_failed(run_of(work), f"rank {rank}: case phantom_0001 cannot be read")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Command, work: Path, rank: int) -> None:
+    done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} meets nan")
+    assert done.returncode == 1, done.stdout
+    (cases,) = (line.removeprefix("CASES ") for line in done.stdout.splitlines() if line.startswith("CASES "))
+    assert_failed(run_of(work), f"rank {rank}: the loss is nan at step 5 on {cases}; look at these cases")
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_is_named_and_the_same_command_continues(brats_ablate: Command, work: Path, rank: int) -> None:
+    done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} is killed")
+    assert done.returncode == 1, done.stdout
+    cause = f"rank {rank} was killed by SIGKILL; if nobody did it, the machine ran out of memory"
+    assert_failed(run_of(work), cause)
+    assert f"brats-ablate: {cause}" in done.stdout
+    assert "Traceback" not in done.stdout
+    shown = brats_ablate("job=status")
+    assert f"failed at epoch 2/4: {cause}" in shown.stdout
+    done = brats_ablate(*RUN, "trainer.devices=2")
+    assert done.returncode == 0, done.stdout
+    status = run_of(work).status()
+    assert status is not None
+    assert (status.state, status.reason) == (FINISHED, None)
+
+
+def test_torchrun_does_not_tell_what_killed_a_rank(work: Path, small: tuple[str, ...]) -> None:
+    done = torchrun(work, small, "1 is killed")
+    assert done.returncode == 1, done.stdout
+    assert_failed(run_of(work), f"rank 0: {PEER_LOST}")
+    assert f"brats-ablate: {PEER_LOST}" in done.stderr
+
+
+def test_a_sweeps_table_names_the_rank_that_was_killed(brats_ablate: Command, work: Path) -> None:
+    launcher = ("hydra/launcher=submitit_local", "hydra.launcher.ranks_per_run=2", "hydra.launcher.poll_seconds=0.2")
+    done = brats_ablate("-m", *RUN, *launcher, FAULT="1 is killed")
+    assert done.returncode == 1, done.stdout
+    assert read_ticket(run_of(work).path) is not None
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("baseline fold=0"))
+    assert "rank 1: killed without a word (for memory?)" in line
+    assert_failed(run_of(work), "rank 1: killed without a word (for memory?)")
