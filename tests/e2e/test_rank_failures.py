@@ -79,7 +79,7 @@ def torchrun(work: Path, small: tuple[str, ...], fault: str) -> subprocess.Compl
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("rank", "fault"), zip((1, 0, 1), OF_ITS_OWN, strict=True))
+@pytest.mark.parametrize(("rank", "fault"), list(zip((1, 0, 1), OF_ITS_OWN, strict=True)))
 def test_its_own_reason_is_on_record(brats_ablate: Command, work: Path, rank: int, fault: str) -> None:
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} {fault}")
     assert done.returncode == 1, done.stdout
