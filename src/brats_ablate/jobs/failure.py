@@ -14,7 +14,9 @@ from brats_ablate.rundir import FAILED, PEER_LOST, RunDirectory, Status
 if TYPE_CHECKING:
     from brats_ablate.training.ranks import Ranks
 
-_OF_A_LOST_PEER = ("closed by peer", "reset by peer", "broken pipe", "remote process exited")
+_OF_A_LOST_PEER = (  # gloo's, the store's and NCCL's words
+    "closed by peer", "reset by peer", "broken pipe", "likely closed", "remote process", "timed out waiting",
+)  # fmt: skip
 
 
 @contextmanager
