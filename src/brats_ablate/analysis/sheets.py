@@ -152,7 +152,7 @@ def strata_sheet(result: TableResult) -> Sheet:
             shown = (signed(delta[0]), interval(delta[1])) if delta else (DASH, DASH)
             rows.append(
                 (
-                    f"{stratum.title} (n={stratum.cases})",
+                    f"{stratum.title} (n={stratum.cases[i]})",
                     column.column.title,
                     *(dice(v) for v in means),
                     *shown,
