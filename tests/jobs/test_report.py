@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import os
 import re
@@ -93,7 +94,7 @@ def test_the_page_is_one_file_below_the_limit(page: Path) -> None:
 
 def test_it_says_what_the_tables_say(page: Path) -> None:
     text = page.read_text()
-    assert re.search(r'<b>DS</b> against baseline: <span class="better">better</span> \+0\.05', text)
+    assert re.search(r'<b>DS</b> against baseline: <span class="better">better</span> <span>\+0\.05', text)
     assert "the paper prints 0.9133" in text
     assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text
@@ -152,6 +153,22 @@ def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#dots-table2 .point").count() == 6 * 5 + 5 + 5 + 3
     assert opened.locator(CURVES).count() == 14
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@needs_chromium
+def test_names_beside_the_figures_do_not_overlap_and_are_whole(opened: Any) -> None:
+    for figure in ("#forest-table2", "#dots-table2"):
+        boxes = [tick.bounding_box() for tick in opened.locator(f"{figure} .ytick text").all()]
+        edges = opened.locator(f"{figure} .main-svg").first.bounding_box()
+        assert len(boxes) >= 2
+        assert all(box["x"] >= edges["x"] and box["y"] >= edges["y"] for box in boxes)
+        assert all(a["y"] + a["height"] <= b["y"] for a, b in itertools.pairwise(boxes))
+
+
+@needs_chromium
+def test_no_figure_offers_to_send_its_data_anywhere(opened: Any) -> None:
+    buttons = opened.locator(".modebar-btn").evaluate_all("all => all.map((b) => b.dataset.title)")
+    assert not [title for title in buttons if "cloud" in title.lower() or "share" in title.lower()]
 
 
 @needs_chromium

@@ -130,11 +130,12 @@ def _class(sheet: Sheet, row: int, column: int) -> str:
 def _verdict(result: TableResult, index: int) -> str:
     c = result.comparisons[index]
     mine, theirs = result.columns[c.column].column.title, result.columns[c.against].column.title
-    shown = f" {signed(c.shown_difference)} {interval(c.interval)}" if c.cases else ""
+    numbers = f"{signed(c.shown_difference)} {interval(c.interval)}"
+    shown = f" <span>{escape(numbers)}</span>" if c.cases else ""
     kind = c.verdict if c.verdict in ("better", "worse") else "same"
     return (
         f'<b>{escape(mine)}</b> against {escape(theirs)}: <span class="{kind}">{escape(c.verdict)}</span>'
-        f"{escape(shown)} <small>{escape(c.reason)}</small>"
+        f"{shown} <small>{escape(c.reason)}</small>"
     )
 
 

@@ -67,7 +67,9 @@
     };
     whole.xaxis = { ...axis, ...layout.xaxis };
     whole.yaxis = { ...axis, ...layout.yaxis };
-    return Plotly.react(byId(id), traces, whole, { responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover" });
+    const config = { responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover" };
+    // plotly.js would offer to upload a figure: the scores of patients stay in this file.
+    return Plotly.react(byId(id), traces, whole, { ...config, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   };
 
   // ---- per table: forest plot and dots
@@ -98,7 +100,7 @@
       const paper = { type: "scatter", mode: "markers", x: column.paper, y: column.paper.map((_, fold) => i + between(column, fold)), marker: { size: 9, symbol: "line-ns-open", color: variable("--faint"), line: { width: 2 } }, text: column.paper.map((v, fold) => `${column.title}, fold ${fold}, paper: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
       return [paper, ours];
     });
-    draw(`dots-${table.name}`, dots, { ...byName(`dots-${table.name}`, table.columns.map((c) => c.title), 48), xaxis: { tickformat: ".3f", nticks: 6, zeroline: false } });
+    draw(`dots-${table.name}`, dots, { ...byName(`dots-${table.name}`, table.columns.map((c) => c.title), 40), xaxis: { tickformat: ".3f", nticks: 6, zeroline: false } });
   };
 
   // ---- learning curves
