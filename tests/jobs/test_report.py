@@ -111,6 +111,19 @@ def test_the_figures_data_are_the_runs(page: Path) -> None:
     assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/png;base64,")
 
 
+@needs_chromium
+def test_a_study_of_one_case_is_drawn(tmp_path: Path, browser: Any) -> None:
+    for name, shift in (("baseline", 0.0), ("ds", 0.05)):
+        _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, cases=1)
+    assert _report(tmp_path / "work").returncode == 0
+    tab = browser.new_page()
+    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    assert tab.locator("#forest-table2 .point").count() == 1
+    assert "one case cannot show a difference" in tab.inner_text("#table2")
+    tab.close()
+
+
 def test_without_runs_it_says_so(tmp_path: Path) -> None:
     found = _report(tmp_path / "work")
     assert found.returncode == 0
@@ -150,6 +163,7 @@ def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterato
 @needs_chromium
 def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#forest-table2 .errorbar").count() == 2
+    assert opened.locator("#forest-table2 .zerolinelayer path").count() == 1  # no difference is always in sight
     assert opened.locator("#dots-table2 .point").count() == 6 * 5 + 5 + 5 + 3
     assert opened.locator(CURVES).count() == 14
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -45,7 +45,7 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
         "settings": settings_part(results),
         "provenance": provenance_part(results),
         "missing": missing_part(results),
-        "data": _packed(json.dumps(payload(results, pictures), separators=(",", ":")).encode()),
+        "data": _packed(json.dumps(payload(results, pictures), separators=(",", ":"), allow_nan=False).encode()),
         "plotly": _packed(_plotly_file().read_bytes()),
     }
     page = (_PAGE / "page.html").read_text(encoding="utf-8")

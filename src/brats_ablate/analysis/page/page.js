@@ -80,15 +80,18 @@
     byId(`forest-${table.name}`).parentElement.hidden = rows.length === 0;
     if (rows.length) {
       const floor = table.noise;
+      const ends = rows.flatMap((r) => [r.difference, r.low ?? r.difference, r.high ?? r.difference]);
+      const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)]; // no difference is always in sight
+      const range = [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
       draw(`forest-${table.name}`, [{
         type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((_, i) => i),
-        error_x: { type: "data", symmetric: false, array: rows.map((r) => r.high - r.difference), arrayminus: rows.map((r) => r.difference - r.low), color: variable("--faint"), thickness: 1.5 },
+        error_x: { type: "data", symmetric: false, array: rows.map((r) => (r.high ?? r.difference) - r.difference), arrayminus: rows.map((r) => r.difference - (r.low ?? r.difference)), color: variable("--faint"), thickness: 1.5 },
         marker: { size: 10, color: rows.map((r) => tint[r.verdict] || variable("--faint")), symbol: rows.map((r) => (tint[r.verdict] ? "circle" : "circle-open")) },
-        text: rows.map((r) => `${r.title} against ${r.against}<br>${signed(r.difference)} [${signed(r.low)}, ${signed(r.high)}]<br>${r.verdict}: ${r.reason}`), hoverinfo: "text",
+        text: rows.map((r) => `${r.title} against ${r.against}<br>${signed(r.difference)}${r.low === null ? "" : ` [${signed(r.low)}, ${signed(r.high)}]`}<br>${r.verdict}: ${r.reason}`), hoverinfo: "text",
       }], {
         showlegend: false,
         ...byName(`forest-${table.name}`, rows.map((r) => r.title), 38),
-        xaxis: { zeroline: true, zerolinewidth: 2, tickformat: "+.4~f", labelalias: { "+0": "0" }, nticks: 6 },
+        xaxis: { zeroline: true, zerolinewidth: 2, range, tickformat: "+.4~f", labelalias: { "+0": "0" }, nticks: 6 },
         shapes: floor ? [{ type: "rect", xref: "x", yref: "paper", x0: -floor, x1: floor, y0: 0, y1: 1, fillcolor: variable("--faint"), opacity: 0.15, line: { width: 0 } }] : [],
       });
     }
@@ -173,7 +176,7 @@
     rows.sort((p, q) => Math.abs(q.b - q.a) - Math.abs(p.b - p.a));
     const changed = rows.slice(0, 12);
     const up = rows.filter((r) => r.b > r.a).length, down = rows.filter((r) => r.b < r.a).length;
-    byId("case-words").textContent = rows.length
+    byId("case-words").textContent = withCases.length === 1 ? `Only ${label(a)} has been trained: there is no second variant to hold it against.` : rows.length
       ? `${rows.length} cases in both: ${up} higher in ${label(b)}, ${down} lower, ${rows.length - up - down} equal.`
       : "These two have no case in common.";
     const dots = (chosen, more) => ({ type: "scatter", mode: "markers", x: chosen.map((r) => r.a), y: chosen.map((r) => r.b), text: chosen.map((r) => `${r.id}<br>${r.a.toFixed(4)} → ${r.b.toFixed(4)}${r.voxels === null ? "" : `<br>reference ET ${r.voxels} voxels`}`), hoverinfo: "text", ...more });
