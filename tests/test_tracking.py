@@ -117,13 +117,16 @@ def test_the_picture_of_each_new_best_is_shown_and_told_again_after_a_resume(tmp
     second = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
     for row in rows[:3]:
         second.log(row)
+    second.show(lambda: square(77))  # it was killed before it had kept this one
+    (tmp_path / "wandb" / "pictures" / "epoch=0001.png").unlink()
+    second.log(rows[1])
     second.show(lambda: square(99))
     second.log(rows[3])
     second.finish()
 
     before, after = starts(tmp_path)
     assert {e: int(p[0, 0, 0]) for e, p in pictures(before).items()} == {0: 0, 1: 10}
-    assert {e: int(p[0, 0, 0]) for e, p in pictures(after).items()} == {0: 0, 1: 10, 3: 99}
+    assert {e: int(p[0, 0, 0]) for e, p in pictures(after).items()} == {0: 0, 1: 77, 3: 99}
 
 
 def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:

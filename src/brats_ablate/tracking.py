@@ -95,7 +95,7 @@ class WandbTracker:
         )
         self._pictures = run.folder / "wandb" / "pictures"
         self._shown: Image | None = None
-        self._best = -1.0
+        self._dice: dict[int, float] = {}
         if run.job == "train":
             self.wandb_run.define_metric("epoch")
             self.wandb_run.define_metric("*", step_metric="epoch")
@@ -106,17 +106,19 @@ class WandbTracker:
         self._shown = draw()
 
     def log(self, row: dict[str, Any]) -> None:
-        """One epoch's line of metrics.jsonl; with a picture where it is the best so far.
+        """One epoch's line of metrics.jsonl; with a picture where it is better than every epoch before it.
 
-        Pictures are kept as files, so that a resumed run, which tells its record again, tells them too.
+        Pictures are kept as files, so that a resumed run, which tells its record again, tells them too. The epoch in
+        which it was killed comes a second time.
         """
         picture, self._shown = self._shown, None
-        if row.get("dice", self._best) <= self._best:
+        best = max((dice for epoch, dice in self._dice.items() if epoch < row["epoch"]), default=-1.0)
+        if row.get("dice", -1.0) <= best:
             self.wandb_run.log(row)
             return
         import wandb
 
-        self._best = row["dice"]
+        self._dice[row["epoch"]] = row["dice"]
         file = self._pictures / f"epoch={row['epoch']:04d}.png"
         if picture is not None:
             with replacing(file) as temporary:

@@ -106,10 +106,19 @@ def test_strata_by_hand() -> None:
     changed = base + np.array([0.1, 0.2, 0.4, 0.0, 0.0])[:, None]
     rows = [_rows(base, sizes), _rows(changed, sizes)]
     found = strata([(0, None), (1, 0)], rows, resamples=500, seed=0)
-    assert [s.cases for s in found] == [1, 2, 2]
+    assert [s.cases for s in found] == [(1, 1), (2, 2), (2, 2)]
     assert [round(s.differences[1][0], 6) for s in found if s.differences[1]] == [0.1, 0.3, 0.0]
     assert found[0].differences[0] is None
     np.testing.assert_allclose(found[1].dice[1], [1.1] * 3)
+
+
+def test_a_column_that_lacks_cases_says_so_in_its_strata() -> None:
+    sizes = [0, 10, 499, 500, 9000]
+    whole = _rows(np.full((5, 3), 0.8), sizes)
+    part = CaseScores(whole.cases[2:], whole.folds[2:], whole.dice[2:], whole.et_reference[2:])
+    found = strata([(0, None), (1, 0)], [whole, part], resamples=100, seed=0)
+    assert [s.cases for s in found] == [(1, 0), (2, 1), (2, 2)]
+    assert found[0].dice[1] is None
 
 
 def test_without_sizes_there_are_no_strata() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import os
 import re
@@ -93,7 +94,7 @@ def test_the_page_is_one_file_below_the_limit(page: Path) -> None:
 
 def test_it_says_what_the_tables_say(page: Path) -> None:
     text = page.read_text()
-    assert re.search(r'<b>DS</b> against baseline: <span class="better">better</span> \+0\.05', text)
+    assert re.search(r'<b>DS</b> against baseline: <span class="better">better</span> <span>\+0\.05', text)
     assert "the paper prints 0.9133" in text
     assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text
@@ -108,6 +109,19 @@ def test_the_figures_data_are_the_runs(page: Path) -> None:
     assert len(data["cases"]["ids"]) == 40
     assert data["pairs"][0] == ["baseline", "attention"]
     assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/png;base64,")
+
+
+@needs_chromium
+def test_a_study_of_one_case_is_drawn(tmp_path: Path, browser: Any) -> None:
+    for name, shift in (("baseline", 0.0), ("ds", 0.05)):
+        _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, cases=1)
+    assert _report(tmp_path / "work").returncode == 0
+    tab = browser.new_page()
+    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    assert tab.locator("#forest-table2 .point").count() == 1
+    assert "one case cannot show a difference" in tab.inner_text("#table2")
+    tab.close()
 
 
 def test_without_runs_it_says_so(tmp_path: Path) -> None:
@@ -149,9 +163,26 @@ def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterato
 @needs_chromium
 def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#forest-table2 .errorbar").count() == 2
+    assert opened.locator("#forest-table2 .zerolinelayer path").count() == 1  # no difference is always in sight
     assert opened.locator("#dots-table2 .point").count() == 6 * 5 + 5 + 5 + 3
     assert opened.locator(CURVES).count() == 14
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@needs_chromium
+def test_names_beside_the_figures_do_not_overlap_and_are_whole(opened: Any) -> None:
+    for figure in ("#forest-table2", "#dots-table2"):
+        boxes = [tick.bounding_box() for tick in opened.locator(f"{figure} .ytick text").all()]
+        edges = opened.locator(f"{figure} .main-svg").first.bounding_box()
+        assert len(boxes) >= 2
+        assert all(box["x"] >= edges["x"] and box["y"] >= edges["y"] for box in boxes)
+        assert all(a["y"] + a["height"] <= b["y"] for a, b in itertools.pairwise(boxes))
+
+
+@needs_chromium
+def test_no_figure_offers_to_send_its_data_anywhere(opened: Any) -> None:
+    buttons = opened.locator(".modebar-btn").evaluate_all("all => all.map((b) => b.dataset.title)")
+    assert not [title for title in buttons if "cloud" in title.lower() or "share" in title.lower()]
 
 
 @needs_chromium

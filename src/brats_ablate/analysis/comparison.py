@@ -73,7 +73,8 @@ class Stratum:
     """One kind of case: its size, each column's Dice per region, and the differences with their intervals."""
 
     title: str
-    cases: int
+    cases: tuple[int, ...]
+    """Per column: one that lacks folds has fewer."""
     dice: tuple[np.ndarray | None, ...]
     """Per column (3,) mean Dice of the regions; None where the column has no rows."""
     differences: tuple[tuple[float, Interval] | None, ...]
@@ -216,7 +217,7 @@ def _stratum(
         else:
             differences.append((float(means.mean()), statistics.bootstrap_intervals(means, resamples, seed)[0]))
     dice = tuple(k.dice.mean(axis=0) if k is not None else None for k in kept)
-    return Stratum(title, len(chosen), dice, tuple(differences))
+    return Stratum(title, tuple(len(k.cases) if k else 0 for k in kept), dice, tuple(differences))
 
 
 def _only(rows: CaseScores, chosen: set[str]) -> CaseScores | None:

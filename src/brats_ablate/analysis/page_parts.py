@@ -18,7 +18,7 @@ _FIGURES = (
     "<figure><figcaption>Δ mean Dice to the baseline with its 95 % interval; filled where called{noise}</figcaption>"
     '<div class="plot" id="forest-{name}" role="img" aria-label="Forest plot; its numbers are under Differences">'
     "</div></figure>"
-    "<figure><figcaption>Mean Dice of every fold, folds side by side{paper}</figcaption>"
+    "<figure><figcaption>Mean Dice of every fold, from fold 0 down{paper}</figcaption>"
     '<div class="plot" id="dots-{name}" role="img" aria-label="Scores per fold; they are in the table above"></div>'
     "</figure></div>"
 )  # fmt: skip
@@ -58,7 +58,7 @@ def settings_part(results: Sequence[TableResult]) -> str:
                 seen.add(key)
                 rows = tuple((k, _value(theirs), _value(mine)) for k, theirs, mine in found)
                 title = f"{column.column.title} against {base.column.title}"
-                parts.append(sheet_html(Sheet("", title, ("setting", *reversed(key)), rows)))
+                parts.append(sheet_html(Sheet("", title, ("setting", *reversed(key)), rows), numbers=False))
     return "".join(parts) or "<p>No two columns with recorded settings to hold against each other.</p>"
 
 
@@ -97,7 +97,11 @@ def missing_part(results: Sequence[TableResult]) -> str:
 
 def sheet_html(sheet: Sheet, *, caption: bool = True, numbers: bool = True) -> str:
     """A sheet as a table in a box that scrolls sideways, its notes below."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in sheet.header)
+    paper = ["paper" if text.startswith("paper") else "" for text in sheet.header]
+    head = "".join(
+        f'<th scope="col"{" class=paper" if p else ""}>{escape(text)}</th>'
+        for p, text in zip(paper, sheet.header, strict=True)
+    )
     body = []
     for r, row in enumerate(sheet.rows):
         cells = [f'<th scope="row">{escape(row[0])}</th>']
@@ -126,11 +130,12 @@ def _class(sheet: Sheet, row: int, column: int) -> str:
 def _verdict(result: TableResult, index: int) -> str:
     c = result.comparisons[index]
     mine, theirs = result.columns[c.column].column.title, result.columns[c.against].column.title
-    shown = f" {signed(c.shown_difference)} {interval(c.interval)}" if c.cases else ""
+    numbers = f"{signed(c.shown_difference)} {interval(c.interval)}"
+    shown = f" <span>{escape(numbers)}</span>" if c.cases else ""
     kind = c.verdict if c.verdict in ("better", "worse") else "same"
     return (
         f'<b>{escape(mine)}</b> against {escape(theirs)}: <span class="{kind}">{escape(c.verdict)}</span>'
-        f"{escape(shown)} <small>{escape(c.reason)}</small>"
+        f"{shown} <small>{escape(c.reason)}</small>"
     )
 
 

@@ -58,8 +58,8 @@ def _table(result: TableResult) -> dict[str, Any]:
                 "title": result.columns[c.column].column.title,
                 "against": result.columns[c.against].column.title,
                 "difference": c.shown_difference,
-                "low": c.interval.low,
-                "high": c.interval.high,
+                "low": _known(c.interval.low),
+                "high": _known(c.interval.high),
                 "verdict": c.verdict,
                 "reason": c.reason,
             }
@@ -137,6 +137,11 @@ def _pictures(results: Sequence[TableResult], files: Mapping[str, Mapping[str, P
                     encoded = base64.b64encode(file.read_bytes()).decode("ascii")
                     found.setdefault(key, {})[case] = f"data:image/png;base64,{encoded}"
     return found
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def _ten_thousandths(value: Any) -> int | None:

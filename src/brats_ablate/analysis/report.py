@@ -40,18 +40,23 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
         "style": (_PAGE / "page.css").read_text(encoding="utf-8"),
         "script": (_PAGE / "page.js").read_text(encoding="utf-8"),
         "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "links": "".join(f'<a href="#{escape(r.study.name)}">{escape(r.study.title)}</a>' for r in results),
+        "links": "".join(f'<a href="#{escape(r.study.name)}">{escape(_short(r.study.title))}</a>' for r in results),
         "tables": "".join(table_part(result) for result in results),
         "settings": settings_part(results),
         "provenance": provenance_part(results),
         "missing": missing_part(results),
-        "data": _packed(json.dumps(payload(results, pictures), separators=(",", ":")).encode()),
+        "data": _packed(json.dumps(payload(results, pictures), separators=(",", ":"), allow_nan=False).encode()),
         "plotly": _packed(_plotly_file().read_bytes()),
     }
     page = (_PAGE / "page.html").read_text(encoding="utf-8")
     for name, text in parts.items():
         page = page.replace(f"<!--{name}-->", text)
     return page
+
+
+def _short(title: str) -> str:
+    """ "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"."""
+    return title.split(". ", maxsplit=1)[0]
 
 
 def _packed(content: bytes) -> str:

@@ -78,8 +78,8 @@ def scores_sheet(result: TableResult) -> Sheet:
 def differences_sheet(result: TableResult) -> Sheet:
     """Each column held against its baseline, with the verdict in words."""
     header: tuple[str, ...] = (
-        "", "against", "Δ mean Dice", "95 % interval", "p cases", "Holm, cases", "p folds", "Holm, folds", "cases",
-        "seen from", "to see this Δ", "verdict", "paper Δ", "paper p folds",
+        "", "against", "Δ mean Dice", "95 % interval", "verdict", "p cases", "Holm, cases", "p folds", "Holm, folds",
+        "cases", "seen from", "to see this Δ", "paper Δ", "paper p folds",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for c in result.comparisons:
@@ -87,10 +87,10 @@ def differences_sheet(result: TableResult) -> Sheet:
         paper = signed(mine.paper.recomputed - theirs.paper.recomputed) if mine.paper and theirs.paper else DASH
         rows.append(
             (
-                mine.title, theirs.title, signed(c.shown_difference), interval(c.interval), p_value(c.p_cases),
-                p_value(c.p_holm), p_value(c.p_folds), p_value(c.p_folds_holm), str(c.cases or DASH),
-                dice(c.detectable), _needed(c, result),
-                f"{c.verdict}: {c.reason}", paper, p_value(result.paper_p_folds[c.column]),
+                mine.title, theirs.title, signed(c.shown_difference), interval(c.interval), f"{c.verdict}: {c.reason}",
+                p_value(c.p_cases), p_value(c.p_holm), p_value(c.p_folds), p_value(c.p_folds_holm),
+                str(c.cases or DASH), dice(c.detectable), _needed(c, result),
+                paper, p_value(result.paper_p_folds[c.column]),
             )
         )  # fmt: skip
     if all(row[-2] == DASH for row in rows):
@@ -141,24 +141,18 @@ def choices_sheet(result: TableResult) -> Sheet:
 
 def strata_sheet(result: TableResult) -> Sheet:
     """Dice and difference by kind of case."""
-    header = ("cases", "", *(f"Dice {region}" for region in REGIONS), "Δ mean Dice", "95 % interval")
-    rows = []
+    header = ("cases", "", "n", *(f"Dice {region}" for region in REGIONS), "Δ mean Dice", "95 % interval")
+    rows: list[tuple[str, ...]] = []
+    rules = set()
     for stratum in result.strata:
-        for i, column in enumerate(result.columns):
-            means = stratum.dice[i]
-            if means is None:
-                continue
-            delta = stratum.differences[i]
-            shown = (signed(delta[0]), interval(delta[1])) if delta else (DASH, DASH)
-            rows.append(
-                (
-                    f"{stratum.title} (n={stratum.cases})",
-                    column.column.title,
-                    *(dice(v) for v in means),
-                    *shown,
-                )
-            )
-    return Sheet(f"{result.study.name}_strata", "By kind of case", header, tuple(rows))
+        rules.add(len(rows))
+        for column, n, means, delta in zip(
+            result.columns, stratum.cases, stratum.dice, stratum.differences, strict=True
+        ):
+            if means is not None:
+                shown = (signed(delta[0]), interval(delta[1])) if delta else (DASH, DASH)
+                rows.append((stratum.title, column.column.title, str(n), *(dice(v) for v in means), *shown))
+    return Sheet(f"{result.study.name}_strata", "By kind of case", header, tuple(rows), rules=frozenset(rules - {0}))
 
 
 def cost_sheet(result: TableResult) -> Sheet:

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from brats_ablate.analysis.sheets import Sheet
 
+_SENTENCE = 28
+"""Cells longer than this are words to wrap, not numbers to align."""
 _WORDS = {"better": "green", "worse": "red", "missing": "yellow", "unfinished": "yellow"}
 
 
@@ -24,7 +26,14 @@ def show(sheets: Sequence[Sheet], console: Console) -> None:
             header_style="bold",
         )
         for c, text in enumerate(sheet.header):
-            table.add_column(escape(text), justify="right" if c else "left", overflow="fold")
+            cells = [row[c] for row in sheet.rows]
+            wordy = any(len(cell) > _SENTENCE for cell in cells)
+            table.add_column(
+                escape(text),
+                justify="left" if wordy or c == 0 else "right",
+                overflow="fold",
+                min_width=max((len(word) for cell in cells for word in cell.split()), default=1) if wordy else None,
+            )
         for r, row in enumerate(sheet.rows):
             if r in sheet.rules:
                 table.add_section()

@@ -51,9 +51,9 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
         write(result, out, intervals=intervals)
     runs = {id(r): r for result in shown for c in result.columns for cell in c.scores.best_lr.cells for r in cell.runs}
     write_case_rows(runs.values(), out / "cases.csv")
+    count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
     console.print(
-        f"{len(shown)} tables as .md, .csv and .tex, and the rows of every case as cases.csv, are in {out}",
-        soft_wrap=True,
+        f"{count} as .md, .csv and .tex, and the rows of every case as cases.csv, are in {out}", soft_wrap=True
     )
     tracker = instantiate(cfg.tracker, run=tables_run(cfg))
     tracker.log_tables(lambda: [table_text(result) for result in shown])

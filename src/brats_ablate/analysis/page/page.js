@@ -2,7 +2,10 @@
 // Unpacks the data and plotly.js, draws the figures, and keeps them in step with the controls and the theme.
 (async () => {
   const byId = (id) => document.getElementById(id);
-  const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7f7f7f"]; // Okabe and Ito
+  const COLOURS = { // one hue a place, at least 3:1 against either page
+    light: ["#0072b2", "#c4500a", "#008060", "#b5508a", "#a07000", "#2b93c9", "#7a4b9e", "#666666", "#9c1c1c", "#5b7f00", "#00808a", "#1f2d7a"],
+    dark: ["#4aa8ee", "#ff9147", "#34cf9f", "#ec9cc8", "#ecb73a", "#8fd3fa", "#c39be6", "#b0b0b0", "#ff7b74", "#a8cf4a", "#44d0dd", "#93a4ff"],
+  };
   const DASHES = ["solid", "dash", "dot", "dashdot"];
   const coarse = matchMedia("(pointer: coarse)").matches;
 
@@ -27,11 +30,32 @@
   const names = [...new Set(data.curves.map((c) => c.name))];
   const titles = Object.fromEntries(data.tables.flatMap((t) => t.columns.map((c) => [c.key, c.title])).reverse()); // the first table's title counts
   const keys = [...new Set([...names, ...Object.keys(data.cases.dice), ...Object.keys(titles)])];
-  const colour = (key) => COLOURS[keys.indexOf(key) % COLOURS.length];
-  const dash = (key) => DASHES[Math.floor(keys.indexOf(key) / COLOURS.length) % DASHES.length];
+  const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  const place = (i) => (isDark() ? COLOURS.dark : COLOURS.light)[i % COLOURS.light.length];
+  const colour = (key) => place(keys.indexOf(key));
+  const dash = (key) => DASHES[Math.floor(keys.indexOf(key) / COLOURS.light.length) % DASHES.length];
   const label = (key) => (titles[key] && titles[key] !== key ? `${titles[key]} (${key})` : key);
   const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const signed = (v, digits = 4) => (v > 0 ? "+" : "") + v.toFixed(digits);
+
+  // Names down the side of a figure as tall as they need, in two lines where it is narrow.
+  const broken = (title, narrow) => {
+    const places = [...title.matchAll(/[ _+]/g)].map((m) => m.index + 1);
+    if (!narrow || title.length < 14 || !places.length) return title;
+    const at = places.reduce((p, q) => (Math.abs(q - title.length / 2) < Math.abs(p - title.length / 2) ? q : p));
+    return `${title.slice(0, at)}<br>${title.slice(at)}`;
+  };
+  const byName = (id, names, perName) => {
+    const narrow = byId(id).clientWidth < 480;
+    const texts = names.map((name) => broken(name, narrow));
+    const longest = Math.max(...texts.flatMap((text) => text.split("<br>")).map((line) => line.length));
+    byId(id).style.height = `${75 + perName * Math.max(2, names.length)}px`;
+    return {
+      margin: { l: 20 + 7 * longest, r: 15, t: 10, b: 45 },
+      yaxis: { tickvals: names.map((_, i) => i), ticktext: texts, range: [names.length - 0.5, -0.5], zeroline: false },
+    };
+  };
 
   const draw = (id, traces, layout) => {
     const axis = { gridcolor: variable("--line"), zerolinecolor: variable("--faint"), linecolor: variable("--line") };
@@ -43,41 +67,43 @@
     };
     whole.xaxis = { ...axis, ...layout.xaxis };
     whole.yaxis = { ...axis, ...layout.yaxis };
-    return Plotly.react(byId(id), traces, whole, { responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover" });
+    const config = { responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover" };
+    // plotly.js would offer to upload a figure: the scores of patients stay in this file.
+    return Plotly.react(byId(id), traces, whole, { ...config, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   };
 
   // ---- per table: forest plot and dots
   const drawTable = (table) => {
     if (!byId(`forest-${table.name}`)) return;
     const tint = { better: variable("--good"), worse: variable("--bad") };
-    const rows = [...table.forest].reverse();
+    const rows = table.forest;
     byId(`forest-${table.name}`).parentElement.hidden = rows.length === 0;
     if (rows.length) {
       const floor = table.noise;
+      const ends = rows.flatMap((r) => [r.difference, r.low ?? r.difference, r.high ?? r.difference]);
+      const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)]; // no difference is always in sight
+      const range = [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
       draw(`forest-${table.name}`, [{
-        type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((r) => r.title),
-        error_x: { type: "data", symmetric: false, array: rows.map((r) => r.high - r.difference), arrayminus: rows.map((r) => r.difference - r.low), color: variable("--faint"), thickness: 1.5 },
+        type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((_, i) => i),
+        error_x: { type: "data", symmetric: false, array: rows.map((r) => (r.high ?? r.difference) - r.difference), arrayminus: rows.map((r) => r.difference - (r.low ?? r.difference)), color: variable("--faint"), thickness: 1.5 },
         marker: { size: 10, color: rows.map((r) => tint[r.verdict] || variable("--faint")), symbol: rows.map((r) => (tint[r.verdict] ? "circle" : "circle-open")) },
-        text: rows.map((r) => `${r.title} against ${r.against}<br>${signed(r.difference)} [${signed(r.low)}, ${signed(r.high)}]<br>${r.verdict}: ${r.reason}`), hoverinfo: "text",
+        text: rows.map((r) => `${r.title} against ${r.against}<br>${signed(r.difference)}${r.low === null ? "" : ` [${signed(r.low)}, ${signed(r.high)}]`}<br>${r.verdict}: ${r.reason}`), hoverinfo: "text",
       }], {
         showlegend: false,
-        margin: { l: Math.min(200, 20 + 7.5 * Math.max(...rows.map((r) => r.title.length))), r: 15, t: 15, b: 45 },
-        xaxis: { zeroline: true, zerolinewidth: 2, tickformat: "+.4~f", nticks: 6 },
+        ...byName(`forest-${table.name}`, rows.map((r) => r.title), 38),
+        xaxis: { zeroline: true, zerolinewidth: 2, range, tickformat: "+.4~f", labelalias: { "+0": "0" }, nticks: 6 },
         shapes: floor ? [{ type: "rect", xref: "x", yref: "paper", x0: -floor, x1: floor, y0: 0, y1: 1, fillcolor: variable("--faint"), opacity: 0.15, line: { width: 0 } }] : [],
       });
     }
+    const between = (column, fold) => (fold - (column.folds.length - 1) / 2) * (0.6 / column.folds.length);
     const dots = table.columns.flatMap((column, i) => {
       const found = column.folds.map((v, fold) => [v, fold]).filter(([v]) => v !== null);
-      const ours = { type: "scatter", mode: "markers", x: found.map(([, fold]) => i + (fold - 2) * 0.09), y: found.map(([v]) => v), marker: { size: 9, color: colour(column.key) }, text: found.map(([v, fold]) => `${column.title}, fold ${fold}: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
+      const ours = { type: "scatter", mode: "markers", x: found.map(([v]) => v), y: found.map(([, fold]) => i + between(column, fold)), marker: { size: 9, color: colour(column.key) }, text: found.map(([v, fold]) => `${column.title}, fold ${fold}: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
       if (!column.paper) return [ours];
-      const paper = { type: "scatter", mode: "markers", x: column.paper.map((_, fold) => i + (fold - 2) * 0.09), y: column.paper, marker: { size: 9, symbol: "line-ew-open", color: variable("--faint"), line: { width: 2 } }, text: column.paper.map((v, fold) => `${column.title}, fold ${fold}, paper: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
+      const paper = { type: "scatter", mode: "markers", x: column.paper, y: column.paper.map((_, fold) => i + between(column, fold)), marker: { size: 9, symbol: "line-ns-open", color: variable("--faint"), line: { width: 2 } }, text: column.paper.map((v, fold) => `${column.title}, fold ${fold}, paper: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
       return [paper, ours];
     });
-    const many = table.columns.length > 7;
-    draw(`dots-${table.name}`, dots, {
-      xaxis: { tickvals: table.columns.map((_, i) => i), ticktext: table.columns.map((c) => (many ? c.title : c.title.replaceAll(/[ _]/g, (m) => `${m.trim()}<br>`))), tickangle: many ? -60 : 0, zeroline: false, showgrid: false },
-      yaxis: { tickformat: ".3f" }, margin: { l: 60, r: 15, t: 15, b: many ? 150 : 75 },
-    });
+    draw(`dots-${table.name}`, dots, { ...byName(`dots-${table.name}`, table.columns.map((c) => c.title), 40), xaxis: { tickformat: ".3f", nticks: 6, zeroline: false } });
   };
 
   // ---- learning curves
@@ -88,7 +114,7 @@
     const box = document.createElement("label");
     const input = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: i < 4 });
     const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
-    swatch.style.background = colour(name);
+    swatch.dataset.key = name;
     input.addEventListener("change", () => drawCurves());
     box.append(input, swatch, label(name));
     byId("curve-variants").append(box);
@@ -150,7 +176,7 @@
     rows.sort((p, q) => Math.abs(q.b - q.a) - Math.abs(p.b - p.a));
     const changed = rows.slice(0, 12);
     const up = rows.filter((r) => r.b > r.a).length, down = rows.filter((r) => r.b < r.a).length;
-    byId("case-words").textContent = rows.length
+    byId("case-words").textContent = withCases.length === 1 ? `Only ${label(a)} has been trained: there is no second variant to hold it against.` : rows.length
       ? `${rows.length} cases in both: ${up} higher in ${label(b)}, ${down} lower, ${rows.length - up - down} equal.`
       : "These two have no case in common.";
     const dots = (chosen, more) => ({ type: "scatter", mode: "markers", x: chosen.map((r) => r.a), y: chosen.map((r) => r.b), text: chosen.map((r) => `${r.id}<br>${r.a.toFixed(4)} → ${r.b.toFixed(4)}${r.voxels === null ? "" : `<br>reference ET ${r.voxels} voxels`}`), hoverinfo: "text", ...more });
@@ -158,8 +184,8 @@
     const range = [Math.min(1, ...ends) - 0.02, Math.max(0, ...ends) + 0.02];
     draw("case-plot", [
       { type: "scatter", mode: "lines", x: [0, 1], y: [0, 1], line: { color: variable("--faint"), width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false },
-      dots(rows.slice(12), { name: "cases", marker: { size: 6, color: COLOURS[0], opacity: 0.6 } }),
-      dots(changed, { name: "changed most", marker: { size: 10, color: COLOURS[1], symbol: "diamond" } }),
+      dots(rows.slice(12), { name: "cases", marker: { size: 6, color: place(0), opacity: 0.6 } }),
+      dots(changed, { name: "changed most", marker: { size: 10, color: place(1), symbol: "diamond" } }),
     ], { margin: { l: 60, r: 15, t: 40, b: 45 }, xaxis: { title: { text: `Dice, ${label(a)}` }, range }, yaxis: { title: { text: `Dice, ${label(b)}` }, range } });
     fill(byId("case-table").tHead, [["case", titles[a] || a, titles[b] || b, "Δ", "ET voxels"]], "th");
     fill(byId("case-table").tBodies[0], changed.map((r) => [r.id, r.a.toFixed(4), r.b.toFixed(4), signed(r.b - r.a), r.voxels === null ? "–" : String(r.voxels)]), "td");
@@ -176,11 +202,10 @@
   ["a", "b", "region"].forEach((k) => byId(`case-${k}`).addEventListener("change", drawCases));
 
   // ---- theme, print
-  const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
   const drawAll = () => {
     byId("theme").textContent = isDark() ? "Light" : "Dark";
     byId("theme").setAttribute("aria-pressed", String(isDark()));
+    document.querySelectorAll(".swatch").forEach((swatch) => { swatch.style.background = colour(swatch.dataset.key); });
     data.tables.forEach(drawTable);
     drawCurves();
     drawCases();
