@@ -1,4 +1,4 @@
-"""Every experiment file: composes, differs from its baseline in what it declares and nothing else, and trains.
+"""Every experiment file: composes, differs from its baseline in what it declares and nothing else, trains, and answers.
 
 One step of each in one process and two under DistributedDataParallel in two, at the least patch that its depth allows.
 """
@@ -19,7 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import GROUPS, check
 from brats_ablate.config.locations import folder
-from brats_ablate.jobs.build import build_model, build_objective, instantiate
+from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.build import build_model, build_objective, build_window, instantiate, probabilities_network
+from brats_ablate.training.precision import Precision
 from brats_ablate.training.ranks import Ranks
 
 EXPERIMENTS = sorted(path.stem for path in (folder("conf") / "experiment").glob("*.yaml"))
@@ -35,11 +37,11 @@ def composed(experiment: str, *overrides: str) -> DictConfig:
         return compose("config", [f"+experiment={experiment}", *overrides])
 
 
-def small(experiment: str) -> DictConfig:
+def small(experiment: str, *overrides: str) -> DictConfig:
     """The experiment with a thin network, at the least patch: one voxel at the bottom, two along Z."""
     levels = len(composed(experiment).encoder.channels)
     edge = 2 ** (levels - 1)
-    return composed(experiment, "encoder.width=0.0625", f"patches.shape=[{edge},{edge},{2 * edge}]")
+    return composed(experiment, "encoder.width=0.0625", f"patches.shape=[{edge},{edge},{2 * edge}]", *overrides)
 
 
 def step(cfg: DictConfig, ranks: Ranks, steps: int) -> None:
@@ -109,6 +111,32 @@ def test_trains_one_step(experiment: str) -> None:
     cfg = small(experiment)
     check(cfg)
     step(cfg, Ranks(), steps=1)
+
+
+@pytest.mark.parametrize("inference", ["sliding_window", "whole_volume"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_answers_for_a_volume_of_odd_shape_or_says_why_not(experiment: str, inference: str) -> None:
+    """One axis smaller than the patch, two larger, none divisible by anything."""
+    cfg = small(experiment, f"inference={inference}")
+    if (experiment, inference) == ("unetr", "whole_volume"):
+        with pytest.raises(ConfigError, match=r"^UNETR takes patches of one shape only; set inference=sliding_window$"):
+            check(cfg)
+        return
+    check(cfg)
+    model = build_model(cfg).eval()
+    x, y, z = cfg.patches.shape
+    volume = torch.randn(1, instantiate(cfg.inputs).channels, x - 3, y + 3, z + 1)
+    network = probabilities_network(model, Precision.resolve("fp32", CPU))
+    with torch.no_grad():
+        probabilities = build_window(cfg, model)(network, volume)
+    assert probabilities.shape == (1, 3, *volume.shape[2:])
+    assert 0 <= probabilities.min() < probabilities.max() <= 1
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_patch_of_odd_shape_is_refused_in_one_sentence(experiment: str) -> None:
+    with pytest.raises(ConfigError, match=r"^patches\.shape=\[128, 129, 128\] is not divisible by \d+, as [^\n]+$"):
+        check(composed(experiment, "patches.shape=[128,129,128]"))
 
 
 def train_all_as_rank(rank: int, results: Path) -> None:

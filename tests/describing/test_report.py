@@ -17,6 +17,7 @@ GATED = Description(
     changes=("model.gate=AttentionGate",),
     counts=Counts(31_382_280, 973_700_000_000, 3 * 2**30, ()),
     drawing="the drawing",
+    picture="<svg/>",
     timing=Timing(0.5, 2.0, 1.25, 1.1),
 )
 
@@ -43,6 +44,13 @@ def test_csv_reads_back() -> None:
 
 def test_markdown_says_how_it_was_made() -> None:
     text = markdown([GATED], Conditions("the command", "patch of 8 voxels", "Timed on a thing."))
-    for part in ("`the command`", "patch of 8 voxels", "Timed on a thing.", "the drawing", "Does a gate help?"):
+    for part in (
+        "`the command`",
+        "patch of 8 voxels",
+        "Timed on a thing.",
+        "the drawing",
+        "Does a gate help?",
+        "(images/attention.svg)",
+    ):
         assert part in text
     assert "Timed" not in markdown([GATED], Conditions("the command", "patch of 8 voxels", None))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_the_current_configuration_is_compared_with_the_plain_baseline() -> None
     assert description.changes == ("encoder.width=0.25", "supervision=DeepSupervision")
 
 
-def test_writes_markdown_and_csv_with_timings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_writes_markdown_csv_and_pictures_with_timings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = composed("encoder.width=0.0625")
     run(cfg, experiments=["baseline", "ds"], output=str(tmp_path / "out"), measure=True, **JOB)
     rows = list(csv.DictReader((tmp_path / "out/variants.csv").read_text().splitlines()))
@@ -59,6 +61,9 @@ def test_writes_markdown_and_csv_with_timings(tmp_path: Path, capsys: pytest.Cap
     text = (tmp_path / "out/variants.md").read_text()
     assert "patch 32×32×64, encoder.width=0.0625" in text
     assert "### ds" in text
+    shown = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert shown == ["images/baseline.svg", "images/ds.svg"]
+    assert all(ET.parse(tmp_path / "out" / file).getroot().tag.endswith("svg") for file in shown)
     assert "supervision=DeepSupervision" in capsys.readouterr().out
 
 

@@ -58,6 +58,16 @@ def test_a_run_leaves_its_record(composed: Composed) -> None:
     assert directory.config()["supervision"]["_target_"].endswith("DeepSupervision")
 
 
+def test_the_terms_of_the_vae_are_logged_apart(composed: Composed) -> None:
+    cfg = composed("+experiment=segresnet_vae", "encoder.width=0.25", "trainer.epochs=1")
+    train.run(cfg)
+    (row,) = train.run_directory(cfg).metrics()
+    terms = {k: v for k, v in row.items() if k.startswith("loss/")}
+    assert set(terms) == {"loss/bce", "loss/dice", "loss/vae_reconstruction", "loss/vae_kl"}
+    assert min(terms.values()) > 0
+    assert row["loss"] == pytest.approx(sum(terms.values()))
+
+
 def test_a_finished_run_is_skipped(
     composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,15 +84,23 @@ def test_another_configuration_under_the_same_identity_is_refused(composed: Comp
         train.run(composed("+experiment=baseline", "optimizer.weight_decay=0.1"))
 
 
-@pytest.mark.parametrize("experiment", ["ds_onehot", "dropblock"])
+RESUMED = {
+    "ds_onehot": (),
+    "dropblock": ("model.drop.ramp_steps=8",),  # over the whole run: a schedule that began again would drop less
+    "segresnet_vae": ("encoder.width=0.25",),  # draws noise in every step
+}
+
+
+@pytest.mark.parametrize("experiment", sorted(RESUMED))
 @pytest.mark.parametrize("step", [2, 4, 5])  # in the first epoch, at its end, in the second
 def test_interrupted_and_resumed_equals_uninterrupted(
     composed: Composed, monkeypatch: pytest.MonkeyPatch, experiment: str, step: int
 ) -> None:
-    cfg = composed(f"+experiment={experiment}", "lr=0.01")
+    line = (f"+experiment={experiment}", "lr=0.01", *RESUMED[experiment])
+    cfg = composed(*line)
     train.run(cfg)
     straight = train.run_directory(cfg)
-    cfg = composed(f"+experiment={experiment}", "lr=0.01", "paths.runs=${paths.work}/other_runs")
+    cfg = composed(*line, "paths.runs=${paths.work}/other_runs")
     with monkeypatch.context() as patch:
         interrupt_before(patch, step)
         with pytest.raises(interruption.Interrupted):

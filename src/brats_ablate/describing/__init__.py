@@ -1,1 +1,1 @@
-"""What a network is and costs before it has seen a case: counts, timings, a drawing. Used by `job=describe`."""
+"""What a network is and costs before it has seen a case: counts, timings, drawings. Used by `job=describe`."""

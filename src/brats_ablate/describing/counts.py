@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.utils.flop_counter import FlopCounterMode
 
 from brats_ablate.models.base import SegmentationModel
@@ -28,6 +29,10 @@ class Passed:
     module: nn.Module
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
+    entered: tuple[Node | None, ...] = field(default=(), repr=False)
+    """What computed each input; None for the network's own input. For `flow`."""
+    left: tuple[Node | None, ...] = field(default=(), repr=False)
+    """What computed each output."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,8 @@ def _recorded(model: nn.Module, passed: list[Passed]) -> Iterator[None]:
 
     def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            passed.append(Passed(name, module, tuple(_shapes(inputs)), tuple(_shapes(outputs))))
+            given, made = tuple(_tensors(inputs)), tuple(_tensors(outputs))
+            passed.append(Passed(name, module, _shapes(given), _shapes(made), _nodes(given), _nodes(made)))
 
         return hook
 
@@ -96,9 +102,17 @@ def _recorded(model: nn.Module, passed: list[Passed]) -> Iterator[None]:
             handle.remove()
 
 
-def _shapes(value: Any) -> Iterator[Shape]:
+def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
-        yield tuple(value.shape)
+        yield value
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _shapes(item)
+            yield from _tensors(item)
+
+
+def _shapes(tensors: tuple[Tensor, ...]) -> tuple[Shape, ...]:
+    return tuple(tuple(t.shape) for t in tensors)
+
+
+def _nodes(tensors: tuple[Tensor, ...]) -> tuple[Node | None, ...]:
+    return tuple(t.grad_fn for t in tensors)

@@ -50,35 +50,41 @@ def _u_shape(levels: Sequence[tuple[Passed, Passed | None]], passed: Sequence[Pa
     rows = [("level", "resolution", "encoder", "", "decoder", "head")]
     for number, (down, up) in enumerate(levels, start=1):
         shape = down.outputs[0]
-        row = (str(number), resolution(shape), _layers(down, passed))
+        row = (str(number), resolution(shape), ", ".join(layers_of(down, passed)))
         if up is None:
             rows.append((*row, "bottom", "", ""))
             continue
-        gate = next((p for p in passed if p.name == f"{up.name}.gate"), None)
-        gated = gate is not None and any(True for _ in gate.module.parameters())
-        skip = f"─ {type(gate.module).__name__} ▸" if gate is not None and gated else "─ skip ▸"
+        skip = f"─ {gate_of(up, passed) or 'skip'} ▸"
         head = heads.get(up.outputs[0])
-        rows.append((*row, skip, _layers(up, passed), f"{_convolution(head)}" if head else ""))
+        rows.append((*row, skip, ", ".join(layers_of(up, passed)), convolution(head) if head else ""))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _layers(level: Passed, passed: Sequence[Passed]) -> str:
-    """The convolutions below `level` in the order in which they ran, and what acts between them."""
+def gate_of(level: Passed, passed: Sequence[Passed]) -> str | None:
+    """What the skip into decoder level `level` passes through; None where that is nothing."""
+    gate = next((p for p in passed if p.name == f"{level.name}.gate"), None)
+    gated = gate is not None and any(True for _ in gate.module.parameters())
+    return type(gate.module).__name__ if gate is not None and gated else None
+
+
+def layers_of(level: Passed, passed: Sequence[Passed]) -> list[str]:
+    """The convolutions below `level` in the order in which they ran, and what acts between them; at most four."""
     inside = [p for p in passed if p.name.startswith(f"{level.name}.") and not p.name.startswith(f"{level.name}.gate")]
     layers = []
     for part in inside:
         if isinstance(part.module, nn.Conv3d | nn.ConvTranspose3d):
             beside = "+ " if ".shortcut" in part.name else ""
-            layers.append(beside + _convolution(part))
+            layers.append(beside + convolution(part))
         elif type(part.module).__name__.startswith("DropBlock"):
             layers[-1] += " drop"
     if len(layers) > 4:
         layers = [*layers[:2], f"… {len(layers) - 3} more", layers[-1]]
-    return ", ".join(layers)
+    return layers
 
 
-def _convolution(part: Passed) -> str:
+def convolution(part: Passed) -> str:
+    """`3³/2 32→64`: kernel, stride, channels of a (transposed) convolution."""
     module = part.module
     assert isinstance(module, nn.Conv3d | nn.ConvTranspose3d)
     edge, stride = module.kernel_size[0], module.stride[0]
@@ -90,24 +96,24 @@ def _convolution(part: Passed) -> str:
 
 
 def _parts(passed: Sequence[Passed]) -> list[str]:
-    """One row per part of the network, on the first level of its hierarchy that has several."""
-    depth = next((d for d in range(1, 6) if len(_at_depth(passed, d)) > 1), 1)
+    """One row per part of the network."""
     rows = [("part", "is a", "parameters", "in", "out")]
-    for part in _at_depth(passed, depth):
-        parameters = sum(p.numel() for p in part.module.parameters())
-        if not parameters:
-            continue
-        rows.append(
-            (
-                part.name,
-                type(part.module).__name__,
-                f"{parameters / 1e6:.3f} M",
-                " + ".join(_with_channels(s) for s in part.inputs[:3]) + (" + …" if len(part.inputs) > 3 else ""),
-                " + ".join(_with_channels(s) for s in part.outputs[:3]) + (" + …" if len(part.outputs) > 3 else ""),
-            )
-        )
+    for part in top_parts(passed):
+        inputs, outputs = _with_channels_each(part.inputs), _with_channels_each(part.outputs)
+        rows.append((part.name, type(part.module).__name__, parameters_of(part), inputs, outputs))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def top_parts(passed: Sequence[Passed]) -> list[Passed]:
+    """What has parameters on the first level of the module tree that has several parts, in the order of the pass."""
+    depth = next((d for d in range(1, 6) if len(_at_depth(passed, d)) > 1), 1)
+    return [p for p in _at_depth(passed, depth) if any(True for _ in p.module.parameters())]
+
+
+def parameters_of(part: Passed) -> str:
+    """`0.031 M`."""
+    return f"{sum(p.numel() for p in part.module.parameters()) / 1e6:.3f} M"
 
 
 def _at_depth(passed: Sequence[Passed], depth: int) -> list[Passed]:
@@ -121,7 +127,12 @@ def _at_depth(passed: Sequence[Passed], depth: int) -> list[Passed]:
     return [p for p in passed if depth_of(p.name) == depth]
 
 
-def _with_channels(shape: Shape) -> str:
+def with_channels(shape: Shape) -> str:
+    """`32 × 128³` of (B, C, X, Y, Z); `512×768` of tokens."""
     if len(shape) == 5:
         return f"{shape[1]} × {resolution(shape)}"
     return "×".join(str(s) for s in shape[1:])
+
+
+def _with_channels_each(shapes: Sequence[Shape]) -> str:
+    return " + ".join(with_channels(s) for s in shapes[:3]) + (" + …" if len(shapes) > 3 else "")

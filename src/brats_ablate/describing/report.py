@@ -23,6 +23,9 @@ class Description:
     """`group=option` for each group that differs from the baseline."""
     counts: Counts
     drawing: str
+    """The network in text."""
+    picture: str
+    """The network as SVG."""
     timing: Timing | None
 
 
@@ -35,6 +38,9 @@ class Conditions:
     timing: str | None
     """One sentence on machine, size and precision; None without timings."""
 
+
+PICTURES = "images"
+"""The folder of the SVG files, beside the Markdown."""
 
 COLUMNS = (
     *("experiment", "baseline", "differs", "parameters", "forward_gflop", "activation_gib"),
@@ -74,13 +80,14 @@ def markdown(descriptions: Sequence[Description], conditions: Conditions) -> str
         "## Networks",
         "Each drawing is made from the shapes that passed through the composed network. A U-Net's row is one "
         "resolution, as in the paper's Fig. 2; `3³/2 32→64` is a convolution of kernel 3³ and stride 2 from 32 to 64 "
-        "channels, `up` a transposed one, `+` a shortcut beside the others.",
+        "channels, `up` a transposed one, `+` a shortcut beside the others. In the pictures a box is what a part puts "
+        "out, and an arrow where its input was traced to. MONAI's networks are drawn by their own parts.",
     ]
     for d in descriptions:
         lines = [f"### {d.name}"]
         if d.question:
             lines.append(f"{d.question} Paper: {d.paper}.")
-        lines.append(f"```\n{d.drawing}\n```")
+        lines += [f"```\n{d.drawing}\n```", f"![{d.name}]({PICTURES}/{d.name}.svg)"]
         parts += lines
     return "\n\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""job=describe: experiments in; what they exchange, count, cost and look like out, as Markdown and CSV."""
+"""job=describe: experiments in; what they exchange, count, cost and look like out, as Markdown, CSV and SVG."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(
     Args:
         cfg: the composed configuration.
         experiments: names in conf/experiment, or ["all"]; None for `cfg` itself.
-        output: folder for `variants.md` and `variants.csv`; None to print only.
+        output: folder for `variants.md`, `variants.csv` and `images/<name>.svg`; None to print only.
         measure: whether to time each network against the baseline's.
         timing_shape: (X, Y, Z) of the patch that is timed.
         timing_width: `encoder.width` of the networks that are timed.
@@ -53,7 +53,7 @@ def run(
     Raises:
         ConfigError: an experiment does not exist, or the timed patch does not suit its network.
     """
-    from brats_ablate.describing.report import csv_text, markdown, table
+    from brats_ablate.describing.report import PICTURES, csv_text, markdown, table
 
     subjects = [cfg] if experiments is None else [compose(name) for name in _ordered(experiments)]
     described = []
@@ -71,6 +71,7 @@ def run(
     for file, text in {
         "variants.md": markdown(described, conditions),
         "variants.csv": csv_text(described),
+        **{f"{PICTURES}/{d.name}.svg": d.picture for d in described},
     }.items():
         with replacing(Path(output) / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -94,9 +95,10 @@ def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
 
 
 def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) -> Description:
-    """Counts and drawing of the composed `cfg`, at its full size, and how it differs from its baseline."""
+    """Counts and drawings of the composed `cfg`, at its full size, and how it differs from its baseline."""
     from brats_ablate.describing.counts import count
     from brats_ablate.describing.drawing import draw
+    from brats_ablate.describing.picture import picture
     from brats_ablate.describing.report import Description
     from brats_ablate.jobs import build
 
@@ -112,6 +114,7 @@ def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) 
         changes=tuple(changes(cfg, compose(baseline, with_overrides=shared_overrides))) if baseline else (),
         counts=counts,
         drawing=draw(counts.passed, shape),
+        picture=picture(counts.passed, shape, str(cfg.name)),
         timing=timing,
     )
 

@@ -59,12 +59,6 @@ class SegmentationModel(nn.Module):
                 module.at_step(step)
 
 
-def require_one_head(heads: int, model: str) -> None:
-    """Raise ConfigError if a network without lower decoder heads is asked for more than one."""
-    if heads != 1:
-        raise ConfigError(f"{model} has no lower heads to supervise; set supervision=none")
-
-
 def initialise(model: nn.Module) -> None:
     """Kaiming (normal, a = 0.01, fan-in) for (transposed) 3-D convolutions, biases 0 (paper section 3.2)."""
     for module in model.modules():

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from brats_ablate.models.base import SegmentationModel, initialise, require_one_head
 from brats_ablate.models.encoder import Encoder
-from brats_ablate.models.norm import keep_layout
-from brats_ablate.models.output import Output
+from brats_ablate.models.monai_model import MonaiModel
 
 
-class MedNeXt(SegmentationModel):
+class MedNeXt(MonaiModel):
     """MedNeXt: (B, C, X, Y, Z) -> logits (Roy et al., arXiv:2303.09975).
 
     Args:
@@ -39,11 +35,10 @@ class MedNeXt(SegmentationModel):
         expansion_ratios: list[int],
     ) -> None:
         step = 2 ** (len(blocks) - 1)
-        super().__init__(patch_shape, (step, step, step))
-        require_one_head(heads, "MedNeXt")
+        super().__init__(patch_shape, (step, step, step), heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
-        self.network = nets.MedNeXt(
+        network = nets.MedNeXt(
             init_filters=encoder.scale(filters),
             in_channels=in_channels,
             out_channels=out_channels,
@@ -56,8 +51,4 @@ class MedNeXt(SegmentationModel):
             bottleneck_expansion_ratio=expansion_ratios[-1],
             decoder_expansion_ratio=expansion_ratios[-2::-1],
         )
-        keep_layout(self.network)
-        initialise(self)
-
-    def forward(self, x: Tensor) -> Output:
-        return Output([self.network(x)], {})
+        self.adopt(network)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from brats_ablate.models.base import SegmentationModel, initialise, require_one_head
 from brats_ablate.models.encoder import Encoder
-from brats_ablate.models.norm import keep_layout
+from brats_ablate.models.monai_model import MonaiModel
 from brats_ablate.models.output import Output
 
 
-class SegResNetVAE(SegmentationModel):
+class SegResNetVAE(MonaiModel):
     """SegResNetVAE: (B, C, X, Y, Z) -> logits (paper section 2.3, Myronenko, arXiv:1810.11654).
 
     In training, extras hold "vae_reconstruction" (B, C, X, Y, Z), "vae_mean" and "vae_log_var" (B, latent); the
@@ -41,11 +40,10 @@ class SegResNetVAE(SegmentationModel):
         filters: int,
         latent: int,
     ) -> None:
-        super().__init__(patch_shape, (16, 16, 16))
-        require_one_head(heads, "SegResNetVAE")
+        super().__init__(patch_shape, (16, 16, 16), heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
-        self.network = nets.SegResNetVAE(
+        network = nets.SegResNetVAE(
             input_image_size=self.patch_shape,
             vae_estimate_std=True,
             vae_nz=latent,
@@ -53,8 +51,7 @@ class SegResNetVAE(SegmentationModel):
             in_channels=in_channels,
             out_channels=out_channels,
         )
-        keep_layout(self.network)
-        initialise(self)
+        self.adopt(network)
 
     def forward(self, x: Tensor) -> Output:
         encoded, skips = self.network.encode(x)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from brats_ablate.models.base import SegmentationModel, initialise, require_one_head
 from brats_ablate.models.encoder import Encoder
-from brats_ablate.models.norm import keep_layout
-from brats_ablate.models.output import Output
+from brats_ablate.models.monai_model import MonaiModel
 
 
-class SwinUNETR(SegmentationModel):
+class SwinUNETR(MonaiModel):
     """SwinUNETR: (B, C, X, Y, Z) -> logits (Hatamizadeh et al., arXiv:2201.01266).
 
     Args:
@@ -33,13 +29,7 @@ class SwinUNETR(SegmentationModel):
         encoder: Encoder,
         feature_size: int,
     ) -> None:
-        super().__init__(patch_shape, (32, 32, 32))
-        require_one_head(heads, "SwinUNETR")
+        super().__init__(patch_shape, (32, 32, 32), heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
-        self.network = nets.SwinUNETR(in_channels, out_channels, feature_size=encoder.scale(feature_size, 12))
-        keep_layout(self.network)
-        initialise(self)
-
-    def forward(self, x: Tensor) -> Output:
-        return Output([self.network(x)], {})
+        self.adopt(nets.SwinUNETR(in_channels, out_channels, feature_size=encoder.scale(feature_size, 12)))

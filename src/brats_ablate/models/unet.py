@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -11,17 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brats_ablate.errors import ConfigError
-from brats_ablate.models.base import SegmentationModel, initialise
-from brats_ablate.models.drop import NoDrop
+from brats_ablate.models.base import initialise
 from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.levels import LevelledModel, encoder_levels, level_heads, upsampling
 from brats_ablate.models.output import Output
 
-DROP_LEVELS = 3
-"""`drop` acts in the bottleneck and the two encoder levels above it, as in the paper's code."""
 
-
-class UNet(SegmentationModel):
+class UNet(LevelledModel):
     """U-Net: (B, C, X, Y, Z) -> logits of the `heads` finest decoder levels (paper section 2.3, Fig. 2).
 
     An encoder level halves the resolution (the finest one does not) and sets the level's channels; a decoder
@@ -35,7 +30,7 @@ class UNet(SegmentationModel):
         encoder: channels per level.
         encoder_block, decoder_block: see `blocks`.
         gate: see `gates`.
-        drop: see `drop`; acts in the `DROP_LEVELS` deepest levels of the encoder.
+        drop: see `drop`; acts in the `levels.DROP_LEVELS` deepest levels of the encoder.
         blocks_per_level: encoder blocks of each level, finest first; deeper levels repeat the last number.
         checkpointing: recompute each level's activations in the backward pass, for less memory and a third
             more work.
@@ -59,18 +54,13 @@ class UNet(SegmentationModel):
         checkpointing: bool,
     ) -> None:
         channels = encoder.scaled
-        step = 2 ** (len(channels) - 1)
-        super().__init__(patch_shape, (step, step, step))
-        if not 1 <= heads < len(channels):
-            raise ConfigError(
-                f"{heads} heads need more than {heads} levels; add channels to encoder or set supervision=none"
-            )
+        super().__init__(patch_shape, len(channels), heads)
         self.checkpointing = checkpointing
         self.encoder = encoder_levels(in_channels, channels, encoder_block, drop, blocks_per_level)
         self.decoder = nn.ModuleList(  # finest first, as every list of levels here
             DecoderLevel(below, width, decoder_block, gate) for width, below in pairwise(channels)
         )
-        self.heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in channels[:heads])
+        self.heads = level_heads(channels, out_channels, heads)
         initialise(self)
 
     def forward(self, x: Tensor) -> Output:
@@ -93,23 +83,6 @@ class UNet(SegmentationModel):
         return cast(Tensor, level(*inputs))
 
 
-def encoder_levels(
-    in_channels: int,
-    channels: tuple[int, ...],
-    block: Callable[..., nn.Module],
-    drop: Callable[[], nn.Module],
-    blocks_per_level: list[int],
-) -> nn.ModuleList:
-    """The encoder, finest level first; a level's first block changes resolution and channels."""
-    levels = nn.ModuleList()
-    for i, width in enumerate(channels):
-        here = partial(block, drop=drop if i >= len(channels) - DROP_LEVELS else NoDrop)
-        first = here(channels[i - 1], width, stride=2) if i else here(in_channels, width, stride=1)
-        more = blocks_per_level[min(i, len(blocks_per_level) - 1)] - 1
-        levels.append(nn.Sequential(first, *(here(width, width, stride=1) for _ in range(more))))
-    return levels
-
-
 class DecoderLevel(nn.Module):
     """Upsamples the level below, concatenates the gated skip, applies a block."""
 
@@ -121,7 +94,7 @@ class DecoderLevel(nn.Module):
         gate: Callable[[int], nn.Module],
     ) -> None:
         super().__init__()
-        self.upsample = nn.ConvTranspose3d(channels_below, channels, kernel_size=2, stride=2, bias=False)
+        self.upsample = upsampling(channels_below, channels)
         self.gate = gate(channels)
         self.block = block(2 * channels, channels, stride=1)
 

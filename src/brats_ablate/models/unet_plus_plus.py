@@ -9,15 +9,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from brats_ablate.errors import ConfigError
-from brats_ablate.models.base import SegmentationModel, initialise
+from brats_ablate.models.base import initialise
 from brats_ablate.models.drop import NoDrop
 from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.levels import LevelledModel, encoder_levels, level_heads, upsampling
 from brats_ablate.models.output import Output
-from brats_ablate.models.unet import encoder_levels
 
 
-class UNetPlusPlus(SegmentationModel):
+class UNetPlusPlus(LevelledModel):
     """U-Net++: (B, C, X, Y, Z) -> logits (Zhou et al., arXiv:1807.10165), of the baseline's levels and blocks.
 
     Node (i, j) of level i concatenates the nodes (i, 0 … j-1) with the upsampled node (i+1, j-1) and applies a
@@ -41,18 +40,13 @@ class UNetPlusPlus(SegmentationModel):
         decoder_block: Callable[..., nn.Module],
     ) -> None:
         channels = encoder.scaled
-        step = 2 ** (len(channels) - 1)
-        super().__init__(patch_shape, (step, step, step))
-        if not 1 <= heads < len(channels):
-            raise ConfigError(
-                f"{heads} heads need more than {heads} levels; add channels to encoder or set supervision=none"
-            )
+        super().__init__(patch_shape, len(channels), heads)
         self.encoder = encoder_levels(in_channels, channels, encoder_block, NoDrop, [1])
         self.nodes = nn.ModuleList(  # nodes[i][j - 1] is node (i, j)
             nn.ModuleList(NestedNode(below, width, j, decoder_block) for j in range(1, len(channels) - i))
             for i, (width, below) in enumerate(pairwise(channels))
         )
-        self.heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in channels[:heads])
+        self.heads = level_heads(channels, out_channels, heads)
         initialise(self)
 
     def forward(self, x: Tensor) -> Output:
@@ -82,7 +76,7 @@ class NestedNode(nn.Module):
 
     def __init__(self, channels_below: int, channels: int, skips: int, block: Callable[..., nn.Module]) -> None:
         super().__init__()
-        self.upsample = nn.ConvTranspose3d(channels_below, channels, kernel_size=2, stride=2, bias=False)
+        self.upsample = upsampling(channels_below, channels)
         self.block = block((skips + 1) * channels, channels, stride=1)
 
     def forward(self, below: Tensor, skips: list[Tensor]) -> Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from brats_ablate.models.base import SegmentationModel, initialise, require_one_head
 from brats_ablate.models.encoder import Encoder
-from brats_ablate.models.norm import keep_layout
-from brats_ablate.models.output import Output
+from brats_ablate.models.monai_model import MonaiModel
 
 
-class UNETR(SegmentationModel):
+class UNETR(MonaiModel):
     """UNETR: (B, C, *patch_shape) -> logits (paper section 2.3, Hatamizadeh et al., arXiv:2103.10504).
 
     Tokens of 16³ voxels through a transformer of 12 layers, four of which feed a convolutional decoder. The
@@ -40,12 +38,11 @@ class UNETR(SegmentationModel):
         hidden_size: int,
         num_heads: int,
     ) -> None:
-        super().__init__(patch_shape, (16, 16, 16))
-        require_one_head(heads, "UNETR")
+        super().__init__(patch_shape, (16, 16, 16), heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         hidden = encoder.scale(hidden_size, 2 * num_heads)
-        self.network = nets.UNETR(
+        network = nets.UNETR(
             in_channels,
             out_channels,
             img_size=self.patch_shape,
@@ -55,14 +52,10 @@ class UNETR(SegmentationModel):
             num_heads=num_heads,
             norm_name="instance",
         )
-        for block in self.network.vit.blocks:
+        for block in network.vit.blocks:
             block.norm_cross_attn = nn.Identity()
-        keep_layout(self.network)
-        initialise(self)
+        self.adopt(network)
 
     @property
     def fixed_shape(self) -> bool:
         return True
-
-    def forward(self, x: Tensor) -> Output:
-        return Output([self.network(x)], {})
