@@ -16,6 +16,7 @@ from torch import Tensor
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.tta import FlipTTA
 from brats_ablate.inference.whole_volume import WholeVolume
+from brats_ablate.models.placement import place
 from brats_ablate.training.allocator import keep_freed_memory
 from brats_ablate.training.precision import Precision, choose_device
 from material import Material
@@ -53,7 +54,7 @@ def _network(name: str, patch: int, number_format: Precision, device: torch.devi
     if name == NNUNET:
         return model.to(device)
     assert name == OURS
-    model.to(device=device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    place(model, device)
 
     def network(volume: Tensor) -> Tensor:
         with number_format.autocast():

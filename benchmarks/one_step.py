@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from brats_ablate.models.placement import place
 from brats_ablate.training.allocator import keep_freed_memory
 from brats_ablate.training.precision import Precision, choose_device
 from measuring import answer, resident_gib
@@ -38,7 +39,7 @@ def measure(
     if network == OURS:
         number_format.guard(model)
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    model.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]
+    place(model, device, layout)
     images = torch.randn(batch, 4, patch, patch, patch, device=device).to(memory_format=layout)
     labels = torch.randint(0, 4, (batch, patch, patch, patch), device=device).to(torch.uint8)
     run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -37,14 +36,8 @@ def run(cfg):
 
 
 @pytest.fixture(autouse=True)
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "lost").mkdir()
-    (tmp_path / "lost" / "train.py").write_text(STALE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-
-
-def run_of(work: Path) -> RunDirectory:
-    return RunDirectory(work / "phantom" / "runs" / "baseline" / "fold=0" / "lr=0.001" / "seed=0")
+def stand_in(importable: Callable[[str, str], None]) -> None:
+    importable("lost.train", STALE)
 
 
 def finished_epochs(run: RunDirectory) -> int:
@@ -64,8 +57,7 @@ def told(run: RunDirectory) -> str:
     return f"Stale file handle: {run.last_checkpoint}; the file system is lost or failing; bring it back and run"
 
 
-def test_checkpoints_that_cannot_be_written_any_more(brats_ablate: Command, work: Path) -> None:
-    run = run_of(work)
+def test_checkpoints_that_cannot_be_written_any_more(brats_ablate: Command, run: RunDirectory) -> None:
     done = brats_ablate(*RUN, "job._target_=lost.train.run", STALE="last.pt")
     assert done.returncode == 1, done.stdout
     assert f"brats-ablate: {told(run)} the same command again" in done.stdout
@@ -80,8 +72,7 @@ def test_checkpoints_that_cannot_be_written_any_more(brats_ablate: Command, work
     assert done.returncode == 0, done.stdout
 
 
-def test_a_run_that_cannot_even_write_its_status_is_told_by_the_sweep(brats_ablate: Command, work: Path) -> None:
-    run = run_of(work)
+def test_a_run_that_cannot_even_write_its_status_is_told_by_the_sweep(brats_ablate: Command, run: RunDirectory) -> None:
     launcher = ("-m", "hydra/launcher=submitit_local", "hydra.launcher.poll_seconds=0.2")
     done = brats_ablate(*RUN, "job._target_=lost.train.run", *launcher, STALE="seed=0")
     assert done.returncode == 1, done.stdout
@@ -97,10 +88,10 @@ def test_a_run_that_cannot_even_write_its_status_is_told_by_the_sweep(brats_abla
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_run_directory_that_vanishes_is_not_begun_again(
-    launch: Callable[..., subprocess.Popen[str]], work: Path, tmp_path: Path, devices: int
+    launch: Callable[..., subprocess.Popen[str]], run: RunDirectory, tmp_path: Path, devices: int
 ) -> None:
     line = (*RUN[:3], "trainer.epochs=100000", "trainer.validate_every=100000", f"trainer.devices={devices}")
-    run, elsewhere = run_of(work), tmp_path / "elsewhere"
+    elsewhere = tmp_path / "elsewhere"
     process = launch(*line)
     wait_for_epoch(run, 2, process)
     run.path.rename(elsewhere)

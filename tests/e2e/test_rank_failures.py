@@ -51,14 +51,8 @@ OF_ITS_OWN = {
 
 
 @pytest.fixture(autouse=True)
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "faulty").mkdir()
-    (tmp_path / "faulty" / "train.py").write_text(FAULTY)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-
-
-def run_of(work: Path) -> RunDirectory:
-    return RunDirectory(work / "phantom" / "runs" / "baseline" / "fold=0" / "lr=0.001" / "seed=0")
+def stand_in(importable: Callable[[str, str], None]) -> None:
+    importable("faulty.train", FAULTY)
 
 
 def assert_failed(run: RunDirectory, reason: str) -> None:
@@ -80,56 +74,58 @@ def torchrun(work: Path, small: tuple[str, ...], fault: str) -> subprocess.Compl
 
 
 @pytest.mark.parametrize(("rank", "fault"), list(zip((1, 0, 1), OF_ITS_OWN, strict=True)))
-def test_its_own_reason_is_on_record(brats_ablate: Command, work: Path, rank: int, fault: str) -> None:
+def test_its_own_reason_is_on_record(brats_ablate: Command, run: RunDirectory, rank: int, fault: str) -> None:
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} {fault}")
     assert done.returncode == 1, done.stdout
-    assert_failed(run_of(work), f"rank {rank}: {OF_ITS_OWN[fault]}")
+    assert_failed(run, f"rank {rank}: {OF_ITS_OWN[fault]}")
     assert f"brats-ablate: rank {rank}: {OF_ITS_OWN[fault]}" in done.stdout
 
 
-def test_under_torchrun_too(work: Path, small: tuple[str, ...]) -> None:
+def test_under_torchrun_too(work: Path, run: RunDirectory, small: tuple[str, ...]) -> None:
     done = torchrun(work, small, "1 has a case that cannot be read")
     assert done.returncode == 1, done.stdout
-    assert_failed(run_of(work), "rank 1: case phantom_0001 cannot be read")
+    assert_failed(run, "rank 1: case phantom_0001 cannot be read")
 
 
-def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Command, work: Path) -> None:
+def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Command, run: RunDirectory) -> None:
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT="1 meets nan")
     assert done.returncode == 1, done.stdout
     (cases,) = (line.removeprefix("CASES ") for line in done.stdout.splitlines() if line.startswith("CASES "))
-    assert_failed(run_of(work), f"rank 1: the loss is nan at step 5 on {cases}; look at these cases")
+    assert_failed(run, f"rank 1: the loss is nan at step 5 on {cases}; look at these cases")
     assert "Traceback" not in done.stdout
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_is_named_and_the_same_command_continues(brats_ablate: Command, work: Path, rank: int) -> None:
+def test_a_killed_rank_is_named_and_the_same_command_continues(
+    brats_ablate: Command, run: RunDirectory, rank: int
+) -> None:
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} is killed")
     assert done.returncode == 1, done.stdout
     cause = f"rank {rank} was killed by SIGKILL; if nobody did it, the machine ran out of memory"
-    assert_failed(run_of(work), cause)
+    assert_failed(run, cause)
     assert f"brats-ablate: {cause}" in done.stdout
     assert "Traceback" not in done.stdout
     shown = brats_ablate("job=status")
     assert f"failed at epoch 2/4: {cause}" in shown.stdout
     done = brats_ablate(*RUN, "trainer.devices=2")
     assert done.returncode == 0, done.stdout
-    status = run_of(work).status()
+    status = run.status()
     assert status is not None
     assert (status.state, status.reason) == (FINISHED, None)
 
 
-def test_torchrun_does_not_tell_what_killed_a_rank(work: Path, small: tuple[str, ...]) -> None:
+def test_torchrun_does_not_tell_what_killed_a_rank(work: Path, run: RunDirectory, small: tuple[str, ...]) -> None:
     done = torchrun(work, small, "1 is killed")
     assert done.returncode == 1, done.stdout
-    assert_failed(run_of(work), f"rank 0: {PEER_LOST}")
+    assert_failed(run, f"rank 0: {PEER_LOST}")
     assert f"brats-ablate: {PEER_LOST}" in done.stderr
 
 
-def test_a_sweeps_table_names_the_rank_that_was_killed(brats_ablate: Command, work: Path) -> None:
+def test_a_sweeps_table_names_the_rank_that_was_killed(brats_ablate: Command, run: RunDirectory) -> None:
     launcher = ("hydra/launcher=submitit_local", "hydra.launcher.ranks_per_run=2", "hydra.launcher.poll_seconds=0.2")
     done = brats_ablate("-m", *RUN, *launcher, FAULT="1 is killed")
     assert done.returncode == 1, done.stdout
-    assert read_ticket(run_of(work).path) is not None
+    assert read_ticket(run.path) is not None
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("baseline fold=0"))
     assert "rank 1: killed without a word (for memory?)" in line
-    assert_failed(run_of(work), "rank 1: killed without a word (for memory?)")
+    assert_failed(run, "rank 1: killed without a word (for memory?)")

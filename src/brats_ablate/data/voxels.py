@@ -1,10 +1,10 @@
 """Voxel arrays on disk: the store's one file format, blosc2 `.b2nd`.
 
 Raw int16 under lz4hc-2 with byte shuffle is lossless and a sixth of float32: 8.5 MiB a case, so that 1,251 cases take
-11 GB, which a node's page cache holds, and 7 ms for a 128³ patch of four modalities. Of the other settings measured
+11 GB, which a node's page cache holds, and 6 ms for a 128³ patch of four modalities. Of the other settings measured
 lz4hc-5 saves a sixteenth and takes three times as long to write, zstd a seventh and twice as long to read; bit shuffle
-and lz4 are both larger and slower. Blocks are columns of 8 × 8 voxels over the whole last axis: a 128³ patch touches little
-more than itself of them, and they are copied in long rows, an eighth faster altogether than blocks of 32³ or 16³.
+and lz4 are both larger and slower. Blocks are columns of 8 × 8 voxels along the whole last axis: a 128³ patch touches
+little more of them than itself, and they are copied in long rows; an eighth faster than blocks of 32³ or 16³.
 """
 
 from __future__ import annotations

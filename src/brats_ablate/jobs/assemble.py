@@ -21,6 +21,7 @@ from brats_ablate.jobs.code_version import code_version
 from brats_ablate.jobs.shown_case import ShownCase
 from brats_ablate.jobs.sweep_data import other_data
 from brats_ablate.metrics.dice import dice_per_region
+from brats_ablate.models.placement import place
 from brats_ablate.rundir import RunDirectory
 from brats_ablate.tracking import NoTracker, RunFacts
 from brats_ablate.training.allocator import keep_freed_memory
@@ -50,7 +51,7 @@ def assembled_trainer(
     training, validation = split(cfg, store)
     model = build.build_model(cfg)
     precision.guard(model)
-    model.to(device=device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    place(model, device)
     if ranks.is_first:
         _put_on_record(cfg, directory, store, model, precision, ranks)
     ranks.barrier()

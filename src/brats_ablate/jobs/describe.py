@@ -164,11 +164,11 @@ def _contestant(cfg: DictConfig) -> Contestant:
 
     from brats_ablate.describing.timings import Contestant
     from brats_ablate.jobs import build
+    from brats_ablate.models.placement import place
     from brats_ablate.training.precision import Precision, choose_device
 
     device = choose_device(str(cfg.trainer.device), 0)
-    layout = torch.channels_last_3d
-    model = build.build_model(cfg).to(device, memory_format=layout)  # type: ignore[call-overload]
+    model = place(build.build_model(cfg), device)
     generator = torch.Generator().manual_seed(0)
     shape = tuple(cfg.patches.shape)
     images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
@@ -177,7 +177,7 @@ def _contestant(cfg: DictConfig) -> Contestant:
         model=model,
         objective=build.build_objective(cfg),
         optimizer=build.instantiate(cfg.optimizer, parameters=model.parameters(), lr=float(cfg.lr)),
-        images=images.to(device, memory_format=layout),
+        images=images.to(device, memory_format=torch.channels_last_3d),
         labels=labels.to(device),
         precision=Precision.resolve(str(cfg.trainer.precision), device),
     )

@@ -90,9 +90,8 @@ def open_member(member: Member, inference: DictConfig, precision: Precision) -> 
         RunFailed: the checkpoint was written by a run of another configuration; names what differs.
         ConfigError: the network cannot work with this window.
     """
-    import torch
-
     from brats_ablate.jobs import build
+    from brats_ablate.models.placement import place
     from brats_ablate.training import checkpoint
 
     refuse_foreign_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
@@ -104,8 +103,7 @@ def open_member(member: Member, inference: DictConfig, precision: Precision) -> 
         raise ConfigError(fault)
     model = build.build_model(cfg)
     checkpoint.load_weights(member.checkpoint, model)
-    model.to(device=precision.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    model.eval()
+    place(model, precision.device).eval()
     window, network = build.build_window(cfg, model), build.probabilities_network(model, precision)
     inputs: Any = build.instantiate(cfg.inputs)
     return Predictor(inputs, str(cfg.inputs), lambda volume: window(network, volume))
