@@ -96,9 +96,11 @@ def _held(directory: RunDirectory, ranks: Ranks, epochs: int) -> Iterator[None]:
 
 
 def _report(directory: RunDirectory) -> None:
+    from brats_ablate.training.progress import shares
+
     rows = [row for row in directory.metrics() if "dice" in row]
     untrained = [row for row in rows if row["epoch"] == 0]
     best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"])
     before = f" (untrained {untrained[0]['dice']:.4f})" if untrained else ""
     score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}"
-    print(f"{directory.coordinates}: {score}; {directory.path}", flush=True)
+    print(f"{directory.coordinates}: {score}; {shares(directory.metrics())}; {directory.path}", flush=True)

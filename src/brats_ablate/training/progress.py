@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
@@ -105,6 +105,16 @@ def describe(row: Mapping[str, Any], epochs: int) -> str:
     if "dice" in row:
         text += f"  Dice {row['dice']:.4f} (WT {row['dice/WT']:.3f} TC {row['dice/TC']:.3f} ET {row['dice/ET']:.3f})"
     return text
+
+
+def shares(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where the time of a run went, in words, from its epochs' lines of metrics.jsonl."""
+    phases = ("data", "forward", "backward", "optimizer", "validation")
+    seconds = {phase: sum(float(row.get(f"seconds/{phase}", 0)) for row in rows) for phase in phases}
+    whole = sum(seconds.values())
+    if not whole:
+        return "no time recorded"
+    return ", ".join(f"{phase} {spent / whole:.0%}" for phase, spent in seconds.items()) + " of the time"
 
 
 def duration(seconds: float) -> str:
