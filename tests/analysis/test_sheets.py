@@ -11,6 +11,7 @@ import pytest
 from brats_ablate.analysis import render
 from brats_ablate.analysis.cell_text import learning_rate, signed
 from brats_ablate.analysis.gather import gather_runs
+from brats_ablate.analysis.payload import payload
 from brats_ablate.analysis.sheets import Sheet, differences_sheet, scores_sheet, sheets_of
 from brats_ablate.analysis.study import Study, load_study
 from brats_ablate.analysis.tables import Sources, TableResult, build
@@ -85,6 +86,23 @@ def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     result = build([study], sources, folds=5, resamples=200, seed=0)[0]
     assert _column_texts(scores_sheet(result), "with")[0][:6] == ["0.7500"] * 6
     assert result.comparisons[0].difference == pytest.approx(0.25)
+
+
+def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: Path, write_experiment: Write) -> None:
+    write_experiment(tmp_path / "runs", "ds", [0.8] * 5)
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    rows = [f"c{i},{region},dice,0.5" for i in range(10) for region in ("WT", "TC", "ET")]
+    (folder / "ds.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    studies = [load_study(EXPERIMENTS / f"{name}.yaml").with_all(["ds"], ["ds"]) for name in ("evaluated", "trained")]
+    sources = Sources(gather_runs(tmp_path / "runs", ["ds"]), folder, {f"c{i}": i % 5 for i in range(10)})
+    results = build(studies, sources, folds=5, resamples=200, seed=0)
+    assert [result.columns[0].scores.best_lr.mean for result in results] == pytest.approx([0.5, 0.8])
+    drawn = payload(results, {})
+    keys = [table["columns"][0]["key"] for table in drawn["tables"]]
+    assert keys == ["ds, evaluated", "ds"]
+    evaluated = drawn["cases"]["dice"][keys[0]]
+    assert {value for region in evaluated for value in region if value is not None} == {5000}
 
 
 def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write) -> None:

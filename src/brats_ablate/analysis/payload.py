@@ -25,13 +25,13 @@ PICTURE_BYTES = 1_200_000
 
 def payload(results: Sequence[TableResult], pictures: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:
     """Everything the page's script draws."""
-    columns = {c.column.key: c for result in results for c in result.columns}
+    columns = {c.column.source: c for result in results for c in result.columns}
     return {
         "tables": [_table(result) for result in results],
         "curves": [_curve(run) for column in columns.values() for run in column.scores.runs if run.metrics],
         "cases": _cases(columns),
         "pairs": [
-            [r.columns[c.against].column.key, r.columns[c.column].column.key]
+            [r.columns[c.against].column.source, r.columns[c.column].column.source]
             for r in results
             for c in r.comparisons
             if c.cases
@@ -47,7 +47,7 @@ def _table(result: TableResult) -> dict[str, Any]:
         "columns": [
             {
                 "title": c.column.title,
-                "key": c.column.key,
+                "key": c.column.source,
                 "folds": c.scores.best_lr.values,
                 "paper": list(c.column.paper.folds) if c.column.paper else None,
             }
@@ -120,7 +120,7 @@ def most_changed(column: CaseScores, baseline: CaseScores, count: int) -> list[s
 
 
 def _pictures(results: Sequence[TableResult], files: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, str]]:
-    """Experiment -> case -> PNG as a data URI, for both sides of every comparison."""
+    """Column -> case -> PNG as a data URI, for both sides of every comparison."""
     found: dict[str, dict[str, str]] = {}
     left = PICTURE_BYTES
     for result in results:
@@ -129,8 +129,8 @@ def _pictures(results: Sequence[TableResult], files: Mapping[str, Mapping[str, P
             if mine.rows is None or theirs.rows is None:
                 continue
             for case in most_changed(mine.rows, theirs.rows, PICTURES_PER_PAIR):
-                for key in (mine.column.key, theirs.column.key):
-                    file = files.get(key, {}).get(case)
+                for column in (mine.column, theirs.column):
+                    key, file = column.source, files.get(column.key, {}).get(case)
                     if file is None or case in found.get(key, {}) or file.stat().st_size > left:
                         continue
                     left -= file.stat().st_size

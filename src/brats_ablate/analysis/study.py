@@ -59,6 +59,11 @@ class Column:
         """What the column is called in the study's file."""
         return self.evaluation or self.experiment or self.title
 
+    @property
+    def source(self) -> str:
+        """Where its scores come from, over all studies: an evaluation may bear the name of its experiment."""
+        return f"{self.evaluation}, evaluated" if self.evaluation else self.key
+
 
 @dataclass(frozen=True)
 class Study:

@@ -83,7 +83,7 @@ def build(studies: Sequence[Study], sources: Sources, *, folds: int, resamples: 
         resamples: bootstrap samples and permutations.
         seed: of the resampling.
     """
-    wanted = {column.key: column for study in studies for column in study.columns}
+    wanted = {column.source: column for study in studies for column in study.columns}
     known = {key: _column(column, sources, folds) for key, column in wanted.items()}
     ranking = _our_ranking(sources.evaluation / "ranking.csv") if any(study.ranking for study in studies) else ()
     results = [_table(study, known, folds, resamples, seed) for study in studies]
@@ -91,7 +91,7 @@ def build(studies: Sequence[Study], sources: Sources, *, folds: int, resamples: 
 
 
 def _table(study: Study, known: Mapping[str, ColumnResult], folds: int, resamples: int, seed: int) -> TableResult:
-    columns = tuple(replace(known[column.key], column=column) for column in study.columns)
+    columns = tuple(replace(known[column.source], column=column) for column in study.columns)
     pairs = [(i, study.against(i)) for i in range(len(columns))]
     scores, rows = [c.scores.best_lr for c in columns], [c.rows for c in columns]
     components = [c.components for c in columns if c.components is not None]

@@ -174,7 +174,7 @@ def show(name: str, rows: Sequence[Row], policy: str) -> None:
         for region in REGIONS:
             values = [row["value"] for row in rows if row["metric"] == metric and row["region"] == region]
             means.append(sum(values) / len(values))
-        table.add_row(metric, *(f"{m:.4g}" for m in (*means, sum(means) / len(means))))
+        table.add_row(metric, *(f"{m:,.0f}" if m >= 1000 else f"{m:.4g}" for m in (*means, sum(means) / len(means))))
     console = Console()
     console.print(table)
     console.print(policy)

@@ -93,21 +93,22 @@ def write(ranking: Ranking, folder: Path) -> None:
 def show(ranking: Ranking, metrics: Sequence[str]) -> None:
     """Print the ranking; the last column says whether the next place is distinguishable."""
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title=f"Ranking over {len(ranking.cases)} cases by {', '.join(metrics)}; lower is better")
-    for column in ("place", "method", "score", "95 % interval", "95 % places", "is first", "p against the next"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+    from brats_ablate.analysis import terminal
+    from brats_ablate.analysis.sheets import Sheet
+
+    rows = []
     order = np.argsort(ranking.scores, kind="stable")
     for place, i in enumerate(order, start=1):
         low, high = ranking.intervals[i]
         p = f"{ranking.p_values[i, order[place]]:.4f}" if place < len(order) else ""
         places = "{:g}–{:g}".format(*ranking.places[i])
         first = f"{ranking.first[i]:.0%}"
-        table.add_row(
-            str(place), ranking.methods[i], f"{ranking.scores[i]:.3f}", f"{low:.3f}–{high:.3f}", places, first, p
-        )
-    Console().print(table)
+        score = f"{ranking.scores[i]:.3f}"
+        rows.append((ranking.methods[i], str(place), score, f"{low:.3f}–{high:.3f}", places, first, p))
+    header = ("", "place", "score", "95 % interval", "95 % places", "is first", "p against the next")
+    title = f"Ranking over {len(ranking.cases)} cases by {', '.join(metrics)}; lower is better"
+    terminal.show([Sheet("ranking", title, header, tuple(rows))], Console())
 
 
 def _values(cfg: DictConfig, where: str, references: str, scorer: dict[str, Any]) -> Values:
