@@ -222,7 +222,8 @@ def _conditions(
     timing = (
         f"Times are relative to the baseline, taken in turns on {machine}, {precision}, torch {torch.__version__}, "
         f"at reduced size: patch {'×'.join(str(s) for s in timing_shape)}, encoder.width={timing_width}, batch 1, "
-        f"best of {repeats}. Ratios at full size and on another device differ."
+        f"best of {repeats}. Ratios at full size and on another device differ; the baseline's own "
+        "row shows how exact they are."
     )
     return Conditions(command, patch, timing)
 
