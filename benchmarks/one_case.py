@@ -23,17 +23,18 @@ from material import Material
 from measuring import Options, answer, resident_gib
 from networks import NNUNET, OURS, build
 
-WIDTH = 0.25
 
-
-def measure(way: str, network: str, precision: str, work: str, cases: str | None, quick: bool) -> dict[str, Any]:
+def measure(
+    way: str, network: str, precision: str, work: str, cases: str | None, quick: bool, width: float, keep_memory: bool
+) -> dict[str, Any]:
     """`seconds` of one case and `memory_gib`; `way` is ours, whole_volume, monai or nnunet."""
-    keep_freed_memory()
+    if keep_memory:
+        keep_freed_memory()
     options = Options(Path(work), Path(cases) if cases else None, 1, quick)
     material = Material(options)
     device = choose_device("auto", 0)
     number_format = Precision.resolve(precision, device)
-    predict = _way(way, options, material, _network(network, options.patch, number_format, device))
+    predict = _way(way, options, material, _network(network, options.patch, width, number_format, device))
     volume = _volume(material).to(device)
     before = resident_gib()
     with torch.inference_mode():
@@ -47,10 +48,12 @@ def measure(way: str, network: str, precision: str, work: str, cases: str | None
     return {"seconds": elapsed, "memory_gib": memory, "shape": list(volume.shape[2:])}
 
 
-def _network(name: str, patch: int, number_format: Precision, device: torch.device) -> Callable[[Tensor], Tensor]:
+def _network(
+    name: str, patch: int, width: float, number_format: Precision, device: torch.device
+) -> Callable[[Tensor], Tensor]:
     if name == "none":
         return torch.nn.Identity()
-    model = build(name, patch, WIDTH).eval()
+    model = build(name, patch, width).eval()
     if name == NNUNET:
         return model.to(device)
     assert name == OURS
