@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +16,7 @@ from brats_ablate.analysis.sheets import Sheet
 _PHRASE = 4
 """A cell of so many words is a phrase, to be wrapped, and no number, to be aligned."""
 _NARROW = 16
-"""Characters that a phrase is left at least, and a heading at most where space is short."""
+"""Characters that a phrase is left at least."""
 _WORDS = {"better": "green", "worse": "red", "missing": "yellow", "unfinished": "yellow"}
 
 
@@ -70,8 +70,8 @@ def _table(sheet: Sheet, width: int, title_style: str) -> Table:
     for c, text in enumerate(sheet.header):
         # What is left over makes headings and phrases wrap less, from the left.
         widths[c] += max(0, min(_full_width(sheet, c) - widths[c], width - _total(widths)))
-        justify = "left" if c == 0 or any(map(_is_phrase, _cells(sheet, c))) else "right"
-        table.add_column(escape(text), justify=justify, overflow="fold", width=widths[c])  # type: ignore[arg-type]
+        justify: JustifyMethod = "left" if c == 0 or any(map(_is_phrase, _cells(sheet, c))) else "right"
+        table.add_column(escape(text), justify=justify, overflow="fold", width=widths[c])
     for r, row in enumerate(sheet.rows):
         if r in sheet.rules:
             table.add_section()

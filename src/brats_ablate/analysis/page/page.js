@@ -35,7 +35,7 @@
   const place = (i) => (isDark() ? COLOURS.dark : COLOURS.light)[i % COLOURS.light.length];
   const colour = (key) => place(keys.indexOf(key));
   const dash = (key) => DASHES[Math.floor(keys.indexOf(key) / COLOURS.light.length) % DASHES.length];
-  const label = (key) => (titles[key] && !key.startsWith(titles[key]) ? `${titles[key]} (${key})` : key);
+  const label = (key) => (titles[key] && ![titles[key], `${titles[key]}, evaluated`].includes(key) ? `${titles[key]} (${key})` : key);
   const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const signed = (v, digits = 4) => (v > 0 ? "+" : "") + v.toFixed(digits);
 
