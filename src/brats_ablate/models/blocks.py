@@ -61,6 +61,18 @@ class ConvBlock(nn.Sequential):
         later = [ConvLayer(out_channels, out_channels, drop=drop) for _ in range(layers - 1)]
         super().__init__(ConvLayer(in_channels, out_channels, stride=stride, drop=drop), *later)
 
+    @property
+    def entry(self) -> nn.Conv3d:
+        """The convolution that the block begins with."""
+        return cast(nn.Conv3d, cast(nn.Sequential, self[0])[0])
+
+    def after_entry(self, x: Tensor) -> Tensor:
+        """What the block makes of its first convolution's result."""
+        first, *later = self.children()
+        for module in (*list(first.children())[1:], *later):
+            x = module(x)
+        return x
+
 
 class ResidualBlock(nn.Module):
     """The block of paper Fig. 6b: convolution, norm, ReLU, convolution, norm, plus the shortcut, then ReLU.

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from brats_ablate.models import merged
 from brats_ablate.models.base import initialise
+from brats_ablate.models.blocks import ConvBlock
 from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.gates import NoGate
 from brats_ablate.models.levels import LevelledModel, encoder_levels, level_heads, upsampling
 from brats_ablate.models.output import Output
 
@@ -84,7 +87,10 @@ class UNet(LevelledModel):
 
 
 class DecoderLevel(nn.Module):
-    """Upsamples the level below, concatenates the gated skip, applies a block."""
+    """Upsamples the level below, concatenates the gated skip, applies a block.
+
+    Where nothing but convolutions stands first, `merged` computes the same with less work.
+    """
 
     def __init__(
         self,
@@ -99,5 +105,8 @@ class DecoderLevel(nn.Module):
         self.block = block(2 * channels, channels, stride=1)
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+        if isinstance(self.block, ConvBlock) and isinstance(self.gate, NoGate) and merged.pays(below, skip.shape[1]):
+            weight = self.block.entry.weight
+            return self.block.after_entry(merged.upsample_and_convolve(below, skip, self.upsample.weight, weight))
         upsampled = self.upsample(below)
         return cast(Tensor, self.block(torch.cat((upsampled, self.gate(skip, upsampled)), dim=1)))
