@@ -58,10 +58,11 @@ def check_values(path: Path, modality: str, array: np.ndarray) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise DataError(f"{path} ({modality}) holds {count} voxels that are NaN or infinite; replace the file")
-    brain = array[array != 0]
-    if brain.size == 0:
+    value = array.max() or array.min()
+    if value == 0:
         raise DataError(f"{path} ({modality}) is zero everywhere; replace the file")
-    if (brain == brain[0]).all():
+    # Slice by slice as the file has them: the first that shows tissue settles it.
+    if all(((piece == 0) | (piece == value)).all() for piece in array.T):
         raise DataError(f"{path} ({modality}) has one value in all non-zero voxels; replace the file")
 
 
@@ -83,7 +84,10 @@ def background_contact(depth: np.ndarray) -> tuple[float, float] | None:
     Oedema surrounds the core and so borders on healthy tissue; necrosis lies inside. With labels 1 and 2 swapped it
     is the other way round, which is the only trace that such a mistake leaves.
     """
-    padded = np.pad(depth, 1)
+    rows = [np.flatnonzero(depth.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+    if not rows[0].size:
+        return None
+    padded = np.pad(depth[tuple(slice(r[0], r[-1] + 1) for r in rows)], 1)
     rates = []
     for tissue in (labels.ED, labels.NCR):
         voxels = padded == tissue

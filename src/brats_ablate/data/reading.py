@@ -90,7 +90,8 @@ def bounding_box(volumes: list[np.ndarray]) -> Box:
     present = volumes[0] != 0
     for volume in volumes[1:]:
         present |= volume != 0
-    where = [np.flatnonzero(present.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+    across = present.any(axis=2)
+    where = [np.flatnonzero(a) for a in (across.any(axis=1), across.any(axis=0), present.any(axis=(0, 1)))]
     return Box(_shape([int(w[0]) for w in where]), _shape([int(w[-1]) + 1 for w in where]))
 
 

@@ -1,9 +1,10 @@
 """Voxel arrays on disk: the store's one file format, blosc2 `.b2nd`.
 
-Raw int16 under lz4hc-2 with byte shuffle is lossless and a sixth of float32: 8.5 MiB a case, so that 1,251 cases take
-11 GB, which a node's page cache holds, and 6 ms for a 128³ patch of four modalities. Of the other settings measured
-lz4hc-5 saves a sixteenth and takes three times as long to write, zstd a seventh and twice as long to read; bit shuffle
-and lz4 are both larger and slower. Blocks are columns of 8 × 8 voxels along the whole last axis: a 128³ patch touches
+Raw int16 under lz4hc-4 with byte shuffle is lossless and a sixth of float32: 8 MiB a case, so that 1,251 cases take
+10 GB, which a node's page cache holds, and 5 ms for a 128³ patch of four modalities. Of the other settings measured
+lz4hc-2 is written in half the time and takes a fifth more to read, lz4hc-9 saves two hundredths and takes four times as
+long to write, zstd saves a tenth and takes twice as long to read; bit shuffle and lz4 are both larger and slower.
+Blocks are columns of 8 × 8 voxels along the whole last axis: a 128³ patch touches
 little more of them than itself, and they are copied in long rows; an eighth faster than blocks of 32³ or 16³.
 """
 
@@ -34,8 +35,9 @@ def write_array(path: Path, array: np.ndarray, content: str) -> None:
     blocks = (*(1 for _ in channels), min(_BLOCK, x), min(_BLOCK, y), z)
     parameters = blosc2.CParams(
         codec=blosc2.Codec.LZ4HC,
-        clevel=2,
-        filters=[blosc2.Filter.SHUFFLE],
+        clevel=4,
+        # Single bytes, the labels, have nothing to shuffle, and reading them would take four times as long.
+        filters=[blosc2.Filter.SHUFFLE if array.itemsize > 1 else blosc2.Filter.NOFILTER],
         typesize=array.itemsize,
         nthreads=1,
     )
