@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from brats_ablate.augment.noise import GaussianNoise
 from brats_ablate.errors import ConfigError
+from brats_ablate.randomness import integer_seed
 
 
 def test_noise_is_gaussian_with_the_drawn_deviation_and_independent_between_channels(make_batch) -> None:
@@ -57,3 +62,24 @@ def test_the_table_of_the_cpu_holds_the_normal_s_moments_and_tails(make_batch) -
     assert abs(noise.pow(4).mean().item() - 3) < 4 * (96 / n) ** 0.5
     assert noise.abs().max() > 4
     assert noise.roll(1).mul(noise).mean().abs() < 4 / n**0.5
+
+
+def test_the_cpu_s_bits_are_splitmix64_s(make_batch) -> None:
+    """Against the generator in whole numbers, 16 bits a voxel from the lowest on; an odd number of voxels."""
+
+    def splitmix(seed: int) -> Iterator[int]:
+        while True:
+            seed = (seed + 0x9E3779B97F4A7C15) % 2**64
+            z = (seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+            yield z ^ (z >> 31)
+
+    draws = splitmix(0)
+    assert next(draws) == 0xE220A8397B1DCDAF  # the generator's published first output of seed 0
+    batch = make_batch(samples=1)
+    batch.images.zero_()
+    GaussianNoise(p=1.0, sigma=[1.0, 1.0], background="touch")(batch)
+    draws = splitmix(integer_seed(*batch.counters[0], "noise voxels"))
+    shares = [(bits >> 16 * part & 0xFFFF) + 0.5 for bits in islice(draws, 210) for part in range(4)]
+    expected = stats.norm.ppf(np.array(shares) / 2**16)
+    np.testing.assert_allclose(batch.images.flatten().numpy(), expected, rtol=1e-4, atol=1e-6)

@@ -61,7 +61,10 @@ def cubic_matrix(coordinates: np.ndarray) -> np.ndarray:
 
 def _nearest(mask: torch.Tensor, coordinates: tuple[np.ndarray, np.ndarray, np.ndarray]) -> torch.Tensor:
     """(X, Y, Z) of any type, sampled at the nearest voxels."""
-    for axis, along in enumerate(coordinates):
-        index = torch.from_numpy(np.floor(along + 0.5).astype(np.int64)).to(mask.device)
-        mask = mask.index_select(axis, index)
+    nearest = [np.floor(along + 0.5).astype(np.int64) for along in coordinates]
+    if mask.device.type == "cpu":  # where NumPy takes a third of torch's time
+        x, y, z = nearest
+        return torch.from_numpy(mask.numpy().take(x, 0).take(y, 1).take(z, 2))
+    for axis, index in enumerate(nearest):
+        mask = mask.index_select(axis, torch.from_numpy(index).to(mask.device))
     return mask

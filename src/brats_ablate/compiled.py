@@ -1,0 +1,22 @@
+"""Loops over voxels, compiled: for the few that make several passes over memory when written as array operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numba
+
+Loop = TypeVar("Loop", bound=Callable[..., None])
+
+
+def compiled(loop: Loop) -> Loop:
+    """Compiles `loop` on its first call for each combination of argument types; it then runs without the interpreter
+    lock, so reading threads work side by side.
+
+    What was compiled is kept beside the source or in the user's cache, where either can be written.
+    """
+    try:  # a multiplication and an addition may be rounded as one
+        return numba.njit(nogil=True, fastmath={"contract"}, cache=True)(loop)
+    except RuntimeError:  # neither can
+        return numba.njit(nogil=True, fastmath={"contract"})(loop)
