@@ -54,7 +54,7 @@ def _table(title: str, found: dict[str, list[dict[str, Any]]], figure: str, targ
     claims = []
     for peer, target in peers:
         claims.append(Claim(f"{peer}, memory kept by both", f"{ours}, memory kept", f"{peer}, memory kept", target))
-        claims.append(Claim(f"{peer} as it comes, ours as it trains", f"{ours}, memory kept", peer))
+        claims.append(Claim(f"{peer} as it comes, ours as it trains", f"{ours}, memory kept", peer, target))
     claims.append(Claim("the allocator's share, ours", f"{ours}, memory kept", ours))
     claims.append(
         Claim("the instance norm's share, ours", f"{ours}, memory kept", "ours with torch's instance norm, memory kept")

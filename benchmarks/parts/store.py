@@ -51,7 +51,7 @@ def measure(options: Options) -> list[Table]:
             [
                 Claim("nnU-Net v2, memory kept by both", OURS + _KEPT, NNUNET + _KEPT, 2.0),
                 Claim("nnU-Net v2, memory kept by neither", OURS, NNUNET, 2.0),
-                Claim("nnU-Net v2 as it comes, ours as it trains", OURS + _KEPT, NNUNET),
+                Claim("nnU-Net v2 as it comes, ours as it trains", OURS + _KEPT, NNUNET, 2.0),
             ],
             note="Memory kept: freed memory is not returned to the system, as our training has it.",
         ),

@@ -109,6 +109,8 @@ class Patch:
     case_id: str
     counters: tuple[int, int, int]
     """(seed, epoch, index): all randomness of this sample derives from these."""
+    mirrored: tuple[int, ...] = ()
+    """Axes (0, 1, 2) along which the sample is mirrored when it becomes part of a batch."""
 
 
 @dataclass

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 
 from brats_ablate.augment.compose import Compose
 from brats_ablate.augment.zoom import Zoom
+from brats_ablate.cases import Patch
 
 CONF = Path(__file__).parents[2] / "conf" / "augment"
 
@@ -69,7 +71,6 @@ def test_turning_one_transform_off_leaves_the_draws_of_the_others_alone(make_bat
 def test_the_expected_share_of_samples_is_touched_by_intensity_operations(make_batch) -> None:
     augment = configured("paper")
     augment.transforms["zoom"].p = 0.0
-    augment.transforms["flip"].p = 0.0
     samples = 1500
     batch, before = make_batch(samples=samples, shape=(2, 3, 4)), make_batch(samples=samples, shape=(2, 3, 4))
     augment(batch)
@@ -94,3 +95,13 @@ def test_transforms_run_in_the_given_order(make_batch) -> None:
     before = make_batch()
     batch = Compose({"add": AddOne(), "zoom": Zoom(0.0, [1.0, 1.4]), "halve": Halve()})(make_batch())
     torch.testing.assert_close(batch.images, (before.images + 1) / 2)
+
+
+def test_what_acts_on_patches_is_left_to_them(make_batch) -> None:
+    augment = configured("paper")
+    augment.transforms["flip"].p = 1.0
+    volume = np.zeros((4, 2, 2, 2), np.int16)
+    (marked,) = augment.on_patches([Patch(volume, volume[0].astype(np.uint8), (), (), "case", (0, 3, 0))])
+    assert marked.mirrored == (0, 1, 2)
+    only_flip = Compose({"flip": augment.transforms["flip"]})
+    assert torch.equal(only_flip(make_batch()).images, make_batch().images)

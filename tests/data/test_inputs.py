@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from brats_ablate.data.inputs import Inputs, OneHot, OneHotAsReleased, Plain
+from brats_ablate.data.normalise import non_zero_in_any
 
 CONF = Path(__file__).parents[2] / "conf" / "inputs"
 
@@ -24,8 +25,8 @@ def raw() -> torch.Tensor:
 def test_the_foreground_is_non_zero_in_any_raw_modality(inputs: Inputs, raw: torch.Tensor) -> None:
     expected = (raw[:, 0] != 0) | (raw[:, 1] != 0) | (raw[:, 2] != 0) | (raw[:, 3] != 0)
     before = raw.clone()
-    for values in (raw, raw.float(), raw.float() * 1e-3):
-        foreground = inputs.foreground(values, torch.zeros(values.shape))
+    for values in (raw, raw.float(), raw.float() * 1e-3, raw.transpose(2, 4).contiguous().transpose(2, 4)):
+        foreground = inputs.foreground(non_zero_in_any(values), torch.zeros(values.shape))
         assert foreground.dtype == torch.bool
         assert torch.equal(foreground, expected[:, None])
     assert 0 < expected.float().mean() < 1
@@ -35,14 +36,14 @@ def test_the_foreground_is_non_zero_in_any_raw_modality(inputs: Inputs, raw: tor
 def test_as_released_the_foreground_is_above_average_in_all_modalities(raw: torch.Tensor) -> None:
     images = torch.randn(raw.shape, generator=torch.Generator().manual_seed(1))
     expected = images.amin(dim=1, keepdim=True) > 0
-    assert torch.equal(OneHotAsReleased().foreground(raw, images), expected)
+    assert torch.equal(OneHotAsReleased().foreground(non_zero_in_any(raw), images), expected)
     assert expected.any()
 
 
 @pytest.mark.parametrize("inputs", [Plain(), OneHot(), OneHotAsReleased()])
 def test_the_assembled_input_has_the_declared_channels(inputs: Inputs, raw: torch.Tensor) -> None:
     images = raw.float()
-    foreground = inputs.foreground(raw, images)
+    foreground = inputs.foreground(non_zero_in_any(raw), images)
     assembled = inputs.assemble(images, foreground)
     assert assembled.shape == (2, inputs.channels, 5, 6, 7)
     assert torch.equal(assembled[:, :4], images)

@@ -22,8 +22,9 @@ class Inputs(Protocol):
         """Input channels of the network."""
         ...
 
-    def foreground(self, raw: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """(B, 4, X, Y, Z) raw and z-scored -> (B, 1, X, Y, Z) bool."""
+    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """(B, 1, X, Y, Z) bool of raw values, non-zero in any modality, and (B, 4, X, Y, Z) z-scored ones
+        -> (B, 1, X, Y, Z) bool."""
         ...
 
     def assemble(self, images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
@@ -38,9 +39,9 @@ class Plain:
     def channels(self) -> int:
         return len(MODALITIES)
 
-    def foreground(self, raw: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Voxels that are non-zero in any raw modality."""
-        return _non_zero_in_any(raw)
+        return non_zero
 
     def assemble(self, images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
         """The images alone."""
@@ -54,9 +55,9 @@ class OneHot:
     def channels(self) -> int:
         return len(MODALITIES) + 1
 
-    def foreground(self, raw: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Voxels that are non-zero in any raw modality."""
-        return _non_zero_in_any(raw)
+        return non_zero
 
     def assemble(self, images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
         """The images and, as last channel, the foreground."""
@@ -74,16 +75,6 @@ class OneHotAsReleased(OneHot):
     % of the foreground.
     """
 
-    def foreground(self, raw: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Voxels that are positive in all z-scored modalities."""
         return (images > 0).all(dim=1, keepdim=True)
-
-
-def _non_zero_in_any(raw: torch.Tensor) -> torch.Tensor:
-    if raw.is_floating_point():
-        return (raw != 0).any(dim=1, keepdim=True)
-    # An integer OR is zero exactly where all are, and several times faster than comparing each modality.
-    union = raw[:, 0] | raw[:, 1]
-    for channel in range(2, raw.shape[1]):
-        union |= raw[:, channel]
-    return (union != 0).unsqueeze(1)

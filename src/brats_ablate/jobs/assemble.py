@@ -147,13 +147,13 @@ def _parts(
     tracker: Tracker,
 ) -> Parts:
     settings = build.instantiate(cfg.trainer)
-    inputs = build.instantiate(cfg.inputs)
+    inputs, augment = build.instantiate(cfg.inputs), build.instantiate(cfg.augment)
     network = ranks.wrap(model, precision.device)
     return Parts(
         model=model,
         network=torch.compile(network) if settings.compile else network,
-        to_batch=lambda patches: to_batch(patches, inputs, precision.device),
-        augment=build.instantiate(cfg.augment),
+        to_batch=lambda patches: to_batch(augment.on_patches(patches), inputs, precision.device),
+        augment=augment,
         assemble=inputs.assemble,
         objective=build.build_objective(cfg),
         optimizer=build.instantiate(cfg.optimizer, parameters=model.parameters(), lr=float(cfg.lr)),

@@ -112,7 +112,7 @@ def volume_loader(
     """Case id -> network input (1, C, X, Y, Z) of the whole cropped volume on `device`, and the case's record."""
     import torch
 
-    from brats_ablate.data.normalise import normalise
+    from brats_ablate.data.normalise import non_zero_in_any, normalise
 
     inputs = instantiate(cfg.inputs)
 
@@ -121,6 +121,6 @@ def volume_loader(
         raw = torch.from_numpy(store.read_images(case_id))[None].to(device)
         mean, std = (torch.tensor([values], device=device) for values in (record.mean, record.std))
         images = normalise(raw, mean, std)
-        return inputs.assemble(images, inputs.foreground(raw, images)), record
+        return inputs.assemble(images, inputs.foreground(non_zero_in_any(raw), images)), record
 
     return load

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.data.normalise import normalise
+from brats_ablate.data.normalise import non_zero_in_any, normalise
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.ensemble import ensemble_mean
 from brats_ablate.inference.labels import storable
@@ -82,7 +82,7 @@ class Networks:
         shown = []
         for predictor in self._predictors(self.source.fold_of.get(case.record.case_id)):
             if predictor.inputs_name not in volumes:
-                foreground = predictor.inputs.foreground(raw, images)
+                foreground = predictor.inputs.foreground(non_zero_in_any(raw), images)
                 volumes[predictor.inputs_name] = predictor.inputs.assemble(images, foreground)
             shown.append((predictor.predict, volumes[predictor.inputs_name]))
         return storable(ensemble_mean(shown, self.tta))
