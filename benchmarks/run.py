@@ -20,7 +20,7 @@ from typing import Any
 from environment import PEERS, ROOT, interpreter
 from report import markdown, summary
 
-PARTS = ("step", "pipeline", "data", "store", "prepare", "metrics", "threshold", "inference", "startup")
+PARTS = ("step", "pipeline", "data", "store", "prepare", "metrics", "threshold", "inference", "window", "startup")
 ONE_CORE = ("data", "store", "prepare", "metrics", "threshold")
 HERE = Path(__file__).resolve().parent
 
@@ -66,6 +66,7 @@ def main() -> int:
             failed.append(part)
             continue
         found["parts"][part] = tables
+        found["parts"] = {name: found["parts"][name] for name in PARTS if name in found["parts"]}
         print(summary(tables), flush=True)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ PEER_KEPT = f"{PEER}, memory kept"
 
 
 def measure(options: Options) -> list[Table]:
-    """The case with networks, and the window alone around a network that does nothing."""
+    """One table."""
     import torch
 
     assert Material(options).store.case_ids  # prepared before the first process asks for it
@@ -30,23 +30,14 @@ def measure(options: Options) -> list[Table]:
         PEER: {"way": "nnunet", "network": NNUNET, "precision": "fp32", "keep_memory": False},
         PEER_KEPT: {"way": "nnunet", "network": NNUNET, "precision": "fp32"},
     }
-    empty = {
-        "our window": {"way": "ours", "network": "none", "precision": "fp32"},
-        "MONAI's inferer": {"way": "monai", "network": "none", "precision": "fp32"},
-    }
-    case = _in_turns(ways, options, options.rounds if torch.cuda.is_available() else 1)
-    window = _in_turns(empty, options, options.rounds)
+    case = in_turns(ways, options, options.rounds if torch.cuda.is_available() else 1)
     shape = "×".join(str(s) for s in next(iter(case.values()))[0]["shape"])
-    rows = {
-        key: [Row(n, [a["seconds"] for a in answers], _memory(answers)) for n, answers in found.items()]
-        for key, found in {"case": case, "window": window}.items()
-    }
     note = "Memory is what the prediction adds to the process: results, windows and the network's activations."
     return [
         Table(
             f"One case of {shape} with 8 flips, windows of {options.patch}³, the paper's baseline network",
             "s",
-            rows["case"],
+            [Row(name, [a["seconds"] for a in answers], memory(answers)) for name, answers in case.items()],
             [
                 Claim("MONAI's inferer, the same network", WINDOW, MONAI, 0.97),
                 Claim("nnU-Net v2's predictor in its own setting, memory kept by both", WINDOW, PEER_KEPT, 2.0),
@@ -55,16 +46,11 @@ def measure(options: Options) -> list[Table]:
             ],
             note=note,
         ),
-        Table(
-            f"The window alone: the same case, 8 flips, a network that returns its input ({shape})",
-            "s",
-            rows["window"],
-            [Claim("MONAI's inferer", "our window", "MONAI's inferer", 1.0)],
-        ),
     ]
 
 
-def _in_turns(ways: dict[str, dict[str, Any]], options: Options, rounds: int) -> dict[str, list[dict[str, Any]]]:
+def in_turns(ways: dict[str, dict[str, Any]], options: Options, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """The answers of `one_case` in each of the `ways`, round by round, each in a process of its own."""
     told = options.as_request() | {"width": 0.25 if options.quick else 1.0, "keep_memory": True}
     del told["rounds"]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
@@ -77,5 +63,6 @@ def _in_turns(ways: dict[str, dict[str, Any]], options: Options, rounds: int) ->
     return found
 
 
-def _memory(answers: list[dict[str, Any]]) -> dict[str, str]:
+def memory(answers: list[dict[str, Any]]) -> dict[str, str]:
+    """The extra column of such answers."""
     return {"memory GiB": f"{max(a['memory_gib'] for a in answers):.2f}"}
