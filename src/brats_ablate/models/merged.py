@@ -54,25 +54,22 @@ def octant_weights(upsampling: Tensor, weight: Tensor) -> Tensor:
 
     Multiplied in the weights' own precision, so that mixed precision rounds the product only.
     """
-    taps = _taps().to(weight)
+    o, c, d = *weight.shape[:2], upsampling.shape[0]
     with torch.autocast(weight.device.type, enabled=False):
-        # o, d: output and coarse channel; i, j, k: tap of the 3³; u, v, w: of the transposed one; then, axis by axis,
-        # x, y, z: the octant's side; a, b, c: tap of the 2³.
-        both = torch.einsum("oeijk,deuvw->odijkuvw", weight, upsampling)
-        both = torch.einsum("odijkuvw,xaiu->xaodjkvw", both, taps)
-        both = torch.einsum("xaodjkvw,ybjv->xyabodkw", both, taps)
-        both = torch.einsum("xyabodkw,zckw->xyzodabc", both, taps)
-    return both.flatten(0, 3)
+        both = weight.permute(0, 2, 3, 4, 1).reshape(o * 27, c) @ upsampling.transpose(0, 1).reshape(c, d * 8)
+        of_taps = both.view(o, 27, d, 8).transpose(1, 2).reshape(o * d, 27 * 8)
+        octants = of_taps @ _taps().to(weight)
+    return octants.view(o, d, 8, 8).permute(2, 0, 1, 3).reshape(8 * o, d, 2, 2, 2)
 
 
 def _taps() -> Tensor:
-    """(2, 2, 3, 2): 1 where, for a fine voxel on side p of its coarse one, tap k of the 3³ convolution falls on side q
-    of the coarse voxel that tap a of the 2³ convolution reads."""
-    taps = torch.zeros(2, 2, 3, 2)
+    """(27 · 8, 8 · 8): 1 where a tap of the 3³ convolution and one of the transposed convolution (rows) meet in an
+    octant and in a tap of its 2³ convolution (columns)."""
+    along = torch.zeros(3, 2, 2, 2)  # on one axis: tap k, tap q, side p, tap a
     for p, k in product(range(2), range(3)):
         fine = p + k - 1  # from the first fine voxel of the coarse one
-        taps[p, fine // 2 + 1 - p, k, fine % 2] = 1
-    return taps
+        along[k, fine % 2, p, fine // 2 + 1 - p] = 1
+    return torch.einsum("iupa,jvqb,kwrc->ijkuvwpqrabc", along, along, along).reshape(27 * 8, 8 * 8)
 
 
 class _AddOctants(torch.autograd.Function):
