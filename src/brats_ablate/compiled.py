@@ -12,7 +12,7 @@ Loop = TypeVar("Loop", bound=Callable[..., None])
 
 def compiled(loop: Loop) -> Loop:
     """Compiles `loop` on its first call for each combination of argument types; it then runs without the interpreter
-    lock, so reading threads work side by side.
+    lock, so the reading threads go on meanwhile.
 
     What was compiled is kept beside the source or in the user's cache, where either can be written.
     """

@@ -32,6 +32,7 @@ def _rim_and_core(outer: int, inner: int) -> np.ndarray:
         ("t1ce", _nan_at_one_voxel, r"_t1ce\.nii\.gz \(t1ce\) holds 1 voxels that are NaN or infinite"),
         ("t2", np.zeros_like, r"_t2\.nii\.gz \(t2\) is zero everywhere"),
         ("flair", lambda a: (a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
+        ("flair", lambda a: -(a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
         ("t1", lambda a: a[:-1], r"_t1\.nii\.gz has shape \(11, 14, 10\), .*_flair\.nii\.gz has \(12, 14, 10\)"),
         ("seg", lambda a: a[:, :-1], r"_seg\.nii\.gz has shape \(12, 13, 10\)"),
         ("seg", lambda a: np.where(a == 4, 7, a).astype(np.uint8), r"_seg\.nii\.gz: label value 7 .* correct the file"),

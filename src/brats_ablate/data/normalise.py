@@ -32,12 +32,12 @@ def normalise(
         (B, 4, X, Y, Z) float32, on the device of `raw`.
     """
     scale = torch.where(std > 0, 1 / std, torch.zeros_like(std))
-    axes = mirrored or [()] * len(raw)
     if raw.device.type != "cpu":
+        raw = mirror(raw, mirrored) if mirrored else raw
         m, s = (t.to(raw.device, torch.float32, non_blocking=True)[:, :, None, None, None] for t in (mean, scale))
-        raw = mirror(raw, axes)
         return torch.where(raw != 0, (raw.float() - m) * s, 0)
     images = new_float32(tuple(raw.shape), raw.device)
+    axes = mirrored or [()] * len(raw)
     for b, c in np.ndindex(raw.shape[0], raw.shape[1]):
         # Volume by volume, so that what is mirrored is still in the cache when it is normalised.
         source = torch.flip(raw[b, c], list(axes[b])) if axes[b] else raw[b, c].contiguous()

@@ -2,9 +2,9 @@
 
 Raw int16 under lz4hc-4 with byte shuffle is lossless and a sixth of float32: 8 MiB a case, so that 1,251 cases take
 10 GB, which a node's page cache holds, and 5 ms for a 128³ patch of four modalities. Of the other settings measured
-lz4hc-2 is written in half the time and takes a fifth more to read, lz4hc-9 saves two hundredths and takes four times as
-long to write, zstd saves a tenth and takes twice as long to read; bit shuffle and lz4 are both larger and slower.
-Blocks are columns of 8 × 8 voxels along the whole last axis: a 128³ patch touches
+lz4hc-2 is written in half the time and takes a fifth more to read; lz4hc-9 saves 3 % and a tenth of the reading, and
+takes four times as long to write. Beside lz4hc-2, zstd saved a seventh and took twice as long to read, and bit shuffle
+and lz4 were both larger and slower. Blocks are columns of 8 × 8 voxels along the whole last axis: a 128³ patch touches
 little more of them than itself, and they are copied in long rows; an eighth faster than blocks of 32³ or 16³.
 """
 

@@ -1,5 +1,5 @@
 """A decoder level's transposed convolution and the 3³ convolution after it as one operation: the same numbers for
-a quarter less work.
+a fifth less work.
 
 Nothing non-linear lies between the two. What the 3³ convolution makes of the upsampled map is therefore linear in the
 coarse map, and within three fine voxels along an axis lie at most two coarse ones: each of the eight fine voxels of a
