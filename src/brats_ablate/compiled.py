@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numba
 
-Loop = TypeVar("Loop", bound=Callable[..., None])
+Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
 def compiled(loop: Loop) -> Loop:
-    """Compiles `loop` on its first call for each combination of argument types; it then runs without the interpreter
-    lock, so the reading threads go on meanwhile.
+    """Compiles `loop`, or what such a loop calls, on its first call for each combination of argument types.
+
+    It then runs without the interpreter lock, so other threads go on meanwhile.
 
     What was compiled is kept beside the source or in the user's cache, where either can be written.
     """

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brats_ablate import parallel
 from brats_ablate.models import merged
 from brats_ablate.models.blocks import ConvBlock, ResidualBlock
 from brats_ablate.models.gates import AttentionGate, NoGate
@@ -47,6 +48,31 @@ def test_numbers_and_gradients_are_those_of_the_two_layers(
 def test_layout_is_kept() -> None:
     found = merged.upsample_and_convolve(*operands(torch.float32, torch.channels_last_3d))
     assert found.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 1, 1), (2, 7, 3)])
+def test_compiled_loops_add_and_take_as_torch_does(
+    shape: tuple[int, int, int], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    spatial, around = tuple(2 * n for n in shape), tuple(n + 1 for n in shape)
+    fine, octants, towards = (
+        torch.randn(batch, channels, *of, generator=generator).bfloat16().to(memory_format=torch.channels_last_3d)
+        for channels, of in ((7, spatial), (56, around), (7, spatial))
+    )
+
+    def outcome() -> tuple[Tensor, ...]:
+        given = [fine.clone().requires_grad_(), octants.clone().requires_grad_()]
+        found = merged._AddOctants.apply(given[0] * 1, given[1])
+        return (found, *torch.autograd.grad(found, given, towards))
+
+    taken = merged.loops_take(fine, octants)
+    compiled = outcome()
+    monkeypatch.setattr(merged, "loops_take", lambda *_: False)
+    assert taken is parallel.available()
+    for mine, theirs in zip(compiled, outcome(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_mixed_precision_loses_no_more_than_the_two_layers_do() -> None:

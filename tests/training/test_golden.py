@@ -1,9 +1,9 @@
 """Speed changed no result: 20 training steps as they run against the same steps computed slowly and plainly.
 
-The reference is the same network with torch's own instance norm, the decoder's layers one by one, contiguous tensors
-and a plain loop over Adam's parameters. In float64 it is the truth. Adam amplifies rounding (a gradient near zero that changes its sign moves its
-weight by twice the learning rate), so the tolerance is measured: how far plain float32 runs deviate from the truth
-whose initial weights differ by a rounding error. The fast steps may deviate three times the worst of them.
+The reference is the same network with torch's own instance norm, all layers one by one, contiguous tensors and a plain
+loop over Adam's parameters. In float64 it is the truth. Adam amplifies rounding (a gradient near zero that changes its
+sign moves its weight by twice the learning rate), so the tolerance is measured: how far plain float32 runs deviate from
+the truth whose initial weights differ by a rounding error. The fast steps may deviate three times the worst of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from brats_ablate.losses.objective import Objective
 from brats_ablate.losses.region import RegionLoss
 from brats_ablate.losses.supervision import DeepSupervision
 from brats_ablate.losses.voxelwise import BinaryCrossEntropy
-from brats_ablate.models import merged
+from brats_ablate.models import merged, norm_activation
 from brats_ablate.models.blocks import ConvBlock
 from brats_ablate.models.drop import NoDrop
 from brats_ablate.models.encoder import Encoder
@@ -145,9 +145,14 @@ def test_fp32_steps_are_as_near_the_truth_as_plain_ones(network: UNet, truth: Te
     assert worst(fast_losses(network, "fp32"), truth) < 3 * unavoidable
 
 
-def test_bf16_steps_are_as_near_the_truth_as_plain_ones(network: UNet, truth: Tensor, unavoidable: float) -> None:
+@pytest.mark.parametrize("smallest", [0, norm_activation.SMALLEST])
+def test_bf16_steps_are_as_near_the_truth_as_plain_ones(
+    network: UNet, truth: Tensor, unavoidable: float, smallest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """bfloat16 keeps 8 bits: 2⁻⁸ = 0.4 % a rounding; over 20 steps the loss may be 2 % off, and no more than thrice
-    what torch's own norm and layout lose in bf16."""
+    what torch's own norm and layout lose in bf16. With norm and activation in one on every level, and on none, as these
+    are small."""
+    monkeypatch.setattr(norm_activation, "SMALLEST", smallest)
     found = worst(fast_losses(network, "bf16"), truth)
     assert found < 0.02
     assert found < 3 * max(unavoidable, worst(reference_losses(network, torch.float32, "bf16"), truth))

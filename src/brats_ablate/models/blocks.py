@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from brats_ablate.models import norm_activation
 from brats_ablate.models.norm import InstanceNorm
 
 NEGATIVE_SLOPE = 0.01
@@ -46,6 +47,18 @@ class ConvLayer(nn.Sequential):
             activation(),
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after_convolution(self[0](x))
+
+    def after_convolution(self, x: Tensor) -> Tensor:
+        """What the layer makes of its convolution's result."""
+        _, drop, norm, leaky = self
+        x = drop(x)
+        if isinstance(norm, InstanceNorm) and norm_activation.pays(x):
+            weight, bias = cast(Tensor, norm.weight), cast(Tensor, norm.bias)
+            return norm_activation.leaky_instance_norm(x, weight, bias, norm.eps, NEGATIVE_SLOPE)
+        return cast(Tensor, leaky(norm(x)))
+
 
 class ConvBlock(nn.Sequential):
     """`layers` times 3³ convolution, instance norm, leaky ReLU; the first strided (paper Fig. 6a)."""
@@ -64,13 +77,14 @@ class ConvBlock(nn.Sequential):
     @property
     def entry(self) -> nn.Conv3d:
         """The convolution that the block begins with."""
-        return cast(nn.Conv3d, cast(nn.Sequential, self[0])[0])
+        return cast(nn.Conv3d, cast(ConvLayer, self[0])[0])
 
     def after_entry(self, x: Tensor) -> Tensor:
         """What the block makes of its first convolution's result."""
-        first, *later = self.children()
-        for module in (*list(first.children())[1:], *later):
-            x = module(x)
+        first, *later = cast(list[ConvLayer], list(self.children()))
+        x = first.after_convolution(x)
+        for layer in later:
+            x = layer(x)
         return x
 
 

@@ -9,12 +9,18 @@ channels below make 8 · 2 products per fine voxel and channel, where 27 stood. 
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from brats_ablate import parallel
+from brats_ablate.compiled import compiled
+from brats_ablate.models.bfloat16 import loops_take, narrowed, voxels_of, widened
 
 _VOXELS_PER_CHANNEL = 100
 """Coarse voxels from which on the convolution saves more than the product of the weights costs (measured: at the
@@ -79,19 +85,28 @@ class _AddOctants(torch.autograd.Function):
     def forward(ctx: Any, fine: Tensor, octants: Tensor) -> Tensor:
         ctx.mark_dirty(fine)
         ctx.shape = octants.shape
-        for sides, octant in zip(product(range(2), repeat=3), octants.chunk(8, dim=1), strict=True):
-            fine[_of_side(sides)].add_(octant[_inside(sides, octants)])
+        if loops_take(fine, octants):
+            _by_octants(_add, fine, octants)
+        else:
+            for sides, octant in zip(_SIDES, octants.chunk(8, dim=1), strict=True):
+                fine[_of_side(sides)].add_(octant[_inside(sides, octants)])
         return fine
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         (fine,) = gradients
         octants = torch.empty(ctx.shape, dtype=fine.dtype, memory_format=torch.channels_last_3d)
-        for sides, octant in zip(product(range(2), repeat=3), octants.chunk(8, dim=1), strict=True):
+        if loops_take(fine, octants):
+            _by_octants(_take, fine, octants)
+            return fine, octants
+        for sides, octant in zip(_SIDES, octants.chunk(8, dim=1), strict=True):
             octant[_inside(sides, octants)] = fine[_of_side(sides)]
             for axis, side in enumerate(sides, start=2):
                 octant.select(axis, 0 if side else -1).zero_()  # computed, but no fine voxel's
         return fine, octants
+
+
+_SIDES = tuple(product(range(2), repeat=3))
 
 
 def _of_side(sides: tuple[int, ...]) -> tuple[slice, ...]:
@@ -103,3 +118,57 @@ def _inside(sides: tuple[int, ...], octants: Tensor) -> tuple[slice, ...]:
     """Where a 2³ convolution padded by one voxel has the octant on these sides."""
     spatial = octants.shape[2:]
     return (slice(None), slice(None), *(slice(side, side + n - 1) for side, n in zip(sides, spatial, strict=True)))
+
+
+def _by_octants(loop: Any, fine: Tensor, octants: Tensor) -> None:
+    """A loop over octants and the fine voxels that they belong to, shared out over threads by their first axis."""
+    for voxels, of_coarse in zip(voxels_of(fine), voxels_of(octants), strict=True):
+        shape, channels = of_coarse.shape[:3], voxels.shape[3]
+        rows, octant_rows = voxels.reshape(-1, channels), of_coarse.reshape(-1, channels)
+        parallel.share_out(shape[0], partial(loop, rows, octant_rows, shape))
+
+
+# In the order of the octants, which lie beside each other: in that of the fine voxels, a quarter of each piece of
+# memory would be read four times.
+
+
+@compiled
+def _fine_row(octant: int, x: int, y: int, z: int, shape: tuple[int, int, int]) -> int:
+    """The row of (2X · 2Y · 2Z, O) that belongs to an octant of a voxel of (X + 1, Y + 1, Z + 1); -1 if none does."""
+    u, v, w = 2 * x - (octant >> 2), 2 * y - (octant >> 1 & 1), 2 * z - (octant & 1)
+    n_x, n_y, n_z = 2 * shape[0] - 2, 2 * shape[1] - 2, 2 * shape[2] - 2
+    return (u * n_y + v) * n_z + w if 0 <= u < n_x and 0 <= v < n_y and 0 <= w < n_z else -1
+
+
+@compiled
+def _add(fine: np.ndarray, octants: np.ndarray, shape: tuple[int, int, int], start: int, end: int) -> None:
+    """Adds to (2X · 2Y · 2Z, O) the octants ((X + 1) (Y + 1) (Z + 1) 8, O) from plane `start` to `end`; bfloat16."""
+    channels, k = np.uint64(fine.shape[1]), np.uint64(start * shape[1] * shape[2] * 8)
+    for x in range(start, end):
+        for y in range(shape[1]):
+            for z in range(shape[2]):
+                for octant in range(8):
+                    row = _fine_row(octant, x, y, z, shape)
+                    if row >= 0:
+                        i = np.uint64(row)
+                        for c in range(channels):
+                            fine[i, c] = narrowed(widened(fine[i, c]) + widened(octants[k, c]))
+                    k += np.uint64(1)
+
+
+@compiled
+def _take(fine: np.ndarray, octants: np.ndarray, shape: tuple[int, int, int], start: int, end: int) -> None:
+    """The octants that add up to the fine map, where each is one voxel of it; 0 where none is."""
+    channels, k = np.uint64(fine.shape[1]), np.uint64(start * shape[1] * shape[2] * 8)
+    for x in range(start, end):
+        for y in range(shape[1]):
+            for z in range(shape[2]):
+                for octant in range(8):
+                    row = _fine_row(octant, x, y, z, shape)
+                    if row >= 0:
+                        i = np.uint64(row)
+                        for c in range(channels):
+                            octants[k, c] = fine[i, c]
+                    else:
+                        octants[k, :] = 0
+                    k += np.uint64(1)
