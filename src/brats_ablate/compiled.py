@@ -15,7 +15,8 @@ def compiled(loop: Loop) -> Loop:
 
     It then runs without the interpreter lock, so other threads go on meanwhile.
 
-    What was compiled is kept beside the source or in the user's cache, where either can be written.
+    What was compiled is kept beside the source or in the user's cache, where either can be written. It is made anew
+    when the loop's own file changes, not when only the file of something that it calls does.
     """
     try:  # a multiplication and an addition may be rounded as one
         return numba.njit(nogil=True, fastmath={"contract"}, cache=True)(loop)

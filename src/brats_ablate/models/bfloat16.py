@@ -1,4 +1,8 @@
-"""bfloat16 in compiled loops, which know it only as the 16 bits that it consists of."""
+"""bfloat16 in compiled loops, which know it only as the 16 bits that it consists of.
+
+Who changes `widened` or `narrowed` must delete the `__pycache__` folders: `merged` and `norm_activation` have them
+compiled in (see `compiled`).
+"""
 
 from __future__ import annotations
 

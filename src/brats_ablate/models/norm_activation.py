@@ -1,7 +1,7 @@
 """Instance norm and leaky ReLU as one operation, for bfloat16 on a CPU, where memory is what they wait for.
 
-One reading for the statistics, one reading and writing for the result; torch's two layers read twice and write once
-more, and so again in the backward pass. Sums are float32 over 64 voxels and float64 over these.
+The map is read for the statistics, then read and written; torch's two layers read and write it once more, and in the
+backward pass read two maps and write one more. Sums are float32 over 64 rows of the loops and float64 over these.
 """
 
 from __future__ import annotations
