@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr
 
-from brats_ablate.analysis.case_rows import CaseScores
-from brats_ablate.analysis.comparison import BETTER, WORSE, Comparison, compare
-from brats_ablate.analysis.scores import FINISHED, Cell, Scores
-from brats_ablate.analysis.statistics import cases_needed, permutation_p_values
+from brats_ablate.tables.case_scores import CaseScores
+from brats_ablate.tables.comparison import BETTER, WORSE, Comparison, compare
+from brats_ablate.tables.scores import FINISHED, Cell, Scores
+from brats_ablate.tables.statistics import permutation_p_values, required_sample_size
 
 FOLDS = 5
 NO_ET = 33 / 1251
@@ -130,7 +130,7 @@ def power_of_stated_cases(gain: float, tables: int, seed: int) -> tuple[int, flo
     draw = np.random.default_rng(seed)
     dice, _, _ = _draw_table(world, draw)
     sd = float((dice[1] - dice[0]).mean(axis=1).std(ddof=1))
-    n = int(cases_needed(sd, gain))
+    n = int(required_sample_size(sd, gain))
     seen = 0
     for _ in range(tables):
         dice, _, _ = _draw_table(World("", n, 1, gain=gain, seed_sd=0.0), draw)

@@ -10,8 +10,8 @@ import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data.layouts import find_cases
-from brats_ablate.data.store import CaseStore, restore
-from brats_ablate.labels import region_masks
+from brats_ablate.data.store import CaseStore, to_original_space
+from brats_ablate.labels import to_regions_np
 from measuring import Options
 
 LAYOUT = CONVENTION = "brats2021"
@@ -44,10 +44,10 @@ class Material:
     @cached_property
     def store(self) -> CaseStore:
         """Our prepared store of at least the used cases."""
-        from brats_ablate.data.prepare import prepare_cohort
+        from brats_ablate.data.preprocess import preprocess_dataset
 
         folder = self.options.work / f"prepared_{self._folder.name}"
-        prepare_cohort(
+        preprocess_dataset(
             self._folder, folder, name="bench", layout=LAYOUT, convention=CONVENTION, n_folds=2, trust_convention=True
         )
         return CaseStore(folder)
@@ -66,7 +66,7 @@ class Material:
     def reference(self) -> np.ndarray:
         """Nesting depths of the first case on its original grid, RAS+, (X, Y, Z) uint8."""
         record = self.store.record(self.case_ids[0])
-        return restore(record, self.store.read_labels(record.case_id))
+        return to_original_space(record, self.store.read_labels(record.case_id))
 
     def prediction(self) -> np.ndarray:
         """A segmentation of the first case with errors of a few voxels at every border, on the same grid."""
@@ -81,7 +81,7 @@ class Material:
 
         draw = np.random.default_rng(seed)
         found = []
-        for mask in region_masks(depth):
+        for mask in to_regions_np(depth):
             noise = gaussian_filter(draw.standard_normal(depth.shape, dtype=np.float32), 3)
             soft = gaussian_filter(mask.astype(np.float32), 1.5)
             # Where the region is far away the probability is exactly 0, as after a confident sigmoid in float16.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.encoder import EncoderConfig
 
 CHANNELS = [32, 64, 128, 256, 320, 320]
 OURS, NNUNET, MONAI = "ours", "nnU-Net v2 PlainConvUNet", "MONAI DynUNet"
@@ -21,7 +21,7 @@ OURS, NNUNET, MONAI = "ours", "nnU-Net v2 PlainConvUNet", "MONAI DynUNet"
 def build(name: str, patch: int, width: float = 1.0) -> nn.Module:
     """The network called `name`: (B, 4, X, Y, Z) -> (B, 3, X, Y, Z) logits."""
     torch.manual_seed(0)
-    encoder = Encoder(CHANNELS, width)
+    encoder = EncoderConfig(CHANNELS, width)
     return {OURS: _ours, NNUNET: _nnunet, MONAI: _monai}[name](patch, encoder)
 
 
@@ -37,10 +37,10 @@ class _Finest(nn.Module):
         return logits
 
 
-def _ours(patch: int, encoder: Encoder) -> nn.Module:
+def _ours(patch: int, encoder: EncoderConfig) -> nn.Module:
+    from brats_ablate.models.attention_gate import NoGate
     from brats_ablate.models.blocks import ConvBlock
-    from brats_ablate.models.drop import NoDrop
-    from brats_ablate.models.gates import NoGate
+    from brats_ablate.models.dropblock import NoDrop
     from brats_ablate.models.unet import UNet
 
     model = UNet(
@@ -59,7 +59,7 @@ def _ours(patch: int, encoder: Encoder) -> nn.Module:
     return _Finest(model)
 
 
-def _nnunet(patch: int, encoder: Encoder) -> nn.Module:
+def _nnunet(patch: int, encoder: EncoderConfig) -> nn.Module:
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
     levels = len(encoder.scaled)
@@ -82,7 +82,7 @@ def _nnunet(patch: int, encoder: Encoder) -> nn.Module:
     )
 
 
-def _monai(patch: int, encoder: Encoder) -> nn.Module:
+def _monai(patch: int, encoder: EncoderConfig) -> nn.Module:
     from monai.networks.nets import DynUNet
 
     levels = len(encoder.scaled)
@@ -110,7 +110,7 @@ def optimiser_of(name: str, parameters: Any) -> torch.optim.Optimizer:
 
 def region_loss() -> Callable[[Tensor, Tensor], Tensor]:
     """One loss for all of them, ours: binary cross-entropy + Dice."""
-    from brats_ablate.losses.region import RegionLoss
+    from brats_ablate.losses.region_loss import RegionLoss
     from brats_ablate.losses.voxelwise import BinaryCrossEntropy
 
     terms = RegionLoss(BinaryCrossEntropy(), "process", 1e-5)

@@ -16,8 +16,8 @@ from torch import Tensor
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.tta import FlipTTA
 from brats_ablate.inference.whole_volume import WholeVolume
-from brats_ablate.models.placement import place
-from brats_ablate.training.allocator import keep_freed_memory
+from brats_ablate.models.base import to_device
+from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.training.precision import Precision, choose_device
 from material import Material
 from measuring import Options, answer, resident_gib
@@ -29,7 +29,7 @@ def measure(
 ) -> dict[str, Any]:
     """`seconds` of one case and `memory_gib`; `way` is ours, whole_volume, monai or nnunet."""
     if keep_memory:
-        keep_freed_memory()
+        disable_malloc_trim()
     options = Options(Path(work), Path(cases) if cases else None, 1, quick)
     material = Material(options)
     device = choose_device("auto", 0)
@@ -57,7 +57,7 @@ def _network(
     if name == NNUNET:
         return model.to(device)
     assert name == OURS
-    place(model, device)
+    to_device(model, device)
 
     def network(volume: Tensor) -> Tensor:
         with number_format.autocast():
@@ -91,11 +91,11 @@ def _way(
 
 
 def _volume(material: Material) -> Tensor:
-    from brats_ablate.data.normalise import normalise
+    from brats_ablate.transforms.normalize import normalize
 
     record = material.store.record(material.case_ids[0])
     raw = torch.from_numpy(material.store.read_images(record.case_id))[None]
-    return normalise(raw, torch.tensor([record.mean]), torch.tensor([record.std]))
+    return normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))
 
 
 if __name__ == "__main__":

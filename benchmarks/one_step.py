@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brats_ablate.models.placement import place
-from brats_ablate.training.allocator import keep_freed_memory
+from brats_ablate.models.base import to_device
+from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.training.precision import Precision, choose_device
 from measuring import answer, resident_gib
 from networks import OURS, build, optimiser_of, region_loss
@@ -30,7 +30,7 @@ def measure(
 ) -> dict[str, Any]:
     """Medians of `step_s` and `forward_s`, `memory_gib` and the number format that was used."""
     if keep_memory:
-        keep_freed_memory()
+        disable_malloc_trim()
     device = choose_device("auto", 0)
     number_format = Precision.resolve(precision, device)
     model = build(network, patch, width)
@@ -39,7 +39,7 @@ def measure(
     if network == OURS:
         number_format.guard(model)
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    place(model, device, layout)
+    to_device(model, device, layout)
     images = torch.randn(batch, 4, patch, patch, patch, device=device).to(memory_format=layout)
     labels = torch.randint(0, 4, (batch, patch, patch, patch), device=device).to(torch.uint8)
     run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]

@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from brats_ablate.launching.ticket import Ticket, write_ticket
-from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED, RUNNING, Coordinates, RunDirectory, Status
+from brats_ablate.launch.submission import Submission, write_submission
+from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, Coordinates, RunDirectory, RunRecord
 
 LIMIT_S = 2.0
 _EPOCHS = 1000
@@ -37,8 +37,8 @@ def make(runs: Path, count: int) -> None:
         run.path.mkdir(parents=True)
         (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (run.path / "lock").touch()
-        write_ticket(run.path, Ticket("local", "999999", "/logs", 1, "elsewhere", "1"))
-        run.write_status(Status(state, epochs, _EPOCHS, 0.9, "the loss is not finite" if state == FAILED else None))
+        write_submission(run.path, Submission("local", "999999", "/logs", 1, "elsewhere", "1"))
+        run.write_status(RunRecord(state, epochs, _EPOCHS, 0.9, "the loss is not finite" if state == FAILED else None))
 
 
 def main() -> int:

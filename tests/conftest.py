@@ -12,6 +12,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from brats_ablate.config.locations import resource_dir
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Test processes share the cores: more torch threads than one each would only wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Small enough for seconds on two cores; 4 levels, so that deep supervision has its three heads.
 SMALL = [
     "data=phantom",
@@ -90,12 +96,23 @@ def brats_ablate(launch: Callable[..., subprocess.Popen[str]]) -> Command:
 @pytest.fixture
 def composed(work: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
     """Composes the configuration of the small cohort in this process: `composed("+experiment=ds", "fold=0")`."""
-    from brats_ablate.config.locations import folder
+    from brats_ablate.config.locations import resource_dir
 
     monkeypatch.setenv("BRATS_ABLATE_WORK", str(work))
 
     def make(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             return compose("config", overrides=[*SMALL, *overrides])
+
+    return make
+
+
+@pytest.fixture
+def composition() -> Callable[..., DictConfig]:
+    """`composition("+experiment=ds", "fold=1")`."""
+
+    def make(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+            return compose("config", list(overrides))
 
     return make

@@ -18,13 +18,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import GROUPS, check
-from brats_ablate.config.locations import folder
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
-from brats_ablate.jobs.build import build_model, build_objective, build_window, instantiate, probabilities_network
+from brats_ablate.jobs.build import build_loss, build_model, build_window, instantiate, probabilities_network
+from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.precision import Precision
-from brats_ablate.training.ranks import Ranks
 
-EXPERIMENTS = sorted(path.stem for path in (folder("conf") / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
 OF_THE_PAPER = (
     *("baseline", "unetr", "segresnet_vae", "attention", "ds", "residual", "dropblock", "focal"),
     *("ds_deeper", "ds_channels", "ds_onehot", "ds_deeper_channels_onehot"),
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 
 
 def composed(experiment: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return compose("config", [f"+experiment={experiment}", *overrides])
 
 
@@ -44,21 +44,21 @@ def small(experiment: str, *overrides: str) -> DictConfig:
     return composed(experiment, "encoder.width=0.0625", f"patches.shape=[{edge},{edge},{2 * edge}]", *overrides)
 
 
-def step(cfg: DictConfig, ranks: Ranks, steps: int) -> None:
+def step(cfg: DictConfig, ranks: DistributedContext, steps: int) -> None:
     """Train `steps` steps on random data; raises AssertionError on what must not be."""
     model = build_model(cfg)
     network = ranks.wrap(model, CPU)
-    objective = build_objective(cfg)
+    objective = build_loss(cfg)
     optimizer = instantiate(cfg.optimizer, parameters=model.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(ranks.rank)
     images = torch.randn(1, instantiate(cfg.inputs).channels, *cfg.patches.shape, generator=generator)
     labels = torch.randint(0, 4, (1, *cfg.patches.shape), generator=generator, dtype=torch.uint8)
     model.train()
     for number in range(steps):
-        model.at_step(number)
+        model.set_step(number)
         optimizer.zero_grad()
         output = network(images)
-        total, terms = objective(output.logits, output.extras, labels, images)
+        total, terms = objective(output.logits, output.aux, labels, images)
         assert torch.isfinite(total), terms
         total.backward()
         without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -86,7 +86,7 @@ def test_differs_from_its_baseline_in_the_declared_groups_only(experiment: str) 
     cfg = composed(experiment)
     if experiment == "baseline":
         # Everything is measured against this one, so it must be the default configuration.
-        with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             other = compose("config")
         declared: list[str] = []
         assert cfg.about.baseline is None
@@ -110,7 +110,7 @@ def _without_coordinates(cfg: DictConfig) -> dict[str, Any]:
 def test_trains_one_step(experiment: str) -> None:
     cfg = small(experiment)
     check(cfg)
-    step(cfg, Ranks(), steps=1)
+    step(cfg, DistributedContext(), steps=1)
 
 
 @pytest.mark.parametrize("inference", ["sliding_window", "whole_volume"])
@@ -146,7 +146,7 @@ def train_all_as_rank(rank: int, results: Path) -> None:
     for experiment in EXPERIMENTS:
         try:
             # A parameter that DDP found unused is only told at the second step.
-            step(small(experiment), Ranks(rank=rank, world_size=2), steps=2)
+            step(small(experiment), DistributedContext(rank=rank, world_size=2), steps=2)
         except Exception as error:
             failures[experiment] = f"{type(error).__name__}: {error}"
     (results / f"{rank}.json").write_text(json.dumps(failures))

@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from brats_ablate.augment.blur import GaussianBlur
-from brats_ablate.augment.brightness import Brightness
-from brats_ablate.augment.compose import Compose
-from brats_ablate.augment.contrast import Contrast
-from brats_ablate.augment.flip import Flip
-from brats_ablate.augment.noise import GaussianNoise
-from brats_ablate.augment.zoom import Zoom
 from brats_ablate.cases import Batch
-from brats_ablate.data.inputs import Plain
 from brats_ablate.data.loader import PatchLoader
-from brats_ablate.data.normalise import to_batch
-from brats_ablate.data.patches import BiasedCrop
-from brats_ablate.training.allocator import keep_freed_memory
+from brats_ablate.runtime.memory import disable_malloc_trim
+from brats_ablate.transforms.blur import GaussianBlur
+from brats_ablate.transforms.brightness import Brightness
+from brats_ablate.transforms.compose import Compose
+from brats_ablate.transforms.contrast import Contrast
+from brats_ablate.transforms.crop import BiasedCrop
+from brats_ablate.transforms.flip import Flip
+from brats_ablate.transforms.foreground import ModalitiesOnly
+from brats_ablate.transforms.noise import GaussianNoise
+from brats_ablate.transforms.normalize import to_batch
+from brats_ablate.transforms.zoom import Zoom
 from material import Material
 from measuring import Claim, Options, Row, Table, alternate, answer, isolated, one_core
 
@@ -64,7 +64,7 @@ def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory:
     one_core()
     torch.set_num_threads(1)
     if keep_memory:
-        keep_freed_memory()
+        disable_malloc_trim()
     options = Options(Path(work), Path(cases) if cases else None, rounds, quick)
     material = Material(options)
     ours = our_patches(material)
@@ -109,7 +109,7 @@ def our_patches(material: Material) -> Iterator[Batch]:
     augment, epoch = paper_chain(), 0
     while True:
         for patches in loader.epoch(epoch):
-            yield augment(to_batch(augment.on_patches(patches), Plain(), "cpu"))
+            yield augment(to_batch(augment.on_patches(patches), ModalitiesOnly(), "cpu"))
         epoch += 1
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from brats_ablate.labels import region_masks
-from brats_ablate.metrics.case import CaseMetrics
+from brats_ablate.labels import to_regions_np
+from brats_ablate.metrics.case_metrics import CaseMetrics
 from brats_ablate.metrics.surface import HD95, bounding_box
 from material import Material
 from measuring import Claim, Options, Row, Table, alternate, cpu_seconds, one_core
@@ -75,7 +75,7 @@ def by_medpy(predicted: np.ndarray, reference: np.ndarray) -> Scores:
     """medpy's `dc` and `hd95`."""
     from medpy.metric.binary import dc, hd95
 
-    pairs = zip(region_masks(predicted), region_masks(reference), strict=True)
+    pairs = zip(to_regions_np(predicted), to_regions_np(reference), strict=True)
     return [(float(dc(p, r)), float(hd95(p, r, voxelspacing=_SPACING_MM))) for p, r in pairs]
 
 
@@ -84,7 +84,7 @@ def by_deepmind(predicted: np.ndarray, reference: np.ndarray) -> Scores:
     import surface_distance
 
     scores = []
-    for p, r in zip(region_masks(predicted), region_masks(reference), strict=True):
+    for p, r in zip(to_regions_np(predicted), to_regions_np(reference), strict=True):
         distances = surface_distance.compute_surface_distances(r, p, _SPACING_MM)
         hd95 = surface_distance.compute_robust_hausdorff(distances, 95)
         scores.append((float(surface_distance.compute_dice_coefficient(r, p)), float(hd95)))
@@ -96,7 +96,7 @@ def by_monai(predicted: np.ndarray, reference: np.ndarray) -> Scores:
     import torch
     from monai.metrics import compute_dice, compute_hausdorff_distance
 
-    p, r = (torch.from_numpy(region_masks(d))[None].float() for d in (predicted, reference))
+    p, r = (torch.from_numpy(to_regions_np(d))[None].float() for d in (predicted, reference))
     dice = compute_dice(p, r)[0]
     hd95 = compute_hausdorff_distance(p, r, include_background=True, percentile=95)[0]
     return list(zip(dice.tolist(), hd95.tolist(), strict=True))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from brats_ablate.rundir import find_runs
+from brats_ablate.runs.directory import find_runs
 from material import Material
 from measuring import Options, Row, Table
 

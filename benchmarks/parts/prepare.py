@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 
-from brats_ablate.data.prepare import prepare_case
+from brats_ablate.data.preprocess import preprocess_case
 from material import CONVENTION, Material
 from measuring import Claim, Options, Row, Table, alternate, cpu_seconds, one_core
 
@@ -24,7 +24,7 @@ def measure(options: Options) -> list[Table]:
     ours, theirs = itertools.cycle(material.raw), itertools.cycle(material.raw)
 
     def prepare() -> None:
-        problem = prepare_case(next(ours), target, CONVENTION)
+        problem = preprocess_case(next(ours), target, CONVENTION)
         if problem:
             raise RuntimeError(problem)
 

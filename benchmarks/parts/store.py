@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brats_ablate.cases import Box
+from brats_ablate.cases import BBox
 from brats_ablate.data.loader import read_window
-from brats_ablate.data.normalise import normalise
-from brats_ablate.training.allocator import keep_freed_memory
+from brats_ablate.runtime.memory import disable_malloc_trim
+from brats_ablate.transforms.normalize import normalize
 from material import Material
 from measuring import Claim, Options, Row, Table, alternate, answer, cpu_seconds, isolated, one_core
 
@@ -67,7 +67,7 @@ def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory:
     one_core()
     torch.set_num_threads(1)
     if keep_memory:
-        keep_freed_memory()
+        disable_malloc_trim()
     material = Material(Options(Path(work), Path(cases) if cases else None, rounds, quick))
     peer = NnUNet(material)
     patches = 8 if quick else 20
@@ -87,9 +87,9 @@ def read_ours(material: Material, case_id: str, start: tuple[int, int, int]) -> 
     record = material.store.record(case_id)
     x, y, z = start
     n = material.options.patch
-    images, labels = read_window(material.store, record, Box(start, (x + n, y + n, z + n)))
+    images, labels = read_window(material.store, record, BBox(start, (x + n, y + n, z + n)))
     raw = torch.from_numpy(images)[None]
-    return normalise(raw, torch.tensor([record.mean]), torch.tensor([record.std])), labels
+    return normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std])), labels
 
 
 def _start(material: Material, case_id: str, draw: np.random.Generator) -> tuple[int, int, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from brats_ablate.inference.threshold_search import ThresholdGrid, dice_of_combinations, joint_histogram
-from brats_ablate.labels import depth_from_regions
+from brats_ablate.labels import labels_from_probabilities
+from brats_ablate.tuning.threshold_grid import ThresholdGrid, dice_of_combinations, joint_histogram
 from material import Material
 from measuring import Claim, Options, Row, Table, alternate, cpu_seconds, one_core
 
@@ -63,7 +63,7 @@ def by_labelling(probabilities: np.ndarray, reference: np.ndarray, grid: Thresho
     """(W, T, E) mean Dice, label by label."""
     found = []
     for combination in grid.combinations:
-        depth = depth_from_regions(probabilities, combination)
+        depth = labels_from_probabilities(probabilities, combination)
         found.append(np.mean([_dice(depth > k, reference > k) for k in range(3)]))
     return np.array(found).reshape(grid.shape)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from brats_ablate.data.loader import read_window
-from brats_ablate.data.patches import BiasedCrop
+from brats_ablate.transforms.crop import BiasedCrop
 from material import Material
 
 
@@ -56,14 +56,14 @@ class _Mapped:
 def _write_normalised(material: Material, case_id: str, folder: Path) -> None:
     import torch
 
-    from brats_ablate.data.normalise import normalise
+    from brats_ablate.transforms.normalize import normalize
 
     if (folder / f"{case_id}_labels.npy").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     record = material.store.record(case_id)
     raw = torch.from_numpy(material.store.read_images(case_id))[None]
-    images = normalise(raw, torch.tensor([record.mean]), torch.tensor([record.std]))[0]
+    images = normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))[0]
     np.save(folder / f"{case_id}.npy", images.numpy())
     np.save(folder / f"{case_id}_labels.npy", material.store.read_labels(case_id))
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data import nifti
-from brats_ablate.labels import MODALITIES, to_depth
+from brats_ablate.labels import MODALITIES, encode_labels
 from material import CONVENTION, Material
 
 DATASET = "Dataset001_BraTS"
@@ -156,7 +156,7 @@ class NnUNet:
                     link.symlink_to(case.images[modality][0].resolve())
             assert case.segmentation is not None
             values, affine = nifti.read_volume(case.segmentation)
-            nifti.write_labels(raw / "labelsTr" / f"{case.case_id}.nii.gz", to_depth(values, CONVENTION), affine)
+            nifti.write_labels(raw / "labelsTr" / f"{case.case_id}.nii.gz", encode_labels(values, CONVENTION), affine)
         (raw / "dataset.json").write_text(json.dumps(self.dataset_json), encoding="utf-8")
 
 

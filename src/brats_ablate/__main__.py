@@ -8,12 +8,12 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from brats_ablate.config.locations import folder
+from brats_ablate.config.locations import resource_dir
 
 _exit_codes: list[int] = []
 
 
-@hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")
 def application(cfg: DictConfig) -> int:
     """Check and execute one composed configuration. Never raises: the exit code is kept for `main`."""
     from brats_ablate.jobs.execute import execute
@@ -28,7 +28,7 @@ def application(cfg: DictConfig) -> int:
 
 def main() -> None:
     """Run the application and exit with 0, with 2 for a configuration error, else with 1."""
-    from brats_ablate.config.explain import explain
+    from brats_ablate.config.messages import format_error
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they can be told in one sentence
     sys.argv[1:] = _multirun_first(_packaged_sweeps(sys.argv[1:]))
@@ -37,7 +37,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("brats-ablate: interrupted; the same command continues where it stopped")
     except Exception as error:
-        sentence = explain(error)
+        sentence = format_error(error)
         if sentence is None:
             raise
         print(f"brats-ablate: {sentence}", file=sys.stderr)
@@ -75,7 +75,7 @@ def _packaged_sweeps(arguments: list[str]) -> list[str]:
     """`-cd sweeps` means the installed sweeps where the current directory has no such folder."""
     if os.path.isdir("sweeps"):
         return arguments
-    installed = str(folder("sweeps"))
+    installed = str(resource_dir("sweeps"))
     return [
         installed if value == "sweeps" and previous in ("-cd", "--config-dir") else value
         for previous, value in zip(["", *arguments], arguments, strict=False)

@@ -15,18 +15,18 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-Shape = tuple[int, int, int]
+Shape3d = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Box:
+class BBox:
     """A half-open box of voxels: start (inclusive) and stop (exclusive) per axis."""
 
-    start: Shape
-    stop: Shape
+    start: Shape3d
+    stop: Shape3d
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Shape3d:
         a, b = self.start, self.stop
         return (b[0] - a[0], b[1] - a[1], b[2] - a[2])
 
@@ -51,10 +51,10 @@ class RawCase:
 
 
 @dataclass(frozen=True)
-class Grid:
+class ImageGeometry:
     """The voxel grid of a case's original files."""
 
-    shape: Shape
+    shape: Shape3d
     affine: tuple[tuple[float, ...], ...]
     """4 × 4, voxel index to mm, as in the file (RAS+ world)."""
 
@@ -67,31 +67,31 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Blob:
+class Component:
     """One 26-connected component of one tissue, in cropped coordinates; patches are drawn around blobs."""
 
     tissue: int
     voxels: int
-    box: Box
-    samples: tuple[Shape, ...]
+    box: BBox
+    samples: tuple[Shape3d, ...]
     """A few of its voxels, for blobs that are larger than a patch."""
 
 
 @dataclass(frozen=True)
-class CaseRecord:
+class CaseMetadata:
     """What is kept of a prepared case beside its voxels: enough to normalise, to crop patches, and to go back."""
 
     case_id: str
     patient_id: str
-    grid: Grid
+    grid: ImageGeometry
     """The original files' grid."""
-    box: Box
+    box: BBox
     """The stored region: voxels of the RAS+-oriented full grid."""
     mean: tuple[float, ...]
     """Per modality, over that modality's non-zero voxels."""
     std: tuple[float, ...]
     has_labels: bool
-    blobs: tuple[Blob, ...] = field(default=(), repr=False)
+    blobs: tuple[Component, ...] = field(default=(), repr=False)
     content: str = ""
     """sha256 of the stored voxels, labels and geometry."""
 

@@ -17,7 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-SWEEP_JOBS = ("brats_ablate.jobs.plan.run", "brats_ablate.jobs.status.run")
+SWEEP_JOBS = ("brats_ablate.jobs.sweep.plan.run", "brats_ablate.jobs.sweep.status.run")
 """Jobs that look at a sweep as a whole: they are called once, with all its configurations."""
 
 _COORDINATES = ("fold", "lr", "seed")
@@ -42,7 +42,7 @@ class CheckedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Exits with 2 if any configuration or its data is wrong, before anything is started."""
         from brats_ablate.errors import UserError
-        from brats_ablate.jobs.sweep_data import refuse_unfit_data
+        from brats_ablate.jobs.sweep.data_check import refuse_unfit_data
 
         setup_globals()
         try:

@@ -25,10 +25,10 @@ class SubmititLocalLauncher(CheckedLauncher):
         return self.ranks
 
     def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
-        from brats_ablate.launching.local import launch
-        from brats_ablate.launching.selection import work
+        from brats_ablate.launch.local import launch
+        from brats_ablate.launch.sweep import as_sweep_run
 
-        works = [work(r.cfg, r.label) for r in runs]
+        works = [as_sweep_run(r.cfg, r.label) for r in runs]
         _, code = launch(works, self.folder, [()] * self.max_parallel, self.ranks, self.poll_seconds)
         return self.finish(runs, code)
 
@@ -54,12 +54,12 @@ class LocalGpusLauncher(CheckedLauncher):
         return self.devices_per_run
 
     def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
-        from brats_ablate.launching.local import launch, slots_of, visible_devices
-        from brats_ablate.launching.selection import work
+        from brats_ablate.launch.local import launch, slots_of, visible_devices
+        from brats_ablate.launch.sweep import as_sweep_run
 
         devices = visible_devices() if self.devices is None else self.devices
         slots = slots_of(devices, self.devices_per_run)[: self.max_parallel]
-        works = [work(r.cfg, r.label) for r in runs]
+        works = [as_sweep_run(r.cfg, r.label) for r in runs]
         _, code = launch(works, self.folder, slots, self.devices_per_run, self.poll_seconds)
         return self.finish(runs, code)
 

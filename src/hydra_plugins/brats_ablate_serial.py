@@ -14,22 +14,22 @@ from hydra.core.utils import JobReturn, run_job
 from hydra_plugins._brats_ablate_checked import CheckedLauncher, Composed
 
 if TYPE_CHECKING:
-    from brats_ablate.launching.outcome import Outcome
-    from brats_ablate.launching.selection import Work
+    from brats_ablate.launch.outcome import Outcome
+    from brats_ablate.launch.sweep import SweepRun
 
 
 class SerialLauncher(CheckedLauncher):
     """`hydra/launcher=serial`."""
 
     def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
-        from brats_ablate.interruption import EXIT_CODE
-        from brats_ablate.launching.outcome import NOT_STARTED, Outcome, table
-        from brats_ablate.launching.selection import work
-        from brats_ablate.rundir import FINISHED
+        from brats_ablate.launch.outcome import NOT_STARTED, Outcome, table
+        from brats_ablate.launch.sweep import as_sweep_run
+        from brats_ablate.runs.directory import FINISHED
+        from brats_ablate.runtime.signals import EXIT_CODE
 
         returns: list[JobReturn] = []
         outcomes: list[Outcome] = []
-        works = [work(each.cfg, each.label) for each in runs]
+        works = [as_sweep_run(each.cfg, each.label) for each in runs]
         for position, (each, its) in enumerate(zip(runs, works, strict=True), start=1):
             print(f"[{position}/{len(runs)}] {each.label}", flush=True)
             before = its.run.status() if its.run else None
@@ -52,16 +52,16 @@ class SerialLauncher(CheckedLauncher):
         return returns
 
 
-def _outcome(work: Work, code: int, finished_before: bool) -> Outcome:
-    from brats_ablate import interruption
-    from brats_ablate.launching.outcome import BEFORE, Outcome, of_status
-    from brats_ablate.rundir import FAILED, FINISHED, INTERRUPTED
+def _outcome(as_sweep_run: SweepRun, code: int, finished_before: bool) -> Outcome:
+    from brats_ablate.launch.outcome import BEFORE, Outcome, of_status
+    from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED
+    from brats_ablate.runtime import signals
 
-    status = work.run.status() if work.run else None
+    status = as_sweep_run.run.status() if as_sweep_run.run else None
     if code == 0:
-        return of_status(work.label, status, BEFORE if finished_before else FINISHED)
-    if code == interruption.EXIT_CODE:
-        return of_status(work.label, status, INTERRUPTED)
+        return of_status(as_sweep_run.label, status, BEFORE if finished_before else FINISHED)
+    if code == signals.EXIT_CODE:
+        return of_status(as_sweep_run.label, status, INTERRUPTED)
     if status is not None and status.state == FAILED:
-        return of_status(work.label, status, FAILED)
-    return Outcome(work.label, FAILED, reason="see its message above")
+        return of_status(as_sweep_run.label, status, FAILED)
+    return Outcome(as_sweep_run.label, FAILED, reason="see its message above")

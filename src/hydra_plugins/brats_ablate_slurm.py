@@ -75,10 +75,10 @@ class SlurmLauncher(CheckedLauncher):
         return self.ranks
 
     def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
-        from brats_ablate.launching.selection import work
-        from brats_ablate.launching.slurm import launch
+        from brats_ablate.launch.slurm import launch
+        from brats_ablate.launch.sweep import as_sweep_run
 
-        works = [work(r.cfg, r.label) for r in runs]
+        works = [as_sweep_run(r.cfg, r.label) for r in runs]
         _, code = launch(works, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
         return self.finish(runs, code)
 

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import ks_2samp
 
 from brats_ablate.cases import Batch
-from brats_ablate.inference.threshold_search import ThresholdGrid
+from brats_ablate.tuning.threshold_grid import ThresholdGrid
 from material import Material
 from networks import MONAI, OURS, build
 from one_step import measure

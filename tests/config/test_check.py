@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from brats_ablate.config.check import GROUPS, check, check_data
-from brats_ablate.config.locations import folder
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
 
 Composition = Callable[..., DictConfig]
@@ -24,7 +24,7 @@ def refusal(cfg: DictConfig) -> str:
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "auxiliary"])
 def test_every_option_of_every_group_passes(composition: Composition, group: str) -> None:
     partners = {"model=segresnet_vae": ["auxiliary=vae"]}
-    options = sorted(path.stem for path in (folder("conf") / group).glob("*.yaml"))
+    options = sorted(path.stem for path in (resource_dir("conf") / group).glob("*.yaml"))
     assert options
     for option in options:
         check(composition(f"{group}={option}", *partners.get(f"{group}={option}", [])))
@@ -42,8 +42,8 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
             "trainer.epocs is not an argument of brats_ablate.training.settings.TrainerSettings; "
             "did you mean trainer.epochs?",
         ),
-        (["+model.drop.rate=0.1"], "model.drop.rate is not an argument of brats_ablate.models.drop.NoDrop"),
-        (["+augment.transforms.blur.sigma=1"], "augment.transforms.blur.sigma is not an argument of brats_ablate.augment.blur"),
+        (["+model.drop.rate=0.1"], "model.drop.rate is not an argument of brats_ablate.models.dropblock.NoDrop"),
+        (["+augment.transforms.blur.sigma=1"], "augment.transforms.blur.sigma is not an argument of brats_ablate.transforms.blur"),
         (["+job.x=1"], "job.x is not an argument of brats_ablate.jobs.train.run; it takes none, remove it"),
         (["job=status", "+job.wach=1"], "did you mean job.watch?"),
         (["+model.heads=3"], "model.heads is set by the job; remove it from the configuration"),
@@ -57,7 +57,7 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["trainer.precision=fp8"], "trainer.precision='fp8' must be of type Literal["),
         (["patches.shape=128"], "patches.shape=128 must be of type list[int]"),
         (["patches.shape=[128,128,x]"], "patches.shape=[128, 128, 'x'] must be of type list[int]"),
-        (["model.gate._target_=brats_ablate.models.gates.Gate"], "model.gate._target_: brats_ablate.models.gates has no Gate"),
+        (["model.gate._target_=brats_ablate.models.attention_gate.Gate"], "model.gate._target_: brats_ablate.models.attention_gate has no Gate"),
         (["model._target_=brats_ablate.models.vnet.VNet"], "model._target_: there is no module brats_ablate.models.vnet"),
         (["++data.raw=???"], "data.raw has no value (Missing mandatory value: raw); set data.raw=<value>"),
         (["lr=${learning_rate}"], "lr has no value (Interpolation key 'learning_rate' not found); set lr=<value>"),
@@ -103,8 +103,8 @@ def test_training_on_data_that_is_not_prepared_names_the_command(composition: Co
 def test_the_check_imports_no_torch() -> None:
     program = (
         "import sys; from hydra import compose, initialize_config_dir\n"
-        "from brats_ablate.config.check import check; from brats_ablate.config.locations import folder\n"
-        "with initialize_config_dir(str(folder('conf')), version_base='1.3'):\n"
+        "from brats_ablate.config.check import check; from brats_ablate.config.locations import resource_dir\n"
+        "with initialize_config_dir(str(resource_dir('conf')), version_base='1.3'):\n"
         "    check(compose('config', ['+experiment=ds_deeper_onehot', 'tracker=wandb', 'job=predict']))\n"
         "print(sorted({'torch', 'monai', 'wandb', 'pandas', 'scipy'} & set(sys.modules)))"
     )

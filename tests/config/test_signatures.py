@@ -13,15 +13,15 @@ from brats_ablate.config.signatures import signature_of
 
 TARGETS = [
     "brats_ablate.models.unet.UNet",
-    "brats_ablate.models.gates.NoGate",
-    "brats_ablate.models.drop.DropBlock3d",
-    "brats_ablate.models.encoder.Encoder",
+    "brats_ablate.models.attention_gate.NoGate",
+    "brats_ablate.models.dropblock.DropBlock3d",
+    "brats_ablate.models.encoder.EncoderConfig",
     "brats_ablate.training.settings.TrainerSettings",
-    "brats_ablate.data.patches.BiasedCrop",
-    "brats_ablate.losses.supervision.DeepSupervisionAsReleased",
-    "brats_ablate.augment.compose.Compose",
+    "brats_ablate.transforms.crop.BiasedCrop",
+    "brats_ablate.losses.deep_supervision.DeepSupervisionAsReleased",
+    "brats_ablate.transforms.compose.Compose",
     "brats_ablate.jobs.prepare.run",
-    "brats_ablate.tracking.WandbTracker",
+    "brats_ablate.tracking.wandb.WandbTracker",
 ]
 
 
@@ -38,7 +38,7 @@ def test_agrees_with_inspect(target: str) -> None:
 
 
 def test_an_annotation_is_kept_as_it_is_written() -> None:
-    found = signature_of("brats_ablate.data.patches.BiasedCrop")
+    found = signature_of("brats_ablate.transforms.crop.BiasedCrop")
     assert found is not None
     shape = found.get("shape")
     assert shape is not None

@@ -8,11 +8,11 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from brats_ablate.cases import Box, CaseRecord, Grid, Patch
-from brats_ablate.data.blobs import find_blobs
+from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, Patch
+from brats_ablate.data.components import connected_components
 from brats_ablate.data.loader import PatchLoader, read_window
-from brats_ablate.data.patches import BiasedCrop
 from brats_ablate.errors import DataError
+from brats_ablate.transforms.crop import BiasedCrop
 
 IDENTITY = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
 
@@ -35,14 +35,14 @@ class MemoryStore:
     def case_ids(self) -> list[str]:
         return list(self.images)
 
-    def record(self, case_id: str) -> CaseRecord:
+    def record(self, case_id: str) -> CaseMetadata:
         shape = self.labels[case_id].shape
-        blobs = find_blobs(self.labels[case_id])
+        blobs = connected_components(self.labels[case_id])
         mean = (float(case_id[4:]),) * 4
-        grid = Grid(shape, IDENTITY)
-        return CaseRecord(case_id, case_id, grid, Box((0, 0, 0), shape), mean, (2.0,) * 4, True, blobs)
+        grid = ImageGeometry(shape, IDENTITY)
+        return CaseMetadata(case_id, case_id, grid, BBox((0, 0, 0), shape), mean, (2.0,) * 4, True, blobs)
 
-    def read_images(self, case_id: str, box: Box | None = None) -> np.ndarray:
+    def read_images(self, case_id: str, box: BBox | None = None) -> np.ndarray:
         self.reads += 1
         if case_id in self.broken:
             raise self.broken[case_id]
@@ -51,7 +51,7 @@ class MemoryStore:
         assert all(0 <= a < b <= n for a, b, n in zip(box.start, box.stop, self.labels[case_id].shape, strict=True))
         return self.images[case_id][(slice(None), *box.slices)]
 
-    def read_labels(self, case_id: str, box: Box | None = None) -> np.ndarray:
+    def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray:
         return self.labels[case_id] if box is None else self.labels[case_id][box.slices]
 
 
@@ -106,7 +106,7 @@ def test_a_patch_is_cut_from_its_case() -> None:
 
 def test_a_window_outside_the_volume_is_padded_with_zeros_on_both_sides() -> None:
     store = MemoryStore(1)
-    images, labels = read_window(store, store.record("case0"), Box((2, 3, -1), (7, 9, 6)))
+    images, labels = read_window(store, store.record("case0"), BBox((2, 3, -1), (7, 9, 6)))
     np.testing.assert_array_equal(images[..., 1:5], store.images["case0"][:, 2:7, 3:9])
     np.testing.assert_array_equal(labels[..., 1:5], store.labels["case0"][2:7, 3:9])
     assert not images[..., [0, 5, 6]].any()

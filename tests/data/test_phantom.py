@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from brats_ablate.data.case_reader import read_case
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.phantom import PhantomCohort
-from brats_ablate.data.reading import read_case
 from brats_ablate.errors import ConfigError, DataError
 
 COHORT = PhantomCohort(cases=10, shape=[64, 64, 48], seed=0)

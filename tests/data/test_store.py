@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 from brats_ablate import labels
-from brats_ablate.cases import Box
+from brats_ablate.cases import BBox
 from brats_ablate.data import nifti
+from brats_ablate.data.case_reader import read_case
 from brats_ablate.data.layouts import find_cases
-from brats_ablate.data.prepare import prepare_cohort
-from brats_ablate.data.reading import read_case
-from brats_ablate.data.store import CaseStore, restore
+from brats_ablate.data.preprocess import preprocess_dataset
+from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import DataError
 
 
 @pytest.fixture
 def prepared(raw_cohort, tmp_path):
-    prepare_cohort(
+    preprocess_dataset(
         raw_cohort, tmp_path / "prepared", name="test", layout="brats2021", convention="brats2021", workers=1
     )
     return tmp_path / "prepared"
@@ -42,7 +42,7 @@ def test_store_gives_back_what_was_read(prepared, raw_cohort):
 
 def test_reading_a_box_equals_slicing(prepared):
     store = CaseStore(prepared)
-    box = Box((1, 0, 2), (6, 10, 5))
+    box = BBox((1, 0, 2), (6, 10, 5))
     case_id = store.case_ids[2]
     np.testing.assert_array_equal(
         store.read_images(case_id, box), store.read_images(case_id)[(slice(None), *box.slices)]
@@ -94,9 +94,11 @@ def test_reference_returns_voxel_for_voxel_with_its_affine(
     write_raw(tmp_path / "raw", case_id, layout, orientation)
     (raw,) = find_cases(tmp_path / "raw", layout, need_segmentation=True)
     case = read_case(raw, convention)
-    probabilities = restore(case.record, labels.region_masks(case.labels).astype(np.float32))
-    depth = labels.depth_from_regions(probabilities, (0.45, 0.4, 0.45))
-    nifti.write_labels(tmp_path / "out.nii.gz", labels.from_depth(depth, convention), np.array(case.record.grid.affine))
+    probabilities = to_original_space(case.record, labels.to_regions_np(case.labels).astype(np.float32))
+    depth = labels.labels_from_probabilities(probabilities, (0.45, 0.4, 0.45))
+    nifti.write_labels(
+        tmp_path / "out.nii.gz", labels.decode_labels(depth, convention), np.array(case.record.grid.affine)
+    )
     reference, written = nib.load(raw.segmentation), nib.load(tmp_path / "out.nii.gz")
     np.testing.assert_array_equal(np.asanyarray(written.dataobj), np.asanyarray(reference.dataobj))
     np.testing.assert_array_equal(written.affine, reference.affine)
@@ -105,13 +107,13 @@ def test_reference_returns_voxel_for_voxel_with_its_affine(
 def test_restore_fills_outside_and_rejects_another_shape(prepared):
     record = CaseStore(prepared).record("BraTS2021_00000")
     inside = np.full((3, *record.box.shape), 0.5, dtype=np.float16)
-    restored = restore(record, inside, outside=-1)
+    restored = to_original_space(record, inside, outside=-1)
     assert restored.shape == (3, *record.grid.shape)
     assert restored.dtype == np.float16
     assert (restored == 0.5).sum() == inside.size
     assert (restored == -1).sum() == restored.size - inside.size
     with pytest.raises(ValueError, match="is not the box's"):
-        restore(record, inside[..., 1:])
+        to_original_space(record, inside[..., 1:])
 
 
 def test_not_prepared_names_the_command(tmp_path):
@@ -185,8 +187,8 @@ def test_real_references_return_voxel_for_voxel(real_cases, tmp_path):
     for raw in find_cases(real_cases, "brats2021", need_segmentation=True):
         case = read_case(raw, "brats2021")
         out = tmp_path / "out.nii.gz"
-        depth = restore(case.record, case.labels)
-        nifti.write_labels(out, labels.from_depth(depth, "brats2021"), np.array(case.record.grid.affine))
+        depth = to_original_space(case.record, case.labels)
+        nifti.write_labels(out, labels.decode_labels(depth, "brats2021"), np.array(case.record.grid.affine))
         with gzip.open(raw.segmentation) as file:
             reference = nib.Nifti1Image.from_bytes(file.read())
         written = nib.load(out)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brats_ablate.rundir import RunDirectory
+from brats_ablate.runs.directory import RunDirectory
 
 
 @pytest.fixture

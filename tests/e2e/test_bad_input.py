@@ -19,7 +19,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from brats_ablate import __main__ as entry
-from brats_ablate.rundir import find_runs
+from brats_ablate.runs.directory import find_runs
 
 Started = subprocess.Popen[str]
 TRAINING = (

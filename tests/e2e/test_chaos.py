@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from brats_ablate.rundir import FINISHED, find_runs
+from brats_ablate.runs.directory import FINISHED, find_runs
 
 pytestmark = pytest.mark.slow
 KILLS = 20

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from brats_ablate.rundir import RunDirectory
+from brats_ablate.runs.directory import RunDirectory
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from brats_ablate.rundir import RunDirectory
+from brats_ablate.runs.directory import RunDirectory
 
 Launch = Callable[..., subprocess.Popen[str]]
 # An epoch of 100 steps; a checkpoint after almost every step, so that a kill also meets half-written ones.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from brats_ablate import interruption
-from brats_ablate.rundir import FAILED, RUNNING, RunDirectory
+from brats_ablate.runs.directory import FAILED, RUNNING, RunDirectory
+from brats_ablate.runtime import signals
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -115,4 +115,4 @@ def test_a_run_directory_that_vanishes_is_not_begun_again(
     wait_for_epoch(run, reached + 1, again)
     again.terminate()
     output, _ = again.communicate(timeout=300)
-    assert again.returncode == interruption.EXIT_CODE, output
+    assert again.returncode == signals.EXIT_CODE, output

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from brats_ablate.launching.ticket import read_ticket
-from brats_ablate.rundir import FAILED, FINISHED, PEER_LOST, RunDirectory
+from brats_ablate.launch.submission import read_submission
+from brats_ablate.runs.directory import FAILED, FINISHED, PEER_LOST, RunDirectory
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -125,7 +125,7 @@ def test_a_sweeps_table_names_the_rank_that_was_killed(brats_ablate: Command, ru
     launcher = ("hydra/launcher=submitit_local", "hydra.launcher.ranks_per_run=2", "hydra.launcher.poll_seconds=0.2")
     done = brats_ablate("-m", *RUN, *launcher, FAULT="1 is killed")
     assert done.returncode == 1, done.stdout
-    assert read_ticket(run.path) is not None
+    assert read_submission(run.path) is not None
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("baseline fold=0"))
     assert "rank 1: killed without a word (for memory?)" in line
     assert_failed(run, "rank 1: killed without a word (for memory?)")

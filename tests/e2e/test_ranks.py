@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from brats_ablate import interruption
-from brats_ablate.rundir import RunDirectory
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runtime import signals
 
 pytestmark = pytest.mark.slow
 # In fp32 by gradient descent, not by the paper's Adam: Adam divides by the gradient's size, which makes rounding errors
@@ -41,13 +41,13 @@ def run(cfg):
 """
 RECORDED = """
 import json, os
-from brats_ablate import interruption
+from brats_ablate.runtime import signals
 from brats_ablate.jobs import train
 from brats_ablate.training.trainer import Trainer
 step, stop_at = Trainer._step, int(os.environ.get("STOP_AT", "-1"))
 def recorded(self, patches):
     if self.ranks.rank == 1 and self.step == stop_at:
-        interruption.request()
+        signals.request_stop()
     step(self, patches)
     terms = {name: float(value) for name, value in self._unseen[-1][2].items()}
     with open(os.environ["RECORD"] + f".{self.ranks.rank}", "a") as file:
@@ -150,7 +150,7 @@ def test_the_recorded_loss_is_the_mean_over_the_ranks_also_of_a_resumed_run(
 
     other = (*line, "paths.runs=${paths.work}/resumed")
     stopped = brats_ablate(*other, RECORD=str(tmp_path / "again"), STOP_AT="1")
-    assert stopped.returncode == interruption.EXIT_CODE, stopped.stdout
+    assert stopped.returncode == signals.EXIT_CODE, stopped.stdout
     done = brats_ablate(*other, RECORD=str(tmp_path / "again"))
     assert done.returncode == 0, done.stdout
     (resumed,) = run_of(work, "resumed").metrics()

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from brats_ablate.launching.ticket import read_ticket, slurm_states
-from brats_ablate.rundir import RunDirectory, find_runs
+from brats_ablate.launch.submission import read_submission, slurm_states
+from brats_ablate.runs.directory import RunDirectory, find_runs
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,7 +40,7 @@ class Study:
 
     def start(self, *arguments: str, faults: dict[str, str] | None = None) -> subprocess.Popen[str]:
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "launching")]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "launch")]),
             "OMP_NUM_THREADS": "1",
             "FAKE_FAULTS": json.dumps(faults or {}),
         }
@@ -58,12 +58,12 @@ class Study:
         return find_runs(self.folder / folder)
 
     def job(self, run: RunDirectory) -> str:
-        found = read_ticket(run.path)
+        found = read_submission(run.path)
         assert found is not None
         return found.job
 
     def requeues(self, run: RunDirectory) -> int:
-        found = read_ticket(run.path)
+        found = read_submission(run.path)
         assert found is not None
         return found.requeues
 

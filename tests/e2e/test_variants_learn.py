@@ -11,12 +11,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from brats_ablate.config.check import check
-from brats_ablate.config.locations import folder
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.jobs import prepare, train
 
 pytestmark = pytest.mark.slow
 
-EXPERIMENTS = sorted(path.stem for path in (folder("conf") / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
 COHORT = ("data=phantom", "data.phantom.cases=6", "data.phantom.shape=[48,48,40]", "data.n_folds=3")
 LEARNING = (
     "trainer=cpu", "trainer.epochs=4", "trainer.crops_per_case=6", "trainer.validate_every=4", "trainer.batch_size=1",
@@ -50,7 +50,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def composed(work: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return compose("config", [*COHORT, f"paths.work={work}", *overrides])
 
 

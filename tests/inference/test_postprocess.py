@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brats_ablate.inference.postprocess import FewVoxels, NoPostprocess, Rules, SmallComponents
+from brats_ablate.inference.postprocess import FewVoxels, NoPostprocess, Sequential, SmallComponents
 
 
 def case(*components: tuple[int, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -17,8 +17,8 @@ def case(*components: tuple[int, float]) -> tuple[np.ndarray, np.ndarray]:
     return depth, probabilities
 
 
-def paper() -> Rules:
-    return Rules(small=SmallComponents(16, 0.9), few=FewVoxels(73, 0.9))
+def paper() -> Sequential:
+    return Sequential(small=SmallComponents(16, 0.9), few=FewVoxels(73, 0.9))
 
 
 @pytest.mark.parametrize(

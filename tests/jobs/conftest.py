@@ -10,10 +10,10 @@ import torch
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.identity import identity
 from brats_ablate.jobs.build import build_model, open_store
 from brats_ablate.jobs.train import run_directory
-from brats_ablate.rundir import FINISHED, RunDirectory, Status
+from brats_ablate.runs.directory import FINISHED, RunDirectory, RunRecord
+from brats_ablate.runs.identity import identity
 from brats_ablate.training import checkpoint
 
 FinishedRun = Callable[..., RunDirectory]
@@ -43,7 +43,7 @@ def finished_run(composed: Callable[..., DictConfig]) -> FinishedRun:
                     p += 0.1 * torch.randn(p.shape, generator=generator)
             content = {"model": model.state_dict(), "epoch": epoch, "dice": value, "identity": identity(cfg)}
             checkpoint.save(content, run.best_checkpoint(epoch, value))
-        run.write_status(Status(state, len(dice), len(dice), max(dice, default=None)))
+        run.write_status(RunRecord(state, len(dice), len(dice), max(dice, default=None)))
         return run
 
     return make

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import pytest
 import wandb
 
-from brats_ablate import tracking
-from brats_ablate import tracking_dashboard as dashboard
 from brats_ablate.errors import UserError
-from brats_ablate.tracking import RunFacts, TableText
+from brats_ablate.tracking import dashboard
+from brats_ablate.tracking import wandb as wandb_tracker
+from brats_ablate.tracking.base import RunInfo, TableText
 
 TABLE = TableText("t", "T", ("", "A", "paper", "B", "paper"), (("Fold 0", "1", "2", "3", "4"),), "# T")
 
@@ -53,7 +53,7 @@ class Server:
 def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
     """No network: W&B's own interface is the stub, and runs are written offline."""
     monkeypatch.setattr(wandb, "Api", Server)
-    monkeypatch.setattr(tracking, "_resolved", lambda mode: "offline")
+    monkeypatch.setattr(wandb_tracker, "_resolved", lambda mode: "offline")
     monkeypatch.setattr(Server, "views", [])
     for name in ("WANDB_SERVICE", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -63,7 +63,7 @@ def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
 
 
 def publish(folder: Path, entity: str | None = None) -> tuple[str, str]:
-    run = RunFacts("tables", "phantom", "tables", folder, {})
+    run = RunInfo("tables", "phantom", "tables", folder, {})
     return dashboard.publish(run, "study", entity, "phantom", [TABLE])
 
 
@@ -106,7 +106,7 @@ def test_the_report_sent_holds_tables_curves_and_settings(tmp_path: Path, server
 
 
 def test_columns_of_a_table_have_names_of_their_own() -> None:
-    assert tracking._unique(TABLE.header) == ["row", "A", "A paper", "B", "B paper"]
+    assert wandb_tracker._unique(TABLE.header) == ["row", "A", "A paper", "B", "B paper"]
 
 
 @pytest.mark.parametrize("entity", [None, "me"])

@@ -12,7 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
-from brats_ablate.config.locations import folder
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.describe import changes, compose, describe, run
 
@@ -20,7 +20,7 @@ JOB = {"timing_shape": (32, 32, 64), "timing_width": 0.0625, "repeats": 1}
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return hydra_compose("config", list(overrides))
 
 
@@ -36,7 +36,7 @@ def test_parameters_are_the_papers(experiment: str, millions: float) -> None:
 def test_changes_name_the_exchanged_part_by_its_class() -> None:
     assert list(changes(compose("attention"), compose("baseline"))) == ["model.gate=AttentionGate"]
     assert list(changes(compose("unetr"), compose("baseline"))) == ["model=UNETR"]
-    assert list(changes(compose("ds_onehot"), compose("ds"))) == ["inputs=OneHot"]
+    assert list(changes(compose("ds_onehot"), compose("ds"))) == ["inputs=WithForegroundMask"]
     assert list(changes(compose("baseline"), compose("baseline"))) == []
 
 

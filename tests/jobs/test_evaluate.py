@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brats_ablate.data.store import CaseStore, restore
+from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.labels import REGIONS, from_depth
-from brats_ablate.metrics.case import METRICS, CaseMetrics
+from brats_ablate.labels import REGIONS, decode_labels
+from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
 
 Job = Callable[..., None]
 
@@ -25,7 +25,7 @@ def write_like_reference(work: Path, case_id: str, depth: np.ndarray, file: Path
     """Write cropped nesting depths on the case's original grid."""
     record = CaseStore(phantom(work, "prepared")).record(case_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    values = from_depth(restore(record, depth), "brats2021")
+    values = decode_labels(to_original_space(record, depth), "brats2021")
     nib.save(nib.Nifti1Image(values, np.asarray(record.grid.affine)), file)
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.jobs.evaluate import write_rows
-from brats_ablate.jobs.panels import COLOURS, coloured, compose_panels
 from brats_ablate.jobs.predict import write_case
 from brats_ablate.labels import REGIONS
+from brats_ablate.report.case_image import COLOURS, coloured, compose_panels
 
 Job = Callable[..., None]
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import brats_ablate
-from brats_ablate.rundir import Coordinates, RunDirectory, Status
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -50,7 +50,7 @@ def _write_run(
         )
     identity = {"model._target_": name, "fold": fold}
     run.write_manifest({"identity": identity, "packages": {"torch": "2.13.0"}, "data_fingerprint": "abc"})
-    run.write_status(Status(state, epochs, epochs if state == "finished" else 99, best))
+    run.write_status(RunRecord(state, epochs, epochs if state == "finished" else 99, best))
 
 
 def _report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import brats_ablate
-from brats_ablate.rundir import Coordinates, RunDirectory, Status
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -27,7 +27,7 @@ def _write_runs(work: Path, scores: dict[str, float], *, cases: int = 4) -> None
             rows = [{"epoch": 1, "case": f"c{fold}{i}", "WT": value, "TC": value, "ET": value} for i in range(cases)]
             run.append("cases.jsonl", rows)
             run.write_manifest({"parameters": 31_190_000})
-            run.write_status(Status("finished", 1, 1, value))
+            run.write_status(RunRecord("finished", 1, 1, value))
 
 
 @pytest.fixture(name="command")

@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.jobs.prediction_folder import CROSS_VALIDATED, PredictionFolder
-from brats_ablate.labels import region_masks
+from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
+from brats_ablate.labels import to_regions_np
 
 Job = Callable[..., None]
 SMALL_SEARCH = ("job.most_voxels=40", "job.workers=1")
@@ -26,7 +26,7 @@ def predicted(work: Path) -> CaseStore:
     folder.claim({"probabilities": {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}, "labels": {}})
     generator = np.random.default_rng(0)
     for case_id in store.case_ids:
-        masks = region_masks(store.read_labels(case_id)).astype(np.float32)
+        masks = to_regions_np(store.read_labels(case_id)).astype(np.float32)
         noise = gaussian_filter(generator.normal(size=masks.shape), (0, 1, 1, 1)) * 0.8
         probabilities = np.clip(gaussian_filter(masks, (0, 1, 1, 1)) + noise, 0, 1)
         folder.save_probabilities(store.record(case_id), probabilities.astype(np.float16))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brats_ablate.metrics.lesions import LesionRules, lesion_scores
+from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
 
 UNIT = (1.0, 1.0, 1.0)
 
@@ -60,6 +60,6 @@ def test_small_lesions_are_ignored_but_what_touches_them_is_not_invented() -> No
 def test_empty_prediction_and_empty_both() -> None:
     reference, empty = cubes((2, 4, 4)), cubes()
     assert lesion_scores(empty, reference, UNIT).dice == 0
-    assert lesion_scores(empty, reference, UNIT, LesionRules(missed_mm=7)).hd95_mm == 7
+    assert lesion_scores(empty, reference, UNIT, LesionMatching(missed_mm=7)).hd95_mm == 7
     assert lesion_scores(empty, empty, UNIT).dice == 1
     assert lesion_scores(reference, empty, UNIT).invented == 1

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from surface_distance import lookup_tables
 
 from brats_ablate.metrics import surface
-from brats_ablate.metrics.surface_elements import area_by_code, neighbourhood_codes
+from brats_ablate.metrics.surface_area import area_by_code, neighbourhood_codes
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance.*")
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 1.3, 2.5)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.models.encoder import Encoder
+from brats_ablate.models.encoder import EncoderConfig
 
 MODELS = sorted(f.stem for f in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
 OF_ONE_HEAD = {"mednext", "segresnet_vae", "swin_unetr", "unetr"}
@@ -25,12 +25,12 @@ def build_small(build, name, **changes):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_gets_a_gradient(build, name):
     model = build_small(build, name)
-    model.at_step(10_000)
+    model.set_step(10_000)
     output = model(torch.randn(1, 4, *model.patch_shape))
     assert [tuple(level.shape) for level in output.logits] == [
         (1, 3, *(s // 2**i for s in model.patch_shape)) for i in range(len(output.logits))
     ]
-    targets = [*output.logits, *output.extras.values()]
+    targets = [*output.logits, *output.aux.values()]
     sum((t * torch.randn_like(t)).sum() for t in targets).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
@@ -46,7 +46,7 @@ def test_state_survives_a_round_trip_and_evaluation_is_deterministic(build, name
     x = torch.randn(1, 4, *first.patch_shape)
     with torch.no_grad():
         one, two = first.eval()(x), second.eval()(x)
-    assert one.extras == {}
+    assert one.aux == {}
     for a, b in zip(one.logits, two.logits, strict=True):
         assert torch.equal(a, b)
 
@@ -97,10 +97,10 @@ def test_patches_that_do_not_fit_are_refused(build, name):
 def test_vae_branch_has_the_papers_latent_and_rebuilds_the_input(build):
     model = build_small(build, "segresnet_vae")
     x = torch.randn(2, 4, *model.patch_shape)
-    extras = model(x).extras
-    assert set(extras) == {"vae_reconstruction", "vae_mean", "vae_log_var"}
-    assert extras["vae_reconstruction"].shape == x.shape
-    assert extras["vae_mean"].shape == extras["vae_log_var"].shape == (2, 128)
+    aux = model(x).aux
+    assert set(aux) == {"vae_reconstruction", "vae_mean", "vae_log_var"}
+    assert aux["vae_reconstruction"].shape == x.shape
+    assert aux["vae_mean"].shape == aux["vae_log_var"].shape == (2, 128)
 
 
 def test_segresnet_logits_equal_monais_with_the_same_weights(build):
@@ -115,6 +115,6 @@ def test_segresnet_logits_equal_monais_with_the_same_weights(build):
 
 
 def test_encoder_width_rounds_to_multiples_of_eight():
-    assert Encoder([32, 64, 128, 256, 320, 320], width=0.25).scaled == (8, 16, 32, 64, 80, 80)
-    assert Encoder([32, 33], width=0.1).scaled == (8, 8)
-    assert Encoder([33, 50]).scaled == (33, 50)
+    assert EncoderConfig([32, 64, 128, 256, 320, 320], width=0.25).scaled == (8, 16, 32, 64, 80, 80)
+    assert EncoderConfig([32, 33], width=0.1).scaled == (8, 8)
+    assert EncoderConfig([33, 50]).scaled == (33, 50)

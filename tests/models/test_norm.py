@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.models.norm import GroupNorm, InstanceNorm, keep_layout
+from brats_ablate.models.norm import GroupNorm, InstanceNorm, replace_norms
 
 
 def outcome(norm: nn.Module, x: Tensor, upstream: Tensor) -> list[Tensor]:
@@ -106,7 +106,7 @@ def test_keep_layout_exchanges_foreign_norms_and_nothing_of_their_numbers():
         nn.init.normal_(parameter)
     x = torch.randn(2, 2, 5, 6, 7)
     expected = net(x)
-    keep_layout(net)
+    replace_norms(net)
     assert [type(m) for m in net.modules() if "Norm" in type(m).__name__] == [InstanceNorm] * 3 + [GroupNorm]
     torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.models.drop import DropBlock3d
+from brats_ablate.models.dropblock import DropBlock3d
 from brats_ablate.models.norm import InstanceNorm
 
 THIN = [8, 16, 24, 32]
@@ -95,7 +95,7 @@ def test_checkpointing_changes_no_gradient_though_dropblock_draws(build):
     def gradients(checkpointing: bool) -> list[torch.Tensor]:
         torch.manual_seed(1)
         model = build("dropblock", channels=THIN, patch_shape=(16, 16, 24), checkpointing=checkpointing)
-        model.at_step(10_000)
+        model.set_step(10_000)
         model(x).logits[0].square().mean().backward()
         return [p.grad for p in model.parameters()]
 
@@ -116,10 +116,10 @@ def test_drop_sits_in_the_three_deepest_encoder_levels_before_each_norm(build):
 
 def test_residual_blocks_drop_too(build):
     """The paper's code never advanced the schedule of DropBlock in residual blocks."""
-    drop = {"_target_": "brats_ablate.models.drop.DropBlock3d", "_partial_": True}
+    drop = {"_target_": "brats_ablate.models.dropblock.DropBlock3d", "_partial_": True}
     settings = {"block_size": 5, "probability": 0.2, "ramp_steps": 10}
     model = build("residual", channels=THIN, patch_shape=(16, 16, 16), drop=drop | settings)
-    model.at_step(5)
+    model.set_step(5)
     drops = [m for m in model.modules() if isinstance(m, DropBlock3d)]
     assert len(drops) == 9
     assert [float(m.drop_probability) for m in drops] == pytest.approx([0.1] * 9)
@@ -166,6 +166,6 @@ def test_traced_as_one_graph_that_a_new_step_does_not_retrace(build, model):
     compiled = torch.compile(network, backend=count, fullgraph=True)
     x = torch.randn(2, 4, 16, 16, 24)
     for step in (0, 5_000, 10_000):
-        network.at_step(step)
+        network.set_step(step)
         compiled(x).logits[0].sum().backward()
     assert len(graphs) == 1

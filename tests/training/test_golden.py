@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from brats_ablate.labels import NCR
-from brats_ablate.losses.auxiliary import NoAuxiliary
-from brats_ablate.losses.objective import Objective
-from brats_ablate.losses.region import RegionLoss
-from brats_ablate.losses.supervision import DeepSupervision
+from brats_ablate.losses.deep_supervision import DeepSupervision
+from brats_ablate.losses.region_loss import RegionLoss
+from brats_ablate.losses.total_loss import TotalLoss
+from brats_ablate.losses.vae import NoAuxiliary
 from brats_ablate.losses.voxelwise import BinaryCrossEntropy
-from brats_ablate.models import merged, norm_activation
+from brats_ablate.models.attention_gate import NoGate
 from brats_ablate.models.blocks import ConvBlock
-from brats_ablate.models.drop import NoDrop
-from brats_ablate.models.encoder import Encoder
-from brats_ablate.models.gates import NoGate
+from brats_ablate.models.dropblock import NoDrop
+from brats_ablate.models.encoder import EncoderConfig
+from brats_ablate.models.kernels import fused_norm_relu, fused_upsample_conv
 from brats_ablate.models.norm import InstanceNorm
 from brats_ablate.models.unet import UNet
 from brats_ablate.training.optimizers import adam
@@ -42,7 +42,7 @@ def network() -> UNet:
         out_channels=3,
         heads=2,
         patch_shape=SHAPE,
-        encoder=Encoder([8, 16, 32]),
+        encoder=EncoderConfig([8, 16, 32]),
         encoder_block=ConvBlock,
         decoder_block=ConvBlock,
         gate=NoGate,
@@ -73,14 +73,14 @@ def losses_of(
     kind: torch.dtype,
 ) -> Tensor:
     """(STEPS,) losses of training `model` in place, float64."""
-    objective = Objective(RegionLoss(BinaryCrossEntropy(), "process", 1e-5), DeepSupervision([1.0, 0.5]), NoAuxiliary())
+    objective = TotalLoss(RegionLoss(BinaryCrossEntropy(), "process", 1e-5), DeepSupervision([1.0, 0.5]), NoAuxiliary())
     found = []
     for step in range(STEPS):
         images, labels = golden_batch(step)
         images = images.to(kind).to(memory_format=layout)
         with precision.autocast():
             output = model(images)
-            loss, _ = objective(output.logits, output.extras, labels, images)
+            loss, _ = objective(output.logits, output.aux, labels, images)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -99,7 +99,7 @@ def reference_losses(network: UNet, kind: torch.dtype, precision: str = "fp32") 
     plain = torch.optim.Adam(model.parameters(), LR, weight_decay=WEIGHT_DECAY, foreach=False, fused=False)
     resolved = Precision(precision, torch.device("cpu"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merged, "pays", lambda *_: False)
+        patch.setattr(fused_upsample_conv, "should_fuse", lambda *_: False)
         return losses_of(model, plain, resolved, torch.contiguous_format, kind)
 
 
@@ -145,14 +145,14 @@ def test_fp32_steps_are_as_near_the_truth_as_plain_ones(network: UNet, truth: Te
     assert worst(fast_losses(network, "fp32"), truth) < 3 * unavoidable
 
 
-@pytest.mark.parametrize("smallest", [0, norm_activation.SMALLEST])
+@pytest.mark.parametrize("smallest", [0, fused_norm_relu.SMALLEST])
 def test_bf16_steps_are_as_near_the_truth_as_plain_ones(
     network: UNet, truth: Tensor, unavoidable: float, smallest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """bfloat16 keeps 8 bits: 2⁻⁸ = 0.4 % a rounding; over 20 steps the loss may be 2 % off, and no more than thrice
     what torch's own norm and layout lose in bf16. With norm and activation in one on every level, and on none, as these
     are small."""
-    monkeypatch.setattr(norm_activation, "SMALLEST", smallest)
+    monkeypatch.setattr(fused_norm_relu, "SMALLEST", smallest)
     found = worst(fast_losses(network, "bf16"), truth)
     assert found < 0.02
     assert found < 3 * max(unavoidable, worst(reference_losses(network, torch.float32, "bf16"), truth))
@@ -162,8 +162,8 @@ def test_the_fast_steps_merge_a_decoder_level(network: UNet) -> None:
     """So the traces above compare it; the finest level is large enough, the next is not."""
     with pytest.MonkeyPatch.context() as patch:
         calls: list[int] = []
-        real = merged.upsample_and_convolve
-        patch.setattr(merged, "upsample_and_convolve", lambda *given: (calls.append(1), real(*given))[1])
+        real = fused_upsample_conv.upsample_and_convolve
+        patch.setattr(fused_upsample_conv, "upsample_and_convolve", lambda *given: (calls.append(1), real(*given))[1])
         network(golden_batch(0)[0])
     assert len(calls) == 1
 

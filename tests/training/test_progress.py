@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brats_ablate.training.progress import describe, duration, shares
+from brats_ablate.training.progress import describe, duration, time_breakdown
 
 
 def test_an_epoch_in_words() -> None:
@@ -17,8 +17,8 @@ def test_the_shares_of_a_runs_time_add_up_over_its_epochs() -> None:
     first = {"epoch": 1, "seconds/data": 1.0, "seconds/forward": 2.0, "seconds/backward": 3.0, "seconds": 9.0}
     second = {"epoch": 2, "seconds/forward": 1.0, "seconds/optimizer": 1.0, "seconds/validation": 2.0}
     told = "data 10%, forward 30%, backward 30%, optimizer 10%, validation 20% of the time"
-    assert shares([first, second]) == told
-    assert shares([{"epoch": 0, "dice": 0.1}]) == "no time recorded"
+    assert time_breakdown([first, second]) == told
+    assert time_breakdown([{"epoch": 0, "dice": 0.1}]) == "no time recorded"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from brats_ablate import interruption
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs import train
-from brats_ablate.rundir import RunDirectory
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runtime import signals
 from brats_ablate.training.trainer import Trainer
 
 Composed = Callable[..., DictConfig]
@@ -18,8 +18,8 @@ Composed = Callable[..., DictConfig]
 
 @pytest.fixture(autouse=True)
 def no_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruption, "install", lambda: None)
-    monkeypatch.setattr(interruption, "requested", lambda: False)
+    monkeypatch.setattr(signals, "install_handlers", lambda: None)
+    monkeypatch.setattr(signals, "stop_requested", lambda: False)
 
 
 def weights(directory: RunDirectory) -> dict[str, torch.Tensor]:
@@ -29,7 +29,7 @@ def weights(directory: RunDirectory) -> dict[str, torch.Tensor]:
 def interrupt_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Ask the run to stop once `step` steps are done."""
     steps = iter(range(1, 10_000))
-    monkeypatch.setattr(interruption, "requested", lambda: next(steps) == step)
+    monkeypatch.setattr(signals, "stop_requested", lambda: next(steps) == step)
 
 
 def test_a_run_leaves_its_record(composed: Composed) -> None:
@@ -103,7 +103,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     cfg = composed(*line, "paths.runs=${paths.work}/other_runs")
     with monkeypatch.context() as patch:
         interrupt_before(patch, step)
-        with pytest.raises(interruption.Interrupted):
+        with pytest.raises(signals.Interrupted):
             train.run(cfg)
     resumed = train.run_directory(cfg)
     state = resumed.status()
@@ -124,8 +124,8 @@ def test_a_stop_during_validation_repeats_the_validation(composed: Composed, mon
     cfg = composed("+experiment=baseline")
     with monkeypatch.context() as patch:
         calls = iter(range(10_000))
-        patch.setattr(interruption, "requested", lambda: next(calls) == 5)  # 4 steps, the look at the end, then a case
-        with pytest.raises(interruption.Interrupted):
+        patch.setattr(signals, "stop_requested", lambda: next(calls) == 5)  # 4 steps, the look at the end, then a case
+        with pytest.raises(signals.Interrupted):
             train.run(cfg)
     directory = train.run_directory(cfg)
     assert directory.metrics() == []

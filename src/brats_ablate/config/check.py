@@ -15,9 +15,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from brats_ablate.config.rules import RULES
+from brats_ablate.config.constraints import RULES
 from brats_ablate.config.signatures import Parameter, Signature, signature_of
 from brats_ablate.errors import ConfigError
+from brats_ablate.runs.renamed import RENAMED
 
 GROUPS = [
     "data",
@@ -44,7 +45,7 @@ DATA_KEYS = ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "pha
 INFERENCE_KEYS = ("window", "tta", "labels")
 PATH_KEYS = ("work", "prepared", "runs", "predictions", "evaluation", "tables")
 
-SUPPLIED: Mapping[str, frozenset[str]] = {
+INJECTED: Mapping[str, frozenset[str]] = {
     # Arguments that the job derives and passes itself; a configuration must leave them out.
     "model": frozenset({"in_channels", "out_channels", "heads", "patch_shape", "encoder"}),
     "optimizer": frozenset({"parameters", "lr"}),
@@ -115,10 +116,15 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     try:
         signature = signature_of(target)
     except LookupError as error:
-        raise ConfigError(f"{path}._target_: {error.args[0]}; correct the name") from None
+        now = RENAMED.get(target)
+        raise ConfigError(
+            f"{path}._target_: {target} is now called {now}; write that"
+            if now is not None
+            else f"{path}._target_: {error.args[0]}; correct the name"
+        ) from None
     if signature is None:
         return
-    supplied = SUPPLIED.get(path, frozenset())
+    supplied = INJECTED.get(path, frozenset())
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue

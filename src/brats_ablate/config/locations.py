@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parents[1]
 
 
-def folder(name: str) -> Path:
+def resource_dir(name: str) -> Path:
     """The folder `name` (conf, experiments or sweeps) that belongs to this installation."""
     packaged = _PACKAGE / name
     return packaged if packaged.is_dir() else _CHECKOUT / name

@@ -14,25 +14,25 @@ from typing import Protocol
 
 import numpy as np
 
-from brats_ablate.cases import Box, CaseRecord, Patch, Shape
+from brats_ablate.cases import BBox, CaseMetadata, Patch, Shape3d
 from brats_ablate.errors import DataError, UserError
-from brats_ablate.randomness import stream
+from brats_ablate.runtime.random import rng_for
 
 
 class Store(Protocol):
     """What the loader needs of a prepared cohort."""
 
-    def record(self, case_id: str) -> CaseRecord: ...
+    def record(self, case_id: str) -> CaseMetadata: ...
 
-    def read_images(self, case_id: str, box: Box | None = None) -> np.ndarray: ...
+    def read_images(self, case_id: str, box: BBox | None = None) -> np.ndarray: ...
 
-    def read_labels(self, case_id: str, box: Box | None = None) -> np.ndarray: ...
+    def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray: ...
 
 
 class Sampler(Protocol):
     """Chooses a patch's window."""
 
-    def window(self, record: CaseRecord, volume_shape: Shape, counters: tuple[int, int, int]) -> Box: ...
+    def window(self, record: CaseMetadata, volume_shape: Shape3d, counters: tuple[int, int, int]) -> BBox: ...
 
 
 class PatchLoader:
@@ -95,7 +95,7 @@ class PatchLoader:
             UserError, OSError: what the store or the file system says of a file that cannot be read.
             RuntimeError: any other failure, naming the case and the sample.
         """
-        order = stream(self._seed, "order", epoch).permutation(self._samples)
+        order = rng_for(self._seed, "order", epoch).permutation(self._samples)
         steps = (self._samples_of(step, epoch, order) for step in range(start_step, self.steps_per_epoch))
         if self._threads == 0:
             for samples in steps:
@@ -136,7 +136,7 @@ class PatchLoader:
         return Patch(images, labels, record.mean, record.std, case_id, counters)
 
 
-def read_window(store: Store, record: CaseRecord, window: Box) -> tuple[np.ndarray, np.ndarray]:
+def read_window(store: Store, record: CaseMetadata, window: BBox) -> tuple[np.ndarray, np.ndarray]:
     """Images (4, X, Y, Z) and labels (X, Y, Z) of a window that may exceed the volume; 0 outside of it."""
     inside = _intersection(window, record.box.shape)
     images = store.read_images(record.case_id, inside)
@@ -152,9 +152,9 @@ def read_window(store: Store, record: CaseRecord, window: Box) -> tuple[np.ndarr
     return padded_images, padded_labels
 
 
-def _intersection(window: Box, shape: Shape) -> Box:
+def _intersection(window: BBox, shape: Shape3d) -> BBox:
     a, b = window.start, window.stop
-    return Box(
+    return BBox(
         (max(a[0], 0), max(a[1], 0), max(a[2], 0)),
         (min(b[0], shape[0]), min(b[1], shape[1]), min(b[2], shape[2])),
     )

@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 from isal import igzip
 
-from brats_ablate.atomic import replacing
 from brats_ablate.errors import DataError
+from brats_ablate.runtime.files import atomic_write
 
 _COMPRESSION = 2
 """isal's level 2: within 10 % of gzip -6 in size, many times faster."""
@@ -72,7 +72,7 @@ def write_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     content = image.to_bytes()
     if path.name.endswith(".gz"):
         content = igzip.compress(content, compresslevel=_COMPRESSION, mtime=0)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from brats_ablate.cases import Shape
+from brats_ablate.cases import Shape3d
 
 
 @dataclass(frozen=True)
 class Orientation:
     """How the axes of one file map to RAS+ (x to the right, y to the front, z up)."""
 
-    axes: Shape
+    axes: Shape3d
     """For each RAS+ axis, the file axis that runs along it."""
     flipped: tuple[bool, bool, bool]
     """For each RAS+ axis, whether the file runs the other way."""
@@ -33,7 +33,7 @@ class Orientation:
         x, y, z = (int(np.flatnonzero(mapping[:, 0] == k)[0]) for k in range(3))
         return Orientation((x, y, z), (mapping[x, 1] < 0, mapping[y, 1] < 0, mapping[z, 1] < 0))
 
-    def shape(self, file_shape: Shape) -> Shape:
+    def shape(self, file_shape: Shape3d) -> Shape3d:
         """The RAS+ shape of a file of `file_shape`."""
         x, y, z = self.axes
         return (file_shape[x], file_shape[y], file_shape[z])

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brats_ablate import labels, randomness
-from brats_ablate.cases import Shape
+from brats_ablate import labels
+from brats_ablate.cases import Shape3d
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.runtime import random
 
 _NAME = "phantom.json"
 _AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -81,7 +82,7 @@ class PhantomCohort:
             images, depth = self.case(number)
             for modality, image in zip(labels.MODALITIES, images, strict=True):
                 nifti.write_volume(names[modality], image, _AFFINE)
-            nifti.write_labels(names["seg"], labels.from_depth(depth, "brats2021"), _AFFINE)
+            nifti.write_labels(names["seg"], labels.decode_labels(depth, "brats2021"), _AFFINE)
 
     def case(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """One case: images (4, X, Y, Z) int16, LPS axes, 0 outside the brain; nesting depths (X, Y, Z) uint8."""
@@ -107,13 +108,13 @@ class _Lesion:
 class _Fields:
     """Coordinates and smooth random fields of one case."""
 
-    def __init__(self, seed: int, number: int, shape: Shape) -> None:
+    def __init__(self, seed: int, number: int, shape: Shape3d) -> None:
         self.seed, self.number, self.shape = seed, number, shape
         self.axes = [np.linspace(-1, 1, s, dtype=np.float32) for s in shape]
         self.x, self.y, self.z = np.meshgrid(*self.axes, indexing="ij", sparse=True)
 
     def stream(self, what: str) -> np.random.Generator:
-        return randomness.stream(self.seed, "phantom", self.number, what)
+        return random.rng_for(self.seed, "phantom", self.number, what)
 
     def smooth(self, what: str, wavelength: float) -> np.ndarray:
         """A Gaussian random field of unit variance, (X, Y, Z) float32: white noise on a coarse grid, spread by

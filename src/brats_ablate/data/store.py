@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from brats_ablate.atomic import replacing
-from brats_ablate.cases import Box, CaseRecord
-from brats_ablate.data import records, voxels
+from brats_ablate.cases import BBox, CaseMetadata
+from brats_ablate.data import blosc2_io, records
 from brats_ablate.errors import DataError
 from brats_ablate.labels import MODALITIES
+from brats_ablate.runtime.files import atomic_write
 
 VERSION = 1
 """Of the store's files; cases of another version are prepared again."""
@@ -61,7 +61,7 @@ class CaseStore:
         try:
             head = json.loads((self.folder / COHORT).read_bytes())
             self._lines = (self.folder / RECORDS).read_bytes().splitlines()
-            self._records: dict[str, CaseRecord] = {}
+            self._records: dict[str, CaseMetadata] = {}
             self.folds_drawn: list[list[str]] = json.loads((self.folder / FOLDS).read_bytes())["validation"]
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -109,7 +109,7 @@ class CaseStore:
         training = sorted(c for i, ids in enumerate(self.folds) if i != fold for c in ids)
         return training, self.folds[fold]
 
-    def record(self, case_id: str) -> CaseRecord:
+    def record(self, case_id: str) -> CaseMetadata:
         """The record of a case; DataError if the cohort has no such case."""
         if case_id not in self._row:
             raise DataError(f"{self.folder} holds no case {case_id!r}; check the id")
@@ -117,24 +117,24 @@ class CaseStore:
             self._records[case_id] = records.from_json(json.loads(self._lines[self._row[case_id]]))
         return self._records[case_id]
 
-    def read_images(self, case_id: str, box: Box | None = None) -> np.ndarray:
+    def read_images(self, case_id: str, box: BBox | None = None) -> np.ndarray:
         """Raw values, (4, X, Y, Z) int16 or float32 in `labels.MODALITIES` order, whole or inside `box`.
 
         `box` is in cropped coordinates and must lie inside the volume. Raises DataError if the file is not sound.
         """
         return self._read(case_id, "images.b2nd", box)
 
-    def read_labels(self, case_id: str, box: Box | None = None) -> np.ndarray:
+    def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray:
         """Nesting depths, (X, Y, Z) uint8, whole or inside `box`; DataError if the case has no segmentation."""
         if not self.record(case_id).has_labels:
             raise DataError(f"case {case_id} has no segmentation; train and evaluate need one")
         return self._read(case_id, "labels.b2nd", box)
 
-    def _read(self, case_id: str, file: str, box: Box | None) -> np.ndarray:
-        return voxels.read_array(self.folder / CASES / case_id / file, self.record(case_id).content, box)
+    def _read(self, case_id: str, file: str, box: BBox | None) -> np.ndarray:
+        return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content, box)
 
 
-def restore(record: CaseRecord, cropped: np.ndarray, outside: float = 0) -> np.ndarray:
+def to_original_space(record: CaseMetadata, cropped: np.ndarray, outside: float = 0) -> np.ndarray:
     """A volume of the stored region, back on the original files' grid and axis order.
 
     Args:
@@ -177,7 +177,7 @@ def write_cohort(folder: Path, cohort: Cohort, case_records: Sequence[Mapping[st
 
 def replace_file(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

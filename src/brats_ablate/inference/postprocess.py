@@ -13,7 +13,7 @@ import numpy as np
 
 from brats_ablate.labels import ET, NCR
 
-Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+PostprocessStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Connectivity = Literal[6, 18, 26]
 ET_CHANNEL = 2
 
@@ -26,10 +26,10 @@ class NoPostprocess:
         return depth
 
 
-class Rules:
+class Sequential:
     """Several rules, one after the other, in the order of the configuration's keys."""
 
-    def __init__(self, **rules: Rule) -> None:
+    def __init__(self, **rules: PostprocessStep) -> None:
         self.rules = rules
 
     def __call__(self, depth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

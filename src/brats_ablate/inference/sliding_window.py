@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brats_ablate.cases import Shape
+from brats_ablate.cases import Shape3d
 
 SMALLEST_WEIGHT = 1e-3
 """Floor of the Gaussian, as MONAI's: the corners of a lone window keep a weight that divides safely."""
@@ -41,7 +41,7 @@ class SlidingWindow:
         if sigma_scale <= 0:
             raise ValueError(f"sigma_scale={sigma_scale} must be positive")
         x, y, z = patch_shape
-        self.patch_shape: Shape = (x, y, z)
+        self.patch_shape: Shape3d = (x, y, z)
         self.overlap = overlap
         self.weight = gaussian_weight(self.patch_shape, sigma_scale)
 
@@ -68,7 +68,7 @@ class SlidingWindow:
         return total.div_(weights)[inner]
 
 
-def windows(shape: tuple[int, ...], patch_shape: Shape, overlap: float) -> list[tuple[slice, ...]]:
+def windows(shape: tuple[int, ...], patch_shape: Shape3d, overlap: float) -> list[tuple[slice, ...]]:
     """The windows that cover a volume of `shape`, none of which leaves it; `shape` is at least `patch_shape`."""
     per_axis = []
     for size, patch in zip(shape, patch_shape, strict=True):
@@ -78,7 +78,7 @@ def windows(shape: tuple[int, ...], patch_shape: Shape, overlap: float) -> list[
     return list(product(*per_axis))
 
 
-def gaussian_weight(shape: Shape, sigma_scale: float) -> Tensor:
+def gaussian_weight(shape: Shape3d, sigma_scale: float) -> Tensor:
     """A Gaussian of `shape` with peak 1 in its centre, sigma in parts of each edge, not below SMALLEST_WEIGHT."""
     weight = torch.ones(())
     for size in shape:

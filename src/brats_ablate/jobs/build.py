@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from brats_ablate.cases import CaseRecord
+    from brats_ablate.cases import CaseMetadata
     from brats_ablate.data.store import CaseStore
-    from brats_ablate.losses.objective import Objective
+    from brats_ablate.losses.total_loss import TotalLoss
     from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.precision import Precision
 
@@ -61,9 +61,9 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
     import torch
 
     from brats_ablate.labels import REGIONS
-    from brats_ablate.randomness import integer_seed
+    from brats_ablate.runtime.random import derive_seed
 
-    torch.manual_seed(integer_seed(int(cfg.seed), "weights"))
+    torch.manual_seed(derive_seed(int(cfg.seed), "weights"))
     return instantiate(
         cfg.model,
         in_channels=instantiate(cfg.inputs).channels,
@@ -74,11 +74,11 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
     )
 
 
-def build_objective(cfg: DictConfig) -> Objective:
+def build_loss(cfg: DictConfig) -> TotalLoss:
     """Region loss, supervision and auxiliary terms."""
-    from brats_ablate.losses.objective import Objective
+    from brats_ablate.losses.total_loss import TotalLoss
 
-    return Objective(instantiate(cfg.loss), instantiate(cfg.supervision), instantiate(cfg.auxiliary))
+    return TotalLoss(instantiate(cfg.loss), instantiate(cfg.supervision), instantiate(cfg.auxiliary))
 
 
 def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Tensor]:
@@ -108,19 +108,19 @@ def probabilities_network(model: torch.nn.Module, precision: Precision) -> Calla
 
 def volume_loader(
     cfg: DictConfig, store: CaseStore, device: torch.device
-) -> Callable[[str], tuple[Tensor, CaseRecord]]:
+) -> Callable[[str], tuple[Tensor, CaseMetadata]]:
     """Case id -> network input (1, C, X, Y, Z) of the whole cropped volume on `device`, and the case's record."""
     import torch
 
-    from brats_ablate.data.normalise import non_zero_in_any, normalise
+    from brats_ablate.transforms.normalize import non_zero_in_any, normalize
 
     inputs = instantiate(cfg.inputs)
 
-    def load(case_id: str) -> tuple[Tensor, CaseRecord]:
+    def load(case_id: str) -> tuple[Tensor, CaseMetadata]:
         record = store.record(case_id)
         raw = torch.from_numpy(store.read_images(case_id))[None].to(device)
         mean, std = (torch.tensor([values], device=device) for values in (record.mean, record.std))
-        images = normalise(raw, mean, std)
+        images = normalize(raw, mean, std)
         return inputs.assemble(images, inputs.foreground(non_zero_in_any(raw), images)), record
 
     return load

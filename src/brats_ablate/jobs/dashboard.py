@@ -20,7 +20,7 @@ def run(
     if not results:
         print(f"no run under {cfg.paths.runs} to show; train some first, e.g. with tracker=wandb -cd sweeps -cn demo")
         return
-    from brats_ablate.tracking_dashboard import publish
+    from brats_ablate.tracking.dashboard import publish
 
     texts = [table_text(result) for result in results]
     workspace, report = publish(tables_run(cfg), project, entity, cfg.data.name, texts)

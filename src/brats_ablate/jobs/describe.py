@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.atomic import replacing
 from brats_ablate.config.check import check
-from brats_ablate.config.locations import folder
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
+from brats_ablate.runtime.files import atomic_write
 
 if TYPE_CHECKING:
-    from brats_ablate.describing.report import Conditions, Description
-    from brats_ablate.describing.timings import Contestant, Timing
+    from brats_ablate.model_summary.markdown import Conditions, Description
+    from brats_ablate.model_summary.timings import TimedModel, Timing
 
 REFERENCE = "baseline"
 """The experiment that times are relative to."""
@@ -53,7 +53,7 @@ def run(
     Raises:
         ConfigError: an experiment does not exist, or the timed patch does not suit its network.
     """
-    from brats_ablate.describing.report import PICTURES, csv_text, markdown, table
+    from brats_ablate.model_summary.markdown import PICTURES, csv_text, markdown, table
 
     subjects = [cfg] if experiments is None else [compose(name) for name in _ordered(experiments)]
     described = []
@@ -73,7 +73,7 @@ def run(
         "variants.csv": csv_text(described),
         **{f"{PICTURES}/{d.name}.svg": d.picture for d in described},
     }.items():
-        with replacing(Path(output) / file) as temporary:
+        with atomic_write(Path(output) / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(f"written: {Path(output) / file}")
 
@@ -90,17 +90,17 @@ def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
     overrides = [f"+experiment={experiment}", *kept]
     if GlobalHydra.instance().is_initialized():
         return hydra_compose("config", overrides)
-    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return hydra_compose("config", overrides)
 
 
 def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) -> Description:
     """Counts and drawings of the composed `cfg`, at its full size, and how it differs from its baseline."""
-    from brats_ablate.describing.counts import count
-    from brats_ablate.describing.drawing import draw
-    from brats_ablate.describing.picture import picture
-    from brats_ablate.describing.report import Description
     from brats_ablate.jobs import build
+    from brats_ablate.model_summary.ascii import draw
+    from brats_ablate.model_summary.counts import count
+    from brats_ablate.model_summary.markdown import Description
+    from brats_ablate.model_summary.svg import picture
 
     check(cfg)
     shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
@@ -139,7 +139,7 @@ def _changes(path: str, node: Any, other: Any) -> Iterator[str]:
 
 def _ordered(experiments: list[str]) -> list[str]:
     """The named ones as they are; for ["all"] every file's, each after its baseline's kind."""
-    known = sorted(path.stem for path in (folder("conf") / "experiment").glob("*.yaml"))
+    known = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
     if experiments == ["all"]:
         baseline_of = {name: compose(name).about.baseline for name in known}
         return sorted(known, key=lambda name: (baseline_of[name] is not None, baseline_of[name] != REFERENCE, name))
@@ -159,23 +159,23 @@ def _shrunk(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> DictC
     return small
 
 
-def _contestant(cfg: DictConfig) -> Contestant:
+def _contestant(cfg: DictConfig) -> TimedModel:
     import torch
 
-    from brats_ablate.describing.timings import Contestant
     from brats_ablate.jobs import build
-    from brats_ablate.models.placement import place
+    from brats_ablate.model_summary.timings import TimedModel
+    from brats_ablate.models.base import to_device
     from brats_ablate.training.precision import Precision, choose_device
 
     device = choose_device(str(cfg.trainer.device), 0)
-    model = place(build.build_model(cfg), device)
+    model = to_device(build.build_model(cfg), device)
     generator = torch.Generator().manual_seed(0)
     shape = tuple(cfg.patches.shape)
     images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
     labels = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
-    return Contestant(
+    return TimedModel(
         model=model,
-        objective=build.build_objective(cfg),
+        objective=build.build_loss(cfg),
         optimizer=build.instantiate(cfg.optimizer, parameters=model.parameters(), lr=float(cfg.lr)),
         images=images.to(device, memory_format=torch.channels_last_3d),
         labels=labels.to(device),
@@ -185,13 +185,13 @@ def _contestant(cfg: DictConfig) -> Contestant:
 
 def _time(cfg: DictConfig, shape: tuple[int, int, int], width: float, repeats: int) -> Timing:
     """Times of `cfg` against the baseline's, both executed as `cfg.trainer` says."""
-    from brats_ablate.describing.timings import time_against
-    from brats_ablate.training.allocator import keep_freed_memory
+    from brats_ablate.model_summary.timings import time_against
+    from brats_ablate.runtime.memory import disable_malloc_trim
 
     reference = compose(REFERENCE)
     reference.trainer = cfg.trainer
     if cfg.trainer.keep_freed_memory:
-        keep_freed_memory()
+        disable_malloc_trim()
     contestants = [_contestant(_shrunk(c, shape, width)) for c in (reference, cfg)]
     return time_against(contestants[0], contestants[1], repeats)
 
@@ -206,7 +206,7 @@ def _conditions(
 ) -> Conditions:
     import torch
 
-    from brats_ablate.describing.report import Conditions
+    from brats_ablate.model_summary.markdown import Conditions
     from brats_ablate.training.precision import Precision, choose_device
 
     which = f"+experiment={cfg.name}" if experiments is None else f"'job.experiments=[{','.join(experiments)}]'"

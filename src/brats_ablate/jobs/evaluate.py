@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from brats_ablate.atomic import replacing
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.jobs.prediction_folder import find_label_files
+from brats_ablate.inference.prediction_store import find_label_files
 from brats_ablate.labels import REGIONS
-from brats_ablate.rundir import write_json
+from brats_ablate.runs.directory import write_json
+from brats_ablate.runtime.files import atomic_write
 
 if TYPE_CHECKING:
-    from brats_ablate.metrics.case import CaseMetrics
+    from brats_ablate.metrics.case_metrics import CaseMetrics
 
 COLUMNS = ("case", "fold", "region", "metric", "value")
 Row = dict[str, Any]
@@ -85,9 +85,9 @@ def evaluate(
     fold_of = folds_of(Path(cfg.paths.prepared))
     rows: list[Row] = []
     problems: dict[str, str] = dict.fromkeys(found.keys() - reference_of.keys(), "it has no reference")
-    from brats_ablate.data.progress import Progress
+    from brats_ablate.runtime.progress import ProgressBar
 
-    with Progress("evaluating", len(tasks)) as progress:
+    with ProgressBar("evaluating", len(tasks)) as progress:
         for task, result in _results(tasks, scorer, workers or len(os.sched_getaffinity(0))):
             if isinstance(result, str):
                 problems[task.case_id] = result
@@ -115,29 +115,29 @@ def score(task: Task, scorer: CaseMetrics) -> Scores | str:
     """Read and score one case; runs in a worker process. Returns a sentence if the case is unfit."""
     import numpy as np
 
-    from brats_ablate.cases import Grid
+    from brats_ablate.cases import ImageGeometry
     from brats_ablate.data import nifti
-    from brats_ablate.data.store import CaseStore, restore
-    from brats_ablate.labels import LabelError, to_depth
+    from brats_ablate.data.store import CaseStore, to_original_space
+    from brats_ablate.labels import LabelError, encode_labels
 
     try:
         values, affine = nifti.read_volume(task.prediction)
-        predicted = to_depth(values, task.convention)
+        predicted = encode_labels(values, task.convention)
         if task.reference.is_dir():
             store = CaseStore(task.reference)
             record = store.record(task.case_id)
             reference, reference_affine = (
-                restore(record, store.read_labels(task.case_id)),
+                to_original_space(record, store.read_labels(task.case_id)),
                 np.asarray(record.grid.affine),
             )
         else:
             values, reference_affine = nifti.read_volume(task.reference)
-            reference = to_depth(values, task.convention)
+            reference = encode_labels(values, task.convention)
     except (DataError, LabelError) as error:
         return str(error)
     if predicted.shape != reference.shape or not np.allclose(affine, reference_affine, atol=1e-3):
         return f"{task.prediction} is not on the grid of its reference; resample it to the case's own grid"
-    grid = Grid(reference.shape, tuple(tuple(row) for row in reference_affine.tolist()))
+    grid = ImageGeometry(reference.shape, tuple(tuple(row) for row in reference_affine.tolist()))
     return scorer(predicted, reference, grid.spacing_mm)
 
 
@@ -154,7 +154,7 @@ def folds_of(prepared: Path) -> dict[str, int]:
 
 def write_rows(file: Path, rows: Sequence[Row]) -> None:
     """Write rows as CSV, whole or not at all; NaN-free by the metrics' policy."""
-    with replacing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate import interruption, storage
 from brats_ablate.config.check import check, check_data
 from brats_ablate.errors import UserError
+from brats_ablate.runtime import files, signals
 
 
 def execute(cfg: DictConfig) -> int:
@@ -22,14 +22,14 @@ def execute(cfg: DictConfig) -> int:
         check_data(cfg)
         job: Any = OmegaConf.to_container(cfg.job, resolve=True)
         get_method(job.pop("_target_"))(cfg, **job)
-    except interruption.Interrupted:
+    except signals.Interrupted:
         print("brats-ablate: stopped as asked, state saved; the same command continues it", file=sys.stderr)
-        return interruption.EXIT_CODE
+        return signals.EXIT_CODE
     except UserError as error:
         print(f"brats-ablate: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        sentence = storage.sentence(error)
+        sentence = files.os_error_message(error)
         if sentence is None:
             traceback.print_exc()
         else:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from brats_ablate.atomic import replacing
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.jobs.panels import draw_slice, fullest_slice
-from brats_ablate.jobs.prediction_folder import find_label_files
-from brats_ablate.labels import MODALITIES, to_depth
+from brats_ablate.inference.prediction_store import find_label_files
+from brats_ablate.labels import MODALITIES, encode_labels
+from brats_ablate.report.case_image import draw_slice, largest_tumor_slice
+from brats_ablate.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +48,7 @@ def run(cfg: DictConfig, *, predictions: str, cases: list[str] | None, worst: in
         caption = f"{case_id}   Dice {dice[case_id]:.4f}" if case_id in dice else case_id
         target = folder / "pictures" / f"{case_id}.png"
         picture = draw_case(store, case_id, files[case_id], caption)
-        with replacing(target) as temporary:
+        with atomic_write(target) as temporary:
             picture.save(temporary, format="PNG")
     print(f"{len(cases)} pictures: {folder / 'pictures'}")
 
@@ -84,9 +84,9 @@ def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) ->
     values, affine = nifti.read_volume(prediction)
     if values.shape != record.grid.shape:
         raise DataError(f"{prediction} is not on the grid of {case_id}; resample it to the case's own grid")
-    oriented = Orientation.of(np.asarray(affine)).to_ras(to_depth(values, store.convention))
+    oriented = Orientation.of(np.asarray(affine)).to_ras(encode_labels(values, store.convention))
     predicted = oriented[record.box.slices]
     flair = store.read_images(case_id)[MODALITIES.index("flair")]
     reference = store.read_labels(case_id) if record.has_labels else None
-    z = fullest_slice(predicted if reference is None or not reference.any() else reference)
+    z = largest_tumor_slice(predicted if reference is None or not reference.any() else reference)
     return draw_slice(flair[:, :, z], predicted[:, :, z], None if reference is None else reference[:, :, z], caption)

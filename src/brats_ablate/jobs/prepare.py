@@ -26,10 +26,10 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
 
         instantiate(data.phantom, _convert_="all").write(Path(data.raw))
 
-    from brats_ablate.data.prepare import PROBLEMS, Summary, prepare_cohort
+    from brats_ablate.data.preprocess import PROBLEMS, PreprocessingSummary, preprocess_dataset
 
     prepared = Path(cfg.paths.prepared)
-    summary: Summary = prepare_cohort(
+    summary: PreprocessingSummary = preprocess_dataset(
         Path(data.raw),
         prepared,
         name=data.name,

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from brats_ablate.atomic import replacing
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.labels import REGIONS
+from brats_ablate.runtime.files import atomic_write
 
 if TYPE_CHECKING:
-    from brats_ablate.analysis.ranking import Ranking
+    from brats_ablate.tables.ranking import Ranking
 
 Values = dict[str, dict[tuple[str, str], float]]
 
@@ -40,8 +40,8 @@ def run(
         ConfigError: fewer than two methods, or a metric that nobody computes.
         DataError: a method has no rows, or not the same cases as the first.
     """
-    from brats_ablate.analysis.ranking import rank_methods
-    from brats_ablate.metrics.case import METRICS
+    from brats_ablate.metrics.case_metrics import METRICS
+    from brats_ablate.tables.ranking import rank_methods
 
     named = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods or []}
     if len(named) < 2:
@@ -94,8 +94,8 @@ def show(ranking: Ranking, metrics: Sequence[str]) -> None:
     """Print the ranking; the last column says whether the next place is distinguishable."""
     from rich.console import Console
 
-    from brats_ablate.analysis import terminal
-    from brats_ablate.analysis.sheets import Sheet
+    from brats_ablate.tables import terminal
+    from brats_ablate.tables.text_tables import Sheet
 
     rows = []
     order = np.argsort(ranking.scores, kind="stable")
@@ -160,7 +160,7 @@ def _array(name: str, values: Values, cases: Sequence[str], metrics: Sequence[st
 
 
 def _write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with replacing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from brats_ablate.atomic import replacing
 from brats_ablate.jobs.tables import build_results
+from brats_ablate.runtime.files import atomic_write
 
 
 def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int) -> None:
@@ -21,10 +21,10 @@ def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: in
     if not results:
         print(f"no run under {cfg.paths.runs} to report on; train some first, e.g. with -cd sweeps -cn demo")
         return
-    from brats_ablate.analysis.report import render_report
+    from brats_ablate.report.html import render_report
 
     page = render_report(results, find_pictures(Path(cfg.paths.predictions)), title=f"Ablation study, {cfg.data.name}")
-    with replacing(Path(output)) as temporary:
+    with atomic_write(Path(output)) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"{output}: {len(results)} tables, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from brats_ablate.atomic import replacing
-from brats_ablate.config.locations import folder
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.jobs.build import instantiate
-from brats_ablate.tracking import RunFacts, TableText
+from brats_ablate.runtime.files import atomic_write
+from brats_ablate.tracking.base import RunInfo, TableText
 
 _RANKING = ("ranking", "ranking_pairs")
 """What job=rank leaves beside the evaluations."""
 
 if TYPE_CHECKING:
-    from brats_ablate.analysis.tables import TableResult
+    from brats_ablate.tables.build import TableResult
 
 
 def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples: int, seed: int) -> None:
@@ -40,9 +40,9 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
         return
     from rich.console import Console
 
-    from brats_ablate.analysis.export import write_case_rows
-    from brats_ablate.analysis.sheets import sheets_of
-    from brats_ablate.analysis.terminal import show
+    from brats_ablate.tables.export import write_case_rows
+    from brats_ablate.tables.terminal import show
+    from brats_ablate.tables.text_tables import sheets_of
 
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
@@ -62,16 +62,16 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
         console.print(f"no run yet of any column of: {', '.join(absent)}", soft_wrap=True)
 
 
-def tables_run(cfg: DictConfig) -> RunFacts:
+def tables_run(cfg: DictConfig) -> RunInfo:
     """What a tracker is told of a data set's tables: one run, beside those of the training."""
     data = str(cfg.data.name)
-    return RunFacts("tables", data, "tables", Path(cfg.paths.tables), {"data": {"name": data}}, ("tables", data))
+    return RunInfo("tables", data, "tables", Path(cfg.paths.tables), {"data": {"name": data}}, ("tables", data))
 
 
 def table_text(result: TableResult) -> TableText:
     """A table and its differences as text, for a tracker."""
-    from brats_ablate.analysis.render import markdown
-    from brats_ablate.analysis.sheets import sheets_of
+    from brats_ablate.tables.text_tables import sheets_of
+    from brats_ablate.tables.writers import markdown
 
     sheets = sheets_of(result)
     first = sheets[0]
@@ -80,31 +80,31 @@ def table_text(result: TableResult) -> TableText:
 
 def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int) -> list[TableResult]:
     """The named tables, or all, from what exists; those without any run included."""
-    from brats_ablate.analysis.gather import gather_runs
-    from brats_ablate.analysis.study import load_studies
-    from brats_ablate.analysis.tables import Sources, build
+    from brats_ablate.tables.build import ResultsStore, build
+    from brats_ablate.tables.run_summary import load_runs
+    from brats_ablate.tables.spec import load_table_specs
 
-    studies = load_studies([folder("experiments"), Path("experiments")], names)
+    studies = load_table_specs([resource_dir("experiments"), Path("experiments")], names)
     runs = Path(cfg.paths.runs)
     trained = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
     evaluated = [path.stem for path in Path(cfg.paths.evaluation).glob("*.csv") if path.stem not in _RANKING]
     studies = [study.with_all(trained, evaluated) for study in studies]
     wanted = {c.experiment for study in studies for c in study.columns if c.experiment in trained}
-    gathered = gather_runs(runs, sorted(name for name in wanted if name))
-    sources = Sources(gathered, Path(cfg.paths.evaluation), fold_of_case(Path(cfg.paths.prepared)))
+    gathered = load_runs(runs, sorted(name for name in wanted if name))
+    sources = ResultsStore(gathered, Path(cfg.paths.evaluation), fold_of_case(Path(cfg.paths.prepared)))
     return build(studies, sources, folds=cfg.data.n_folds, resamples=resamples, seed=seed)
 
 
 def write(result: TableResult, out: Path, *, intervals: bool) -> None:
     """One table's files: everything as Markdown, each sheet as CSV, the table itself as LaTeX."""
-    from brats_ablate.analysis import render
-    from brats_ablate.analysis.sheets import sheets_of
+    from brats_ablate.tables import writers
+    from brats_ablate.tables.text_tables import sheets_of
 
     sheets = sheets_of(result)
-    _replace(out / f"{result.study.name}.md", render.markdown(sheets))
-    _replace(out / f"{result.study.name}.tex", render.latex(sheets[0], _interval_rows(result) if intervals else ()))
+    _replace(out / f"{result.study.name}.md", writers.markdown(sheets))
+    _replace(out / f"{result.study.name}.tex", writers.latex(sheets[0], _interval_rows(result) if intervals else ()))
     for sheet in sheets:
-        _replace(out / f"{sheet.name}.csv", render.csv_text(sheet))
+        _replace(out / f"{sheet.name}.csv", writers.csv_text(sheet))
 
 
 def fold_of_case(prepared: Path) -> dict[str, int]:
@@ -118,13 +118,13 @@ def fold_of_case(prepared: Path) -> dict[str, int]:
 
 def _interval_rows(result: TableResult) -> Sequence[tuple[str, ...]]:
     """The difference to the baseline and its interval, below the columns of the table."""
-    from brats_ablate.analysis import cell_text
+    from brats_ablate.tables import formatting
 
     deltas, bounds = ["Δ to baseline"], ["95 % interval"]
     for i, column in enumerate(result.columns):
         found = result.comparison(i)
-        deltas.append(cell_text.signed(found.shown_difference) if found else cell_text.DASH)
-        bounds.append(cell_text.interval(found.interval) if found else cell_text.DASH)
+        deltas.append(formatting.signed(found.shown_difference) if found else formatting.DASH)
+        bounds.append(formatting.interval(found.interval) if found else formatting.DASH)
         if column.column.paper:
             deltas.append("")
             bounds.append("")
@@ -132,5 +132,5 @@ def _interval_rows(result: TableResult) -> Sequence[tuple[str, ...]]:
 
 
 def _replace(file: Path, text: str) -> None:
-    with replacing(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -20,12 +20,12 @@ import numpy as np
 from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.inference.component_search import ComponentTable, RuleGrid, component_table, dice_of_rules
-from brats_ablate.inference.cross_selection import select, select_second, sums_by_fold
-from brats_ablate.inference.threshold_search import ThresholdGrid, dice_of_combinations, joint_histogram
-from brats_ablate.jobs.prediction_folder import CROSS_VALIDATED, PredictionFolder
-from brats_ablate.jobs.tuned_settings import Tuned, write_settings
-from brats_ablate.labels import REGIONS, depth_from_regions
+from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
+from brats_ablate.labels import REGIONS, labels_from_probabilities
+from brats_ablate.tuning.component_grid import ComponentTable, PostprocessGrid, component_table, dice_of_rules
+from brats_ablate.tuning.nested_cv import select, select_conditional, sums_by_fold
+from brats_ablate.tuning.result import TuningResult, write_settings
+from brats_ablate.tuning.threshold_grid import ThresholdGrid, dice_of_combinations, joint_histogram
 
 NEUTRAL_THRESHOLD = 0.5
 Result = TypeVar("Result")
@@ -81,9 +81,9 @@ def run(
         i: sums_by_fold((_with_rules(s[i], t[k], rules) for s, t in zip(scores, tables, strict=True)), cases.fold_of)[0]
         for k, i in enumerate(wanted)
     }
-    second = select_second(first, second_sums, counts, _intervention(rules))
+    second = select_conditional(first, second_sums, counts, _intervention(rules))
 
-    tuned = Tuned(predictions, grid, first, rules, second, connectivity, sums / counts[:, None])
+    tuned = TuningResult(predictions, grid, first, rules, second, connectivity, sums / counts[:, None])
     file = cases.folder / "tuned.yaml"
     write_settings(file, tuned)
     tuned.show()
@@ -117,7 +117,7 @@ def cross_validated_cases(cfg: DictConfig, folder: Path) -> Cases:
 
 def _grids(
     thresholds: dict[str, list[float]], most_voxels: int, probabilities: list[float], connectivity: int
-) -> tuple[ThresholdGrid, RuleGrid]:
+) -> tuple[ThresholdGrid, PostprocessGrid]:
     if connectivity not in (6, 18, 26):
         raise ConfigError(f"job.connectivity={connectivity} must be 6, 18 or 26")
     if most_voxels < 1 or not probabilities:
@@ -128,7 +128,7 @@ def _grids(
         grid = ThresholdGrid(**{region: tuple(values) for region, values in thresholds.items()})
     except ValueError as error:
         raise ConfigError(f"job.thresholds.{error}") from error
-    return grid, RuleGrid(most_voxels, tuple(sorted(probabilities)))
+    return grid, PostprocessGrid(most_voxels, tuple(sorted(probabilities)))
 
 
 def _threshold_scores(case_id: str, cases: Cases, grid: ThresholdGrid) -> np.ndarray:
@@ -140,18 +140,18 @@ def _components(case_id: str, cases: Cases, combinations: Sequence[Any], connect
     """The ET components of one case under each of `combinations`."""
     probabilities, reference = cases.read(case_id)
     return [
-        component_table(depth_from_regions(probabilities, c), probabilities, reference, connectivity)
+        component_table(labels_from_probabilities(probabilities, c), probabilities, reference, connectivity)
         for c in combinations
     ]
 
 
-def _with_rules(mean_dice: float, table: ComponentTable, rules: RuleGrid) -> np.ndarray:
+def _with_rules(mean_dice: float, table: ComponentTable, rules: PostprocessGrid) -> np.ndarray:
     """(settings,) mean Dice of one case, which without rules is `mean_dice`: only ET can change."""
     et = dice_of_rules(table, rules).ravel()
     return mean_dice + (et - et[0]) / len(REGIONS)
 
 
-def _intervention(rules: RuleGrid) -> np.ndarray:
+def _intervention(rules: PostprocessGrid) -> np.ndarray:
     """(settings,): how much a setting interferes; of equals the mildest is taken."""
     probability, component, total = np.indices(rules.shape)
     return (component + total + probability / len(rules.probabilities)).ravel()
@@ -159,9 +159,9 @@ def _intervention(rules: RuleGrid) -> np.ndarray:
 
 def _each_case(task: Callable[[str], Result], ids: Sequence[str], processes: int, what: str) -> Iterator[Result]:
     """`task` of every case, in order, with progress."""
-    from brats_ablate.data.progress import Progress
+    from brats_ablate.runtime.progress import ProgressBar
 
-    with Progress(what, len(ids)) as progress:
+    with ProgressBar(what, len(ids)) as progress:
         if processes == 1:
             for case_id in ids:
                 yield task(case_id)

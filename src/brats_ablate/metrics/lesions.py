@@ -14,7 +14,7 @@ from brats_ablate.metrics.surface import Spacing, bounding_box, hd95_area_weight
 
 
 @dataclass(frozen=True)
-class LesionRules:
+class LesionMatching:
     """BraTS 2023's settings for adult glioma."""
 
     dilation: int = 3
@@ -37,7 +37,7 @@ class LesionScores:
 
 
 def lesion_scores(
-    predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, rules: LesionRules | None = None
+    predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, rules: LesionMatching | None = None
 ) -> LesionScores:
     """Lesion-wise scores of one region, as the BraTS 2023 evaluation computes them.
 
@@ -54,7 +54,7 @@ def lesion_scores(
     """
     import cc3d
 
-    rules = rules or LesionRules()
+    rules = rules or LesionMatching()
     box = bounding_box(predicted | reference)
     if box is None:
         return LesionScores(1.0, 0.0, 0, 0, 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brats_ablate.metrics.surface_elements import area_by_code, neighbourhood_codes
+from brats_ablate.metrics.surface_area import area_by_code, neighbourhood_codes
 
 Spacing = tuple[float, float, float]
 Slices = tuple[slice, slice, slice]

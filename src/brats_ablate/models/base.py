@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, TypeVar
+
+import torch
 from torch import Tensor, nn
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.models.output import Output
 
 
 class Scheduled(nn.Module):
     """A layer that trains by a schedule: a pure function of the step, so that a resumed run agrees."""
 
-    def at_step(self, step: int) -> None:
+    def set_step(self, step: int) -> None:
         """Set the layer for training step `step` (0-based)."""
         raise NotImplementedError
 
@@ -48,21 +50,45 @@ class SegmentationModel(nn.Module):
         """Whether `forward` takes volumes of `patch_shape` only."""
         return False
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor) -> SegmentationOutput:
         """(B, C, X, Y, Z) -> Output."""
         raise NotImplementedError
 
-    def at_step(self, step: int) -> None:
+    def set_step(self, step: int) -> None:
         """Tell every layer that has a schedule which training step (0-based) comes next."""
         for module in self.modules():
             if isinstance(module, Scheduled):
-                module.at_step(step)
+                module.set_step(step)
 
 
-def initialise(model: nn.Module) -> None:
+def initialize(model: nn.Module) -> None:
     """Kaiming (normal, a = 0.01, fan-in) for (transposed) 3-D convolutions, biases 0 (paper section 3.2)."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(module.weight, a=0.01)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+class SegmentationOutput(NamedTuple):
+    """A network's answer.
+
+    logits: one (B, K, X, Y, Z) per head, finest first; head i has the spatial shape of the input divided by
+        2^i.
+    extras: what an auxiliary loss needs besides, by name (`SegResNetVAE`, in training); else empty.
+    """
+
+    logits: list[Tensor]
+    aux: dict[str, Tensor]
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def to_device(model: Model, device: torch.device | str, layout: torch.memory_format = torch.channels_last_3d) -> Model:
+    """Moves `model`, in place, and lays the weights of its 3-D convolutions out as `layout`; returns it.
+
+    Channels last is what the fast convolutions of CPUs and GPUs want; the volumes follow the weights' layout.
+    """
+    model.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs know of 4-D alone
+    return model

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from brats_ablate.models import norm_activation
+from brats_ablate.models.kernels import fused_norm_relu
 from brats_ablate.models.norm import InstanceNorm
 
 NEGATIVE_SLOPE = 0.01
@@ -54,9 +54,9 @@ class ConvLayer(nn.Sequential):
         """What the layer makes of its convolution's result."""
         _, drop, norm, leaky = self
         x = drop(x)
-        if isinstance(norm, InstanceNorm) and norm_activation.pays(x):
+        if isinstance(norm, InstanceNorm) and fused_norm_relu.should_fuse(x):
             weight, bias = cast(Tensor, norm.weight), cast(Tensor, norm.bias)
-            return norm_activation.leaky_instance_norm(x, weight, bias, norm.eps, NEGATIVE_SLOPE)
+            return fused_norm_relu.leaky_instance_norm(x, weight, bias, norm.eps, NEGATIVE_SLOPE)
         return cast(Tensor, leaky(norm(x)))
 
 

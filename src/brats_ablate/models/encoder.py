@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderConfig:
     """The channels of each level, finest first, and a factor that thins or widens all of them.
 
     Networks whose own design fixes their depth (UNETR, SegResNetVAE, …) take the factor alone.

@@ -62,7 +62,7 @@ class GroupNorm(nn.GroupNorm):
         return y.contiguous(memory_format=torch.channels_last_3d) if _is_channels_last(x) else y
 
 
-def keep_layout(model: nn.Module) -> None:
+def replace_norms(model: nn.Module) -> None:
     """Exchange the instance and group norms of a foreign 3-D `model` for the ones above, weights and numbers kept."""
     for module in list(model.modules()):
         for name, child in module.named_children():

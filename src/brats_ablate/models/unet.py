@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brats_ablate.models import merged
-from brats_ablate.models.base import initialise
+from brats_ablate.models.attention_gate import NoGate
+from brats_ablate.models.base import SegmentationOutput, initialize
 from brats_ablate.models.blocks import ConvBlock
-from brats_ablate.models.encoder import Encoder
-from brats_ablate.models.gates import NoGate
-from brats_ablate.models.levels import LevelledModel, encoder_levels, level_heads, upsampling
-from brats_ablate.models.output import Output
+from brats_ablate.models.encoder import EncoderConfig
+from brats_ablate.models.kernels import fused_upsample_conv
+from brats_ablate.models.stages import UNetBase, build_encoder, build_heads, build_upsample
 
 
-class UNet(LevelledModel):
+class UNet(UNetBase):
     """U-Net: (B, C, X, Y, Z) -> logits of the `heads` finest decoder levels (paper section 2.3, Fig. 2).
 
     An encoder level halves the resolution (the finest one does not) and sets the level's channels; a decoder
@@ -48,7 +47,7 @@ class UNet(LevelledModel):
         out_channels: int,
         heads: int,
         patch_shape: tuple[int, int, int],
-        encoder: Encoder,
+        encoder: EncoderConfig,
         encoder_block: Callable[..., nn.Module],
         decoder_block: Callable[..., nn.Module],
         gate: Callable[[int], nn.Module],
@@ -59,14 +58,14 @@ class UNet(LevelledModel):
         channels = encoder.scaled
         super().__init__(patch_shape, len(channels), heads)
         self.checkpointing = checkpointing
-        self.encoder = encoder_levels(in_channels, channels, encoder_block, drop, blocks_per_level)
+        self.encoder = build_encoder(in_channels, channels, encoder_block, drop, blocks_per_level)
         self.decoder = nn.ModuleList(  # finest first, as every list of levels here
             DecoderLevel(below, width, decoder_block, gate) for width, below in pairwise(channels)
         )
-        self.heads = level_heads(channels, out_channels, heads)
-        initialise(self)
+        self.heads = build_heads(channels, out_channels, heads)
+        initialize(self)
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor) -> SegmentationOutput:
         skips = []
         for level in self.encoder:
             x = self._run(level, x)
@@ -77,7 +76,7 @@ class UNet(LevelledModel):
             x = self._run(self.decoder[i], x, skips.pop())
             if i < len(self.heads):
                 logits.insert(0, self.heads[i](x))
-        return Output(logits, {})
+        return SegmentationOutput(logits, {})
 
     def _run(self, level: nn.Module, *inputs: Tensor) -> Tensor:
         if self.checkpointing and self.training:
@@ -100,13 +99,19 @@ class DecoderLevel(nn.Module):
         gate: Callable[[int], nn.Module],
     ) -> None:
         super().__init__()
-        self.upsample = upsampling(channels_below, channels)
+        self.upsample = build_upsample(channels_below, channels)
         self.gate = gate(channels)
         self.block = block(2 * channels, channels, stride=1)
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        if isinstance(self.block, ConvBlock) and isinstance(self.gate, NoGate) and merged.pays(below, skip.shape[1]):
+        if (
+            isinstance(self.block, ConvBlock)
+            and isinstance(self.gate, NoGate)
+            and fused_upsample_conv.should_fuse(below, skip.shape[1])
+        ):
             weight = self.block.entry.weight
-            return self.block.after_entry(merged.upsample_and_convolve(below, skip, self.upsample.weight, weight))
+            return self.block.after_entry(
+                fused_upsample_conv.upsample_and_convolve(below, skip, self.upsample.weight, weight)
+            )
         upsampled = self.upsample(below)
         return cast(Tensor, self.block(torch.cat((upsampled, self.gate(skip, upsampled)), dim=1)))

@@ -9,14 +9,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from brats_ablate.models.base import initialise
-from brats_ablate.models.drop import NoDrop
-from brats_ablate.models.encoder import Encoder
-from brats_ablate.models.levels import LevelledModel, encoder_levels, level_heads, upsampling
-from brats_ablate.models.output import Output
+from brats_ablate.models.base import SegmentationOutput, initialize
+from brats_ablate.models.dropblock import NoDrop
+from brats_ablate.models.encoder import EncoderConfig
+from brats_ablate.models.stages import UNetBase, build_encoder, build_heads, build_upsample
 
 
-class UNetPlusPlus(LevelledModel):
+class UNetPlusPlus(UNetBase):
     """U-Net++: (B, C, X, Y, Z) -> logits (Zhou et al., arXiv:1807.10165), of the baseline's levels and blocks.
 
     Node (i, j) of level i concatenates the nodes (i, 0 … j-1) with the upsampled node (i+1, j-1) and applies a
@@ -35,21 +34,21 @@ class UNetPlusPlus(LevelledModel):
         out_channels: int,
         heads: int,
         patch_shape: tuple[int, int, int],
-        encoder: Encoder,
+        encoder: EncoderConfig,
         encoder_block: Callable[..., nn.Module],
         decoder_block: Callable[..., nn.Module],
     ) -> None:
         channels = encoder.scaled
         super().__init__(patch_shape, len(channels), heads)
-        self.encoder = encoder_levels(in_channels, channels, encoder_block, NoDrop, [1])
+        self.encoder = build_encoder(in_channels, channels, encoder_block, NoDrop, [1])
         self.nodes = nn.ModuleList(  # nodes[i][j - 1] is node (i, j)
             nn.ModuleList(NestedNode(below, width, j, decoder_block) for j in range(1, len(channels) - i))
             for i, (width, below) in enumerate(pairwise(channels))
         )
-        self.heads = level_heads(channels, out_channels, heads)
-        initialise(self)
+        self.heads = build_heads(channels, out_channels, heads)
+        initialize(self)
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor) -> SegmentationOutput:
         encoded = []
         for level in self.encoder:
             x = level(x)
@@ -60,7 +59,7 @@ class UNetPlusPlus(LevelledModel):
             row = self._row(i, encoded[i], row)
             if i < len(self.heads):
                 logits.insert(0, self.heads[i](row[-1]))
-        return Output(logits, {})
+        return SegmentationOutput(logits, {})
 
     def _row(self, i: int, encoded: Tensor, row_below: list[Tensor]) -> list[Tensor]:
         """The nodes (i, 0 … ) of level i, from its encoder's output and the nodes of the level below."""
@@ -76,7 +75,7 @@ class NestedNode(nn.Module):
 
     def __init__(self, channels_below: int, channels: int, skips: int, block: Callable[..., nn.Module]) -> None:
         super().__init__()
-        self.upsample = upsampling(channels_below, channels)
+        self.upsample = build_upsample(channels_below, channels)
         self.block = block((skips + 1) * channels, channels, stride=1)
 
     def forward(self, below: Tensor, skips: list[Tensor]) -> Tensor:

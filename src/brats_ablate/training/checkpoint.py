@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from brats_ablate import storage
-from brats_ablate.atomic import replacing
 from brats_ablate.errors import RunFailed
+from brats_ablate.runtime import files
+from brats_ablate.runtime.files import atomic_write
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -22,13 +22,13 @@ def save(content: dict[str, Any], path: Path) -> None:
     """
     try:
         # A file opened here, not a name: with a name torch loses what the file system said.
-        with replacing(path) as temporary, temporary.open("wb") as stream:
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
             torch.save(content, stream)
     except (RuntimeError, OSError) as error:  # torch hides a failed write behind "unexpected pos"
-        refused = storage.cause_of(error)
+        refused = files.os_error_behind(error)
         if refused is None:
             raise
-        raise storage.at(refused, path) from error
+        raise files.with_filename(refused, path) from error
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -43,9 +43,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise RunFailed(f"{path} does not exist; train the run first") from None
     except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError) as error:
-        refused = storage.cause_of(error)
+        refused = files.os_error_behind(error)
         if refused is not None and refused.errno is not None:
-            raise storage.at(refused, path) from error
+            raise files.with_filename(refused, path) from error
         raise RunFailed(f"{path} is not a readable checkpoint; delete it and start the run again") from error
 
 

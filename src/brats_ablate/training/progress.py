@@ -21,7 +21,7 @@ class Progress(Protocol):
         """The run ends or stops here."""
 
 
-class Silent:
+class NullProgress:
     """Shows nothing: for ranks other than the first, and `trainer.progress=none`."""
 
     def step(self, step: int, epoch: int) -> None:
@@ -34,7 +34,7 @@ class Silent:
         pass
 
 
-class Lines:
+class LogProgress:
     """One line per epoch: for logs."""
 
     def __init__(self, label: str, first_step: int, total_steps: int) -> None:
@@ -58,7 +58,7 @@ class Lines:
         return f"{duration(per_step * (self.total - self.done))} left"
 
 
-class Bar:
+class BarProgress:
     """A bar over the steps of the run, with a line above it for every epoch that was validated."""
 
     def __init__(self, label: str, first_step: int, total_steps: int) -> None:
@@ -93,8 +93,8 @@ def make_progress(kind: str, label: str, first_step: int, total_steps: int) -> P
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
     if kind == "none":
-        return Silent()
-    return (Bar if kind == "bar" else Lines)(label, first_step, total_steps)
+        return NullProgress()
+    return (BarProgress if kind == "bar" else LogProgress)(label, first_step, total_steps)
 
 
 def describe(row: Mapping[str, Any], epochs: int) -> str:
@@ -107,7 +107,7 @@ def describe(row: Mapping[str, Any], epochs: int) -> str:
     return text
 
 
-def shares(rows: Sequence[Mapping[str, Any]]) -> str:
+def time_breakdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Where the time of a run went, in words, from its epochs' lines of metrics.jsonl."""
     phases = ("data", "forward", "backward", "optimizer", "validation")
     seconds = {phase: sum(float(row.get(f"seconds/{phase}", 0)) for row in rows) for phase in phases}

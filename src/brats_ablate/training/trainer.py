@@ -16,18 +16,18 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
-from brats_ablate import interruption
 from brats_ablate.cases import Batch, Patch
 from brats_ablate.errors import RunFailed
-from brats_ablate.randomness import integer_seed
-from brats_ablate.rundir import FINISHED, INTERRUPTED, RUNNING, RunDirectory, Status
+from brats_ablate.runs.directory import FINISHED, INTERRUPTED, RUNNING, RunDirectory, RunRecord
+from brats_ablate.runtime import signals
+from brats_ablate.runtime.random import derive_seed
 from brats_ablate.training import checkpoint
+from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.precision import Precision
 from brats_ablate.training.progress import Progress
-from brats_ablate.training.ranks import Ranks
 from brats_ablate.training.schedule import WarmupCosine
 from brats_ablate.training.settings import TrainerSettings
-from brats_ablate.training.stopwatch import Stopwatch
+from brats_ablate.training.timer import Timer
 from brats_ablate.training.validation import Validation
 
 _STEPS_BETWEEN_LOOKS = {
@@ -95,7 +95,7 @@ class Trainer:
     seed: int
     precision: Precision
     run: RunDirectory
-    ranks: Ranks
+    ranks: DistributedContext
     tracker: Tracker
     progress: Callable[[int, int], Progress]
     identity: dict[str, Any]
@@ -103,7 +103,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.at = Position()
         self.scaler = self.precision.scaler()
-        self.stopwatch = Stopwatch(self.precision.device)
+        self.timer = Timer(self.precision.device)
         self.steps_per_epoch = self.parts.loader.steps_per_epoch
         self.total_steps = self.steps_per_epoch * self.settings.epochs
         self._unseen: list[tuple[int, list[str], dict[str, Tensor]]] = []
@@ -142,7 +142,7 @@ class Trainer:
     def _train_epoch(self, bar: Progress) -> None:
         self.parts.model.train()
         patches = self.parts.loader.epoch(self.at.epoch, self.at.step_in_epoch)
-        self.stopwatch.start()
+        self.timer.start()
         for batch in patches:
             self._step(batch)
             self.at.step_in_epoch += 1
@@ -156,24 +156,24 @@ class Trainer:
         parts, step = self.parts, self.step
         for group in parts.optimizer.param_groups:
             group["lr"] = self.lr * parts.schedule.factor(step, self.total_steps)
-        parts.model.at_step(step)  # type: ignore[operator]
-        torch.manual_seed(integer_seed(self.seed, "step", step, self.ranks.rank))
+        parts.model.set_step(step)  # type: ignore[operator]
+        torch.manual_seed(derive_seed(self.seed, "step", step, self.ranks.rank))
 
         batch = parts.augment(parts.to_batch(patches))
         images = parts.assemble(batch.images, batch.foreground).contiguous(memory_format=torch.channels_last_3d)
-        self.stopwatch.mark("data")
+        self.timer.mark("data")
         with self.precision.autocast():
             output = parts.network(images)
-            loss, terms = parts.objective(output.logits, output.extras, batch.labels, images)
-        self.stopwatch.mark("forward")
+            loss, terms = parts.objective(output.logits, output.aux, batch.labels, images)
+        self.timer.mark("forward")
         parts.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.stopwatch.mark("backward")
+        self.timer.mark("backward")
         self.scaler.unscale_(parts.optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in parts.model.parameters() if p.grad is not None])
         self.scaler.step(parts.optimizer)
         self.scaler.update()
-        self.stopwatch.mark("optimizer")
+        self.timer.mark("optimizer")
         seen = {"loss": loss, "grad_norm": norm} | {f"loss/{name}": term for name, term in terms.items()}
         self._unseen.append((step, batch.case_ids, {name: value.detach() for name, value in seen.items()}))
 
@@ -188,7 +188,7 @@ class Trainer:
                 self.at.sums[name] = self.at.sums.get(name, 0.0) + number
         self._unseen.clear()
         due = time.monotonic() - self._saved_at > 60 * self.settings.checkpoint_minutes
-        failed, stop, save = self.ranks.any(failure is not None, interruption.requested(), due)
+        failed, stop, save = self.ranks.any(failure is not None, signals.stop_requested(), due)
         if failed:
             rank, told = next((r, f) for r, f in enumerate(self.ranks.gather(failure)) if f is not None)
             raise RunFailed(f"{told}; look at these cases, lower lr, or set trainer.precision=fp32", rank)
@@ -202,17 +202,17 @@ class Trainer:
         row: dict[str, Any] = {"epoch": epoch, "step": self.step} | training
         if epoch % self.settings.validate_every == 0 or epoch == self.settings.epochs:
             self.parts.model.eval()
-            found = self.parts.validation.run(self.ranks, interruption.requested)
+            found = self.parts.validation.run(self.ranks, signals.stop_requested)
             if found is None:
                 self._stop()
             means, cases, seconds = found
             row |= means | {"seconds/validation": seconds}
-            if self.ranks.is_first:
+            if self.ranks.is_main_process:
                 self.run.append("cases.jsonl", [{"epoch": epoch, **case} for case in cases])
             if epoch > 0:
                 self._keep_if_best(epoch, means["dice"])
         row["seconds"] = sum(v for k, v in row.items() if k.startswith("seconds/"))
-        if self.ranks.is_first:
+        if self.ranks.is_main_process:
             self.run.append("metrics.jsonl", [row])
             self.tracker.log(row)
         bar.epoch(row, self.settings.epochs)
@@ -237,14 +237,14 @@ class Trainer:
     def _keep_if_best(self, epoch: int, dice: float) -> None:
         self.at.best = sorted([*self.at.best, [epoch, dice]], key=lambda b: (-b[1], b[0]))
         self.at.best = self.at.best[: self.settings.keep_best]
-        if self.ranks.is_first and [epoch, dice] in self.at.best:
-            self.run.require_in_place()
+        if self.ranks.is_main_process and [epoch, dice] in self.at.best:
+            self.run.ensure_exists()
             content = {"model": self.parts.model.state_dict(), "epoch": epoch, "dice": dice}
             checkpoint.save(content | {"identity": self.identity}, self.run.best_checkpoint(epoch, dice))
 
     def _drop_surplus(self) -> None:
         """Delete best checkpoints that the last one does not know: surpassed, or of an epoch that comes again."""
-        if self.ranks.is_first:
+        if self.ranks.is_main_process:
             kept = {self.run.best_checkpoint(int(epoch), dice) for epoch, dice in self.at.best}
             for file in set(self.run.best_checkpoints()) - kept:
                 file.unlink()
@@ -252,14 +252,14 @@ class Trainer:
     def _stop(self) -> NoReturn:
         self._save()
         self._write_status(INTERRUPTED)
-        raise interruption.Interrupted
+        raise signals.Interrupted
 
     def _save(self) -> None:
         """Write `last.pt`. A collective."""
         self._add_seconds()
         sums = self.ranks.gather(self.at.sums)
-        if self.ranks.is_first:
-            self.run.require_in_place()
+        if self.ranks.is_main_process:
+            self.run.ensure_exists()
             content = {
                 "model": self.parts.model.state_dict(),
                 "optimizer": self.parts.optimizer.state_dict(),
@@ -284,12 +284,12 @@ class Trainer:
         self._write_status(RUNNING)
 
     def _write_status(self, state: str) -> None:
-        if self.ranks.is_first:
+        if self.ranks.is_main_process:
             best = self.at.best[0][1] if self.at.best else None
-            self.run.write_status(Status(state, self.at.epoch, self.settings.epochs, best))
+            self.run.write_status(RunRecord(state, self.at.epoch, self.settings.epochs, best))
 
     def _add_seconds(self) -> None:
-        for name, seconds in self.stopwatch.read().items():
+        for name, seconds in self.timer.read().items():
             self.at.seconds[name] = self.at.seconds.get(name, 0.0) + seconds
 
 

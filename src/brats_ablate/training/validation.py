@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from brats_ablate.labels import REGIONS
-from brats_ablate.training.ranks import Ranks
+from brats_ablate.training.distributed import DistributedContext
 
 LoadCase = Callable[[str], tuple[Tensor, Tensor]]
 Predict = Callable[[Tensor], Tensor]
@@ -38,7 +38,7 @@ class Validation:
     watch: Watch
 
     def run(
-        self, ranks: Ranks, stop: Callable[[], bool]
+        self, ranks: DistributedContext, stop: Callable[[], bool]
     ) -> tuple[dict[str, float], list[dict[str, Any]], float] | None:
         """Score every case once, each on one rank. A collective.
 

@@ -1,0 +1,114 @@
+"""An ensemble at work: reads cases, shows each to the networks that may see it, averages. Part of `job=predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.inference.ensemble import ensemble_mean
+from brats_ablate.inference.thresholds import to_float16
+from brats_ablate.jobs import build
+from brats_ablate.jobs.predict.case_source import CaseSource
+from brats_ablate.jobs.predict.members import EnsembleMember, Predictor, load_member
+from brats_ablate.training.distributed import local_rank
+from brats_ablate.training.precision import Precision, choose_device
+from brats_ablate.transforms.normalize import non_zero_in_any, normalize
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from brats_ablate.cases import CaseMetadata
+    from brats_ablate.data.case_reader import PreparedCase
+
+
+class EnsemblePredictor:
+    """Members and the cases they predict.
+
+    Raises:
+        ConfigError: a fold with cases has no member.
+        DataError: a member was trained on other data than is prepared now.
+    """
+
+    def __init__(self, cfg: DictConfig, members: Sequence[EnsembleMember], source: CaseSource) -> None:
+        self.members, self.source = members, source
+        self.inference = cfg.inference
+        self.precision = Precision.resolve(
+            str(cfg.trainer.precision), choose_device(str(cfg.trainer.device), local_rank())
+        )
+        self.tta = build.build_tta(cfg)
+        self._open: dict[Path, Predictor] = {}
+        if source.fold_of:
+            self._refuse_other_data(str(cfg.paths.prepared))
+            self._refuse_missing_folds()
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """For the record: all that the probabilities depend on."""
+        inference: Any = OmegaConf.to_container(self.inference, resolve=True)
+        return {
+            **self.source.made_of,
+            "members": [str(member) for member in self.members],
+            "window": inference["window"],
+            "tta": inference["tta"],
+            "precision": self.precision.name,
+        }
+
+    def probabilities(
+        self, case_ids: Sequence[str]
+    ) -> Iterator[tuple[str, tuple[np.ndarray, CaseMetadata] | DataError]]:
+        """Each case's (3, X, Y, Z) float16 probabilities and record, or what is wrong; the next is read meanwhile."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = [reader.submit(self.source.load, case_id) for case_id in case_ids[:1]]
+            for i, case_id in enumerate(case_ids):
+                reading = coming.pop()
+                coming += [reader.submit(self.source.load, following) for following in case_ids[i + 1 : i + 2]]
+                try:
+                    case = reading.result()
+                except DataError as error:
+                    yield case_id, error
+                else:
+                    yield case_id, (self._predict(case), case.record)
+
+    def _predict(self, case: PreparedCase) -> np.ndarray:
+        device = self.precision.device
+        raw = torch.from_numpy(case.images)[None].to(device)
+        mean, std = (torch.tensor([values], device=device) for values in (case.record.mean, case.record.std))
+        images = normalize(raw, mean, std)
+        volumes: dict[str, torch.Tensor] = {}
+        shown = []
+        for predictor in self._predictors(self.source.fold_of.get(case.record.case_id)):
+            if predictor.inputs_name not in volumes:
+                foreground = predictor.inputs.foreground(non_zero_in_any(raw), images)
+                volumes[predictor.inputs_name] = predictor.inputs.assemble(images, foreground)
+            shown.append((predictor.predict, volumes[predictor.inputs_name]))
+        return to_float16(ensemble_mean(shown, self.tta))
+
+    def _predictors(self, fold: int | None) -> list[Predictor]:
+        """The networks that may see a case of `fold`; those of other folds are let go."""
+        wanted = [m for m in self.members if fold is None or m.fold == fold]
+        self._open = {
+            m.checkpoint: self._open.get(m.checkpoint) or load_member(m, self.inference, self.precision) for m in wanted
+        }
+        return list(self._open.values())
+
+    def _refuse_other_data(self, prepared: str) -> None:
+        for run in {str(m.run.path): m.run for m in self.members}.values():
+            if run.manifest().get("data_fingerprint") != self.source.made_of["data_fingerprint"]:
+                raise DataError(
+                    f"{run.path} was trained on other data than {prepared} now holds, so which cases it has not "
+                    "seen is unknown; train it again, or give the folder of raw cases as job.source"
+                )
+
+    def _refuse_missing_folds(self) -> None:
+        have = {m.fold for m in self.members}
+        missing = sorted({self.source.fold_of[c] for c in self.source.case_ids} - have)
+        if missing:
+            raise ConfigError(
+                f"job.runs has no finished run of fold {missing[0]}; train it, or leave its cases out of job.cases"
+            )

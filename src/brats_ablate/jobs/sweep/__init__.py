@@ -1,0 +1,1 @@
+"""Jobs about a whole sweep: `job=plan` and `job=status`."""

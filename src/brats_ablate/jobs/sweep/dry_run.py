@@ -1,0 +1,97 @@
+"""A training run in its smallest form: two epochs of one step, one validated case, real data, real checkpoints.
+
+`job=plan` starts it in a process of its own per experiment, so that a crash or a kill for memory is a result and not
+the end of the plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.errors import UserError
+from brats_ablate.runs.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class SingleStepLoader:
+    """A loader whose epochs have one step."""
+
+    loader: Any
+    steps_per_epoch: int = 1
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Any]:
+        patches = self.loader.epoch(epoch, start_step)
+        yield next(patches)
+        patches.close()
+
+
+def measure(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Run the miniature of `cfg` in `folder`.
+
+    Returns:
+        `step_s`, `case_s` (validation of the largest case), `memory_bytes`, `disk_bytes` (all checkpoints that a run
+        keeps), `steps_per_epoch` and `validation_cases` of one process, `device`.
+    """
+    from brats_ablate.jobs.build import open_store
+    from brats_ablate.jobs.train.setup import build_trainer
+    from brats_ablate.launch.sweep import run_directory
+    from brats_ablate.training.distributed import DistributedContext
+    from brats_ablate.training.precision import choose_device
+
+    directory = RunDirectory.at(folder, run_directory(cfg).coordinates)
+    device = choose_device(str(cfg.trainer.device), 0)
+    with build_trainer(cfg, directory, device, DistributedContext()) as whole:
+        store = open_store(cfg)
+        validation = whole.parts.validation
+        largest = max(validation.case_ids, key=lambda case: _voxels(store.record(case)))
+        trainer = replace(
+            whole,
+            parts=replace(
+                whole.parts,
+                loader=SingleStepLoader(whole.parts.loader),
+                validation=replace(validation, case_ids=[largest]),
+            ),
+            settings=replace(whole.settings, epochs=2, validate_every=2, validate_untrained=False),
+        )
+        trainer.fit()
+    _, row = directory.metrics()  # the first epoch warms up
+    last, best = directory.last_checkpoint.stat().st_size, directory.best_checkpoints()[0].stat().st_size
+    return {
+        "step_s": row["seconds"] - row["seconds/validation"],
+        "case_s": row["seconds/validation"],
+        "memory_bytes": row["peak_memory_bytes"],
+        "disk_bytes": last + whole.settings.keep_best * best,
+        "steps_per_epoch": whole.steps_per_epoch,
+        "validation_cases": len(validation.case_ids),
+        "device": device.type,
+    }
+
+
+def _voxels(record: Any) -> int:
+    x, y, z = record.box.shape
+    return int(x * y * z)
+
+
+def main() -> None:
+    """Measure the configuration on standard input; a user's error is the last line on standard error."""
+    cfg = OmegaConf.create(sys.stdin.read())
+    assert isinstance(cfg, DictConfig)
+    with tempfile.TemporaryDirectory(prefix="brats_ablate-dry-run-") as folder:
+        try:
+            print(json.dumps(measure(cfg, Path(folder))), flush=True)
+        except UserError as error:
+            print(f"brats-ablate: {error}", file=sys.stderr, flush=True)
+            os._exit(error.exit_code)  # without waiting for reading threads
+
+
+if __name__ == "__main__":
+    main()

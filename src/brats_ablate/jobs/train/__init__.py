@@ -1,0 +1,106 @@
+"""`job=train`: one run of one experiment on one fold, started, resumed or skipped. Reads prepared/, writes runs/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from brats_ablate.errors import RunFailed
+from brats_ablate.runs.directory import FINISHED, RUNNING, Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.identity import differences, identity
+from brats_ablate.runtime import signals
+from brats_ablate.training.failure import failure_on_record
+
+if TYPE_CHECKING:
+    from brats_ablate.training.distributed import DistributedContext
+
+
+def run_directory(cfg: DictConfig) -> RunDirectory:
+    """Where the run that `cfg` describes keeps its record."""
+    where = Coordinates(str(cfg.name), int(cfg.fold), float(cfg.lr), int(cfg.seed))
+    return RunDirectory.at(Path(cfg.paths.runs), where)
+
+
+def run(cfg: DictConfig) -> None:
+    """Train the run that `cfg` describes, from wherever it stands.
+
+    Raises:
+        RunFailed: it cannot go on, it is being trained already, or it was begun with another configuration or data.
+        DataError: the data is not prepared, or cannot be read.
+        Interrupted: somebody asked to stop; the same command continues it.
+    """
+    directory = run_directory(cfg)
+    if is_finished(cfg, directory):
+        print(f"{directory.coordinates}: finished before, skipped ({directory.path})", flush=True)
+        return
+    from brats_ablate.jobs.train.spawn import must_start_ranks, start_ranks
+
+    if must_start_ranks(cfg):
+        start_ranks(cfg, directory)
+        return
+    from brats_ablate.jobs.train.setup import build_trainer
+    from brats_ablate.training.distributed import distributed_context, local_rank
+    from brats_ablate.training.precision import choose_device
+
+    signals.install_handlers()
+    device = choose_device(str(cfg.trainer.device), local_rank())
+    with (
+        distributed_context(use_cuda=device.type == "cuda") as ranks,
+        _held(directory, ranks, int(cfg.trainer.epochs)),
+        failure_on_record(directory, ranks, int(cfg.trainer.epochs)),
+        build_trainer(cfg, directory, device, ranks) as trainer,
+    ):
+        trainer.fit()
+        if ranks.is_main_process:
+            _report(directory)
+
+
+def is_finished(cfg: DictConfig, directory: RunDirectory) -> bool:
+    """Whether this very run has been trained to its end.
+
+    Raises:
+        RunFailed: the directory belongs to a run of another configuration; names what differs.
+    """
+    refuse_other_configuration(directory, identity(cfg))
+    status = directory.status()
+    return status is not None and status.state == FINISHED
+
+
+def refuse_other_configuration(directory: RunDirectory, wanted: dict[str, Any]) -> None:
+    """Raise RunFailed if `directory` was begun with another configuration than `wanted`; names what differs."""
+    recorded = directory.manifest().get("identity")
+    if recorded is not None and recorded != wanted:
+        shown = "; ".join(differences(recorded, wanted)[:5])
+        raise RunFailed(
+            f"{directory.path} was begun with another configuration ({shown}); give this one another name=…, "
+            "or delete that directory"
+        )
+
+
+@contextmanager
+def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> Iterator[None]:
+    """The run's lock, held by the first rank for all of them; the reason of an earlier failure is forgotten."""
+    if not ranks.is_main_process:
+        ranks.barrier()
+        yield
+        return
+    with directory.lock():
+        before = directory.status() or RunRecord(RUNNING)
+        directory.write_status(RunRecord(RUNNING, before.epoch, epochs, before.best))
+        ranks.barrier()
+        yield
+
+
+def _report(directory: RunDirectory) -> None:
+    from brats_ablate.training.progress import time_breakdown
+
+    rows = [row for row in directory.metrics() if "dice" in row]
+    untrained = [row for row in rows if row["epoch"] == 0]
+    best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"])
+    before = f" (untrained {untrained[0]['dice']:.4f})" if untrained else ""
+    score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}"
+    print(f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}", flush=True)

@@ -1,0 +1,117 @@
+"""`trainer.devices=N`: starts N ranks of a run on this machine, one per device, and waits for them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.errors import RunFailed
+from brats_ablate.runs.directory import FAILED, RunDirectory, RunRecord
+from brats_ablate.runtime import signals
+
+_KILLERS = {
+    "SIGKILL": "; if nobody did it, the machine ran out of memory",
+    "SIGBUS": "; a file that it had open, or the machine's shared memory, was lost or full",
+}
+_GRACE_S = 30.0  # for the other ranks to notice that one is gone
+
+
+def must_start_ranks(cfg: DictConfig) -> bool:
+    """Whether this process has to start the ranks, or is one itself (torchrun's, SLURM's, or started here)."""
+    return int(cfg.trainer.devices) > 1 and "WORLD_SIZE" not in os.environ
+
+
+def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
+    """Train the run that `cfg` describes with `trainer.devices` processes on this machine.
+
+    Raises:
+        RunFailed: a rank failed; the first reason on record.
+        Interrupted: the ranks were asked to stop and have saved their state.
+    """
+    signals.install_handlers()
+    count = int(cfg.trainer.devices)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    content = OmegaConf.to_container(cfg, resolve=True)
+    before = directory.status()
+    ranks = [context.Process(target=_rank, args=(content, rank, count, port)) for rank in range(count)]
+    for process in ranks:
+        process.start()
+    codes, first_dead = _wait(ranks)
+    if first_dead is not None:
+        raise RunFailed(_cause(directory, before, first_dead, codes))
+    if signals.EXIT_CODE in codes:
+        raise signals.Interrupted
+
+
+def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: Sequence[int]) -> str:
+    """Why the run failed, `rank` having died first: as it says itself, or as its exit code does, which is recorded.
+
+    A killed rank cannot say why it died, and what the others say is only the consequence.
+    """
+    status = directory.status()
+    if codes[rank] >= 0:
+        said = status.reason if status is not None and status != before else None  # else it is an earlier start's
+        return said or f"the ranks ended with exit codes {list(codes)}; see their messages above"
+    name = signal.Signals(-codes[rank]).name
+    cause = f"rank {rank} was killed by {name}{_KILLERS.get(name, '')}"
+    if status is not None:
+        directory.write_status(replace(status, state=FAILED, reason=cause))
+    return cause
+
+
+def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
+    from brats_ablate.jobs.execute import execute
+
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    if "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    sys.exit(execute(OmegaConf.create(content)))
+
+
+def _wait(ranks: Sequence[BaseProcess]) -> tuple[list[int], int | None]:
+    """Pass a stop request on, and end the others some time after one died.
+
+    Returns every exit code, and which rank was the first to fail.
+    """
+    told, died_at, first_dead = False, 0.0, None
+    while any(process.is_alive() for process in ranks):
+        if signals.stop_requested() and not told:
+            told = True
+            for process in ranks:
+                process.terminate()  # SIGTERM: they save and stop
+        first_dead = _first_failed(ranks) if first_dead is None else first_dead
+        if first_dead is not None and not died_at:
+            died_at = time.monotonic()
+        if died_at and time.monotonic() - died_at > _GRACE_S:
+            for process in ranks:
+                process.kill()
+        time.sleep(0.05)
+    first_dead = _first_failed(ranks) if first_dead is None else first_dead
+    return [process.exitcode if process.exitcode is not None else 1 for process in ranks], first_dead
+
+
+def _first_failed(ranks: Sequence[BaseProcess]) -> int | None:
+    failed = [i for i, process in enumerate(ranks) if process.exitcode not in (None, 0, signals.EXIT_CODE)]
+    killed = [i for i in failed if (ranks[i].exitcode or 0) < 0]
+    return next(iter(killed or failed), None)

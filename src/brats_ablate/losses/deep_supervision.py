@@ -1,0 +1,111 @@
+"""Supervision: which heads of the network the region loss sees, against which labels, with which weights."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from brats_ablate.losses.region_loss import LossDict, RegionLossFunction
+
+
+class SingleHead:
+    """Only the finest head is trained: the baseline. The network is built with one head."""
+
+    heads = 1
+
+    def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
+        """One head's logits (B, 3, X, Y, Z), labels (B, X, Y, Z) -> the region loss's terms."""
+        _one_per_head(logits, self.heads)
+        return region_loss(logits[0], labels)
+
+
+class DeepSupervision:
+    """Every head against labels downsampled to its grid: Σ_i w_i · L(y_i, p_i), equation 1 (section 2.4).
+
+    Labels are downsampled by nearest neighbour. The weighted sum is *not* divided by the sum of the weights.
+
+    Args:
+        weights: one per head, finest first; the paper's are 1, ½, ¼.
+    """
+
+    def __init__(self, weights: list[float]) -> None:
+        self.weights = _positive(weights)
+
+    @property
+    def heads(self) -> int:
+        """The number of heads that the network must have."""
+        return len(self.weights)
+
+    def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
+        """Logits (B, 3, X_i, Y_i, Z_i) finest first, labels (B, X, Y, Z) -> weighted terms over all heads.
+
+        Raises:
+            ValueError: if heads and weights differ in number, or a head's grid does not divide the labels'.
+        """
+        _one_per_head(logits, self.heads)
+        return _weighted_sum(
+            self.weights, [region_loss(head, nearest_labels(labels, head.shape[2:])) for head in logits]
+        )
+
+
+class DeepSupervisionAsReleased:
+    """Deep supervision as the paper's code did it: heads upsampled to full size, divided by Σ w_i = 1.75.
+
+    Upsampling repeats the nearest logit. Differs from equation 1 in both respects.
+
+    Args:
+        weights: one per head, finest first; 1, ½, ¼.
+    """
+
+    def __init__(self, weights: list[float]) -> None:
+        self.weights = _positive(weights)
+
+    @property
+    def heads(self) -> int:
+        """The number of heads that the network must have."""
+        return len(self.weights)
+
+    def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
+        """Logits (B, 3, X_i, Y_i, Z_i) finest first, labels (B, X, Y, Z) -> weighted terms over all heads.
+
+        Raises:
+            ValueError: if heads and weights differ in number.
+        """
+        _one_per_head(logits, self.heads)
+        total = sum(self.weights)
+        grid = labels.shape[1:]
+        return _weighted_sum(
+            [w / total for w in self.weights],
+            [region_loss(F.interpolate(head, size=grid, mode="nearest"), labels) for head in logits],
+        )
+
+
+def nearest_labels(labels: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Labels (B, X, Y, Z) on a coarser `grid`: voxel i takes that at i·ratio, as torch's "nearest".
+
+    Raises:
+        ValueError: if an axis of `grid` does not divide the labels' axis.
+    """
+    if any(full % coarse for full, coarse in zip(labels.shape[1:], grid, strict=True)):
+        raise ValueError(f"labels of {tuple(labels.shape[1:])} voxels cannot be downsampled to {tuple(grid)}")
+    x, y, z = (full // coarse for full, coarse in zip(labels.shape[1:], grid, strict=True))
+    return labels[:, ::x, ::y, ::z]
+
+
+def _weighted_sum(weights: list[float], terms: list[LossDict]) -> LossDict:
+    total = {name: weights[0] * value for name, value in terms[0].items()}
+    for weight, of_head in zip(weights[1:], terms[1:], strict=True):
+        for name, value in of_head.items():
+            total[name] = total[name] + weight * value
+    return total
+
+
+def _positive(weights: list[float]) -> list[float]:
+    if not weights or min(weights) <= 0:
+        raise ValueError(f"weights must be positive, one per head, got {weights}")
+    return list(weights)
+
+
+def _one_per_head(logits: list[Tensor], heads: int) -> None:
+    if len(logits) != heads:
+        raise ValueError(f"the network has {len(logits)} heads and the supervision weighs {heads}")

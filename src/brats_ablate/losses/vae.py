@@ -1,0 +1,55 @@
+"""Auxiliary terms: losses on what a network returns beside its logits (`Output.extras`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class NoAuxiliary:
+    """Nothing beside the segmentation is trained."""
+
+    def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+        """No terms."""
+        return {}
+
+
+class VAELoss:
+    """Reconstruction and KL terms of a variational branch (Myronenko 2018, arXiv:1810.11654).
+
+    Loss = segmentation + 0.1 · L2 + 0.1 · KL, KL = 1/N Σ (μ² + σ² - log σ² - 1), N the voxels of an image.
+    Myronenko writes L2 as a plain sum of squares; here it is the mean over voxels and channels, so that its
+    weight does not depend on the patch. MONAI's `SegResNetVAE` halves KL's mean over the latent instead.
+
+    Args:
+        reconstruction_weight: of L2.
+        kl_weight: of KL.
+    """
+
+    def __init__(self, reconstruction_weight: float, kl_weight: float) -> None:
+        if min(reconstruction_weight, kl_weight) < 0:
+            raise ValueError(f"weights must not be negative, got {reconstruction_weight}, {kl_weight}")
+        self.reconstruction_weight = reconstruction_weight
+        self.kl_weight = kl_weight
+
+    def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+        """The two weighted terms, in float32, averaged over the batch.
+
+        Args:
+            extras: `vae_reconstruction` (B, C, X, Y, Z), `vae_mean` and `vae_log_var` (B, latent), log σ².
+            images: (B, C, X, Y, Z), the network's input.
+
+        Raises:
+            ValueError: if the reconstruction is not of the images' shape.
+        """
+        reconstruction = aux["vae_reconstruction"].float()
+        if reconstruction.shape != images.shape:
+            raise ValueError(f"reconstruction {tuple(reconstruction.shape)} of images {tuple(images.shape)}")
+        mean, log_var = aux["vae_mean"].float(), aux["vae_log_var"].float()
+        squared_error = (reconstruction - images.float()).square().mean()
+        voxels = images[0, 0].numel()
+        divergence = (mean.square() + torch.exp(log_var) - log_var - 1).flatten(1).sum(1).mean() / voxels
+        return {
+            "vae_reconstruction": self.reconstruction_weight * squared_error,
+            "vae_kl": self.kl_weight * divergence,
+        }

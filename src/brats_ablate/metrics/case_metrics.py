@@ -1,0 +1,128 @@
+"""All metrics of one case: what `job=evaluate` writes a row for.
+
+On the flow: two label volumes of one grid in, case × region × metric out. What an empty region scores is part of the
+settings and is printed with the results, as libraries differ: BraTS gives 1 where others give nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from brats_ablate.labels import REGIONS
+from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
+from brats_ablate.metrics.surface import HD95, Spacing, between_elements, bounding_box, surface_dice, weighted_maximum
+
+METRICS = [
+    "dice",
+    "hd95",
+    "sensitivity",
+    "specificity",
+    "nsd",
+    "lesion_dice",
+    "lesion_hd95",
+    "reference_voxels",
+    "predicted_voxels",
+    "lesions_found",
+    "lesions_missed",
+    "lesions_invented",
+]
+
+
+class CaseMetrics:
+    """Dice, HD95, sensitivity, specificity, surface Dice and the lesion-wise scores of the three regions.
+
+    Args:
+        hd95: whose definition: `brats2023` (area-weighted, the larger direction), `monai` (the larger direction over
+            border voxels) or `medpy` (both directions pooled).
+        one_empty_mm: HD95 where one of the two regions is empty; BraTS: 373.13 (its grid's diagonal), 374 in 2023.
+        tolerance_mm: within which surfaces agree for NSD.
+        lesion_dilation: steps of dilation that join a lesion's parts.
+        lesion_above_mm3: reference lesions of at most this volume are ignored.
+        lesion_missed_mm: lesion-wise HD95 of a missed or invented lesion.
+    """
+
+    def __init__(
+        self,
+        hd95: Literal["brats2023", "monai", "medpy"],
+        one_empty_mm: float,
+        tolerance_mm: float,
+        lesion_dilation: int,
+        lesion_above_mm3: float,
+        lesion_missed_mm: float,
+    ) -> None:
+        self.hd95 = hd95
+        self.one_empty_mm = one_empty_mm
+        self.tolerance_mm = tolerance_mm
+        self.lesions = LesionMatching(lesion_dilation, lesion_above_mm3, lesion_missed_mm)
+
+    @property
+    def policy(self) -> str:
+        """What the numbers mean, in one sentence, for the head of a table."""
+        return (
+            f"HD95 as {self.hd95}; a region empty in both: Dice, NSD, sensitivity 1 and HD95 0 mm; empty in one: "
+            f"Dice and NSD 0, HD95 {self.one_empty_mm:g} mm; sensitivity of an empty reference 1; NSD within "
+            f"{self.tolerance_mm:g} mm; lesions above {self.lesions.above_mm3:g} mm³, {self.lesions.missed_mm:g} mm "
+            "for a missed or invented one"
+        )
+
+    def __call__(
+        self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
+    ) -> dict[tuple[str, str], float]:
+        """(region, metric) -> value.
+
+        Args:
+            predicted: (X, Y, Z) uint8 nesting depths on the case's whole grid.
+            reference: (X, Y, Z) uint8, the same grid.
+            spacing_mm: voxel edges along X, Y, Z.
+
+        Raises:
+            ValueError: the two shapes differ.
+        """
+        if predicted.shape != reference.shape:
+            raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} are not on one grid")
+        # Outside the box of both tumours every metric knows its voxels: background in both.
+        box = bounding_box((predicted | reference) != 0) or (slice(0, 0),) * 3
+        outside = predicted.size - predicted[box].size
+        scores: dict[tuple[str, str], float] = {}
+        for k, region in enumerate(REGIONS):
+            found = self._region(predicted[box] > k, reference[box] > k, spacing_mm, outside)
+            scores |= {(region, metric): float(value) for metric, value in found.items()}
+        return scores
+
+    def _region(
+        self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, outside: int
+    ) -> dict[str, float]:
+        p, r = int(np.count_nonzero(predicted)), int(np.count_nonzero(reference))
+        both = int(np.count_nonzero(predicted & reference))
+        negatives = predicted.size + outside - r
+        scores: dict[str, float] = {
+            "dice": 2 * both / (p + r) if p + r else 1.0,
+            "sensitivity": both / r if r else 1.0,
+            "specificity": 1 - (p - both) / negatives if negatives else 1.0,
+            "reference_voxels": r,
+            "predicted_voxels": p,
+        }
+        lesions = lesion_scores(predicted, reference, spacing_mm, self.lesions)
+        scores |= {
+            "lesion_dice": lesions.dice,
+            "lesion_hd95": lesions.hd95_mm,
+            "lesions_found": lesions.found,
+        }
+        scores |= {"lesions_missed": lesions.missed, "lesions_invented": lesions.invented}
+        return scores | self._surface(predicted, reference, spacing_mm)
+
+    def _surface(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
+        if not predicted.any() and not reference.any():
+            return {"hd95": 0.0, "nsd": 1.0}
+        if not predicted.any() or not reference.any():
+            return {"hd95": self.one_empty_mm, "nsd": 0.0}
+        box = bounding_box(predicted | reference)
+        predicted, reference = predicted[box], reference[box]
+        distances = between_elements(predicted, reference, spacing_mm)
+        if self.hd95 == "brats2023":
+            hd95 = weighted_maximum(distances)
+        else:
+            hd95 = HD95[self.hd95](predicted, reference, spacing_mm)
+        return {"hd95": hd95, "nsd": surface_dice(distances, self.tolerance_mm)}

@@ -1,0 +1,88 @@
+"""Times of a network relative to another's on this machine: forward passes and whole training steps, taken in turns.
+
+Absolute times of a busy machine mean little. Two networks timed alternately meet the same load, and other work only
+ever lengthens a pass, so the ratio of the shortest passes holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from brats_ablate.losses.total_loss import TotalLoss
+from brats_ablate.models.base import SegmentationModel
+from brats_ablate.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class TimedModel:
+    """A network with what a training step of it needs, on the device that is measured."""
+
+    model: SegmentationModel
+    objective: TotalLoss
+    optimizer: torch.optim.Optimizer
+    images: Tensor
+    """(B, C, X, Y, Z)"""
+    labels: Tensor
+    """(B, X, Y, Z) uint8 nesting depths."""
+    precision: Precision
+
+    def forward(self) -> None:
+        """One forward pass as inference does it."""
+        self.model.eval()
+        with torch.no_grad(), self.precision.autocast():
+            self.model(self.images)
+
+    def step(self) -> None:
+        """One training step: forward, loss, backward, update."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            output = self.model(self.images)
+        total, _ = self.objective(output.logits, output.aux, self.labels, self.images)
+        total.backward()
+        self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The shortest of the repeated passes in seconds, and relative to the reference's shortest."""
+
+    forward_s: float
+    step_s: float
+    forward_ratio: float
+    step_ratio: float
+
+
+def time_against(reference: TimedModel, candidate: TimedModel, repeats: int) -> Timing:
+    """Time `candidate` and `reference` in turns, `repeats` times after one warm-up each."""
+    forward, forward_ratio = _in_turns(reference.forward, candidate.forward, reference.precision, repeats)
+    step, step_ratio = _in_turns(reference.step, candidate.step, reference.precision, repeats)
+    return Timing(forward, step, forward_ratio, step_ratio)
+
+
+def _in_turns(
+    reference: Callable[[], None], candidate: Callable[[], None], precision: Precision, repeats: int
+) -> tuple[float, float]:
+    _seconds(reference, precision)
+    _seconds(candidate, precision)
+    pairs = [(_seconds(reference, precision), _seconds(candidate, precision)) for _ in range(repeats)]
+    shortest_reference, shortest = (min(times) for times in zip(*pairs, strict=True))
+    return shortest, shortest / shortest_reference
+
+
+def _seconds(work: Callable[[], None], precision: Precision) -> float:
+    _wait_for(precision)
+    start = time.perf_counter()
+    work()
+    _wait_for(precision)
+    return time.perf_counter() - start
+
+
+def _wait_for(precision: Precision) -> None:
+    if precision.device.type == "cuda":
+        torch.cuda.synchronize(precision.device)

@@ -1,0 +1,1 @@
+"""CPU fusions of standard layers; plain PyTorch without them."""

@@ -1,0 +1,83 @@
+"""One axial slice of a case drawn as panels: FLAIR, prediction, reference. Arrays in, a picture out; no files.
+
+Used by `job=pictures` and, while a network trains, by `shown_case`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brats_ablate.labels import TISSUES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+COLOURS = ((68, 1, 84), (33, 145, 140), (59, 82, 139), (253, 231, 37))
+"""By nesting depth, as in the paper's Fig. 7: background purple, ED turquoise, NCR blue, ET yellow."""
+
+_HEIGHT, _CAPTION, _GAP = 384, 26, 6
+
+
+def largest_tumor_slice(depth: np.ndarray) -> int:
+    """The axial slice of (X, Y, Z) nesting depths with the largest tumour area; the middle one where there is none."""
+    tumour = depth > 0
+    return int(tumour.sum(axis=(0, 1)).argmax()) if tumour.any() else depth.shape[2] // 2
+
+
+def draw_slice(flair: np.ndarray, predicted: np.ndarray, reference: np.ndarray | None, caption: str) -> Image:
+    """FLAIR, prediction and, where the case has one, reference, side by side with a caption.
+
+    Args:
+        flair: (X, Y) raw values, RAS+.
+        predicted: (X, Y) nesting depths.
+        reference: (X, Y) nesting depths, or None.
+    """
+    panels = [grey(flair), coloured(predicted)]
+    titles = ["FLAIR", "prediction"]
+    if reference is not None:
+        panels.append(coloured(reference))
+        titles.append("reference")
+    return compose_panels(panels, titles, caption)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """(X, Y) raw values -> (X, Y, 3) uint8; the brightest half per cent saturates."""
+    import numpy as np
+
+    brain = image[image != 0]
+    low, high = (float(brain.min()), float(np.percentile(brain, 99.5))) if brain.size else (0.0, 1.0)
+    scaled = np.clip((image - min(low, 0.0)) / max(high - min(low, 0.0), 1e-6), 0, 1)
+    return np.repeat((scaled * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def coloured(depth: np.ndarray) -> np.ndarray:
+    """(X, Y) nesting depths -> (X, Y, 3) uint8 in `COLOURS`."""
+    import numpy as np
+
+    return np.array(COLOURS, dtype=np.uint8)[depth]
+
+
+def compose_panels(panels: list[np.ndarray], titles: list[str], caption: str) -> Image:
+    """(X, Y, 3) panels of one shape, RAS+, as a radiologist looks: front up, the patient's right on the left."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(15)
+    upright = [np.ascontiguousarray(np.flip(p.transpose(1, 0, 2), axis=(0, 1))) for p in panels]
+    width = round(_HEIGHT * upright[0].shape[1] / upright[0].shape[0])
+    size = (len(panels) * (width + _GAP) - _GAP, _HEIGHT + 2 * _CAPTION)
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    for i, (panel, title) in enumerate(zip(upright, titles, strict=True)):
+        left = i * (width + _GAP)
+        scaled = Image.fromarray(panel).resize((width, _HEIGHT), Image.Resampling.NEAREST)
+        picture.paste(scaled, (left, _CAPTION))
+        draw.text((left + 4, 5), title, "black", font=font)
+    draw.text((4, _HEIGHT + _CAPTION + 5), caption, "black", font=font)
+    right = size[0] - 4
+    for name, colour in reversed(list(zip(TISSUES[1:], COLOURS[1:], strict=True))):
+        right -= round(font.getlength(name)) + 22
+        draw.rectangle((right, _HEIGHT + _CAPTION + 6, right + 12, _HEIGHT + _CAPTION + 18), fill=colour)
+        draw.text((right + 16, _HEIGHT + _CAPTION + 4), name, "black", font=font)
+    return picture

@@ -1,0 +1,79 @@
+"""What of a configuration makes a run's identity: all that can change its result, and nothing else.
+
+Paths, tracking, the device and the number of threads can differ between two starts of the same run. Post-processing
+and test-time augmentation come after training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.runs.renamed import with_first_names
+
+EXECUTION_KEYS = frozenset(
+    [
+        "trainer.device",
+        "trainer.devices",
+        "trainer.loader_threads",
+        "trainer.compile",
+        "trainer.progress",
+        "trainer.checkpoint_minutes",
+        "trainer.keep_freed_memory",
+        "trainer.validate_untrained",
+        "model.checkpointing",
+    ]
+)
+_SCIENCE = [
+    "inputs",
+    "patches",
+    "augment",
+    "encoder",
+    "model",
+    "supervision",
+    "loss",
+    "auxiliary",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "fold",
+    "lr",
+    "seed",
+    "name",
+]
+_DATA = ("name", "layout", "convention", "n_folds", "fold_seed")
+
+
+def identity(cfg: DictConfig) -> dict[str, Any]:
+    """The part of the resolved configuration that a run is known by, as a flat dict of dotted keys."""
+    tree = with_first_names(OmegaConf.to_container(cfg, resolve=True))
+    assert isinstance(tree, dict)
+    kept: dict[str, Any] = {key: tree[key] for key in _SCIENCE}
+    kept["data"] = {key: tree["data"][key] for key in _DATA}
+    kept["inference"] = {"window": tree["inference"]["window"]}  # validation chooses the checkpoints
+    return {k: v for k, v in sorted(_flat(kept).items()) if k not in EXECUTION_KEYS}
+
+
+def config_hash(flat: dict[str, Any]) -> str:
+    """A short hash of an identity."""
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Each differing key as "key: recorded -> wanted", sorted."""
+    keys = sorted(recorded.keys() | wanted.keys())
+    missing = "(absent)"
+    pairs = [(k, recorded.get(k, missing), wanted.get(k, missing)) for k in keys]
+    return [f"{k}: {a} -> {b}" for k, a, b in pairs if a != b]
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(node, dict) and node:
+        merged: dict[str, Any] = {}
+        for key, value in node.items():
+            merged |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+        return merged
+    return {prefix: node}

@@ -1,0 +1,1 @@
+"""How a process behaves: files, randomness, signals, threads, memory, progress. Depends on `errors` alone."""

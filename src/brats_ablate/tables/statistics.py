@@ -1,0 +1,220 @@
+"""Paired statistics on per-case and per-fold scores. Pure functions of arrays; used by `comparison`.
+
+All columns of a table are resampled together, as one matrix product of resamples × cases with cases × columns; that is
+why bootstrap and permutation are not scipy's (the tests hold them against scipy's). The distributions are scipy's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+LEVEL = 0.95
+_EXACT_CASES = 13
+"""Up to this many cases all 2^n sign patterns are enumerated."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval; both ends may be NaN where one case leaves nothing to estimate from."""
+
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+UNKNOWN = Interval(math.nan, math.nan)
+
+
+def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, level: float = LEVEL) -> list[Interval]:
+    """Paired bootstrap intervals of the mean difference, over cases.
+
+    Symmetric intervals (Hall, 1988): the mean ± the quantile of its distance in the bootstrap samples. A case whose
+    empty region flips gives the differences a heavy tail on either side, and percentile intervals then lean the wrong
+    way (`docs/statistics.md`). The level is expanded for few cases (Hesterberg, 2015, "What teachers should know about
+    the bootstrap", section 5.3): without it they are too short, by about sqrt((n - 1) / n) · z / t.
+
+    Args:
+        differences: (cases, columns), column minus baseline, the same cases in every column.
+        resamples: number of bootstrap samples.
+        seed: the same seed resamples the same cases.
+        level: nominal coverage.
+
+    Returns:
+        One interval per column; NaN ends with fewer than two cases.
+    """
+    n = len(differences)
+    if n < 2:
+        return [UNKNOWN] * differences.shape[1]
+    from scipy.special import ndtr, stdtrit
+
+    centre = differences.mean(axis=0)
+    spread = _weights(n, resamples, seed) @ (differences - centre).astype(np.float32) / n
+    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
+    half = np.quantile(np.abs(spread.astype(np.float64)), 1 - 2 * tail, axis=0)
+    return [Interval(float(a - b), float(a + b)) for a, b in zip(centre, half, strict=True)]
+
+
+def permutation_p_values(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Two-sided paired permutation (sign-flip) p of a mean difference of zero.
+
+    Exact up to 13 cases, else (1 + #{as extreme}) / (1 + resamples) (Phipson and Smyth, 2010).
+
+    Args:
+        differences: (cases, columns), the same cases in every column.
+
+    Returns:
+        (columns,) p-values; 1 where all differences are zero.
+    """
+    n = len(differences)
+    scale = np.abs(differences).sum(axis=0)
+    scaled = differences / np.where(scale > 0, scale, 1)
+    observed = np.abs(scaled.sum(axis=0))
+    exact = n <= _EXACT_CASES
+    permuted = (
+        np.abs(_all_signs(n) @ scaled) if exact else np.abs(_signs(n, resamples, seed) @ scaled.astype(np.float32))
+    )
+    extreme = (permuted >= observed - 1e-6).sum(axis=0)
+    return extreme / len(permuted) if exact else (1 + extreme) / (1 + len(permuted))
+
+
+def corrected_t_p_value(fold_differences: np.ndarray, folds: int) -> float:
+    """Two-sided p of the corrected resampled t-test over folds (Nadeau and Bengio, 2003).
+
+    The variance of the mean is (1/J + n_test/n_train) s², with n_test/n_train = 1/(folds - 1): the folds share most of
+    their training cases, so that s²/J would be too small.
+
+    Args:
+        fold_differences: (J,), one per fold that both columns have.
+        folds: of the cross-validation.
+
+    Returns:
+        NaN with fewer than two folds; 1 if all differences are zero, 0 if they are equal and not zero.
+    """
+    J = len(fold_differences)
+    if J < 2:
+        return math.nan
+    mean, sd = float(np.mean(fold_differences)), float(np.std(fold_differences, ddof=1))
+    if sd <= 1e-12:
+        return 1.0 if abs(mean) <= 1e-12 else 0.0
+    from scipy.special import stdtr
+
+    t = mean / (sd * math.sqrt(1 / J + 1 / (folds - 1)))
+    return float(2 * stdtr(J - 1, -abs(t)))
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's (1979) step-down adjusted p-values; NaN entries stay NaN and do not count."""
+    p = np.asarray(p_values, dtype=float)
+    adjusted = np.full_like(p, np.nan)
+    order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
+    running = 0.0
+    for rank, i in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p[i]))
+        adjusted[i] = running
+    return adjusted
+
+
+def required_sample_size(sd: float, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
+    """Cases with which a paired two-sided test sees `difference` with probability `power` (normal approximation).
+
+    Args:
+        sd: standard deviation of the per-case difference.
+    """
+    if difference == 0:
+        return math.inf
+    return max(2.0, math.ceil((_z_sum(power, level) * sd / difference) ** 2))
+
+
+def minimum_detectable_effect(sd: float, cases: int, power: float = 0.8, level: float = LEVEL) -> float:
+    """The smallest mean difference that `cases` cases show with probability `power`; the inverse of `cases_needed`."""
+    return _z_sum(power, level) * sd / math.sqrt(cases) if cases else math.nan
+
+
+def seeds_needed(seed_sd: float, folds: int, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
+    """Seeds per fold and column with which training noise no longer hides `difference` of two means over folds."""
+    if difference == 0:
+        return math.inf
+    return max(1.0, math.ceil(2 * (_z_sum(power, level) * seed_sd / difference) ** 2 / folds))
+
+
+@dataclass(frozen=True)
+class Components:
+    """Where the scatter of one column comes from: standard deviations between folds and between seeds of one fold."""
+
+    fold_sd: float
+    seed_sd: float
+    replicates: float
+    """Mean number of seeds per fold (harmonic)."""
+
+
+def variance_components(groups: list[list[float]]) -> Components | None:
+    """Separate folds from seeds by the one-way random-effects analysis of variance.
+
+    Args:
+        groups: per fold the scores of its seeds.
+
+    Returns:
+        None unless at least two folds and one fold with two seeds exist.
+    """
+    groups = [g for g in groups if g]
+    degrees = sum(len(g) - 1 for g in groups)
+    if len(groups) < 2 or degrees == 0:
+        return None
+    within = sum(float(np.var(g)) * len(g) for g in groups) / degrees
+    replicates = len(groups) / sum(1 / len(g) for g in groups)
+    between = float(np.var([np.mean(g) for g in groups], ddof=1)) - within / replicates
+    return Components(math.sqrt(max(between, 0.0)), math.sqrt(within), replicates)
+
+
+def pooled_seed_sd(components: list[Components]) -> float | None:
+    """Standard deviation of one fold's score over seeds, pooled over columns; None without replicated seeds."""
+    return math.sqrt(float(np.mean([c.seed_sd**2 for c in components]))) if components else None
+
+
+def noise_floor(components: list[Components], folds: int, level: float = LEVEL) -> float | None:
+    """The difference of two columns' means that other seeds alone exceed in 1 - level of repetitions.
+
+    Args:
+        components: of the columns that have replicated seeds; their seed variances are pooled.
+    """
+    if not components:
+        return None
+    from scipy.special import ndtri
+
+    variance = float(np.mean([c.seed_sd**2 / c.replicates for c in components]))
+    return float(ndtri((1 + level) / 2) * math.sqrt(2 * variance / folds))
+
+
+def _z_sum(power: float, level: float) -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri((1 + level) / 2) + ndtri(power))
+
+
+@lru_cache(maxsize=2)
+def _weights(n: int, resamples: int, seed: int) -> np.ndarray:
+    """(resamples, n) float32: how often each case occurs in each bootstrap sample."""
+    drawn = np.random.default_rng(seed).integers(n, size=(resamples, n), dtype=np.uint16 if n <= 2**16 else np.int64)
+    weights = np.empty((resamples, n), dtype=np.float32)
+    for row, cases in zip(weights, drawn, strict=True):
+        row[:] = np.bincount(cases, minlength=n)
+    return weights
+
+
+@lru_cache(maxsize=2)
+def _signs(n: int, resamples: int, seed: int) -> np.ndarray:
+    """(resamples, n) float32 of ±1."""
+    bits = np.unpackbits(np.frombuffer(np.random.default_rng(seed).bytes((resamples * n + 7) // 8), dtype=np.uint8))
+    return bits[: resamples * n].reshape(resamples, n).astype(np.float32) * 2 - 1
+
+
+def _all_signs(n: int) -> np.ndarray:
+    """(2^n, n) of ±1."""
+    return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) * 2.0 - 1.0

@@ -1,0 +1,1 @@
+"""Experiment trackers: none, or Weights & Biases."""

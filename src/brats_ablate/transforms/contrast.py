@@ -1,0 +1,38 @@
+"""Contrast: the paper's seventh augmentation."""
+
+from __future__ import annotations
+
+import torch
+
+from brats_ablate.cases import Batch
+from brats_ablate.transforms.sampling import check_probability, check_range, selected_samples
+
+
+class Contrast:
+    """Multiplies all modalities by one random factor and clips each to the range it had (paper section 2.2).
+
+    The released code clips to the range over all modalities together; here each keeps its own.
+
+    Args:
+        p: probability per sample; 0.15 in the paper.
+        factor: ends of the uniform distribution; (0.65, 1.5) in the paper.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    def __init__(self, p: float, factor: list[float]) -> None:
+        self.p = check_probability("contrast", p)
+        self.factor = check_range("contrast.factor", factor, at_least=0)
+
+    def __call__(self, batch: Batch) -> Batch:
+        for b, rng in selected_samples(batch, "contrast", self.p):
+            factor = rng.uniform(*self.factor)
+            for channel in batch.images[b]:
+                # The bounds stay tensors, so that a GPU need not report them to the host; on a CPU, minimum
+                # and maximum take them several times faster than clamp does.
+                low, high = torch.aminmax(channel)
+                channel.mul_(factor)
+                torch.minimum(channel, high, out=channel)
+                torch.maximum(channel, low, out=channel)
+        return batch

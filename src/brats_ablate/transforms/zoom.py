@@ -1,0 +1,70 @@
+"""Zooming into the patch: the paper's second augmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from brats_ablate.cases import Batch
+from brats_ablate.transforms.sampling import check_probability, check_range, selected_samples
+from brats_ablate.transforms.separable import filter_in_place
+
+
+class Zoom:
+    """Enlarges the patch about its centre and keeps the middle, so that its shape stays (paper section 2.2).
+
+    Images by cubic convolution (Keys 1981, a = -1/2), labels and foreground by nearest neighbour from the
+    same coordinates. The released code crops the centre to 1/factor, rounded to whole voxels, and resizes the
+    crop; here the crop's edge is not rounded, so the factor is exact, the centre stays put, and voxels beside
+    the crop serve the interpolation at its border.
+
+    Args:
+        p: probability per sample; 0.15 in the paper.
+        factor: ends of the uniform distribution, at least 1; (1, 1.4) in the paper.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    def __init__(self, p: float, factor: list[float]) -> None:
+        self.p = check_probability("zoom", p)
+        self.factor = check_range("zoom.factor", factor, at_least=1)
+
+    def __call__(self, batch: Batch) -> Batch:
+        for b, rng in selected_samples(batch, "zoom", self.p):
+            factor = rng.uniform(*self.factor)
+            x, y, z = (source_coordinates(n, factor) for n in batch.labels.shape[1:])
+            filter_in_place(batch.images[b], (cubic_matrix(x), cubic_matrix(y), cubic_matrix(z)))
+            for mask in (batch.labels[b], batch.foreground[b, 0]):
+                mask.copy_(_nearest(mask, (x, y, z)))
+        return batch
+
+
+def source_coordinates(n: int, factor: float) -> np.ndarray:
+    """Where each of `n` voxels of the zoomed axis lies on the original one, in voxels; (n,) float64."""
+    centre = (n - 1) / 2
+    return (np.arange(n) - centre) / factor + centre
+
+
+def cubic_matrix(coordinates: np.ndarray) -> np.ndarray:
+    """Cubic convolution weights (n, n) of n source coordinates; at the border, the rest scaled to sum 1.
+
+    Keys, "Cubic convolution interpolation for digital image processing", IEEE ASSP 29 (1981), with a = -1/2,
+    which reproduces quadratic functions.
+    """
+    t = np.abs(coordinates[:, None] - np.arange(len(coordinates)))
+    near = (1.5 * t - 2.5) * t**2 + 1
+    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    weights = np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _nearest(mask: torch.Tensor, coordinates: tuple[np.ndarray, np.ndarray, np.ndarray]) -> torch.Tensor:
+    """(X, Y, Z) of any type, sampled at the nearest voxels."""
+    nearest = [np.floor(along + 0.5).astype(np.int64) for along in coordinates]
+    if mask.device.type == "cpu":  # where NumPy takes a third of torch's time
+        x, y, z = nearest
+        return torch.from_numpy(mask.numpy().take(x, 0).take(y, 1).take(z, 2))
+    for axis, index in enumerate(nearest):
+        mask = mask.index_select(axis, torch.from_numpy(index).to(mask.device))
+    return mask

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brats_ablate.data.case_reader import bounding_box, foreground_moments, read_case
+from brats_ablate.data.layouts import find_cases
+
+
+def _read(root, layout="brats2021"):
+    convention = "brats2021" if layout == "brats2018" else layout
+    return read_case(find_cases(root, layout, need_segmentation=False)[0], convention)
+
+
+def test_orientations_of_one_brain_give_one_prepared_case(tmp_path, write_raw, spoil):
+    lps = _read(write_raw(tmp_path / "lps", "BraTS2021_00000"))
+    root = write_raw(tmp_path / "ras", "BraTS2021_00000")
+    for kind in ("flair", "t1", "t1ce", "t2", "seg"):
+        spoil(root, "BraTS2021_00000", kind, lambda a: a[::-1, ::-1], affine=np.eye(4))
+    ras = _read(root)
+    np.testing.assert_array_equal(ras.images, lps.images)
+    np.testing.assert_array_equal(ras.labels, lps.labels)
+    assert ras.record.box == lps.record.box
+    assert ras.record.blobs == lps.record.blobs
+
+
+def test_layouts_of_one_brain_give_one_prepared_case(tmp_path, write_raw):
+    prepared = [
+        _read(write_raw(tmp_path / layout, case_id, layout), layout)
+        for layout, case_id in {
+            "brats2021": "BraTS2021_00000",
+            "brats2018": "Brats18_A_1",
+            "brats2023": "BraTS-GLI-00000-000",
+            "msd": "BRATS_001",
+        }.items()
+    ]
+    assert len({case.record.content for case in prepared}) == 1
+
+
+def test_crop_is_the_smallest_box_and_arrays_are_contiguous(tmp_path, write_raw):
+    case = _read(write_raw(tmp_path, "BraTS2021_00000", orientation="RAS"))
+    assert (case.record.box.start, case.record.box.stop) == ((2, 3, 4), (11, 13, 9))
+    assert case.images.dtype == np.int16
+    assert case.images.flags.c_contiguous
+    assert case.labels.flags.c_contiguous
+
+
+def test_box_keeps_labels_outside_the_brain(raw_cohort, spoil):
+    def stray(array):
+        array[0, 0, 0] = 2
+        return array
+
+    spoil(raw_cohort, "BraTS2021_00000", "seg", stray)
+    assert (_read(raw_cohort).labels == 1).sum() > 0
+    record = _read(raw_cohort).record
+    # LPS: the file's corner is the last voxel of x and y in RAS+.
+    assert (record.box.stop[0], record.box.stop[1], record.box.start[2]) == (12, 14, 0)
+
+
+def test_bounding_box_of_one_voxel_and_of_a_union():
+    a, b = np.zeros((2, 5, 6, 7), dtype=np.int16)
+    a[1, 2, 3] = -1
+    assert bounding_box([a, b]).shape == (1, 1, 1)
+    b[4, 0, 6] = 9
+    assert (bounding_box([a, b]).start, bounding_box([a, b]).stop) == ((1, 0, 3), (5, 3, 7))
+
+
+def test_moments_equal_numpys_over_non_zero_voxels():
+    images = np.random.default_rng(0).integers(-50, 30000, (4, 5, 6, 7)).astype(np.int16)
+    images[:, :2] = 0
+    mean, std = foreground_moments(images)
+    for k in range(4):
+        brain = images[k][images[k] != 0].astype(np.float64)
+        assert mean[k] == pytest.approx(np.mean(brain), rel=1e-13)
+        assert std[k] == pytest.approx(np.std(brain), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype"),
+    [
+        (lambda a: a.astype(np.float32), np.int16),
+        (lambda a: a - np.int16(1500) * (a != 0), np.int16),
+        (lambda a: a * np.float32(0.37), np.float32),
+        (lambda a: a.astype(np.int32) * 40, np.float32),
+    ],
+)
+def test_int16_only_where_it_is_lossless(raw_cohort, spoil, change, dtype):
+    before = _read(raw_cohort).images
+    for kind in ("flair", "t1"):
+        spoil(raw_cohort, "BraTS2021_00000", kind, change)
+    after = _read(raw_cohort).images
+    assert after.dtype == dtype
+    np.testing.assert_array_equal(after[:2], np.stack([change(b) for b in before[:2]]).astype(dtype))
+    np.testing.assert_array_equal(after[2:], before[2:])
+
+
+def test_content_depends_on_voxels_and_geometry(raw_cohort, spoil):
+    first = _read(raw_cohort).record.content
+    assert _read(raw_cohort).record.content == first
+
+    def one_more(array):
+        array[5, 5, 5] += 1
+        return array
+
+    spoil(raw_cohort, "BraTS2021_00000", "t1", one_more)
+    assert _read(raw_cohort).record.content != first

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import csv
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brats_ablate.data import blosc2_io, preprocess
+from brats_ablate.data.preprocess import preprocess_dataset
+from brats_ablate.data.store import CaseStore
+from brats_ablate.errors import DataError
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from brats_ablate.data.prepare import prepare_cohort
+if __name__ == "__main__":
+    raw, prepared = map(Path, sys.argv[1:3])
+    prepare_cohort(raw, prepared, name="x", layout="brats2021", convention="brats2021", workers=2)
+"""
+
+
+def _prepare(raw, prepared, **changes):
+    settings = {"name": "x", "layout": "brats2021", "convention": "brats2021", "workers": 1} | changes
+    return preprocess_dataset(raw, prepared, **settings)
+
+
+def _times(prepared):
+    return {str(p): p.stat().st_mtime_ns for p in (prepared / "cases").glob("BraTS*/*")}
+
+
+def _problems(prepared):
+    with open(prepared / "problems.csv", newline="") as file:
+        return {row["case"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def _contents(prepared):
+    return {p.relative_to(prepared): p.read_bytes() for p in sorted(prepared.rglob("*")) if p.is_file()}
+
+
+def test_processes_and_one_process_write_the_same_bytes(raw_cohort, tmp_path):
+    one = _prepare(raw_cohort, tmp_path / "one")
+    two = _prepare(raw_cohort, tmp_path / "two", workers=2)
+    assert one.fingerprint == two.fingerprint
+    assert _contents(tmp_path / "one") == _contents(tmp_path / "two")
+
+
+def test_second_call_does_nothing(raw_cohort, tmp_path):
+    first = _prepare(raw_cohort, tmp_path / "p")
+    before, times = _contents(tmp_path / "p"), _times(tmp_path / "p")
+    second = _prepare(raw_cohort, tmp_path / "p")
+    assert (first.written, second.written, second.cases) == (5, 0, 5)
+    assert _contents(tmp_path / "p") == before
+    assert _times(tmp_path / "p") == times
+
+
+def test_only_changed_and_lost_cases_are_prepared_again(raw_cohort, tmp_path, spoil):
+    first = _prepare(raw_cohort, tmp_path / "p")
+    spoil(raw_cohort, "BraTS2021_00001", "t1", lambda a: a * (a > 100))
+    (tmp_path / "p/cases/BraTS2021_00003/labels.b2nd").unlink()
+    second = _prepare(raw_cohort, tmp_path / "p")
+    assert second.written == 2
+    assert second.fingerprint != first.fingerprint
+    assert _prepare(raw_cohort, tmp_path / "p").written == 0
+
+
+def test_unfit_cases_are_named_and_the_others_done(raw_cohort, tmp_path, spoil):
+    def truncate(path):
+        path.write_bytes(path.read_bytes()[:200])
+
+    (raw_cohort / "BraTS2021_00000/BraTS2021_00000_t1ce.nii.gz").unlink()
+    truncate(raw_cohort / "BraTS2021_00002/BraTS2021_00002_t2.nii.gz")
+    mended = (raw_cohort / "BraTS2021_00004/BraTS2021_00004_seg.nii.gz").read_bytes()
+    spoil(raw_cohort, "BraTS2021_00004", "seg", lambda a: np.where(a == 4, 3, a).astype(np.uint8))
+    summary = _prepare(raw_cohort, tmp_path / "p", workers=2)
+    assert summary.cases == 2
+    assert _problems(tmp_path / "p") == dict(summary.problems)
+    reasons = summary.problems
+    assert reasons["BraTS2021_00000"].startswith("modality t1ce is missing")
+    assert "BraTS2021_00002_t2.nii.gz is a truncated gzip file" in reasons["BraTS2021_00002"]
+    assert "label value 3" in reasons["BraTS2021_00004"]
+    assert CaseStore(tmp_path / "p").case_ids == ["BraTS2021_00001", "BraTS2021_00003"]
+
+    drawn = CaseStore(tmp_path / "p").folds
+    (raw_cohort / "BraTS2021_00004/BraTS2021_00004_seg.nii.gz").write_bytes(mended)
+    assert _prepare(raw_cohort, tmp_path / "p").cases == 3
+    # Mending a case moves no other case to another fold.
+    after = CaseStore(tmp_path / "p").folds
+    assert [[c for c in fold if c != "BraTS2021_00004"] for fold in after] == drawn
+    assert set(_problems(tmp_path / "p")) == {"BraTS2021_00000", "BraTS2021_00002"}
+
+
+def test_duplicate_ids_are_left_out(raw_cohort, tmp_path, write_raw):
+    write_raw(raw_cohort / "copy", "BraTS2021_00001")
+    assert set(_prepare(raw_cohort, tmp_path / "p").problems) == {"BraTS2021_00001"}
+
+
+def test_no_sound_case_says_why(tmp_path, raw_cohort):
+    for path in raw_cohort.rglob("*_t1.nii.gz"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"none of the 5 cases .* BraTS2021_00000: modality t1 is missing"):
+        _prepare(raw_cohort, tmp_path / "p")
+    assert not (tmp_path / "p/cohort.json").exists()
+
+
+def test_cases_without_segmentation(tmp_path, raw_cohort, write_raw):
+    write_raw(raw_cohort, "BraTS2021_00009", segmentation=False)
+    assert (
+        _prepare(raw_cohort, tmp_path / "strict").problems["BraTS2021_00009"].startswith("the segmentation is missing")
+    )
+    _prepare(raw_cohort, tmp_path / "p", require_segmentation=False)
+    store = CaseStore(tmp_path / "p")
+    assert len(store.case_ids) == 6
+    assert not any("BraTS2021_00009" in fold for fold in store.folds)
+    with pytest.raises(DataError, match="BraTS2021_00009 has no segmentation"):
+        store.read_labels("BraTS2021_00009")
+
+
+def test_msd_labels_declared_as_brats2023_are_refused_unless_trusted(tmp_path, write_raw):
+    for n in range(5):
+        # Files in the layout of BraTS 2023 whose values are the MSD's: every value is known, two are swapped.
+        write_raw(tmp_path / "raw", f"BraTS-GLI-0000{n}-000", "brats2023", number=n, convention="msd")
+    wrong = {"layout": "brats2023", "convention": "brats2023"}
+    with pytest.raises(DataError, match=r"do not look like convention 'brats2023': in 5 of 5 .*data\.convention=msd"):
+        _prepare(tmp_path / "raw", tmp_path / "p", **wrong)
+    with pytest.raises(DataError, match="is not prepared"):
+        CaseStore(tmp_path / "p")
+    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", convention="msd")
+    assert _prepare(tmp_path / "raw", tmp_path / "q", **wrong, trust_convention=True).cases == 5
+
+
+def test_frozen_folds_refuse_other_cases_and_other_settings(raw_cohort, tmp_path, write_raw):
+    _prepare(raw_cohort, tmp_path / "p")
+    folds = (tmp_path / "p/folds.json").read_bytes()
+    with pytest.raises(DataError, match=r"frozen with data\.n_folds=5 data\.fold_seed=12345; delete .*folds\.json"):
+        _prepare(raw_cohort, tmp_path / "p", n_folds=4)
+    write_raw(raw_cohort, "BraTS2021_00009")
+    with pytest.raises(DataError, match=r"cases changed since the folds were frozen \(1 added, 0 removed\)"):
+        _prepare(raw_cohort, tmp_path / "p")
+    assert (tmp_path / "p/folds.json").read_bytes() == folds
+    (tmp_path / "p/folds.json").unlink()
+    assert _prepare(raw_cohort, tmp_path / "p").cases == 6
+
+
+def test_two_scans_of_a_patient_share_a_fold(tmp_path, write_raw):
+    for n in range(12):
+        write_raw(tmp_path / "raw", f"BraTS-GLI-{n // 2:05d}-{n % 2:03d}", "brats2023", number=n)
+    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", convention="brats2023")
+    for fold in CaseStore(tmp_path / "p").folds:
+        assert all(c[:-1] + other in fold for c in fold for other in "01")
+
+
+def test_kill_in_the_middle_loses_nothing(raw_cohort, tmp_path, write_raw):
+    for n in range(5, 20):
+        write_raw(raw_cohort, f"BraTS2021_{n:05d}", number=n)
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    prepared = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, str(script), str(raw_cohort), str(prepared)])
+    while len(list(prepared.glob("cases/BraTS*"))) < 3 and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = _times(prepared)
+    assert not (prepared / "cohort.json").exists(), "killed too late to show anything"
+    with pytest.raises(DataError, match="is not prepared"):
+        CaseStore(prepared)
+    summary = _prepare(raw_cohort, prepared)
+    assert 0 < summary.written <= 20 - len(done) // 3
+    after = _times(prepared)
+    assert {name: after[name] for name in done} == done
+    _prepare(raw_cohort, tmp_path / "whole")
+    assert _contents(prepared) == _contents(tmp_path / "whole")
+
+
+def test_workers_end_with_their_parent(raw_cohort, tmp_path):
+    program = (
+        "import os, sys, time, multiprocessing as m\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from brats_ablate.data.preprocess import _start_worker\n"
+        "if __name__ == '__main__':\n"
+        "    spawn, parent = m.get_context('spawn'), os.getpid()\n"
+        "    pool = ProcessPoolExecutor(1, spawn, initializer=_start_worker, initargs=(parent,))\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while _alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _alive(worker)
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", maxsplit=1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_killed_worker_is_one_sentence(raw_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(preprocess, "_start_worker", os._exit)
+    with pytest.raises(DataError, match=r"a worker process was killed.*run the same command again"):
+        _prepare(raw_cohort, tmp_path / "p", workers=2)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EFBIG, "free some space"),
+        (errno.ESTALE, "the file system is lost or failing; bring it back"),
+    ],
+)
+def test_a_refused_write_is_one_sentence_and_leaves_no_half_case(raw_cohort, tmp_path, monkeypatch, number, remedy):
+    write = blosc2_io.write_array
+
+    def fill_up(path, array, content):
+        if "00002" in str(path):
+            raise OSError(number, os.strerror(number), str(path))
+        write(path, array, content)
+
+    monkeypatch.setattr(blosc2_io, "write_array", fill_up)
+    with pytest.raises(DataError, match=rf"cannot be written \({os.strerror(number)}\); {remedy} and run"):
+        _prepare(raw_cohort, tmp_path / "p")
+    assert sorted(p.name for p in (tmp_path / "p/cases").iterdir()) == ["BraTS2021_00000", "BraTS2021_00001"]
+    monkeypatch.undo()
+    assert _prepare(raw_cohort, tmp_path / "p").written == 3
+
+
+def test_two_calls_at_once_are_refused(raw_cohort, tmp_path):
+    (tmp_path / "p").mkdir()
+    with open(tmp_path / "p/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another job=prepare is at work"):
+            _prepare(raw_cohort, tmp_path / "p")
+
+
+def test_records_of_many_cases_are_parsed_only_when_asked(raw_cohort, tmp_path):
+    _prepare(raw_cohort, tmp_path / "p")
+    lines = (tmp_path / "p/records.jsonl").read_text().splitlines()
+    lines[4] = "not parsed"
+    (tmp_path / "p/records.jsonl").write_text("\n".join(lines))
+    assert CaseStore(tmp_path / "p").record("BraTS2021_00003").case_id == "BraTS2021_00003"
+    with pytest.raises(json.JSONDecodeError):
+        CaseStore(tmp_path / "p").record("BraTS2021_00004")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brats_ablate.cases import RawCase
+from brats_ablate.data import validation
+from brats_ablate.data.case_reader import read_case
+from brats_ablate.data.layouts import find_cases
+from brats_ablate.errors import DataError
+from brats_ablate.labels import MODALITIES
+
+
+def _nan_at_one_voxel(array):
+    array = array.astype(np.float32)
+    array[3, 3, 3] = np.nan
+    return array
+
+
+def _rim_and_core(outer: int, inner: int) -> np.ndarray:
+    depth = np.zeros((12, 12, 12), dtype=np.uint8)
+    depth[2:10, 2:10, 2:10] = outer
+    depth[4:8, 4:8, 4:8] = inner
+    return depth
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "sentence"),
+    [
+        ("t1ce", _nan_at_one_voxel, r"_t1ce\.nii\.gz \(t1ce\) holds 1 voxels that are NaN or infinite"),
+        ("t2", np.zeros_like, r"_t2\.nii\.gz \(t2\) is zero everywhere"),
+        ("flair", lambda a: (a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
+        ("flair", lambda a: -(a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
+        ("t1", lambda a: a[:-1], r"_t1\.nii\.gz has shape \(11, 14, 10\), .*_flair\.nii\.gz has \(12, 14, 10\)"),
+        ("seg", lambda a: a[:, :-1], r"_seg\.nii\.gz has shape \(12, 13, 10\)"),
+        ("seg", lambda a: np.where(a == 4, 7, a).astype(np.uint8), r"_seg\.nii\.gz: label value 7 .* correct the file"),
+        ("seg", lambda a: a * np.float32(0.5), r"_seg\.nii\.gz: label value 0\.5"),
+        ("seg", lambda a: np.where(a == 4, np.nan, a), r"_seg\.nii\.gz: label value nan"),
+    ],
+)
+def test_unfit_volume_is_named_in_one_sentence(raw_cohort, spoil, kind, change, sentence):
+    spoil(raw_cohort, "BraTS2021_00001", kind, change)
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[1]
+    with pytest.raises(DataError, match=sentence) as caught:
+        read_case(case, "brats2021")
+    assert "BraTS2021_00001" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["t2", "seg"])
+def test_another_affine_is_named_and_rounding_is_forgiven(raw_cohort, spoil, kind):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    record = read_case(case, "brats2021").record
+    affine = np.array(record.grid.affine)
+    spoil(raw_cohort, case.case_id, kind, affine=affine + 4e-4)
+    assert read_case(case, "brats2021").record.content == record.content
+    affine[0, 3] += 2
+    spoil(raw_cohort, case.case_id, kind, affine=affine)
+    with pytest.raises(DataError, match=rf"_{kind}\.nii\.gz has another affine .* \(by up to 2\)"):
+        read_case(case, "brats2021")
+
+
+def test_label_values_of_another_convention_name_the_fitting_one(raw_cohort):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    with pytest.raises(DataError, match=r"label value 4 .*'brats2023'.*set data\.convention to brats2021"):
+        read_case(case, "brats2023")
+
+
+def test_file_problems():
+    def case(case_id: str, *missing: str, folder: str = "a", segmentation: bool = True) -> RawCase:
+        images = {m: (Path(folder) / m, None) for m in MODALITIES if m not in missing}
+        return RawCase(case_id, case_id, images, Path(folder) / "seg" if segmentation else None)
+
+    cases = [case("A"), case("B", "t1", "t2"), case("C", segmentation=False), case("D"), case("D", folder="b")]
+    problems = validation.file_problems(cases, need_segmentation=True)
+    assert set(problems) == {"B", "C", "D"}
+    assert problems["B"].startswith("modality t1, t2 is missing")
+    assert problems["C"].startswith("the segmentation is missing")
+    assert problems["D"] == "the id occurs 2 times (a, b); keep one"
+    assert set(validation.file_problems(cases, need_segmentation=False)) == {"B", "D"}
+
+
+def test_background_contact_by_hand():
+    ed, ncr = validation.background_contact(_rim_and_core(1, 2))
+    assert ed == 6 * 8 * 8 / (8**3 - 4**3)
+    assert ncr == 0
+    assert validation.background_contact(_rim_and_core(1, 3)) is None
+
+
+def test_contact_counts_the_volume_border_as_background():
+    depth = np.ones((2, 2, 2), dtype=np.uint8)
+    depth[0, 0, 0] = 2
+    assert validation.background_contact(depth) == (3.0, 3.0)
+
+
+def test_swapped_tissues_are_refused_by_majority():
+    sound, swapped = (1.0, 0.1), (0.1, 1.0)
+    validation.check_convention({"a": sound, "b": sound, "c": swapped, "d": None}, "msd")
+    with pytest.raises(DataError, match=r"convention 'msd': in 2 of 3 cases .*set data\.convention=brats2023"):
+        validation.check_convention({"a": sound, "b": swapped, "c": swapped}, "msd")

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from brats_ablate.inference.thresholds import RegionThresholds, to_float16
+
+
+def test_the_papers_cascade_by_hand() -> None:
+    probabilities = np.array(
+        # WT just below; TC below; ET below; all above; TC and ET above without WT; ET above without TC
+        [
+            [0.449, 0.45, 0.9, 0.9, 0.1, 0.9],
+            [0.9, 0.39, 0.4, 0.8, 0.9, 0.1],
+            [0.9, 0.9, 0.44, 0.45, 0.9, 0.9],
+        ],
+        dtype=np.float32,
+    ).reshape(3, 6, 1, 1)
+    assert RegionThresholds(0.45, 0.4, 0.45)(probabilities).ravel().tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def test_half_precision_probabilities_meet_the_threshold_in_their_own_type() -> None:
+    exactly = np.full((3, 1, 1, 1), 0.45, dtype=np.float16)  # as a double it is less than 0.45
+    assert float(exactly[0, 0, 0, 0]) < 0.45
+    assert RegionThresholds(0.45, 0.45, 0.45)(exactly).item() == 3
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.5])
+def test_background_can_never_become_tumour(value: float) -> None:
+    with pytest.raises(ValueError, match="tc="):
+        RegionThresholds(0.5, value, 0.5)
+    assert not RegionThresholds(1e-6, 1e-6, 1e-6)(np.zeros((3, 5, 6, 7), np.float32)).any()
+
+
+def test_storable_rounds_to_half() -> None:
+    values = torch.rand(1, 3, 5, 6, 7)
+    kept = to_float16(values)
+    assert kept.dtype == np.float16
+    assert kept.shape == (3, 5, 6, 7)
+    np.testing.assert_allclose(kept, values[0].numpy(), atol=3e-4)

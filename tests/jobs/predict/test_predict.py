@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.data.store import CaseStore, to_original_space
+from brats_ablate.errors import ConfigError, DataError, RunFailed
+from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
+from brats_ablate.jobs.build import build_model
+from brats_ablate.labels import decode_labels, labels_from_probabilities
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.training.checkpoint import load_weights
+from brats_ablate.transforms.normalize import normalize
+
+Job = Callable[..., None]
+FinishedRun = Callable[..., RunDirectory]
+NO_TTA = "inference=sliding_window_without_tta"
+
+
+def store_of(work: Path) -> CaseStore:
+    return CaseStore(work / "phantom" / "prepared")
+
+
+def predictions(work: Path, output: str = "baseline") -> PredictionFolder:
+    return PredictionFolder(work / "phantom" / "predictions" / output)
+
+
+def by_monai(store: CaseStore, case_id: str, runs: list[RunDirectory], flips: bool) -> np.ndarray:
+    """The ensemble's probabilities, by MONAI's inferer and explicit flips."""
+    record = store.record(case_id)
+    raw = torch.from_numpy(store.read_images(case_id))[None]
+    volume = normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))
+    total, count = torch.zeros(1, 3, *volume.shape[2:]), 0
+    axes_of = [[], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]] if flips else [[]]
+    for run in runs:
+        cfg = OmegaConf.create(run.config())
+        assert isinstance(cfg, DictConfig)
+        for file in run.best_checkpoints():
+            model = build_model(cfg)
+            load_weights(file, model)
+            model.eval()
+            for axes in axes_of:
+                with torch.no_grad():
+                    blended = sliding_window_inference(
+                        volume.flip(axes), (16, 16, 16), 1, lambda x, m=model: m(x).logits[0].sigmoid(), 0.5, "gaussian"
+                    )
+                assert isinstance(blended, torch.Tensor)
+                total += blended.flip(axes)
+                count += 1
+    return (total / count)[0].numpy()
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_each_prepared_case_by_the_models_that_did_not_train_on_it(
+    job: Job, finished_run: FinishedRun, work: Path, flips: bool
+) -> None:
+    dice = (0.5,) if flips else (0.5, 0.4)  # an ensemble of two without flips, eight flips of one network
+    runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=dice) for fold in range(3)]
+    inference = "inference=sliding_window" if flips else NO_TTA
+    store = store_of(work)
+    chosen = [store.folds[0][0], store.folds[2][1]]
+    job("+experiment=baseline", "job=predict", "job.probabilities=true", inference, f"job.cases=[{','.join(chosen)}]")
+    for case_id, run in zip(chosen, (runs[0], runs[2]), strict=True):
+        found, _ = predictions(work).read_probabilities(case_id)
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found, by_monai(store, case_id, [run], flips), atol=5e-4)
+        others = by_monai(store, case_id, [runs[1]], False)
+        assert np.abs(found - others).max() > 0.05
+
+
+def test_label_files_are_on_the_original_grid_in_its_convention(
+    job: Job, finished_run: FinishedRun, work: Path
+) -> None:
+    for fold in range(3):
+        finished_run("+experiment=baseline", f"fold={fold}")
+    job("+experiment=baseline", "job=predict", "job.probabilities=true", NO_TTA, "inference.labels.et=0.5")
+    store = store_of(work)
+    assert sorted(find_label_files(predictions(work).path)) == store.case_ids
+    for case_id in store.case_ids[:2]:
+        image = nib.load(predictions(work).label_file(case_id))
+        original = nib.load(work / "phantom" / "raw" / case_id / f"{case_id}_flair.nii.gz")
+        np.testing.assert_allclose(image.affine, original.affine)
+        values = np.asarray(image.dataobj)
+        assert set(np.unique(values)) <= {0, 1, 2, 4}
+        probabilities, record = predictions(work).read_probabilities(case_id)
+        depth = labels_from_probabilities(probabilities, (0.45, 0.4, 0.5))
+        np.testing.assert_array_equal(values, decode_labels(to_original_space(record, depth), "brats2021"))
+        outside = to_original_space(record, np.ones(record.box.shape, np.uint8)) == 0
+        assert outside.any()
+        assert not values[outside].any()
+
+
+def test_raw_cases_by_the_whole_ensemble_and_the_unfit_one_is_named(
+    job: Job, finished_run: FinishedRun, work: Path, tmp_path: Path
+) -> None:
+    runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(2)]
+    store = store_of(work)
+    first, second = store.case_ids[:2]
+    for case_id in (first, second):
+        shutil.copytree(work / "phantom" / "raw" / case_id, tmp_path / "new" / case_id)
+    (tmp_path / "new" / first / f"{first}_seg.nii.gz").unlink()
+    (tmp_path / "new" / second / f"{second}_t2.nii.gz").unlink()
+    with pytest.raises(DataError, match=second):
+        job("+experiment=baseline", "job=predict", f"job.source={tmp_path / 'new'}", "job.probabilities=true", NO_TTA)
+    assert list(find_label_files(predictions(work).path)) == [first]
+    found, record = predictions(work).read_probabilities(first)
+    assert record.box == store.record(first).box
+    np.testing.assert_allclose(found, by_monai(store, first, runs, flips=False), atol=5e-4)
+
+
+def test_an_interrupted_call_is_continued(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    for fold in range(3):
+        finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
+    job("+experiment=baseline", "job=predict", NO_TTA)
+    files = find_label_files(predictions(work).path)
+    times = {case_id: file.stat().st_mtime_ns for case_id, file in files.items()}
+    missing = store_of(work).case_ids[3]
+    content = files[missing].read_bytes()
+    files[missing].unlink()
+    job("+experiment=baseline", "job=predict", NO_TTA)
+    assert files[missing].read_bytes() == content
+    unchanged = {case_id for case_id, file in files.items() if file.stat().st_mtime_ns == times[case_id]}
+    assert unchanged == files.keys() - {missing}
+
+
+def test_shards_divide_the_cases(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    for fold in range(3):
+        finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
+    seen: list[set[str]] = []
+    for shard in range(2):
+        job("+experiment=baseline", "job=predict", NO_TTA, "job.shards=2", f"job.shard={shard}")
+        seen.append(set(find_label_files(predictions(work).path)) - set().union(*seen))
+    assert sorted(map(len, seen)) == [3, 3]
+    with pytest.raises(ConfigError, match=r"job\.shard=2"):
+        job("+experiment=baseline", "job=predict", "job.shards=2", "job.shard=2")
+
+
+def test_experiments_of_different_inputs_make_one_ensemble(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    plain = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
+    for fold in range(3):
+        finished_run("+experiment=ds_onehot", f"fold={fold}", dice=(0.5,))
+    case_id = store_of(work).folds[1][0]
+    select = [f"job.cases=[{case_id}]", "job.probabilities=true", NO_TTA]
+    job("job=predict", "name=both", "job.runs=[baseline,ds_onehot]", *select)
+    job("job=predict", "name=second", "job.runs=[ds_onehot]", *select)
+    both, second = (predictions(work, name).read_probabilities(case_id)[0] for name in ("both", "second"))
+    mean = (by_monai(store_of(work), case_id, [plain[1]], False) + second) / 2
+    np.testing.assert_allclose(both, mean, atol=1e-3)
+
+
+def test_the_best_finished_learning_rate_of_each_fold(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    best = {}
+    for fold in range(3):
+        for lr, dice in ((5e-4, 0.5 - 0.1 * fold), (9e-4, 0.35)):
+            finished_run("+experiment=baseline", f"fold={fold}", f"lr={lr}", dice=(dice,))
+        best[fold] = 5e-4 if fold < 2 else 9e-4
+    finished_run("+experiment=baseline", "fold=0", "lr=7e-4", dice=(0.9,), state="running")
+    job("+experiment=baseline", "job=predict", NO_TTA)
+    members = predictions(work).manifest()["probabilities"]["members"]
+    assert [m.split()[1:3] for m in members] == [[f"fold={fold}", f"lr={lr:g}"] for fold, lr in best.items()]
+
+
+def test_saved_probabilities_are_relabelled_without_networks(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
+    job("+experiment=baseline", "job=predict", "job.probabilities=true", NO_TTA)
+    for run in runs:
+        shutil.rmtree(run.path)
+    job("+experiment=baseline", "job=predict", "job.output=other", "job.reuse=baseline", "inference.labels.wt=0.6")
+    case_id = store_of(work).case_ids[0]
+    probabilities, record = predictions(work).read_probabilities(case_id)
+    expected = decode_labels(
+        to_original_space(record, labels_from_probabilities(probabilities, (0.6, 0.4, 0.45))), "brats2021"
+    )
+    found = np.asarray(nib.load(predictions(work, "other").label_file(case_id)).dataobj)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_refuses_what_would_mix_predictions(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
+    one = f"job.cases=[{store_of(work).folds[0][0]}]"
+    job("+experiment=baseline", "job=predict", NO_TTA, one)
+    with pytest.raises(RunFailed, match=r"other predictions .*labels.*0\.6.*job\.output"):
+        job("+experiment=baseline", "job=predict", NO_TTA, one, "inference.labels.wt=0.6")
+    foreign = finished_run("+experiment=baseline", "fold=0", "name=foreign", "loss=focal_dice", dice=(0.5,))
+    shutil.copy(foreign.best_checkpoints()[0], runs[0].best_checkpoints()[0])
+    with pytest.raises(RunFailed, match=r"another configuration.*loss"):
+        job("+experiment=baseline", "job=predict", NO_TTA, one, "job.output=new")
+
+
+def test_refuses_runs_of_other_data(job: Job, finished_run: FinishedRun) -> None:
+    for fold in range(3):
+        run = finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
+        run.write_manifest(run.manifest() | {"data_fingerprint": "0123"})
+    with pytest.raises(DataError, match="trained on other data"):
+        job("+experiment=baseline", "job=predict")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["job.runs=[nothing]"], "nothing has no finished run"),
+        (["job.lr=5e-4"], "no finished run with lr=0.0005"),
+        (["job.checkpoints=0"], r"job\.checkpoints=0"),
+        (["job.cases=[nobody]"], "no case nobody"),
+        (["job.settings=/nowhere.yaml"], "does not exist"),
+        (["job.reuse=nothing"], r"job\.reuse=nothing"),
+        ([], "no finished run of fold 1"),
+    ],
+)
+def test_impossible_keys_are_told_in_a_sentence(
+    job: Job, finished_run: FinishedRun, overrides: list[str], sentence: str
+) -> None:
+    finished_run("+experiment=baseline", "fold=0", dice=(0.5,))
+    with pytest.raises(ConfigError, match=sentence):
+        job("+experiment=baseline", "job=predict", *overrides)
+
+
+def test_manifest_names_everything(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    for fold in range(3):
+        finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
+    one = f"job.cases=[{store_of(work).folds[0][0]}]"
+    job("+experiment=baseline", "job=predict", one, "postprocess=paper", "inference=whole_volume")
+    recorded = json.loads((predictions(work).path / "predictions.json").read_text())
+    assert recorded["probabilities"]["window"]["_target_"].endswith("WholeVolume")
+    assert recorded["labels"]["postprocess"]["small_components"]["below_voxels"] == 16

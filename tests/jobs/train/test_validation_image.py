@@ -1,0 +1,82 @@
+"""The validation case that a tracker may show: its slice, what is drawn on it, and that nobody draws it unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from brats_ablate.data.store import CaseStore
+from brats_ablate.jobs.train.validation_image import ValidationImageLogger
+from brats_ablate.labels import to_regions
+from brats_ablate.report.case_image import COLOURS
+from brats_ablate.tracking.base import NullTracker, RunInfo
+
+
+class Album:
+    """A tracker that keeps the pictures."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Image.Image] = []
+
+    def log(self, row: dict[str, Any]) -> None: ...
+
+    def show(self, draw: Callable[[], Image.Image]) -> None:
+        self.pictures.append(draw())
+
+
+@pytest.fixture(name="store")
+def _store(work: Path) -> CaseStore:
+    return CaseStore(work / "phantom" / "prepared")
+
+
+def panels(picture: Image.Image) -> list[np.ndarray]:
+    """FLAIR, prediction and reference, without titles and legend."""
+    pixels = np.asarray(picture)[30:400]
+    width = (pixels.shape[1] - 2 * 6) // 3
+    return [pixels[:, i * (width + 6) : i * (width + 6) + width] for i in range(3)]
+
+
+def test_prediction_beside_reference_on_the_slice_with_most_tumour(store: CaseStore) -> None:
+    case_id = store.case_ids[0]
+    labels = store.read_labels(case_id)
+    masks = to_regions(torch.from_numpy(labels)[None])[0]
+    album = Album()
+    shown = ValidationImageLogger(store, case_id, album)
+    shown(store.case_ids[1], torch.zeros((3, 1, 1, 1), dtype=torch.bool))
+    assert album.pictures == []
+    shown(case_id, masks)
+    flair, predicted, reference = panels(album.pictures[0])
+    np.testing.assert_array_equal(predicted, reference)
+    assert (flair[..., 0] == flair[..., 1]).all()  # grey
+    area = (labels > 0).sum(axis=(0, 1))
+    background = (reference == COLOURS[0]).all(axis=-1).mean()
+    assert 1 - background == pytest.approx(area.max() / area[0].size / labels[:, :, 0].size, abs=0.02)
+
+    nothing = torch.zeros_like(masks)
+    shown(case_id, nothing)
+    _, predicted, again = panels(album.pictures[1])
+    assert (predicted == COLOURS[0]).all()
+    np.testing.assert_array_equal(again, reference)
+
+
+def test_et_outside_tc_is_not_drawn_as_et(store: CaseStore) -> None:
+    case_id = store.case_ids[0]
+    shape = store.read_labels(case_id).shape
+    masks = torch.zeros((3, *shape), dtype=torch.bool)
+    masks[0] = True
+    masks[2] = True
+    album = Album()
+    ValidationImageLogger(store, case_id, album)(case_id, masks)
+    assert (panels(album.pictures[0])[1] == COLOURS[1]).all()
+
+
+def test_without_a_tracker_nothing_is_read(tmp_path: Path) -> None:
+    tracker = NullTracker(RunInfo("a", "a", "train", tmp_path, {}))
+    shown = ValidationImageLogger(None, "case", tracker)  # type: ignore[arg-type]
+    shown("case", torch.zeros((3, 1, 1, 1), dtype=torch.bool))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brats_ablate.labels import REGIONS
+from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
+from brats_ablate.metrics.surface import HD95
+
+UNIT = (1.0, 1.0, 1.0)
+
+
+def metrics(hd95: str = "brats2023") -> CaseMetrics:
+    return CaseMetrics(hd95, 373.13, 1.0, 3, 50.0, 374.0)  # type: ignore[arg-type]
+
+
+def tumour(x: int, et: bool = True, shape: tuple[int, int, int] = (25, 26, 27)) -> np.ndarray:
+    depth = np.zeros(shape, dtype=np.uint8)
+    depth[x : x + 12, 4:16, 4:16] = 1
+    depth[x + 2 : x + 10, 6:14, 6:14] = 2
+    if et:
+        depth[x + 4 : x + 8, 8:12, 8:12] = 3
+    return depth
+
+
+def test_every_region_has_every_metric() -> None:
+    scores = metrics()(tumour(4), tumour(5), UNIT)
+    assert set(scores) == {(region, metric) for region in REGIONS for metric in METRICS}
+
+
+def test_shifted_tumour_by_hand() -> None:
+    scores = metrics()(tumour(4), tumour(5), UNIT)
+    for region, edge in zip(REGIONS, (12, 8, 4), strict=True):
+        overlap = (edge - 1) / edge
+        assert scores[region, "dice"] == pytest.approx(overlap)
+        assert scores[region, "sensitivity"] == pytest.approx(overlap)
+        assert scores[region, "specificity"] == pytest.approx(1 - edge**2 / (25 * 26 * 27 - edge**3))
+        assert scores[region, "hd95"] == 1
+        assert scores[region, "nsd"] == 1
+        assert scores[region, "reference_voxels"] == edge**3
+
+
+def test_empty_regions_follow_the_stated_policy() -> None:
+    with_et, without = tumour(4), tumour(4, et=False)
+    missed = metrics()(without, with_et, UNIT)
+    assert [missed["ET", m] for m in ("dice", "hd95", "nsd", "sensitivity", "lesion_hd95")] == [
+        0,
+        373.13,
+        0,
+        0,
+        374,
+    ]
+    invented = metrics()(with_et, without, UNIT)
+    assert [invented["ET", m] for m in ("dice", "hd95", "nsd", "sensitivity", "lesion_hd95")] == [
+        0,
+        373.13,
+        0,
+        1,
+        374,
+    ]
+    neither = metrics()(without, without, UNIT)
+    assert [neither["ET", m] for m in ("dice", "hd95", "nsd", "sensitivity", "lesion_hd95")] == [
+        1,
+        0,
+        1,
+        1,
+        0,
+    ]
+
+
+def test_no_tumour_anywhere() -> None:
+    empty = np.zeros((5, 6, 7), dtype=np.uint8)
+    scores = metrics()(empty, empty, UNIT)
+    assert {scores[region, "dice"] for region in REGIONS} == {1}
+    assert {scores[region, "specificity"] for region in REGIONS} == {1}
+    assert metrics()(tumour(4), np.zeros_like(tumour(4)), UNIT)["WT", "dice"] == 0
+
+
+def test_the_named_definition_is_used_with_the_spacing() -> None:
+    predicted, reference = tumour(3), tumour(6)
+    predicted[20, 20, 20:24] = 1  # a distant speck
+    spacing = (0.5, 2.0, 3.0)
+    found = {name: metrics(name)(predicted, reference, spacing)["WT", "hd95"] for name in HD95}
+    for name, definition in HD95.items():
+        assert found[name] == pytest.approx(definition(predicted > 0, reference > 0, spacing))
+
+
+def test_refuses_two_grids() -> None:
+    with pytest.raises(ValueError, match="not on one grid"):
+        metrics()(tumour(4), tumour(4)[1:], UNIT)

@@ -1,0 +1,105 @@
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brats_ablate.errors import RunFailed
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs, read_jsonl
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from brats_ablate.runs.directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_path_and_coordinates_are_inverse(tmp_path: Path) -> None:
+    where = Coordinates("ds_deeper", 3, 7e-4, -1)
+    directory = RunDirectory.at(tmp_path, where)
+    assert directory.path == tmp_path / "ds_deeper" / "fold=3" / "lr=0.0007" / "seed=-1"
+    assert directory.coordinates == where
+
+
+def test_a_run_that_never_started_reads_as_nothing(tmp_path: Path) -> None:
+    directory = RunDirectory.at(tmp_path, Coordinates("ds", 0, 7e-4, 0))
+    assert directory.status() is None
+    assert (directory.metrics(), directory.cases(), directory.manifest(), directory.config()) == ([], [], {}, {})
+    assert directory.best_checkpoints() == []
+    assert not directory.is_locked()
+    assert find_runs(tmp_path) == []
+
+
+def test_a_directory_that_vanished_under_its_run_is_not_begun_again(tmp_path: Path) -> None:
+    directory = RunDirectory.at(tmp_path, Coordinates("ds", 0, 7e-4, 0))
+    with directory.lock():
+        directory.write_status(RunRecord("running", 3, 4))
+        directory.path.rename(tmp_path / "elsewhere")
+        for write in (
+            lambda: directory.write_status(RunRecord("running", 4, 4)),
+            lambda: directory.write_manifest({}),
+            lambda: directory.append("metrics.jsonl", [{"epoch": 4}]),
+        ):
+            with pytest.raises(RunFailed, match=r"seed=0 vanished while the run was trained .* bring it back"):
+                write()
+        assert not directory.path.exists()
+        (tmp_path / "elsewhere").rename(directory.path)
+        directory.write_status(RunRecord("running", 4, 4))
+    assert directory.status() is not None
+
+
+def test_the_later_line_of_an_epoch_counts(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.append("metrics.jsonl", [{"epoch": 2, "loss": 5.0}, {"epoch": 1, "loss": 6.0}])
+    directory.append("metrics.jsonl", [{"epoch": 2, "loss": 4.0}])
+    assert directory.metrics() == [{"epoch": 1, "loss": 6.0}, {"epoch": 2, "loss": 4.0}]
+    directory.append("cases.jsonl", [{"epoch": 1, "case": c, "WT": w} for c, w in (("b", 0.1), ("a", 0.2), ("b", 0.3))])
+    assert directory.cases() == [{"epoch": 1, "case": "a", "WT": 0.2}, {"epoch": 1, "case": "b", "WT": 0.3}]
+
+
+def test_half_a_line_is_not_read_and_is_cut_before_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"epoch": 1}\n{"epo')
+    assert read_jsonl(file) == [{"epoch": 1}]
+    RunDirectory(tmp_path).append("metrics.jsonl", [{"epoch": 2}])
+    assert file.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+def test_best_checkpoints_are_ranked_by_dice_then_epoch(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    files = [directory.best_checkpoint(e, d) for e, d in ((7, 0.81), (12, 0.9), (9, 0.9))]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert directory.best_checkpoints() == [files[2], files[1], files[0]]
+
+
+def test_status_is_replaced_whole(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.write_status(RunRecord("running", 1, 5, 0.5))
+    directory.write_status(RunRecord("failed", 2, 5, 0.6, "the loss is nan"))
+    found = directory.status()
+    assert found is not None
+    assert (found.state, found.epoch, found.best, found.reason) == ("failed", 2, 0.6, "the loss is nan")
+    assert json.loads((tmp_path / "status.json").read_text())["updated"] == found.updated
+    assert [p.name for p in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_second_process_cannot_hold_the_run_until_the_first_is_killed(tmp_path: Path) -> None:
+    lock_owner = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert lock_owner.stdout is not None
+    assert lock_owner.stdout.readline() == "held\n"
+    directory = RunDirectory(tmp_path)
+    assert directory.is_locked()
+    with pytest.raises(RunFailed, match=f"process {lock_owner.pid} on"), directory.lock(patience_s=0.1):
+        pass
+    lock_owner.send_signal(signal.SIGKILL)
+    lock_owner.wait()
+    assert not directory.is_locked()
+    with directory.lock():
+        assert directory.is_locked()

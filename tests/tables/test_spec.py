@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.tables.spec import PaperFigures, load_table_spec, load_table_specs
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_exactly_the_papers_three_misprints_are_found_by_computing() -> None:
+    studies = load_table_specs([EXPERIMENTS], None)
+    figures = {c.title: c.paper for study in studies for c in study.columns if c.paper}
+    assert {title for title, paper in figures.items() if paper.is_misprint} == {"Focal", "Deeper", "One-hot"}
+    assert all(paper.erratum for paper in figures.values() if paper.is_misprint)
+
+
+def test_every_experiment_of_the_tables_exists() -> None:
+    known = {file.stem for file in (EXPERIMENTS.parent / "conf" / "experiment").glob("*.yaml")}
+    wanted = {c.experiment for study in load_table_specs([EXPERIMENTS], None) for c in study.columns if c.experiment}
+    assert wanted <= known
+
+
+def test_the_same_column_has_the_same_figures_in_every_table() -> None:
+    seen: dict[str, PaperFigures] = {}
+    for study in load_table_specs([EXPERIMENTS], None):
+        for column in study.columns:
+            if column.paper:
+                assert seen.setdefault(column.key, column.paper).folds == column.paper.folds
+
+
+def test_a_column_can_be_held_against_another_than_the_baseline(tmp_path: Path) -> None:
+    study = load_table_spec(
+        _file(
+            tmp_path,
+            "title: T\nbaseline: a\ncolumns: [{title: A, experiment: a}, {title: B, experiment: b}, "
+            "{title: C, experiment: c, against: b}]",
+        )
+    )
+    assert [study.against(i) for i in range(3)] == [None, 0, 1]
+
+
+def test_a_study_of_everything_trained_takes_the_names_it_is_given(tmp_path: Path) -> None:
+    study = load_table_spec(_file(tmp_path, "title: T\nbaseline: b\ncolumns: trained")).with_all(["a", "b"], ["c"])
+    assert [c.experiment for c in study.columns] == ["a", "b"]
+    assert [study.against(i) for i in range(2)] == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("columns: []", "has no title"),
+        ("title: T", "has no columns"),
+        ("title: T\ncolums: []", "colums is not a known key; did you mean columns?"),
+        ("title: T\nbaseline: b\ncolumns: [{title: A, experiment: a}]", "baseline=b is not a column"),
+        ("title: T\ncolumns: [{title: A, experimnt: a}]", "did you mean columns\\[0\\].experiment"),
+        ("title: T\ncolumns: [{title: A, experiment: a, against: b}]", "columns\\[0\\].against=b is not a column"),
+        ("title: T\ncolumns: [{title: A, experiment: a}, {title: B, experiment: a}]", "two columns a"),
+        ("title: T\ncolumns: [{title: A, experiment: a, evaluation: b}]", "keep one"),
+        ("title: T\ncolumns: [{title: A, experiment: a, paper: {folds: [1]}}]", "needs folds and mean"),
+        ("title: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_table_spec(_file(tmp_path, text))
+
+
+def test_an_unknown_table_is_told_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="did you mean table1"):
+        load_table_specs([EXPERIMENTS], ["tabel1"])
+
+
+def test_a_table_can_be_given_as_a_path(tmp_path: Path) -> None:
+    path = _file(tmp_path, "title: T\ncolumns: [{title: A, experiment: a}]")
+    assert [s.name for s in load_table_specs([EXPERIMENTS], [str(path)])] == ["mine"]
+
+
+def test_a_study_of_everything_evaluated_holds_a_name_against_the_one_it_goes_on_from(tmp_path: Path) -> None:
+    study = load_table_spec(_file(tmp_path, "title: T\ncolumns: evaluated"))
+    study = study.with_all(["x"], ["ds_tuned", "ds", "ds_onehot_tuned", "ds_onehot", "dsx"])
+    assert [(c.key, c.against) for c in study.columns] == [
+        ("ds", None),
+        ("ds_onehot", "ds"),
+        ("ds_onehot_tuned", "ds_onehot"),
+        ("ds_tuned", "ds"),
+        ("dsx", None),
+    ]
+    assert [study.against(i) for i in range(5)] == [None, 0, 1, 0, None]

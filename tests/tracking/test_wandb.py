@@ -1,0 +1,230 @@
+"""What Weights & Biases is told, read back from the offline files that its own program prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brats_ablate.runs.directory import find_runs
+from brats_ablate.tracking.base import NullTracker, RunInfo, TableText
+from brats_ablate.tracking.wandb import WandbTracker
+
+
+@pytest.fixture(autouse=True)
+def own_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """wandb's background service ends with the test; child processes would join it by this variable."""
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
+    yield
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
+        os.environ.pop("WANDB_SERVICE", None)
+
+
+def facts(folder: Path) -> RunInfo:
+    return RunInfo(
+        "ds f1",
+        "ds",
+        "train",
+        folder,
+        {"trainer": {"epochs": 2}},
+        ("phantom", "vs baseline"),
+        "Does deep supervision help?",
+    )
+
+
+def starts(folder: Path) -> list[Path]:
+    """The offline file of every start of a run, in their order."""
+    return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def records(file: Path) -> list[dict[str, Any]]:
+    """Every record of an offline file."""
+    program = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)]
+    printed = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def of_type(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+def test_no_tracker_keeps_nothing(tmp_path: Path) -> None:
+    tracker = NullTracker(facts(tmp_path))
+    tracker.show(lambda: pytest.fail("a picture was drawn"))
+    tracker.log({"epoch": 1, "dice": 0.5})
+    tracker.log_tables(lambda: pytest.fail("the tables were rendered"))
+    tracker.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_run_grouped_by_experiment_with_the_epoch_as_its_axis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    tracker = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    rows = [{"epoch": e, "step": 4 * e, "loss": 1 / e, "dice": 0.5, "dice/WT": 0.7, "dice/ET": 0.1} for e in (1, 2)]
+    for row in rows:
+        tracker.log(row)
+    tracker.finish()
+
+    (file,) = starts(tmp_path)
+    found = records(file)
+    (run,) = of_type(found, "run")
+    assert (run["project"], run["run_group"], run["job_type"]) == ("ablation", "ds", "train")
+    assert run["run_id"] == facts(tmp_path).tracking_id
+    assert run["display_name"] == "ds f1"
+    assert run["notes"] == "Does deep supervision help?"
+    assert sorted(run["tags"]) == ["phantom", "vs baseline"]
+    config = {k: v for k, v in run["config"]["update"].items() if k != "_wandb"}
+    assert config == {"trainer": {"epochs": 2}}
+    axes = {m.get("name") or m.get("glob_name"): m.get("step_metric") for m in of_type(found, "metric")}
+    assert axes == {"epoch": None, "*": "epoch", "dice": "epoch"}
+    shown = [{k: v for k, v in h["item"].items() if not k.startswith("_")} for h in of_type(found, "history")]
+    assert shown == rows
+    (end,) = of_type(found, "exit")
+    assert end.get("exit_code", 0) == 0
+
+
+def square(value: int) -> Image.Image:
+    return Image.fromarray(np.full((4, 5, 3), value, dtype=np.uint8))
+
+
+def pictures(file: Path) -> dict[int, np.ndarray]:
+    """Epoch -> the picture shown for it, from the files beside an offline file."""
+    shown = {h["item"]["epoch"]: h["item"] for h in of_type(records(file), "history")}
+    found = {epoch: item for epoch, item in shown.items() if "picture" in item or "picture.path" in item}
+    paths = {epoch: item.get("picture.path") or item["picture"]["path"] for epoch, item in found.items()}
+    return {epoch: np.asarray(Image.open(file.parent / "files" / path)) for epoch, path in paths.items()}
+
+
+def test_the_picture_of_each_new_best_is_shown_and_told_again_after_a_resume(tmp_path: Path) -> None:
+    rows = [{"epoch": e, "dice": dice} for e, dice in enumerate((0.1, 0.5, 0.4, 0.6))]
+    first = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    for row in rows[:3]:
+        first.show(lambda row=row: square(10 * row["epoch"]))
+        first.log(row)
+    first.log({"epoch": 7, "loss": 1.0})  # not validated
+    first.finish()
+    second = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    for row in rows[:3]:
+        second.log(row)
+    second.show(lambda: square(77))  # it was killed before it had kept this one
+    (tmp_path / "wandb" / "pictures" / "epoch=0001.png").unlink()
+    second.log(rows[1])
+    second.show(lambda: square(99))
+    second.log(rows[3])
+    second.finish()
+
+    before, after = starts(tmp_path)
+    assert {e: int(p[0, 0, 0]) for e, p in pictures(before).items()} == {0: 0, 1: 10}
+    assert {e: int(p[0, 0, 0]) for e, p in pictures(after).items()} == {0: 0, 1: 77, 3: 99}
+
+
+def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:
+    run = RunInfo("tables", "phantom", "tables", tmp_path / "tables", {})
+    table = TableText("demo", "Demo", ("", "DS", "paper"), (("Fold 0", "0.9", "0.8"), ("Mean", "–", "0.8")), "# Demo")
+    tracker = WandbTracker(run, project="ablation", entity=None, mode="offline")
+    tracker.log_tables(lambda: [table])
+    tracker.finish()
+
+    (file,) = starts(run.folder)
+    found = records(file)
+    (started,) = of_type(found, "run")
+    assert (started["display_name"], started["run_group"], started["job_type"]) == ("tables", "phantom", "tables")
+    assert of_type(found, "metric") == []  # no curves, no axis
+    (logged,) = of_type(found, "history")
+    path = logged["item"].get("demo.path") or logged["item"]["demo"]["path"]
+    content = json.loads((file.parent / "files" / path).read_text())
+    assert content["columns"] == ["row", "DS", "DS paper"]
+    assert content["data"] == [["Fold 0", "0.9", "0.8"], ["Mean", "–", "0.8"]]
+
+
+def test_a_run_keeps_its_id_and_another_directory_has_another(tmp_path: Path) -> None:
+    same = Path(os.path.relpath(tmp_path))
+    assert facts(tmp_path).tracking_id == facts(same).tracking_id
+    assert facts(tmp_path).tracking_id != facts(tmp_path / "seed=1").tracking_id
+
+
+@pytest.mark.parametrize(
+    ("environment", "netrc", "mode"),
+    [
+        ({}, "", "offline"),
+        ({"WANDB_API_KEY": "x" * 40}, "", "online"),
+        ({}, "machine api.wandb.ai login user password secret", "online"),
+        ({"WANDB_BASE_URL": "https://wandb.example.org"}, "machine api.wandb.ai login user password s", "offline"),
+        ({"WANDB_MODE": "offline", "WANDB_API_KEY": "x" * 40}, "", "offline"),
+    ],
+)
+def test_online_only_where_a_login_exists(
+    environment: dict[str, str], netrc: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brats_ablate.tracking.wandb import _resolved
+
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if netrc:
+        (tmp_path / ".netrc").write_text(netrc)
+        (tmp_path / ".netrc").chmod(0o600)
+    assert _resolved("auto") == mode
+    assert _resolved("online") == "online"
+    assert _resolved("offline") == "offline"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
+    launch: Callable[..., subprocess.Popen[str]], work: Path
+) -> None:
+    line = ("+experiment=ds", "tracker=wandb", "trainer.epochs=12", "trainer.crops_per_case=10")
+    runs = work / "phantom" / "runs"
+
+    def epochs() -> int:
+        return max((len(run.metrics()) for run in find_runs(runs)), default=0)
+
+    process = launch(*line, WANDB_MODE="offline")
+    deadline = time.monotonic() + 600
+    while epochs() < 2:
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert epochs() < 12
+    process = launch(*line, WANDB_MODE="offline")
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+
+    (run,) = find_runs(runs)
+    before, after = starts(run.path)
+    assert before.name == after.name  # the run's id
+    found = records(after)
+    (started,) = of_type(found, "run")
+    assert f"run-{started['run_id']}.wandb" == after.name
+    assert started["run_group"] == "ds"
+    assert started["display_name"] == f"ds f0 lr{run.coordinates.lr:g} s0"
+    assert sorted(started["tags"]) == ["ds", "fold 0", "phantom", "vs baseline"]
+    assert {"fold": 0, "seed": 0, "experiment": "ds"}.items() <= started["config"]["update"].items()
+    shown = {h["item"]["epoch"]: h["item"] for h in of_type(found, "history")}
+    assert sorted(shown) == [row["epoch"] for row in run.metrics()] == list(range(1, 13))
+    for row in run.metrics():
+        assert {"dice", "dice/WT", "dice/TC", "dice/ET"} <= row.keys()
+        told = {k: v for k, v in shown[row["epoch"]].items() if not k.startswith(("_", "picture"))}
+        assert told == pytest.approx(row)
+    best, bests = -1.0, []
+    for row in run.metrics():
+        if row["dice"] > best:
+            best = row["dice"]
+            bests.append(row["epoch"])
+    assert sorted(pictures(after)) == bests

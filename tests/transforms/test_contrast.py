@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import numpy as np
+
+from brats_ablate.runtime.random import rng_for
+from brats_ablate.transforms.contrast import Contrast
+
+
+def test_each_modality_is_multiplied_and_clipped_to_its_own_range(make_batch) -> None:
+    batch, before = make_batch(samples=40), make_batch(samples=40)
+    for images in (batch.images, before.images):
+        images[:, 1].mul_(5)
+        images[:, 2].sub_(3)
+    Contrast(p=1.0, factor=[0.65, 1.5])(batch)
+    clipped = 0
+    for b, counters in enumerate(batch.counters):
+        rng = rng_for(*counters, "contrast")
+        rng.random()
+        factor = np.float32(rng.uniform(0.65, 1.5))
+        for after, source in zip(batch.images[b].numpy(), before.images[b].numpy(), strict=True):
+            expected = np.clip(source * factor, source.min(), source.max())
+            np.testing.assert_allclose(after, expected, rtol=1e-6)
+            clipped += (expected != source * factor).sum()
+    assert clipped > 0

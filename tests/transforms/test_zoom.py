@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.runtime.random import rng_for
+from brats_ablate.transforms.zoom import Zoom, cubic_matrix, source_coordinates
+
+
+def drawn_factor(counters: tuple[int, int, int], low: float, high: float) -> float:
+    rng = rng_for(*counters, "zoom")
+    rng.random()
+    return rng.uniform(low, high)
+
+
+def keys(t: float) -> float:
+    """Keys's kernel, a = -1/2, straight from the article's equation 15."""
+    t = abs(t)
+    if t < 1:
+        return 1.5 * t**3 - 2.5 * t**2 + 1
+    return -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2 if t < 2 else 0.0
+
+
+def test_a_factor_of_one_changes_nothing(make_batch) -> None:
+    batch, expected = make_batch(), make_batch()
+    Zoom(p=1.0, factor=[1.0, 1.0])(batch)
+    assert torch.equal(batch.images, expected.images)
+    assert torch.equal(batch.labels, expected.labels)
+    assert torch.equal(batch.foreground, expected.foreground)
+
+
+def test_the_cubic_matrix_holds_keys_kernel() -> None:
+    coordinates = source_coordinates(9, 1.3)
+    weights = cubic_matrix(coordinates)
+    for i, s in enumerate(coordinates):
+        expected = np.array([keys(s - j) for j in range(9)])
+        np.testing.assert_allclose(weights[i], expected / expected.sum(), atol=1e-12)
+
+
+def test_the_cubic_agrees_with_torch_bicubic_resize_of_the_crop() -> None:
+    # With antialias, torch's bicubic has a = -1/2 as well; away from the border the crop's edge does not matter.
+    n, factor = 24, 2.0
+    image = torch.randn(1, 1, n, n, generator=torch.Generator().manual_seed(5))
+    crop = image[:, :, n // 4 : -n // 4, n // 4 : -n // 4]
+    expected = torch.nn.functional.interpolate(crop, size=(n, n), mode="bicubic", antialias=True)[0, 0]
+    weights = torch.from_numpy(cubic_matrix(source_coordinates(n, factor))).float()
+    zoomed = weights @ image[0, 0] @ weights.T
+    torch.testing.assert_close(zoomed[4:-4, 4:-4], expected[4:-4, 4:-4], atol=1e-5, rtol=0)
+
+
+def test_a_quadratic_image_is_sampled_exactly(make_batch) -> None:
+    shape = (16, 20, 24)
+
+    def f(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return 0.02 * x**2 - 0.01 * y * z + 0.03 * z**2 + 0.1 * x - 0.2 * y + 1
+
+    batch = make_batch(samples=1, shape=shape)
+    batch.images[0] = torch.from_numpy(f(*np.indices(shape))).float()
+    Zoom(p=1.0, factor=[1.2, 1.4])(batch)
+    factor = drawn_factor(batch.counters[0], 1.2, 1.4)
+    coordinates = np.meshgrid(*(source_coordinates(n, factor) for n in shape), indexing="ij")
+    for channel in batch.images[0].numpy():
+        np.testing.assert_allclose(channel, f(*coordinates), atol=2e-5)
+
+
+def test_labels_and_foreground_are_the_nearest_voxels(make_batch) -> None:
+    batch, before = make_batch(samples=3, shape=(16, 20, 24)), make_batch(samples=3, shape=(16, 20, 24))
+    Zoom(p=1.0, factor=[1.0, 1.4])(batch)
+    for b, counters in enumerate(batch.counters):
+        factor = drawn_factor(counters, 1.0, 1.4)
+        offset = [(n - 1) / 2 * (1 - 1 / factor) for n in (16, 20, 24)]
+        for after, source in (
+            (batch.labels[b], before.labels[b]),
+            (batch.foreground[b, 0], before.foreground[b, 0]),
+        ):
+            volume = source.numpy().astype(np.uint8)
+            expected = ndimage.affine_transform(volume, [1 / factor] * 3, offset, order=0, mode="nearest")
+            np.testing.assert_array_equal(after.numpy(), expected)
+
+
+def test_images_and_labels_stay_aligned(make_batch) -> None:
+    # An image that equals its labels: after zooming, rounding its interpolation inside flat regions gives the labels.
+    batch = make_batch(samples=1, shape=(16, 20, 24))
+    blocks = torch.zeros(16, 20, 24, dtype=torch.uint8)
+    blocks[3:10, 5:14, 8:19] = 3
+    batch.labels[0], batch.images[0] = blocks, blocks.float()
+    Zoom(p=1.0, factor=[1.3, 1.3])(batch)
+    zoomed = batch.labels[0].float()
+    flat = torch.from_numpy(ndimage.maximum_filter(zoomed.numpy(), 5) == ndimage.minimum_filter(zoomed.numpy(), 5))
+    assert flat.float().mean() > 0.3
+    torch.testing.assert_close(batch.images[0, 2][flat], zoomed[flat], atol=1e-5, rtol=0)
+    assert set(batch.labels.unique().tolist()) == {0, 3}
+
+
+def test_a_factor_below_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"zoom\.factor"):
+        Zoom(p=0.15, factor=[0.7, 1.0])
