@@ -1,0 +1,41 @@
+"""Text for people: suggestions, durations, aligned columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that `word` most likely stands for; None if none is similar."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+
+
+def suggest(word: str, known: Iterable[str], *, prefix: str = "", otherwise: str = "known are") -> str:
+    """Return the end of a message about an unknown word.
+
+    Examples:
+        >>> suggest("epocs", ["epochs", "lr"], prefix="trainer.")
+        'did you mean trainer.epochs?'
+        >>> suggest("zzz", ["epochs", "lr"])
+        'known are: epochs, lr'
+    """
+    known = list(known)
+    match = closest(word, known)
+    return f"did you mean {prefix}{match}?" if match else f"{otherwise}: {', '.join(known) or 'none'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as 3d04h, 2h10m, 5m or 40s."""
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours >= 24:
+        return f"{hours // 24}d{hours % 24:02}h"
+    if hours:
+        return f"{hours}h{minutes % 60:02}m"
+    return f"{minutes}m" if minutes else f"{int(seconds)}s"
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines of left-aligned columns, two blanks apart."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

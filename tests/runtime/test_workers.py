@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from brats_ablate.runtime.workers import prefetch, process_map
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_prefetch_keeps_the_order(threads: int) -> None:
+    assert list(prefetch(lambda i: i * i, range(20), threads=threads, ahead=4)) == [i * i for i in range(20)]
+
+
+def test_prefetch_takes_no_more_than_allowed_ahead() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(10):
+            taken.append(i)
+            yield i
+
+    results = prefetch(lambda i: i, items(), ahead=2)
+    assert next(results) == 0
+    assert taken == [0, 1, 2]
+    results.close()  # type: ignore[attr-defined]
+    assert taken == [0, 1, 2]
+
+
+def test_prefetch_raises_at_the_turn_of_the_item() -> None:
+    def load(i: int) -> int:
+        if i == 2:
+            raise OSError("lost")
+        return i
+
+    results = prefetch(load, range(5), ahead=3)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(OSError, match="lost"):
+        next(results)
+
+
+def test_prefetch_loads_in_threads_that_end_with_the_iterator() -> None:
+    names = list(prefetch(lambda _: threading.current_thread().name, range(3)))
+    assert all(name.startswith("prefetch") for name in names)
+    assert not any(t.name.startswith("prefetch") for t in threading.enumerate())
+
+
+def process_of(_: int) -> int:
+    return os.getpid()
+
+
+def square(i: int) -> int:
+    return i * i
+
+
+def test_process_map_keeps_the_order_and_uses_other_processes() -> None:
+    assert list(process_map(square, range(6), workers=2)) == [0, 1, 4, 9, 16, 25]
+    assert os.getpid() not in set(process_map(process_of, range(4), workers=2))
+
+
+def test_process_map_stays_in_this_process_with_one_worker() -> None:
+    assert set(process_map(process_of, range(3), workers=1)) == {os.getpid()}
