@@ -1,0 +1,105 @@
+"""Identities, a store and run directories that version 0.1.0 wrote are read and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.runs.directory import RunDirectory, read_jsonl
+from brats_ablate.runs.identity import config_hash, identity
+
+VERSION_0_1 = Path(__file__).parents[1] / "fixtures" / "version_0_1"
+RUN = (
+    *("+experiment=ds_onehot", "supervision.weights=[1.0]", "trainer=demo", "trainer.epochs=8", "trainer.keep_best=1"),
+    *("trainer.validate_every=1", "trainer.precision=fp32", "trainer.progress=none"),
+    *("patches.shape=[16,16,16]", "encoder.channels=[8,16]", "encoder.width=1.0"),
+    *("data=phantom", "data.phantom.cases=5", "data.phantom.shape=[24,24,24]"),
+)
+"""The command that started the runs."""
+
+
+@pytest.mark.parametrize(
+    "recorded", json.loads((VERSION_0_1 / "identities.json").read_text()).items(), ids=lambda r: r[0]
+)
+def test_every_experiment_keeps_its_identity(recorded: tuple[str, str], composition: Callable[..., DictConfig]) -> None:
+    overrides, expected = recorded
+    first, *others = overrides.split()
+    cfg = composition(first if "=" in first else f"+experiment={first}", *others)
+    assert config_hash(identity(cfg)) == expected
+
+
+@pytest.fixture
+def old_work(tmp_path: Path) -> Path:
+    """The working folder as version 0.1.0 left it: a store, a finished run (fold 0), an interrupted one (fold 1)."""
+    shutil.copytree(VERSION_0_1 / "phantom", tmp_path / "phantom")
+    return tmp_path
+
+
+def brats_ablate(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "brats_ablate", *arguments]
+    variables = os.environ | {"BRATS_ABLATE_WORK": str(work)}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+
+
+def run_of(work: Path, fold: int) -> RunDirectory:
+    return RunDirectory(work / "phantom" / "runs" / "ds_onehot" / f"fold={fold}" / "lr=0.002" / "seed=0")
+
+
+def test_a_finished_run_is_skipped(old_work: Path) -> None:
+    before = (run_of(old_work, 0).path / "metrics.jsonl").read_bytes()
+    done = brats_ablate(old_work, *RUN, "fold=0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "skip" in done.stdout
+    assert (run_of(old_work, 0).path / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_is_continued_as_if_it_had_not_been(old_work: Path) -> None:
+    run = run_of(old_work, 1)
+    started = run.metrics()
+    done = brats_ablate(old_work, *RUN, "fold=1")
+    assert done.returncode == 0, done.stderr
+    status = run.status()
+    assert status is not None
+    assert status.state == "finished"
+    expected = {row["epoch"]: row for row in read_jsonl(VERSION_0_1 / "uninterrupted_fold=1.jsonl")}
+    assert run.metrics()[: len(started)] == started
+    for row in run.metrics()[len(started) :]:
+        # Recorded on another machine, whose processor may round otherwise.
+        assert row["loss"] == pytest.approx(expected[row["epoch"]]["loss"], rel=1e-3)
+        assert row["lr"] == pytest.approx(expected[row["epoch"]]["lr"], rel=1e-12)
+
+
+def test_another_configuration_is_still_refused(old_work: Path) -> None:
+    done = brats_ablate(
+        old_work, *RUN, "fold=1", "model.gate._target_=brats_ablate.models.attention_gate.AttentionGate"
+    )
+    assert done.returncode != 0
+    assert "model.gate._target_: brats_ablate.models.gates.NoGate ->" in done.stderr
+
+
+def test_its_checkpoints_predict_and_its_tables_are_made(old_work: Path) -> None:
+    (run_of(old_work, 1).path / "status.json").unlink()
+    case = json.loads((old_work / "phantom/prepared/folds.json").read_text())["validation"][0][0]
+    done = brats_ablate(old_work, *RUN, "job=predict", f"job.cases=[{case}]", "inference=sliding_window_without_tta")
+    assert done.returncode == 0, done.stderr
+    assert (old_work / "phantom/predictions/ds_onehot" / f"{case}.nii.gz").exists()
+    done = brats_ablate(old_work, "data=phantom", "job=tables", "job.tables=[trained]")
+    assert done.returncode == 0, done.stderr
+    finished = run_of(old_work, 0).status()
+    assert finished is not None
+    assert f"{finished.best:.4f}" in (old_work / "phantom/tables/trained.md").read_text()
+
+
+def test_its_recorded_configuration_names_components_that_exist(old_work: Path) -> None:
+    from hydra.utils import get_class
+
+    recorded = OmegaConf.create(run_of(old_work, 0).config())
+    assert get_class(recorded.inputs._target_).__name__ == "WithForegroundMask"
