@@ -30,10 +30,11 @@ test: $(INSTALLED) ## run the fast tests
 test-slow: $(INSTALLED) ## run the slow tests: training, resuming, DDP, and SLURM and real cases if available
 	$(BIN)/python -m pytest -m slow
 
-check: $(INSTALLED) ## check style and types (ruff, mypy)
+check: $(INSTALLED) ## check style, docstrings, types and layers (ruff, mypy, import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(INSTALLED) ## apply ruff fixes and formatting
 	$(BIN)/ruff check --fix .
