@@ -1,4 +1,4 @@
-# Everything from nothing but Python >= 3.10 and make. `make help` lists the targets.
+# Needs only make and Python >= 3.11. `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,39 +8,40 @@ RUN := $(BIN)/python -m brats_ablate
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check format bench clean
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-install: $(INSTALLED) ## virtual environment with the tested versions
+install: $(INSTALLED) ## create .venv with the tested versions of all dependencies
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "brats-ablate needs Python 3.10 or newer; set PYTHON=")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brats-ablate needs Python 3.11 or newer; choose one with PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## the whole study on made brains: two experiments, five folds, a table
+demo: $(INSTALLED) ## run a whole study on synthetic phantoms: two experiments, five folds, a table
 	$(RUN) data=phantom job=prepare
 	$(RUN) -cd sweeps -cn demo
 	$(RUN) data=phantom job=tables job.tables='[demo]'
 
-test: $(INSTALLED) ## the fast suite
+test: $(INSTALLED) ## run the fast tests
 	$(BIN)/python -m pytest -n auto
 
-test-slow: $(INSTALLED) ## minutes of work: training, resuming, DDP, SLURM and real cases where they are in reach
+test-slow: $(INSTALLED) ## run the slow tests: training, resuming, DDP, and SLURM and real cases if available
 	$(BIN)/python -m pytest -m slow
 
-check: $(INSTALLED) ## ruff and mypy
+check: $(INSTALLED) ## check style, docstrings, types and layers (ruff, mypy, import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
-format: $(INSTALLED) ## mend what ruff can
+format: $(INSTALLED) ## apply ruff fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## measure against the peers, side by side; writes docs/speed.md
+bench: $(INSTALLED) ## compare the speed with nnU-Net v2, MONAI and others; writes docs/speed.md
 	$(BIN)/python benchmarks/run.py
 
-clean: ## remove the environment and the caches; results stay
+clean: ## remove .venv and the caches; keep all results
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

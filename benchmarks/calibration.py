@@ -1,11 +1,11 @@
-"""Do the tables call chance a finding? Simulated tables of known truth go through the code that `job=tables` uses.
+"""Calibration of the verdicts: pass simulated tables with a known truth through the code of `job=tables`.
 
     python benchmarks/calibration.py [--tables 1000] [--out docs/statistics.md]
 
-Per-case Dice as in BraTS: WT, TC and ET with a heavy left tail, a few per cent of cases without ET (1 or 0), the
-difficulty of a case shared by all networks. Every trained network has its own error, a factor per fold and column, so
-that two trainings of one recipe differ too. Mean (0.91), its scatter over folds (0.006) and that of the differences of
-two columns over folds (0.0008) are as in the paper's table 2.
+Per-case Dice is as in BraTS: WT, TC and ET have a heavy left tail, a few percent of the cases have no ET (Dice 1 or 0),
+and all networks share the difficulty of a case. Every trained network has its own error, a factor per fold and column, so
+two training runs of the same recipe also differ. As in the paper's Table 2, the mean Dice is 0.91, its SD over folds is
+0.006, and the SD over folds of the difference of two columns is 0.0008.
 """
 
 from __future__ import annotations
@@ -26,96 +26,96 @@ from brats_ablate.tables.statistics import permutation_p_values, required_sample
 FOLDS = 5
 NO_ET = 33 / 1251
 """Share of BraTS 2021's training cases without ET."""
-INVENTED_ET = 0.3
-"""Share of those in which a network finds one."""
+FALSE_ET = 0.3
+"""Share of these cases in which a network predicts one."""
 BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 
 
 @dataclass(frozen=True)
-class World:
-    """What is simulated."""
+class Scenario:
+    """Parameters of one simulation."""
 
     title: str
     cases: int
     columns: int
-    """Held against the baseline."""
+    """Columns to compare with the baseline."""
     gain: float = 0.0
     """True gain in mean Dice of the first column."""
     seed_sd: float = 0.0004
-    """Standard deviation of one fold's mean Dice over seeds."""
+    """SD of one fold's mean Dice over seeds."""
     case_noise: float = 0.06
-    """Scatter of log(1 - Dice) of one case between two networks."""
+    """SD of log(1 - Dice) of one case between networks."""
     agreement: float = 0.99
-    """Correlation of two networks in whether they invent an ET in a case without."""
+    """Correlation of two networks in whether they predict an ET where there is none."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of it over all tables."""
+class Rates:
+    """Rates over all simulated tables."""
 
     tables: int
-    any_called: float
-    """Share of tables with a column wrongly called different."""
-    first_called: float
-    """Share of tables in which the first column is called better."""
-    holm_alone: float
-    folds_alone: float
-    covered: float
-    """Share of intervals that hold the true difference of the networks as trained."""
+    false_positive: float
+    """Share of tables with a false verdict on any column."""
+    detected: float
+    """Share of tables in which the first column is detected as better."""
+    cases_only: float
+    folds_only: float
+    coverage: float
+    """Share of intervals that contain the true difference of the networks as trained."""
 
 
-def simulate(world: World, tables: int, seed: int) -> Outcome:
-    """Draw `tables` tables of `world` and judge them."""
+def simulate(scenario: Scenario, tables: int, seed: int) -> Rates:
+    """Draw `tables` tables of `scenario` and compute their verdicts."""
     draw = np.random.default_rng(seed)
-    any_called = first = holm_alone = folds_alone = covered = intervals = 0
+    false_positive = detected = cases_only = folds_only = covered = intervals = 0
     for _ in range(tables):
-        dice, expected, folds = _draw_table(world, draw)
-        comparisons = _judge(dice, folds, resamples=2000)
-        null = comparisons[1:] if world.gain else comparisons
-        any_called += any(c.verdict in (BETTER, WORSE) for c in null)
-        holm_alone += any(c.p_holm <= 0.05 for c in null)
-        folds_alone += any(c.p_folds <= 0.05 for c in null)
-        first += comparisons[0].verdict == BETTER
+        dice, expected, folds = _draw_table(scenario, draw)
+        comparisons = _compare(dice, folds, resamples=2000)
+        null = comparisons[1:] if scenario.gain else comparisons
+        false_positive += any(c.verdict in (BETTER, WORSE) for c in null)
+        cases_only += any(c.p_holm <= 0.05 for c in null)
+        folds_only += any(c.p_folds <= 0.05 for c in null)
+        detected += comparisons[0].verdict == BETTER
         for c, truth in zip(comparisons, expected, strict=True):
             covered += c.interval.low <= truth <= c.interval.high
             intervals += 1
     share = 1 / tables
-    return Outcome(
-        tables, any_called * share, first * share, holm_alone * share, folds_alone * share, covered / intervals
+    return Rates(
+        tables, false_positive * share, detected * share, cases_only * share, folds_only * share, covered / intervals
     )
 
 
-def _draw_table(world: World, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(columns + 1, cases, 3) Dice, each column's true difference as trained, (cases,) folds."""
-    n, columns = world.cases, world.columns + 1
+def _draw_table(scenario: Scenario, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (columns + 1, cases, 3) Dice, each column's true difference as trained, and (cases,) folds."""
+    n, columns = scenario.cases, scenario.columns + 1
     folds = np.arange(n) % FOLDS
-    skill = draw.normal(0, world.seed_sd / _LEVERAGE, size=(columns, FOLDS))[:, folds]
-    skill[1] -= world.gain / _LEVERAGE
-    noise = np.exp(draw.normal(0, world.case_noise, size=(columns, n, 3)) - world.case_noise**2 / 2)
+    skill = draw.normal(0, scenario.seed_sd / _LEVERAGE, size=(columns, FOLDS))[:, folds]
+    skill[1] -= scenario.gain / _LEVERAGE
+    noise = np.exp(draw.normal(0, scenario.case_noise, size=(columns, n, 3)) - scenario.case_noise**2 / 2)
     dice = 1 - np.clip(_errors(n, draw) * noise * (1 + skill[:, :, None]), 0, 1)
     empty = draw.random(n) < NO_ET
-    # Whether a network invents an ET depends on the case more than on the network.
-    shared, own = np.sqrt(world.agreement), np.sqrt(1 - world.agreement)
-    latent = shared * draw.normal(size=n) + own * draw.normal(size=(columns, n))
-    invented = ndtr(latent) < INVENTED_ET * (1 + skill)
-    dice[:, empty, 2] = ~invented[:, empty]
+    # False-positive ET depends on the case more than on the network.
+    shared, individual = np.sqrt(scenario.agreement), np.sqrt(1 - scenario.agreement)
+    latent = shared * draw.normal(size=n) + individual * draw.normal(size=(columns, n))
+    false_et = ndtr(latent) < FALSE_ET * (1 + skill)
+    dice[:, empty, 2] = ~false_et[:, empty]
     return dice, -(skill[1:] - skill[:1]).mean(axis=1) * _LEVERAGE, folds
 
 
 def _errors(n: int, draw: np.random.Generator) -> np.ndarray:
-    """(n, 3) 1 - Dice of WT, TC, ET: logit-normal, and now and then a region that is missed."""
+    """Draw (n, 3) values of 1 - Dice of WT, TC, ET: logit-normal, with 5 % of regions mostly missed."""
     logit = np.array([3.0, 3.1, 2.6]) - 0.55 * draw.normal(size=(n, 1)) - 0.65 * draw.normal(size=(n, 3))
     return 1 / (1 + np.exp(logit - 2.6 * (draw.random((n, 3)) < 0.05)))
 
 
 def _leverage() -> float:
-    """Mean 1 - Dice over cases: by this a relative error of 1 moves the mean Dice."""
+    """Return the mean of 1 - Dice over cases, by which a relative error of 1 changes the mean Dice."""
     error = _errors(1_000_000, np.random.default_rng(12345)).mean(axis=0)
-    return float(error.mean() + NO_ET * (INVENTED_ET - error[2]) / 3)
+    return float(error.mean() + NO_ET * (FALSE_ET - error[2]) / 3)
 
 
-def _judge(dice: np.ndarray, folds: np.ndarray, resamples: int) -> list[Comparison]:
-    """The comparisons of a table in which every run is finished."""
+def _compare(dice: np.ndarray, folds: np.ndarray, resamples: int) -> list[Comparison]:
+    """Compare the columns of a table in which every run is finished."""
     names = tuple(f"case{i:04d}" for i in range(len(folds)))
     rows = [CaseScores(names, folds, column, np.full(len(folds), np.nan)) for column in dice]
     by_fold = [[float(r.mean_dice[folds == f].mean()) for f in range(FOLDS)] for r in rows]
@@ -124,65 +124,65 @@ def _judge(dice: np.ndarray, folds: np.ndarray, resamples: int) -> list[Comparis
     return compare(pairs, scores, rows, folds=FOLDS, resamples=resamples, seed=0)
 
 
-def power_of_stated_cases(gain: float, tables: int, seed: int) -> tuple[int, float]:
-    """The cases that `cases_needed` states for 80 % power, and how often the test over cases then sees `gain`."""
-    world = World("", 20_000, 1, gain=gain, seed_sd=0.0)
+def power_at_required_size(gain: float, tables: int, seed: int) -> tuple[int, float]:
+    """Return the required sample size for 80 % power and the simulated power of the test over cases at that size."""
+    large = Scenario("", 20_000, 1, gain=gain, seed_sd=0.0)
     draw = np.random.default_rng(seed)
-    dice, _, _ = _draw_table(world, draw)
+    dice, _, _ = _draw_table(large, draw)
     sd = float((dice[1] - dice[0]).mean(axis=1).std(ddof=1))
     n = int(required_sample_size(sd, gain))
-    seen = 0
+    significant = 0
     for _ in range(tables):
-        dice, _, _ = _draw_table(World("", n, 1, gain=gain, seed_sd=0.0), draw)
+        dice, _, _ = _draw_table(Scenario("", n, 1, gain=gain, seed_sd=0.0), draw)
         p = permutation_p_values((dice[1] - dice[0]).mean(axis=1, keepdims=True), 2000, 0)[0]
-        seen += bool(p <= 0.05)
-    return n, seen / tables
+        significant += bool(p <= 0.05)
+    return n, significant / tables
 
 
-WORLDS = (
-    World("no difference, 5 columns", 1251, 5),
-    World("no difference, 11 columns", 1251, 11),
-    World("no difference, 5 columns, trainings scatter thrice as much", 1251, 5, seed_sd=0.0012),
-    World("no difference, 5 columns, trainings do not scatter", 1251, 5, seed_sd=0.0),
-    World("no difference, 5 columns, cases scatter thrice as much", 1251, 5, case_noise=0.18, agreement=0.7),
-    World("no difference, 5 columns, 484 cases", 484, 5),
-    World("no difference, 2 columns, 50 cases", 50, 2),
-    World("one of 5 columns better by 0.001", 1251, 5, gain=0.001),
-    World("one of 5 columns better by 0.0019 (the paper's DS)", 1251, 5, gain=0.0019),
-    World("one of 5 columns better by 0.003", 1251, 5, gain=0.003),
+SCENARIOS = (
+    Scenario("no difference, 5 columns", 1251, 5),
+    Scenario("no difference, 11 columns", 1251, 11),
+    Scenario("no difference, 5 columns, run-to-run SD ×3", 1251, 5, seed_sd=0.0012),
+    Scenario("no difference, 5 columns, no run-to-run variability", 1251, 5, seed_sd=0.0),
+    Scenario("no difference, 5 columns, case-level SD ×3", 1251, 5, case_noise=0.18, agreement=0.7),
+    Scenario("no difference, 5 columns, 484 cases", 484, 5),
+    Scenario("no difference, 2 columns, 50 cases", 50, 2),
+    Scenario("one of 5 columns better by 0.001", 1251, 5, gain=0.001),
+    Scenario("one of 5 columns better by 0.0019 (the paper's DS)", 1251, 5, gain=0.0019),
+    Scenario("one of 5 columns better by 0.003", 1251, 5, gain=0.003),
 )
 
 
 def report(tables: int) -> str:
-    """Everything as a Markdown section."""
+    """Simulate all scenarios and format the results as a Markdown section."""
     lines = [
-        f"{tables} tables each; the largest standard error of a share is {50 / tables**0.5:.1f} %.",
+        f"{tables} tables per line; the largest standard error of a rate is {50 / tables**0.5:.1f} %.",
         "",
-        "| simulated | cases | wrongly called, any column | by cases alone (Holm) | by folds alone | "
-        "first column called better | intervals that hold the truth |",
+        "| simulated | cases | false positives, any column | cases only (Holm) | folds only | "
+        "first column detected as better | coverage of the 95 % CI |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for seed, world in enumerate(WORLDS):
-        found = simulate(world, tables, seed)
-        first = f"{found.first_called:.1%}" if world.gain else "–"
+    for seed, scenario in enumerate(SCENARIOS):
+        rates = simulate(scenario, tables, seed)
+        detected = f"{rates.detected:.1%}" if scenario.gain else "–"
         lines.append(
-            f"| {world.title} | {world.cases} | **{found.any_called:.1%}** | {found.holm_alone:.1%} | "
-            f"{found.folds_alone:.1%} | {first} | {found.covered:.1%} |"
+            f"| {scenario.title} | {scenario.cases} | **{rates.false_positive:.1%}** | {rates.cases_only:.1%} | "
+            f"{rates.folds_only:.1%} | {detected} | {rates.coverage:.1%} |"
         )
         print(lines[-1], flush=True)
-    lines += ["", "| true Δ | cases stated for 80 % power | the test over cases sees it |", "|--:|--:|--:|"]
+    lines += ["", "| true Δ | required n for 80 % power | power of the test over cases |", "|--:|--:|--:|"]
     for seed, gain in enumerate((0.0005, 0.001, 0.002)):
-        n, power = power_of_stated_cases(gain, tables, seed)
+        n, power = power_at_required_size(gain, tables, seed)
         lines.append(f"| {gain} | {n} | {power:.1%} |")
         print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Simulate, print, and put the section into a document if one is named."""
+    """Simulate and print; with --out, replace the section of that document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=int, default=1000, help="simulated tables per line")
-    parser.add_argument("--out", type=Path, help="document whose part between the two markers is replaced")
+    parser.add_argument("--out", type=Path, help="document in which to replace the section between the two markers")
     arguments = parser.parse_args()
     started = time.perf_counter()
     section = report(arguments.tables)

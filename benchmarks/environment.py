@@ -1,4 +1,4 @@
-"""The peers' environment: one interpreter in which they and this project run with the same torch."""
+"""The environment of the peer libraries: one interpreter for them and this project, with the same torch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def requirements(root: Path = ROOT) -> list[str]:
-    """pip's arguments: the peers, this project, and the versions that it is tested with.
+    """Return the arguments of pip: the peers, this project, and its tested versions.
 
-    Without `constraints.txt` torch is held at the version of the running interpreter.
+    Without `constraints.txt`, torch is pinned to the version of the running interpreter.
     """
     constraints = root / "constraints.txt"
     if constraints.exists():
@@ -34,18 +34,18 @@ def requirements(root: Path = ROOT) -> list[str]:
 
 
 def interpreter(folder: Path) -> Path:
-    """The environment's Python; makes the environment if it is not there or an installation was broken off.
+    """Return the Python of the environment; create the environment if it is missing or incomplete.
 
     Raises:
-        SystemExit: the installation failed.
+        SystemExit: The installation failed.
     """
     python, complete = folder / "bin" / "python", folder / ".complete"
     if complete.exists():
         return python
-    print(f"installing the peers into {folder} (once; some minutes)", flush=True)
+    print(f"installing the peers into {folder} (once; takes minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     done = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements()], check=False)
     if done.returncode:
-        sys.exit(f"the peers could not be installed into {folder}; see pip's message above")
+        sys.exit(f"{folder}: the peers could not be installed; see the message of pip above")
     complete.touch()
     return python

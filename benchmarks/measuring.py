@@ -1,7 +1,7 @@
-"""What every part of the benchmark measures with: contenders in turns, one figure a round, medians and spread.
+"""Shared measuring tools: interleaved candidates, one value per round, medians and ranges.
 
-Contenders alternate within each round and the order is reversed from round to round, so that a machine that slows down
-or warms up does so for all of them. Ratios are taken round by round: both sides of one lie seconds apart.
+The candidates are interleaved within each round, and the order is reversed from round to round. A machine that slows down
+or warms up then affects all of them. Ratios are taken round by round, so both sides are measured seconds apart.
 """
 
 from __future__ import annotations
@@ -19,39 +19,41 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+NO_TRIM = ", trimming disabled"
+"""Suffix of candidates for which glibc does not return freed memory to the kernel."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a part is told."""
+    """Options of a part."""
 
     work: Path
-    """Where cases are made and prepared."""
+    """Folder for generated and prepared cases."""
     cases: Path | None
-    """Raw cases in the BraTS 2021 layout; None for made ones."""
+    """Raw cases in the BraTS 2021 layout; None for synthetic ones."""
     rounds: int
     quick: bool
-    """Sizes that only show that the script works."""
+    """Use small sizes that only test the script."""
 
     @property
     def patch(self) -> int:
-        """Edge of a training patch, in voxels."""
+        """Edge length of a training patch in voxels."""
         return 64 if self.quick else 128
 
     def as_request(self) -> dict[str, Any]:
-        """The same as plain data, for a process in another folder."""
+        """Return the options as plain data with absolute paths, for a subprocess."""
         cases = str(self.cases.resolve()) if self.cases else None
         return {"work": str(self.work.resolve()), "cases": cases, "rounds": self.rounds, "quick": self.quick}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender's figures, one a round."""
+    """The values of one candidate, one per round."""
 
     name: str
     values: list[float]
     extra: dict[str, str] = field(default_factory=dict)
-    """Further columns of its table."""
+    """Additional columns of the table."""
 
     @property
     def median(self) -> float:
@@ -59,56 +61,66 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Our figure held against a peer's."""
+class Comparison:
+    """A comparison of one of our rows with another row."""
 
     text: str
     ours: str
-    theirs: str
-    at_least: float | None = None
-    """The ratio that the project set itself; None where a ratio is only of interest."""
+    peer: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """One thing measured for several contenders."""
+    """One quantity measured for several candidates."""
 
     title: str
     unit: str
     rows: list[Row]
-    claims: list[Claim] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     more_is_better: bool = False
     note: str = ""
 
-    def ratios(self, claim: Claim) -> list[float]:
-        """By which factor ours is better, round by round; a single figure for either side counts in every round."""
-        ours, theirs = (self._values(name) for name in (claim.ours, claim.theirs))
-        rounds = max(len(ours), len(theirs))
-        pairs = [(ours[i % len(ours)], theirs[i % len(theirs)]) for i in range(rounds)]
-        return [o / t if self.more_is_better else t / o for o, t in pairs]
+    def ratios(self, comparison: Comparison) -> list[float]:
+        """Return the factor by which ours is better in each round. A side with a single value uses it in every round."""
+        ours, peer = (self._values(name) for name in (comparison.ours, comparison.peer))
+        rounds = max(len(ours), len(peer))
+        pairs = [(ours[i % len(ours)], peer[i % len(peer)]) for i in range(rounds)]
+        return [o / p if self.more_is_better else p / o for o, p in pairs]
 
     def _values(self, name: str) -> list[float]:
         return next(row.values for row in self.rows if row.name == name)
 
 
+def with_and_without_trimming(peer: str, ours: str) -> list[Comparison]:
+    """Compare ours, with trimming disabled, with the peer in the same setting and with the default allocator."""
+    return [
+        Comparison(f"{peer}{NO_TRIM} for both", ours + NO_TRIM, peer + NO_TRIM),
+        Comparison(f"{peer}, default allocator (ours: trimming disabled)", ours + NO_TRIM, peer),
+    ]
+
+
 def to_json(tables: list[Table]) -> list[dict[str, Any]]:
-    """Plain data of `tables`, with the ratio of each claim."""
+    """Convert `tables` to plain data, with the ratio of each comparison."""
     return [
         asdict(t)
-        | {"claims": [asdict(c) | {"ratio": statistics.median(t.ratios(c)), "ratios": t.ratios(c)} for c in t.claims]}
+        | {
+            "comparisons": [
+                asdict(c) | {"ratio": statistics.median(t.ratios(c)), "ratios": t.ratios(c)} for c in t.comparisons
+            ]
+        }
         for t in tables
     ]
 
 
 def from_json(content: list[dict[str, Any]]) -> list[Table]:
-    """The tables of `to_json`."""
-    known = ("text", "ours", "theirs", "at_least")
+    """Restore the tables of `to_json`."""
+    known = ("text", "ours", "peer")
     return [
         Table(
             **t
             | {
                 "rows": [Row(**row) for row in t["rows"]],
-                "claims": [Claim(**{key: c[key] for key in known}) for c in t["claims"]],
+                "comparisons": [Comparison(**{key: c[key] for key in known}) for c in t["comparisons"]],
             }
         )
         for t in content
@@ -116,10 +128,9 @@ def from_json(content: list[dict[str, Any]]) -> list[Table]:
 
 
 def cpu_seconds(work: Callable[[], object]) -> Callable[[], float]:
-    """`work` as a contender whose figure is the CPU seconds of this process, all its threads and the kernel's share.
+    """Wrap `work` as a candidate that returns its CPU seconds: all threads of this process, user and system time.
 
-    On one core with files in the page cache they are the seconds of the clock, but other work on the machine does not
-    count.
+    On one core with files in the page cache, CPU time equals wall time but excludes other work on the machine.
     """
 
     def measured() -> float:
@@ -130,33 +141,38 @@ def cpu_seconds(work: Callable[[], object]) -> Callable[[], float]:
     return measured
 
 
-def alternate(
-    contenders: Mapping[str, Callable[[], float]], rounds: int, warm_up: bool = True
+def interleave(
+    candidates: Mapping[str, Callable[[], float]], rounds: int, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Each contender's figure of each round."""
-    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    """Measure each candidate once per round, in reversed order in every second round."""
+    figures: dict[str, list[float]] = {name: [] for name in candidates}
     if warm_up:
-        for measure in contenders.values():
+        for measure in candidates.values():
             measure()
-    order = list(contenders)
+    order = list(candidates)
     for _ in range(rounds):
         for name in order:
             gc.collect()
-            figures[name].append(contenders[name]())
+            figures[name].append(candidates[name]())
         order.reverse()
     return figures
 
 
 def one_core() -> None:
-    """Keep this process, whatever threads it starts, on one core."""
+    """Pin this process and all its threads to one core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def isolated(script: str, request: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The answer of `benchmarks/<script>` in a process of its own: allocator, memory and compiled kernels are its own.
+def run_isolated(
+    script: str, request: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run `benchmarks/<script>` in its own process, with its own allocator, memory and compiled kernels.
+
+    Returns:
+        The result that the script printed with `print_result`.
 
     Raises:
-        RuntimeError: it failed; with the end of what it said.
+        RuntimeError: The script failed. The message ends with its standard error.
     """
     command = [sys.executable, "-m", script, json.dumps(request)]
     done = subprocess.run(
@@ -164,17 +180,17 @@ def isolated(script: str, request: Mapping[str, Any], environment: Mapping[str, 
     )
     if done.returncode:
         raise RuntimeError(f"{script} {json.dumps(request)} failed:\n{done.stderr[-3000:]}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
-def answer(measure: Callable[..., Mapping[str, Any]]) -> None:
-    """The other side of `isolated`."""
+def print_result(measure: Callable[..., Mapping[str, Any]]) -> None:
+    """Run `measure` with the arguments that `run_isolated` passed and print its result as JSON."""
     print(json.dumps(measure(**json.loads(sys.argv[1]))))
 
 
 def resident_gib() -> float:
-    """The most memory that this process held so far."""
+    """Return the peak resident memory of this process in GiB."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,7 +1,7 @@
-"""The paper's baseline U-Net as ours, nnU-Net v2's and MONAI's, of one width: the same convolutions in each.
+"""The paper's baseline U-Net in this project, nnU-Net v2 and MONAI, with the same convolutions in each.
 
-Each is built as its library builds it (nnU-Net's convolutions have biases, MONAI's transposed ones not), without deep
-supervision, which would add the same heads to all.
+Each network is built as its library builds it (with biases in nnU-Net's convolutions, without in MONAI's transposed
+ones). Deep supervision is off, as it would add the same heads to all.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ OURS, NNUNET, MONAI = "ours", "nnU-Net v2 PlainConvUNet", "MONAI DynUNet"
 
 
 def build(name: str, patch: int, width: float = 1.0) -> nn.Module:
-    """The network called `name`: (B, 4, X, Y, Z) -> (B, 3, X, Y, Z) logits."""
+    """Build the network `name`: (B, 4, X, Y, Z) -> (B, 3, X, Y, Z) logits."""
     torch.manual_seed(0)
     encoder = EncoderConfig(CHANNELS, width)
     return {OURS: _ours, NNUNET: _nnunet, MONAI: _monai}[name](patch, encoder)
 
 
 class _Finest(nn.Module):
-    """Our network, giving the finest head alone, as the others do."""
+    """Our network with the finest head as its only output, like the others."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -101,15 +101,15 @@ def _monai(patch: int, encoder: EncoderConfig) -> nn.Module:
     )
 
 
-def optimiser_of(name: str, parameters: Any) -> torch.optim.Optimizer:
-    """The optimiser that each library trains with: nnU-Net's SGD, Adam elsewhere, ours in its fused form."""
+def optimizer_of(name: str, parameters: Any) -> torch.optim.Optimizer:
+    """Return the optimizer of each library: SGD for nnU-Net, Adam for MONAI, fused Adam for ours."""
     if name == NNUNET:
         return torch.optim.SGD(parameters, 1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5)
     return torch.optim.Adam(parameters, 7e-4, weight_decay=1e-4, fused=name == OURS or None)
 
 
 def region_loss() -> Callable[[Tensor, Tensor], Tensor]:
-    """One loss for all of them, ours: binary cross-entropy + Dice."""
+    """Return the loss of all candidates: our binary cross-entropy + Dice."""
     from brats_ablate.losses.region_loss import RegionLoss
     from brats_ablate.losses.voxelwise import BinaryCrossEntropy
 

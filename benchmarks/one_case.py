@@ -1,6 +1,6 @@
-"""Seconds and memory of predicting one whole case with eight flips, one way; one process, one answer.
+"""Measure seconds and memory of one method that predicts one whole case with eight flips, in its own process.
 
-The network has the width of `trainer=cpu` (a quarter), or does nothing, which leaves what surrounds it.
+The network can be the identity, which leaves the cost of the sliding window and flips.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.models.base import to_device
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.training.precision import Precision, choose_device
-from material import Material
-from measuring import Options, answer, resident_gib
+from dataset import Dataset
+from measuring import Options, print_result, resident_gib
 from networks import NNUNET, OURS, build
 
 
 def measure(
     way: str, network: str, precision: str, work: str, cases: str | None, quick: bool, width: float, keep_memory: bool
 ) -> dict[str, Any]:
-    """`seconds` of one case and `memory_gib`; `way` is ours, whole_volume, monai or nnunet."""
+    """Return `seconds`, `memory_gib` and `shape` of one case; `way` is ours, whole_volume, monai or nnunet."""
     if keep_memory:
         disable_malloc_trim()
     options = Options(Path(work), Path(cases) if cases else None, 1, quick)
-    material = Material(options)
+    dataset = Dataset(options)
     device = choose_device("auto", 0)
     number_format = Precision.resolve(precision, device)
-    predict = _way(way, options, material, _network(network, options.patch, width, number_format, device))
-    volume = _volume(material).to(device)
+    predict = _way(way, options, dataset, _network(network, options.patch, width, number_format, device))
+    volume = _volume(dataset).to(device)
     before = resident_gib()
     with torch.inference_mode():
         predict(volume[..., : options.patch, : options.patch, : options.patch])  # compiles the kernels
@@ -68,13 +68,13 @@ def _network(
 
 
 def _way(
-    way: str, options: Options, material: Material, network: Callable[[Tensor], Tensor]
+    way: str, options: Options, dataset: Dataset, network: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], object]:
     shape = (options.patch,) * 3
     if way == "nnunet":
         from peers.nnunet import NnUNet
 
-        predict = NnUNet(material).predictor(network)
+        predict = NnUNet(dataset).predictor(network)
         return lambda volume: predict(volume[0])
     if way == "monai":
         from monai.inferers import sliding_window_inference
@@ -90,13 +90,13 @@ def _way(
     return lambda volume: FlipTTA()(lambda flipped: window(network, flipped), volume)
 
 
-def _volume(material: Material) -> Tensor:
+def _volume(dataset: Dataset) -> Tensor:
     from brats_ablate.transforms.normalize import normalize
 
-    record = material.store.record(material.case_ids[0])
-    raw = torch.from_numpy(material.store.read_images(record.case_id))[None]
+    record = dataset.store.record(dataset.case_ids[0])
+    raw = torch.from_numpy(dataset.store.read_images(record.case_id))[None]
     return normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))
 
 
 if __name__ == "__main__":
-    answer(measure)
+    print_result(measure)

@@ -1,4 +1,4 @@
-"""One part of the benchmark in a process of its own, in the peers' environment; `run.py` starts it.
+"""Measure one part of the benchmark in its own process, in the environment of the peers. Started by `run.py`.
 
 python -m one_part step '{"work": "work/bench", …}' step.json
 """
@@ -14,14 +14,14 @@ from measuring import Options, to_json
 
 
 def main() -> None:
-    """Measure and write the tables."""
-    name, described, out = sys.argv[1:]
-    options = json.loads(described)
+    """Measure one part and write its tables."""
+    name, request, out = sys.argv[1:]
+    options = json.loads(request)
     cases = options.pop("cases")
-    found = importlib.import_module(f"parts.{name}").measure(
+    tables = importlib.import_module(f"parts.{name}").measure(
         Options(work=Path(options.pop("work")), cases=Path(cases) if cases else None, **options)
     )
-    Path(out).write_text(json.dumps(to_json(found), indent=1) + "\n", encoding="utf-8")
+    Path(out).write_text(json.dumps(to_json(tables), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

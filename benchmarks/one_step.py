@@ -1,4 +1,4 @@
-"""Seconds of training steps and forward passes of one network in one setting; one process, one answer."""
+"""Measure training steps and forward passes of one network in one setting, in its own process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from brats_ablate.models.base import to_device
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.training.precision import Precision, choose_device
-from measuring import answer, resident_gib
-from networks import OURS, build, optimiser_of, region_loss
+from measuring import print_result, resident_gib
+from networks import OURS, build, optimizer_of, region_loss
 
 
 def measure(
@@ -28,7 +28,7 @@ def measure(
     native_norm: bool = False,
     width: float = 1.0,
 ) -> dict[str, Any]:
-    """Medians of `step_s` and `forward_s`, `memory_gib` and the number format that was used."""
+    """Return the medians of `step_s` and `forward_s`, `memory_gib`, and the `precision` that was used."""
     if keep_memory:
         disable_malloc_trim()
     device = choose_device("auto", 0)
@@ -43,14 +43,14 @@ def measure(
     images = torch.randn(batch, 4, patch, patch, patch, device=device).to(memory_format=layout)
     labels = torch.randint(0, 4, (batch, patch, patch, patch), device=device).to(torch.uint8)
     run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]
-    optimiser, scaler, loss_of = optimiser_of(network, model.parameters()), number_format.scaler(), region_loss()
+    optimizer, scaler, loss_of = optimizer_of(network, model.parameters()), number_format.scaler(), region_loss()
 
     def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         with number_format.autocast():
             loss = loss_of(run(images), labels)
         scaler.scale(loss).backward()
-        scaler.step(optimiser)
+        scaler.step(optimizer)
         scaler.update()
 
     def forward() -> None:
@@ -58,17 +58,16 @@ def measure(
             run(images)
 
     on_gpu = device.type == "cuda"
-    found = {"step_s": _timed(step, on_gpu)}
+    times = {"step_s": _timed(step, on_gpu)}
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else resident_gib()
-    found["forward_s"] = _timed(forward, on_gpu)
-    return found | {"memory_gib": memory, "precision": number_format.name}
+    times["forward_s"] = _timed(forward, on_gpu)
+    return times | {"memory_gib": memory, "precision": number_format.name}
 
 
 def _timed(work: Callable[[], None], on_gpu: bool) -> float:
-    """Median seconds of 20 calls on a GPU after ten, of up to three within 8 s on a CPU after three.
+    """Return the median seconds: of 20 calls after 10 on a GPU, of up to 3 calls within 8 s after 3 on a CPU.
 
-    Where freed memory is kept, the heap has found its final size only by the third step (counted page faults: 790,000
-    in the first, 176,000, 16,000, then none).
+    Three warm-up steps are needed on a CPU because the heap reaches its final size only by the third step.
     """
     for _ in range(10 if on_gpu else 3):
         work()
@@ -85,7 +84,7 @@ def _timed(work: Callable[[], None], on_gpu: bool) -> float:
 
 
 def _use_native_norm(model: torch.nn.Module) -> None:
-    """Put torch's instance norm in the place of ours, to tell its share of the difference."""
+    """Replace our instance norm by torch's, to measure its share of the speed-up."""
     from brats_ablate.models.norm import InstanceNorm
 
     for module in list(model.modules()):
@@ -95,4 +94,4 @@ def _use_native_norm(model: torch.nn.Module) -> None:
 
 
 if __name__ == "__main__":
-    answer(measure)
+    print_result(measure)

@@ -1,9 +1,9 @@
-"""`make bench`: this project against nnU-Net v2, MONAI and others, side by side on this machine.
+"""`make bench`: compare this project with nnU-Net v2, MONAI and others on this machine.
 
     python benchmarks/run.py [--quick] [--parts step data …] [--cases /data/BraTS2021] [--rounds 3]
 
-Installs the peers into an environment of their own, measures each part in a process of its own there, and writes all
-figures as JSON and `docs/speed.md`. Nothing else should run on the machine meanwhile.
+Installs the peer libraries into a separate environment, measures each part there in its own process, and writes all
+results as JSON and as `docs/speed.md`. Nothing else should run on the machine at the same time.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def main() -> int:
     python = Path(arguments.python) if arguments.python else interpreter(arguments.environment)
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "quick": arguments.quick,
-        "cases": "real BraTS cases" if arguments.cases else "made cases of BraTS size",
+        "cases": "real BraTS cases" if arguments.cases else "synthetic cases of BraTS size",
         "machine": _machine(python),
         "parts": _earlier(arguments.out) if arguments.keep else {},
     }
@@ -65,13 +65,13 @@ def main() -> int:
         if tables is None:
             failed.append(part)
             continue
-        found["parts"][part] = tables
-        found["parts"] = {name: found["parts"][name] for name in PARTS if name in found["parts"]}
+        results["parts"][part] = tables
+        results["parts"] = {name: results["parts"][name] for name in PARTS if name in results["parts"]}
         print(summary(tables), flush=True)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if arguments.document:
-        arguments.document.write_text(markdown(found), encoding="utf-8")
+        arguments.document.write_text(markdown(results), encoding="utf-8")
         print(f"{arguments.out} and {arguments.document} written")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
@@ -82,17 +82,23 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     real = os.environ.get("BRATS_ABLATE_REAL_CASES")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, measures nothing")
-    parser.add_argument("--rounds", type=int, default=None, help="of alternating contenders (3; 1 if quick)")
+    parser.add_argument("--quick", action="store_true", help="small sizes that only test the scripts")
+    parser.add_argument(
+        "--rounds", type=int, default=None, help="rounds of interleaved measurements (default 3; 1 with --quick)"
+    )
     parser.add_argument(
         "--cases", type=Path, default=real, help="folder of raw cases, BraTS 2021 layout (or BRATS_ABLATE_REAL_CASES)"
     )
-    parser.add_argument("--work", type=Path, default=ROOT / "work" / "bench", help="where cases are prepared")
-    parser.add_argument("--environment", type=Path, default=ROOT / "work" / "bench-env", help="of the peers")
-    parser.add_argument("--python", help="an interpreter that has the peers already")
+    parser.add_argument("--work", type=Path, default=ROOT / "work" / "bench", help="folder for prepared cases")
+    parser.add_argument(
+        "--environment", type=Path, default=ROOT / "work" / "bench-env", help="environment of the peers"
+    )
+    parser.add_argument("--python", help="an interpreter with the peers already installed")
     parser.add_argument("--out", type=Path, default=ROOT / "work" / "bench.json")
-    parser.add_argument("--keep", action="store_true", help="keep the parts that --out holds and does not measure now")
-    parser.add_argument("--document", type=Path, help="default: docs/speed.md, and none with --quick")
+    parser.add_argument("--keep", action="store_true", help="keep the other parts of an existing --out file")
+    parser.add_argument(
+        "--document", type=Path, help="Markdown file to write (default docs/speed.md; none with --quick)"
+    )
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     if arguments.document is None and not arguments.quick:
@@ -101,7 +107,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(part: str, python: Path, work: Path, arguments: argparse.Namespace) -> list[dict[str, Any]] | None:
-    """The tables of one part, or None after saying that it failed."""
+    """Measure one part and return its tables, or None if it failed."""
     print(f"== {part}", flush=True)
     started = time.perf_counter()
     out = work / f"{part}.json"

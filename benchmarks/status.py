@@ -1,9 +1,9 @@
-"""How long `job=status` takes on 1,000 run directories, as a user starts it (interpreter and Hydra included).
+"""Benchmark `job=status` on 1,000 run directories, including the start of Python and Hydra.
 
     python benchmarks/status.py [--runs 1000] [--repeats 5]
 
-The directories are as training leaves them in the middle of a study: half are finished, the rest running, failed
-or stopped, each with up to 1,000 epochs of metrics.
+The directories are as in the middle of a study: half are finished, the rest running, failed or interrupted, each with
+up to 1,000 epochs of metrics.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EPOCHS = 1000
 
 
 def make(runs: Path, count: int) -> None:
-    """`count` run directories below `runs`."""
+    """Write `count` run directories below `runs`."""
     states = (FINISHED, FINISHED, FINISHED, RUNNING, FAILED, INTERRUPTED)
     losses = {f"loss/{name}": 0.123456 for name in ("bce", "dice")}
     for i in range(count):
@@ -42,6 +42,7 @@ def make(runs: Path, count: int) -> None:
 
 
 def main() -> int:
+    """Time the job and print the median. Returns 1 if it exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
@@ -51,14 +52,14 @@ def main() -> int:
         command = [sys.executable, "-m", "brats_ablate", "job=status", f"paths.runs={folder}/runs"]
         seconds = []
         for _ in range(arguments.repeats):
-            began = time.perf_counter()
+            start = time.perf_counter()
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start)
         assert f"{arguments.runs} runs" in done.stdout
-    middle = statistics.median(seconds)
+    median = statistics.median(seconds)
     spread = f"{min(seconds):.2f} to {max(seconds):.2f} s"
-    print(f"{arguments.runs} runs: median {middle:.2f} s, {spread} (limit {LIMIT_S} s)")
-    return int(middle > LIMIT_S)
+    print(f"{arguments.runs} runs: median {median:.2f} s, {spread} (limit {LIMIT_S} s)")
+    return int(median > LIMIT_S)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How long `job=tables` takes over a whole study: 12 experiments × 5 folds × 3 learning rates, 1,251 cases each.
+"""Benchmark `job=tables` on a whole study: 12 experiments × 5 folds × 3 learning rates, 1,251 cases each.
 
     python benchmarks/tables.py [--epochs 300]
 
-Writes the 180 run directories that training would have written (every epoch validated) and runs the job in a process
-of its own, start-up included.
+Writes 180 run directories as training would (every epoch validated) and times the job in its own process, including
+start-up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CASES, FOLDS, RATES = 1251, 5, (5e-4, 7e-4, 9e-4)
 
 
 def write_study(runs: Path, epochs: int) -> None:
-    """180 finished runs; Dice of a case scatters around a curve that rises with the epochs."""
+    """Write 180 finished runs; the Dice of a case varies around a curve that rises with the epochs."""
     draw = np.random.default_rng(0)
     names = [f"BraTS2021_{i:05d}" for i in range(CASES)]
     dice = 1 - draw.beta(1.2, 9, size=(CASES, 3))
@@ -66,7 +66,7 @@ def _write_run(run: RunDirectory, names: list[str], dice: np.ndarray, epochs: in
 
 
 def main() -> None:
-    """Write the study, time the job, print the seconds."""
+    """Write the study, time the job and print the seconds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--epochs", type=int, default=300, help="validated epochs per run")
     parser.add_argument("--repeats", type=int, default=3)
@@ -85,7 +85,7 @@ def main() -> None:
             )
             seconds.append(time.perf_counter() - start)
         print(f"180 runs × {arguments.epochs} validated epochs, {CASES} cases, {size / 2**20:.0f} MiB of records")
-        print(f"job={arguments.job}: " + ", ".join(f"{s:.2f}" for s in seconds) + " s (first one reads from disk)")
+        print(f"job={arguments.job}: " + ", ".join(f"{s:.2f}" for s in seconds) + " s (the first call reads from disk)")
         for page in work.rglob("report.html"):
             print(f"report.html: {page.stat().st_size / 1e6:.2f} MB")
 

@@ -1,1 +1,1 @@
-"""One module per thing that is measured; each has `measure(options) -> list[Table]`."""
+"""One module per measured quantity, each with `measure(options) -> list[Table]`."""

@@ -1,7 +1,7 @@
-"""Augmented training patches per second on one core, reading included: ours, nnU-Net v2's and MONAI's.
+"""Augmented training patches per second on one core, including reading: ours, nnU-Net v2's and MONAI's.
 
-One process, one thread, one patch at a time, the paper's crop and operations. The three alternate in a process that
-keeps freed memory, as our training does and theirs do not, and in one that does not.
+One process, one thread, one patch at a time, with the paper's crop and operations. The three are interleaved in a process
+with the default allocator, and again in one with glibc's memory trimming disabled, as in our training.
 """
 
 from __future__ import annotations
@@ -23,39 +23,45 @@ from brats_ablate.transforms.foreground import ModalitiesOnly
 from brats_ablate.transforms.noise import GaussianNoise
 from brats_ablate.transforms.normalize import to_batch
 from brats_ablate.transforms.zoom import Zoom
-from material import Material
-from measuring import Claim, Options, Row, Table, alternate, answer, isolated, one_core
+from dataset import Dataset
+from measuring import (
+    NO_TRIM,
+    Options,
+    Row,
+    Table,
+    interleave,
+    one_core,
+    print_result,
+    run_isolated,
+    with_and_without_trimming,
+)
 
 OURS, NNUNET, MONAI = "ours", "nnU-Net v2 loader + batchgeneratorsv2", "MONAI dictionary transforms, memory map"
 
 
 def measure(options: Options) -> list[Table]:
-    """One table."""
-    material = Material(options)
-    assert material.store.case_ids  # prepared before the processes ask for it
+    """Measure the patches per second: one table."""
+    dataset = Dataset(options)
+    assert dataset.store.case_ids  # prepares the cases before the subprocesses start
     request = options.as_request()
-    found: dict[str, list[float]] = {}
+    results: dict[str, list[float]] = {}
     for kept in (False, True):
-        figures = isolated("parts.data", request | {"keep_memory": kept})
-        found |= {f"{name}{', memory kept' if kept else ''}": values for name, values in figures.items()}
-    claims = []
-    for peer, target in ((NNUNET, 3.0), (MONAI, 4.0)):
-        claims.append(Claim(f"{peer}, memory kept by both", f"{OURS}, memory kept", f"{peer}, memory kept", target))
-        claims.append(Claim(f"{peer} as it comes, ours as it trains", f"{OURS}, memory kept", peer, target))
+        figures = run_isolated("parts.data", request | {"keep_memory": kept})
+        results |= {f"{name}{NO_TRIM if kept else ''}": values for name, values in figures.items()}
     return [
         Table(
-            f"Augmented {options.patch}³ patches per second and core, reading included",
+            f"Augmented {options.patch}³ patches per second and core, including reading",
             "patches/s",
-            [Row(name, values) for name, values in found.items()],
-            claims,
+            [Row(name, values) for name, values in results.items()],
+            [*with_and_without_trimming(NNUNET, OURS), *with_and_without_trimming(MONAI, OURS)],
             more_is_better=True,
-            note=f"Of {material.described}. Zoom is cubic in ours, linear in the others.",
+            note=f"{dataset.described}. Zoom is cubic in ours and linear in the others.",
         )
     ]
 
 
 def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory: bool) -> dict[str, list[float]]:
-    """Patches per second of each contender and round, in this process."""
+    """Measure the patches per second of each candidate and round in this process."""
     import torch
 
     from peers.monai_transforms import MonaiPatches
@@ -66,21 +72,21 @@ def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory:
     if keep_memory:
         disable_malloc_trim()
     options = Options(Path(work), Path(cases) if cases else None, rounds, quick)
-    material = Material(options)
-    ours = our_patches(material)
-    theirs = NnUNet(material).patches(paper_transforms(options.patch))
-    monai = MonaiPatches(material)
-    patches = 8 if quick else 120  # of which a sixth are enlarged, a sixth blurred: the costly ones
-    contenders = {
+    dataset = Dataset(options)
+    ours = our_patches(dataset)
+    nnunet = NnUNet(dataset).patches(paper_transforms(options.patch))
+    monai = MonaiPatches(dataset)
+    patches = 8 if quick else 120  # about 15 % are zoomed and 15 % blurred, the slowest operations
+    candidates = {
         OURS: per_second(lambda: next(ours), patches),
-        NNUNET: per_second(lambda: next(theirs), patches),
+        NNUNET: per_second(lambda: next(nnunet), patches),
         MONAI: per_second(monai.next, patches),
     }
-    return alternate(contenders, rounds)
+    return interleave(candidates, rounds)
 
 
 def paper_chain() -> Compose:
-    """`conf/augment/paper.yaml`."""
+    """Build the transforms of `conf/augment/paper.yaml`."""
     return Compose(
         {
             "zoom": Zoom(0.15, [1.0, 1.4]),
@@ -93,12 +99,12 @@ def paper_chain() -> Compose:
     )
 
 
-def our_patches(material: Material) -> Iterator[Batch]:
-    """Batches of one, as the trainer gets them on a CPU, read in this thread; without end."""
+def our_patches(dataset: Dataset) -> Iterator[Batch]:
+    """Yield batches of one without end, as in training on a CPU, read in this thread."""
     loader = PatchLoader(
-        material.store,
-        material.case_ids,
-        BiasedCrop([material.options.patch] * 3, 0.4),
+        dataset.store,
+        dataset.case_ids,
+        BiasedCrop([dataset.options.patch] * 3, 0.4),
         seed=0,
         batch_size=1,
         crops_per_case=100,
@@ -114,7 +120,7 @@ def our_patches(material: Material) -> Iterator[Batch]:
 
 
 def per_second(draw: Callable[[], object], patches: int) -> Callable[[], float]:
-    """A contender whose figure is the patches per CPU second over `patches` of them."""
+    """Wrap `draw` as a candidate that returns the patches per CPU second over `patches` calls."""
 
     def measured() -> float:
         started = time.process_time()
@@ -126,4 +132,4 @@ def per_second(draw: Callable[[], object], patches: int) -> Callable[[], float]:
 
 
 if __name__ == "__main__":
-    answer(figures)
+    print_result(figures)

@@ -1,6 +1,6 @@
-"""Dice and HD95 of the three regions of one case on its whole grid, on one core: every library by its own definition.
+"""Dice and HD95 of the three regions of one case on its whole grid, on one core, by the definition of each library.
 
-Before anything is timed, ours is held against each: the numbers must be the same in that library's definition.
+Before timing, our values are compared with those of each library: they must agree under its definition.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from brats_ablate.labels import to_regions_np
 from brats_ablate.metrics.case_metrics import CaseMetrics
 from brats_ablate.metrics.surface import HD95, bounding_box
-from material import Material
-from measuring import Claim, Options, Row, Table, alternate, cpu_seconds, one_core
+from dataset import Dataset
+from measuring import Comparison, Options, Row, Table, cpu_seconds, interleave, one_core
 
 MEDPY, DEEPMIND, MONAI = "medpy", "surface-distance (DeepMind)", "MONAI"
 OURS = "ours, Dice and HD95 as BraTS 2023"
@@ -23,12 +23,12 @@ Scores = list[tuple[float, float]]
 
 
 def measure(options: Options) -> list[Table]:
-    """One table, and a check that the numbers agree."""
+    """Check that the values agree and measure the time: one table."""
     one_core()
-    material = Material(options)
-    predicted, reference = material.prediction(), material.reference()
+    dataset = Dataset(options)
+    predicted, reference = dataset.prediction(), dataset.reference()
     everything = CaseMetrics("brats2023", 373.13, 1.0, 3, 50.0, 374.0)
-    contenders: dict[str, Callable[[], object]] = {
+    candidates: dict[str, Callable[[], object]] = {
         MEDPY: lambda: by_medpy(predicted, reference),
         MONAI: lambda: by_monai(predicted, reference),
         DEEPMIND: lambda: by_deepmind(predicted, reference),
@@ -44,15 +44,15 @@ def measure(options: Options) -> list[Table]:
     if max(differences.values()) > 1e-4:
         raise AssertionError(f"the metrics disagree: {differences}")
     rounds = min(options.rounds, 3)
-    found = alternate({name: cpu_seconds(work) for name, work in contenders.items()}, rounds, warm_up=False)
+    times = interleave({name: cpu_seconds(work) for name, work in candidates.items()}, rounds, warm_up=False)
     shape = "×".join(str(s) for s in reference.shape)
     return [
         Table(
             f"Dice and HD95 of three regions, one case of {shape}, one core",
             "s",
-            [Row(name, values) for name, values in found.items()],
-            [Claim(MEDPY, OURS, MEDPY, 30.0), Claim(DEEPMIND, OURS, DEEPMIND, 2.0), Claim(MONAI, OURS, MONAI)],
-            note="Largest difference of any of the six numbers from ours in the same definition: "
+            [Row(name, values) for name, values in times.items()],
+            [Comparison(peer, OURS, peer) for peer in (MEDPY, DEEPMIND, MONAI)],
+            note="Largest difference of the six values from ours under the same definition: "
             + ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
             + ".",
         )
@@ -60,7 +60,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def ours(predicted: np.ndarray, reference: np.ndarray, definition: str) -> Scores:
-    """As `CaseMetrics` does it, without its other metrics."""
+    """Compute Dice and HD95 as `CaseMetrics` does, without its other metrics."""
     box = bounding_box((predicted | reference) != 0)
     scores = []
     for k in range(3):
@@ -72,7 +72,7 @@ def ours(predicted: np.ndarray, reference: np.ndarray, definition: str) -> Score
 
 
 def by_medpy(predicted: np.ndarray, reference: np.ndarray) -> Scores:
-    """medpy's `dc` and `hd95`."""
+    """Compute medpy's `dc` and `hd95`."""
     from medpy.metric.binary import dc, hd95
 
     pairs = zip(to_regions_np(predicted), to_regions_np(reference), strict=True)
@@ -80,7 +80,7 @@ def by_medpy(predicted: np.ndarray, reference: np.ndarray) -> Scores:
 
 
 def by_deepmind(predicted: np.ndarray, reference: np.ndarray) -> Scores:
-    """DeepMind's `compute_surface_distances`, robust Hausdorff at 95 %, and Dice."""
+    """Compute Dice and the robust Hausdorff distance at 95 % with DeepMind's surface-distance."""
     import surface_distance
 
     scores = []
@@ -92,7 +92,7 @@ def by_deepmind(predicted: np.ndarray, reference: np.ndarray) -> Scores:
 
 
 def by_monai(predicted: np.ndarray, reference: np.ndarray) -> Scores:
-    """MONAI's `compute_dice` and `compute_hausdorff_distance(percentile=95)`."""
+    """Compute MONAI's `compute_dice` and `compute_hausdorff_distance(percentile=95)`."""
     import torch
     from monai.metrics import compute_dice, compute_hausdorff_distance
 

@@ -1,7 +1,7 @@
-"""The share of a training epoch in which the device waits for data: reading, transport and augmentation together.
+"""Time breakdown of a training epoch: data (reading, transfer and augmentation), forward, backward and optimizer.
 
-`job=train` itself, as a user starts it, on the baseline; its own stopwatch tells (`training/stopwatch.py`). On a CPU
-the share is no waiting but work, as one device does everything.
+Runs `job=train` on the baseline and reads the times that it records (`training/timer.py`). On a GPU, the data share is
+idle time of the device. On a CPU it is work, because one device does everything.
 """
 
 from __future__ import annotations
@@ -12,48 +12,47 @@ import sys
 from pathlib import Path
 
 from brats_ablate.runs.directory import find_runs
-from material import Material
+from dataset import Dataset
 from measuring import Options, Row, Table
 
 PHASES = ("data", "forward", "backward", "optimizer")
-IDLE_LIMIT = 0.03
 
 
 def measure(options: Options) -> list[Table]:
-    """The share of each phase in every epoch but the first."""
+    """Measure the share of each phase in every epoch but the first: one table."""
     import torch
 
     on_gpu = torch.cuda.is_available()
-    material = Material(options)
+    dataset = Dataset(options)
     runs = options.work.resolve() / "pipeline"
     shutil.rmtree(runs, ignore_errors=True)
     crops = (2 if options.quick else 100) if on_gpu or options.quick else 4
-    subprocess.run([*_command(material, runs, crops), *_smaller(on_gpu, options.quick)], check=True)
+    subprocess.run([*_command(dataset, runs, crops), *_smaller(on_gpu, options.quick)], check=True)
     rows = find_runs(runs)[0].metrics()[1:]
     total = [sum(row[f"seconds/{phase}"] for phase in PHASES) for row in rows]
     shares = {
         phase: [100 * row[f"seconds/{phase}"] / t for row, t in zip(rows, total, strict=True)] for phase in PHASES
     }
     speed = ", ".join(f"{row['patches_per_second']:.3g}" for row in rows)
-    limit = f"The data share is the device's idle time; its limit is {100 * IDLE_LIMIT:g} %. " if on_gpu else ""
+    idle = "The data share is the idle time of the device. " if on_gpu else ""
     where = "GPU" if on_gpu else "CPU, width 0.25" + (", small patches" if options.quick else "")
     return [
         Table(
-            f"Where an epoch of training goes, baseline, {where}",
+            f"Time breakdown of a training epoch, baseline, {where}",
             "%",
             [Row(phase, values) for phase, values in shares.items()],
-            note=f"{limit}{speed} patches a second.",
+            note=f"{idle}{speed} patches per second.",
         )
     ]
 
 
-def _command(material: Material, runs: Path, crops: int) -> list[str]:
+def _command(dataset: Dataset, runs: Path, crops: int) -> list[str]:
     return [
         sys.executable,
         "-m",
         "brats_ablate",
         "+experiment=baseline",
-        f"paths.prepared={material.store.folder.resolve()}",
+        f"paths.prepared={dataset.store.folder.resolve()}",
         f"paths.runs={runs}",
         "trainer.epochs=3",
         "trainer.validate_every=3",

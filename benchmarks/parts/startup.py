@@ -1,6 +1,6 @@
-"""How long a user waits for what needs no network: help, a composed configuration, a typo's answer, status, tables.
+"""Run time of commands that need no network: help, a composed configuration, a mistyped key, status, tables.
 
-Each as a user starts it, in a process of its own; and once more to see that no deep-learning library was imported.
+Each command runs in its own process, and once more to check that it imports no deep-learning library.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from brats_ablate.runs.directory import FINISHED, Coordinates, RunDirectory, RunRecord
-from measuring import Options, Row, Table, alternate
+from measuring import Options, Row, Table, interleave
 
 HEAVY = ("torch", "monai", "wandb")
-LIMIT_S = 1.0
 COMMANDS = {
     "--help": (["--help"], 0),
     "--cfg job": (["--cfg", "job"], 0),
@@ -24,7 +23,7 @@ COMMANDS = {
     "job=tables": (["job=tables", "job.tables=[table1]"], 0),
     "a mistyped key": (["lrr=1"], 2),
 }
-"""Arguments, and the exit code that belongs to them."""
+"""Arguments and expected exit code of each command."""
 
 _PROBE = """
 import runpy, sys
@@ -39,24 +38,24 @@ finally:
 
 
 def measure(options: Options) -> list[Table]:
-    """One table."""
+    """Measure the commands: one table."""
     work = options.work / "startup"
     write_runs(work / "brats21" / "runs")
-    contenders = {name: _timed(arguments, code, work) for name, (arguments, code) in COMMANDS.items()}
-    found = alternate(contenders, options.rounds)
+    candidates = {name: _timed(arguments, code, work) for name, (arguments, code) in COMMANDS.items()}
+    times = interleave(candidates, options.rounds)
     rows = []
-    for name, values in found.items():
+    for name, values in times.items():
         heavy = heavy_imports(COMMANDS[name][0], work)
         rows.append(Row(name, values, {"deep-learning imports": ", ".join(heavy) or "none"}))
-    note = f"The limit is {LIMIT_S:g} s. Status and tables over {_RUNS} finished runs of 20 validated epochs."
-    return [Table("Start-up, from the command to its end", "s", rows, note=note)]
+    note = f"`status` and `tables` read {_RUNS} finished runs of 20 validated epochs."
+    return [Table("Short commands, including start-up", "s", rows, note=note)]
 
 
 _RUNS = 25
 
 
 def write_runs(runs: Path) -> None:
-    """Finished runs of five experiments on five folds."""
+    """Write finished runs of five experiments on five folds."""
     for name in ("baseline", "unetr", "segresnet_vae", "attention", "ds"):
         for fold in range(5):
             run = RunDirectory.at(runs, Coordinates(name, fold, 7e-4, 0))

@@ -1,30 +1,30 @@
-"""The sliding window alone: the same case and flips as `inference`, around a network that returns its input."""
+"""The sliding window alone: the case and flips of `inference` with a network that returns its input."""
 
 from __future__ import annotations
 
-from material import Material
-from measuring import Claim, Options, Row, Table
-from parts.inference import in_turns, memory
+from dataset import Dataset
+from measuring import Comparison, Options, Row, Table
+from parts.inference import interleaved, memory
 
-OURS, MONAI = "our window", "MONAI's inferer"
+OURS, MONAI = "our sliding window", "MONAI's inferer"
 ROUNDS = 9
-"""At least: a round takes a quarter of a second, which other processes easily disturb."""
+"""Minimum number of rounds. A round takes a quarter of a second, which other processes easily disturb."""
 
 
 def measure(options: Options) -> list[Table]:
-    """One table."""
-    assert Material(options).store.case_ids  # prepared before the first process asks for it
+    """Measure the window: one table."""
+    assert Dataset(options).store.case_ids  # prepares the cases before the subprocesses start
     ways = {
         OURS: {"way": "ours", "network": "none", "precision": "fp32"},
         MONAI: {"way": "monai", "network": "none", "precision": "fp32"},
     }
-    found = in_turns(ways, options, 1 if options.quick else max(options.rounds, ROUNDS))
-    shape = "×".join(str(s) for s in found[OURS][0]["shape"])
+    results = interleaved(ways, options, 1 if options.quick else max(options.rounds, ROUNDS))
+    shape = "×".join(str(s) for s in results[OURS][0]["shape"])
     return [
         Table(
-            f"The window alone: the same case, 8 flips, a network that returns its input ({shape})",
+            f"Sliding window alone: the same case, 8 flips, a network that returns its input ({shape})",
             "s",
-            [Row(name, [a["seconds"] for a in answers], memory(answers)) for name, answers in found.items()],
-            [Claim("MONAI's inferer", OURS, MONAI, 1.0)],
+            [Row(name, [r["seconds"] for r in rounds], memory(rounds)) for name, rounds in results.items()],
+            [Comparison("MONAI's inferer", OURS, MONAI)],
         )
     ]

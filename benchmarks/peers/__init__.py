@@ -1,1 +1,1 @@
-"""The other libraries, each set up as its own documentation and defaults have it."""
+"""Peer libraries, set up according to their documentation and defaults."""

@@ -1,8 +1,8 @@
-"""The paper's augmentations 2 to 7 in MONAI's dictionary transforms, from a memory-mapped, normalised float32 case.
+"""The paper's augmentations 2 to 7 in MONAI's dictionary transforms, from a memory-mapped, normalized float32 case.
 
-The fastest reading MONAI offers: no decompression, only the patch's pages are touched, at 52 MiB of disk a case. MONAI
-has no cubic interpolation in 3-D; its zoom is trilinear. It has no contrast that multiplies and clips; that one is
-written here in two tensor operations.
+Memory mapping is the fastest way to read in MONAI: no decompression, and only the pages of the patch are loaded, at 52 MiB
+of disk per case. MONAI has no cubic interpolation in 3-D, so its zoom is trilinear. It has no contrast that multiplies and
+clips, so that transform is written here with two tensor operations.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ import numpy as np
 
 from brats_ablate.data.loader import read_window
 from brats_ablate.transforms.crop import BiasedCrop
-from material import Material
+from dataset import Dataset
 
 
 class MonaiPatches:
-    """Patches of the cases of `material`, cropped where our own sampler crops."""
+    """Patches of the cases of `dataset`, cropped by our sampler."""
 
-    def __init__(self, material: Material) -> None:
-        self.material = material
-        self.folder = material.options.work / f"npy_{material.store.fingerprint[:12]}"
-        self.sampler = BiasedCrop([material.options.patch] * 3, 0.4)
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.folder = dataset.options.work / f"npy_{dataset.store.fingerprint[:12]}"
+        self.sampler = BiasedCrop([dataset.options.patch] * 3, 0.4)
         self.transforms = paper_transforms()
         self.index = 0
-        for case_id in material.case_ids:
-            _write_normalised(material, case_id, self.folder)
+        for case_id in dataset.case_ids:
+            _write_normalized(dataset, case_id, self.folder)
 
     def next(self) -> dict[str, Any]:
-        """One augmented patch."""
+        """Return one augmented patch."""
         self.index += 1
-        case_id = self.material.case_ids[self.index % len(self.material.case_ids)]
-        record = self.material.store.record(case_id)
+        case_id = self.dataset.case_ids[self.index % len(self.dataset.case_ids)]
+        record = self.dataset.store.record(case_id)
         window = self.sampler.window(record, record.box.shape, (0, 0, self.index))
         images, labels = read_window(_Mapped(self.folder), record, window)  # type: ignore[arg-type]
-        found: dict[str, Any] = self.transforms({"image": np.array(images), "label": np.array(labels)[None]})
-        return found
+        patch: dict[str, Any] = self.transforms({"image": np.array(images), "label": np.array(labels)[None]})
+        return patch
 
 
 class _Mapped:
-    """Whole normalised cases as files in memory."""
+    """Whole normalized cases as memory-mapped files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,7 +53,7 @@ class _Mapped:
         return np.load(self.folder / f"{case_id}_labels.npy", mmap_mode="r")[box.slices]
 
 
-def _write_normalised(material: Material, case_id: str, folder: Path) -> None:
+def _write_normalized(dataset: Dataset, case_id: str, folder: Path) -> None:
     import torch
 
     from brats_ablate.transforms.normalize import normalize
@@ -61,15 +61,15 @@ def _write_normalised(material: Material, case_id: str, folder: Path) -> None:
     if (folder / f"{case_id}_labels.npy").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    record = material.store.record(case_id)
-    raw = torch.from_numpy(material.store.read_images(case_id))[None]
+    record = dataset.store.record(case_id)
+    raw = torch.from_numpy(dataset.store.read_images(case_id))[None]
     images = normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))[0]
     np.save(folder / f"{case_id}.npy", images.numpy())
-    np.save(folder / f"{case_id}_labels.npy", material.store.read_labels(case_id))
+    np.save(folder / f"{case_id}_labels.npy", dataset.store.read_labels(case_id))
 
 
 def paper_transforms() -> Any:
-    """MONAI's chain; draws and ranges are the paper's."""
+    """Build MONAI's transforms with the probabilities and ranges of the paper."""
     from monai import transforms as mt
 
     both = ["image", "label"]

@@ -1,7 +1,7 @@
-"""nnU-Net v2 as its own commands run it: its raw folder, fingerprint, plan, preprocessing, loader and predictor.
+"""nnU-Net v2 as its commands run it: raw folder, fingerprint, plan, preprocessing, loader and predictor.
 
-Only the paper's augmentation is ours to choose: its operations and ranges in batchgeneratorsv2's transforms, which
-draw, as nnU-Net has it, from the same distributions but interpolate linearly in the zoom.
+Only the augmentation is different: the operations and ranges of the paper in the transforms of batchgeneratorsv2. They draw
+from the same distributions but interpolate linearly in the zoom.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ import numpy as np
 from brats_ablate.cases import RawCase
 from brats_ablate.data import nifti
 from brats_ablate.labels import MODALITIES, encode_labels
-from material import CONVENTION, Material
+from dataset import CONVENTION, Dataset
 
 DATASET = "Dataset001_BraTS"
 _FILES = (".b2nd", "_seg.b2nd", ".pkl")
-"""Of a preprocessed case."""
+"""File endings of a preprocessed case."""
 _REGIONS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}
 
 
 class NnUNet:
-    """nnU-Net's folders for the cases of `material`, filled on first use."""
+    """nnU-Net's folders for the cases of `dataset`, filled on first use."""
 
-    def __init__(self, material: Material) -> None:
-        self.material = material
-        kind = "real" if material.options.cases else "made"
-        self.folder = (material.options.work / f"nnunet_{kind}_{len(material.raw)}_{material.options.patch}").resolve()
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        kind = "real" if dataset.options.cases else "synthetic"
+        self.folder = (dataset.options.work / f"nnunet_{kind}_{len(dataset.raw)}_{dataset.options.patch}").resolve()
         for name in ("raw", "preprocessed", "results"):
             os.environ[f"nnUNet_{name}"] = str(self.folder / name)
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def plans(self) -> Any:
-        """nnU-Net's own plan for these cases (`nnUNetv2_plan_and_preprocess` without the preprocessing)."""
+        """The plan of nnU-Net for these cases (`nnUNetv2_plan_and_preprocess` without preprocessing)."""
         from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -55,22 +55,22 @@ class NnUNet:
 
     @property
     def configuration(self) -> Any:
-        """Its 3d_fullres configuration."""
+        """The 3d_fullres configuration."""
         return self.plans.get_configuration("3d_fullres")
 
     @property
     def dataset_json(self) -> dict[str, Any]:
-        """Channels and labels as nnU-Net wants them."""
+        """Channels and labels in the format of nnU-Net."""
         return {
             "channel_names": {str(i): name for i, name in enumerate(MODALITIES)},
             "labels": _REGIONS,
             "regions_class_order": [1, 2, 3],
-            "numTraining": len(self.material.raw),
+            "numTraining": len(self.dataset.raw),
             "file_ending": ".nii.gz",
         }
 
     def preprocess(self, case: RawCase) -> Path:
-        """Preprocess one case into the store, as its workers do; returns the path without ending."""
+        """Preprocess one case as the workers of nnU-Net do and return the path without ending."""
         from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
         plans = self.plans
@@ -87,29 +87,29 @@ class NnUNet:
         return target
 
     def mebibytes(self, case: RawCase) -> float:
-        """What the store takes for one preprocessed case."""
+        """Return the size of one preprocessed case on disk."""
         folder = self.folder / "preprocessed" / DATASET / "nnUNetPlans_3d_fullres"
         files = (folder / f"{case.case_id}{end}" for end in _FILES)
         return sum(file.stat().st_size for file in files) / 2**20
 
     @cached_property
-    def dataset(self) -> Any:
-        """Its data set object over the preprocessed cases."""
+    def preprocessed(self) -> Any:
+        """nnU-Net's dataset object of the preprocessed cases."""
         from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
         folder = self.folder / "preprocessed" / DATASET / "nnUNetPlans_3d_fullres"
-        for case in self.material.raw:
+        for case in self.dataset.raw:
             if not (folder / f"{case.case_id}.b2nd").exists():
                 self.preprocess(case)
-        return nnUNetDatasetBlosc2(str(folder), self.material.case_ids)
+        return nnUNetDatasetBlosc2(str(folder), self.dataset.case_ids)
 
     def patches(self, transforms: Any = None, *, oversample: float = 0.4) -> Iterator[dict[str, Any]]:
-        """Batches of one patch from its own data loader."""
+        """Return nnU-Net's data loader with batches of one patch."""
         from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
-        shape = (self.material.options.patch,) * 3
+        shape = (self.dataset.options.patch,) * 3
         loader: Iterator[dict[str, Any]] = nnUNetDataLoader(
-            self.dataset,
+            self.preprocessed,
             1,
             shape,
             shape,
@@ -121,15 +121,15 @@ class NnUNet:
         return loader
 
     def read_patch(self, case_id: str, start: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Normalised images and labels of one window, as its loader reads them."""
+        """Read the normalized images and labels of one window as the loader of nnU-Net does."""
         from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 
-        data, seg, _, _ = self.dataset.load_case(case_id)
-        box = [[s, s + self.material.options.patch] for s in start]
+        data, seg, _, _ = self.preprocessed.load_case(case_id)
+        box = [[s, s + self.dataset.options.patch] for s in start]
         return crop_and_pad_nd(data, box, 0), crop_and_pad_nd(seg, box, -1)
 
     def predictor(self, network: Any) -> Callable[[Any], Any]:
-        """Its predictor with mirroring, half overlap and Gaussian weights: (C, X, Y, Z) -> logits."""
+        """Return nnU-Net's predictor with mirroring, half overlap and Gaussian weights: (C, X, Y, Z) -> logits."""
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -137,7 +137,7 @@ class NnUNet:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             predictor = nnUNetPredictor(device=device, allow_tqdm=False)
             configuration = self.configuration
-            configuration.configuration["patch_size"] = [self.material.options.patch] * 3
+            configuration.configuration["patch_size"] = [self.dataset.options.patch] * 3
             predictor.manual_initialization(
                 network, self.plans, configuration, None, self.dataset_json, "nnUNetTrainer", (0, 1, 2)
             )
@@ -145,11 +145,11 @@ class NnUNet:
         return predict
 
     def _write_raw(self) -> None:
-        """The cases in nnU-Net's raw layout: images linked, labels as nesting depths (it wants consecutive values)."""
+        """Write the cases in the raw layout of nnU-Net: linked images, nested labels (which are consecutive)."""
         raw = self.folder / "raw" / DATASET
         (raw / "imagesTr").mkdir(parents=True, exist_ok=True)
         (raw / "labelsTr").mkdir(exist_ok=True)
-        for case in self.material.raw:
+        for case in self.dataset.raw:
             for i, modality in enumerate(MODALITIES):
                 link = raw / "imagesTr" / f"{case.case_id}_{i:04d}.nii.gz"
                 if not link.exists():
@@ -161,7 +161,7 @@ class NnUNet:
 
 
 def paper_transforms(patch: int) -> Any:
-    """The paper's augmentations 2 to 7 in batchgeneratorsv2, one factor for all modalities as in the paper's code."""
+    """Build the paper's augmentations 2 to 7 in batchgeneratorsv2, with one factor for all modalities as in its code."""
     from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
     from batchgeneratorsv2.transforms.intensity.contrast import ContrastTransform
     from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform

@@ -1,4 +1,4 @@
-"""The benchmark's scripts are no package: they import each other from their own folder."""
+"""Make the benchmark scripts importable: they are not a package and import each other from their folder."""
 
 from __future__ import annotations
 

@@ -6,46 +6,46 @@ from pathlib import Path
 import pytest
 
 from environment import PEERS, requirements
-from measuring import Claim, Row, Table, alternate, from_json, isolated, to_json
+from measuring import Comparison, Row, Table, from_json, interleave, run_isolated, to_json
 from report import markdown, summary
 
 
 def timed_table(*, more_is_better: bool = False) -> Table:
-    rows = [Row("ours", [1.0, 2.0, 4.0]), Row("theirs", [3.0, 8.0, 8.0], {"memory GiB": "1.5"})]
-    return Table("A step", "s", rows, [Claim("them", "ours", "theirs", 3.0)], more_is_better)
+    rows = [Row("ours", [1.0, 2.0, 4.0]), Row("peer", [3.0, 8.0, 8.0], {"memory GiB": "1.5"})]
+    return Table("A step", "s", rows, [Comparison("another library", "ours", "peer")], more_is_better)
 
 
-def test_contenders_take_turns_and_the_order_is_reversed() -> None:
+def test_candidates_are_interleaved_in_reversed_order() -> None:
     calls: list[str] = []
 
-    def contender(name: str) -> float:
+    def candidate(name: str) -> float:
         calls.append(name)
         return float(len(calls))
 
-    found = alternate({name: lambda name=name: contender(name) for name in "abc"}, rounds=2, warm_up=False)
+    values = interleave({name: lambda name=name: candidate(name) for name in "abc"}, rounds=2, warm_up=False)
     assert calls == ["a", "b", "c", "c", "b", "a"]
-    assert found == {"a": [1.0, 6.0], "b": [2.0, 5.0], "c": [3.0, 4.0]}
+    assert values == {"a": [1.0, 6.0], "b": [2.0, 5.0], "c": [3.0, 4.0]}
 
 
-def test_a_warm_up_is_not_counted() -> None:
-    figures = iter([9.0, 1.0])
-    assert alternate({"a": lambda: next(figures)}, rounds=1) == {"a": [1.0]}
+def test_warm_up_is_not_counted() -> None:
+    values = iter([9.0, 1.0])
+    assert interleave({"a": lambda: next(values)}, rounds=1) == {"a": [1.0]}
 
 
 def test_ratios_are_taken_round_by_round() -> None:
     table = timed_table()
-    assert table.ratios(table.claims[0]) == [3.0, 4.0, 2.0]
+    assert table.ratios(table.comparisons[0]) == [3.0, 4.0, 2.0]
     more = timed_table(more_is_better=True)
-    assert more.ratios(more.claims[0]) == pytest.approx([1 / 3, 1 / 4, 1 / 2])
+    assert more.ratios(more.comparisons[0]) == pytest.approx([1 / 3, 1 / 4, 1 / 2])
 
 
 def test_tables_survive_json() -> None:
     content = json.loads(json.dumps(to_json([timed_table()])))
-    assert content[0]["claims"][0]["ratio"] == 3.0
+    assert content[0]["comparisons"][0]["ratio"] == 3.0
     assert from_json(content) == [timed_table()]
 
 
-def test_the_document_says_what_was_met_and_that_there_was_no_gpu() -> None:
+def test_document_has_ratios_and_states_that_there_was_no_gpu() -> None:
     tables = to_json([timed_table(), timed_table(more_is_better=True)])
     machine = {
         "cpu": "A CPU",
@@ -56,19 +56,19 @@ def test_the_document_says_what_was_met_and_that_there_was_no_gpu() -> None:
         "python": "3.11",
         "versions": {"torch": "2.13"},
     }
-    found = {"date": "2026-01-02", "quick": False, "cases": "made cases", "machine": machine, "parts": {"step": tables}}
-    text = markdown(found)
-    assert "| them | **3** | 2 – 4 | ≥ 3: met |" in text
-    assert "≥ 3: NOT MET" in text
-    assert "| theirs | 8 | 3 – 8 | 1.5 |" in text
-    assert "The GPU part has not been run" in text
-    assert "The GPU part has not been run" not in markdown(found | {"machine": machine | {"gpu": "H100"}})
-    assert "× 3 against them (≥ 3: met)" in summary(tables)
+    results = {"date": "2026-01-02", "quick": False, "cases": "cases", "machine": machine, "parts": {"step": tables}}
+    text = markdown(results)
+    assert "| another library | **3** | 2 – 4 |" in text
+    assert "| another library | **0.333** | 0.25 – 0.5 |" in text
+    assert "| peer | 8 | 3 – 8 | 1.5 |" in text
+    assert "No GPU results" in text
+    assert "No GPU results" not in markdown(results | {"machine": machine | {"gpu": "H100"}})
+    assert "× 3 compared with another library" in summary(tables)
 
 
-def test_a_contender_that_fails_in_its_process_says_why() -> None:
+def test_failure_in_the_subprocess_is_reported() -> None:
     with pytest.raises(RuntimeError, match="none such"):
-        isolated(
+        run_isolated(
             "one_step",
             {
                 "network": "none such",
@@ -82,10 +82,10 @@ def test_a_contender_that_fails_in_its_process_says_why() -> None:
         )
 
 
-def test_the_peers_get_the_tested_torch(tmp_path: Path) -> None:
-    held = requirements(tmp_path)
-    assert set(PEERS) < set(held)
-    assert any(r.startswith("torch==") and "+" not in r for r in held)
+def test_peers_are_installed_with_the_tested_torch(tmp_path: Path) -> None:
+    arguments = requirements(tmp_path)
+    assert set(PEERS) < set(arguments)
+    assert any(r.startswith("torch==") and "+" not in r for r in arguments)
     (tmp_path / "constraints.txt").write_text("torch==2.13.0\n")
     assert requirements(tmp_path)[-4:] == [
         "--constraint",

@@ -1,4 +1,4 @@
-"""The cases that everything is measured on: made ones of BraTS size, or real ones; raw, and prepared by our own job."""
+"""The cases of all measurements: real or synthetic cases of BraTS size, raw and prepared by `job=prepare`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from measuring import Options
 
 LAYOUT = CONVENTION = "brats2021"
 USED = 4
-"""Cases that are measured; more would not change a ratio."""
+"""Number of measured cases; more would not change the ratios."""
 
 
 @dataclass(frozen=True)
-class Material:
-    """Raw cases and the store made of them."""
+class Dataset:
+    """Raw cases and their prepared store."""
 
     options: Options
 
     @cached_property
     def raw(self) -> list[RawCase]:
-        """The cases as found on disk."""
+        """Raw cases on disk."""
         return find_cases(self._folder, LAYOUT, need_segmentation=True)[: 2 if self.options.quick else USED]
 
     @property
@@ -43,7 +43,7 @@ class Material:
 
     @cached_property
     def store(self) -> CaseStore:
-        """Our prepared store of at least the used cases."""
+        """Prepared store of at least the used cases."""
         from brats_ablate.data.preprocess import preprocess_dataset
 
         folder = self.options.work / f"prepared_{self._folder.name}"
@@ -59,31 +59,31 @@ class Material:
 
     @property
     def described(self) -> str:
-        """For the report."""
-        kind = "made cases (data/phantom.py)" if self.options.cases is None else "real cases"
+        """Description for the report."""
+        kind = "synthetic cases (data/phantom.py)" if self.options.cases is None else "real cases"
         return f"{len(self.raw)} {kind}"
 
     def reference(self) -> np.ndarray:
-        """Nesting depths of the first case on its original grid, RAS+, (X, Y, Z) uint8."""
+        """Return the nested labels of the first case on its original grid, RAS+, (X, Y, Z) uint8."""
         record = self.store.record(self.case_ids[0])
         return to_original_space(record, self.store.read_labels(record.case_id))
 
     def prediction(self) -> np.ndarray:
-        """A segmentation of the first case with errors of a few voxels at every border, on the same grid."""
+        """Return a segmentation of the first case with errors of a few voxels at every border, on the same grid."""
         probabilities = self.probabilities(self.reference(), seed=1)
         wt, tc, et = (p >= 0.45 for p in probabilities)
         return (wt.astype(np.uint8) + (wt & tc) + (wt & tc & et)).astype(np.uint8)
 
     @staticmethod
-    def probabilities(depth: np.ndarray, seed: int) -> np.ndarray:
-        """Plausible region probabilities of nesting depths: (3, X, Y, Z) float16, soft and wrong near the borders."""
+    def probabilities(labels: np.ndarray, seed: int) -> np.ndarray:
+        """Simulate region probabilities of nested labels: (3, X, Y, Z) float16, soft and wrong near the borders."""
         from scipy.ndimage import gaussian_filter
 
         draw = np.random.default_rng(seed)
-        found = []
-        for mask in to_regions_np(depth):
-            noise = gaussian_filter(draw.standard_normal(depth.shape, dtype=np.float32), 3)
+        regions = []
+        for mask in to_regions_np(labels):
+            noise = gaussian_filter(draw.standard_normal(labels.shape, dtype=np.float32), 3)
             soft = gaussian_filter(mask.astype(np.float32), 1.5)
-            # Where the region is far away the probability is exactly 0, as after a confident sigmoid in float16.
-            found.append(np.where(soft > 1e-3, np.clip(soft + 3 * noise, 0, 1), 0))
-        return np.stack(found).astype(np.float16)
+            # Far from the region the probability is exactly 0, as after a confident sigmoid in float16.
+            regions.append(np.where(soft > 1e-3, np.clip(soft + 3 * noise, 0, 1), 0))
+        return np.stack(regions).astype(np.float16)
