@@ -71,6 +71,6 @@ def test_a_half_precision_network_is_blended_in_float32() -> None:
 
 
 @pytest.mark.parametrize(("overlap", "sigma"), [(1.0, 0.125), (-0.1, 0.125), (0.5, 0.0)])
-def test_refuses_impossible_values(overlap: float, sigma: float) -> None:
+def test_rejects_invalid_values(overlap: float, sigma: float) -> None:
     with pytest.raises(ValueError, match=r"overlap|sigma_scale"):
         SlidingWindow((8, 8, 8), overlap, sigma)
