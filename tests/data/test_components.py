@@ -8,7 +8,7 @@ from brats_ablate.data.components import connected_components
 
 def test_components_by_hand():
     nested = np.zeros((9, 8, 7), dtype=np.uint8)
-    nested[1, 1, 1] = nested[2, 2, 2] = 3  # touch at a corner: one component of 26 neighbours
+    nested[1, 1, 1] = nested[2, 2, 2] = 3  # touch at a corner: one component of 26 neighbors
     nested[6:8, 3, 4:6] = 3
     nested[4, 4, 4] = 1
     components = connected_components(nested)

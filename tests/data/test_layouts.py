@@ -95,12 +95,12 @@ def test_unreadable_folder_is_named(tmp_path, monkeypatch):
     _touch(tmp_path, "BraTS2021_00000/BraTS2021_00000_t1.nii.gz")
     scan = os.scandir
 
-    def refuse(path):
+    def fail(path):
         if Path(path).name == "BraTS2021_00000":
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
     # Permissions do not bind root, which tests may run as.
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", fail)
     with pytest.raises(DataError, match=r"folder .*BraTS2021_00000 cannot be read \(Permission denied\)"):
         find_cases(tmp_path, "brats2021", need_segmentation=True)

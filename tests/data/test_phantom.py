@@ -107,7 +107,7 @@ def test_other_contents_are_never_overwritten(tmp_path):
     with pytest.raises(DataError, match="contains a phantom with different settings"):
         PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "a")
     (tmp_path / "b").mkdir()
-    (tmp_path / "b/mine.txt").touch()
+    (tmp_path / "b/notes.txt").touch()
     with pytest.raises(DataError, match="is not empty and contains no phantom"):
         PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "b")
 

@@ -163,13 +163,13 @@ def test_a_lost_file_system_is_not_taken_for_a_damaged_case(prepared, monkeypatc
     def open_nothing(*arguments, **options):
         raise RuntimeError("blosc2 gives no reason")
 
-    def refuse(path):
+    def fail(path):
         if path == file:
             raise OSError(errno.EIO, "Input/output error")
         return read(path)
 
     monkeypatch.setattr(blosc2, "open", open_nothing)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_bytes", fail)
     with pytest.raises(OSError, match="Input/output error") as caught:
         store.read_images("BraTS2021_00000")
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(file))

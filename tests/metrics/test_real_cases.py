@@ -43,10 +43,10 @@ def deformed(mask: np.ndarray) -> np.ndarray:
 def test_area_weighted_equals_deepmind(region: int, spacing: tuple[float, float, float]) -> None:
     masks = [nested > region for nested in segmentations()]
     for predicted, reference in [(deformed(masks[0]), masks[0]), (masks[1], masks[2])]:
-        theirs = surface_distance.compute_surface_distances(reference, predicted, spacing)
-        expected = surface_distance.compute_robust_hausdorff(theirs, 95)
+        peer = surface_distance.compute_surface_distances(reference, predicted, spacing)
+        expected = surface_distance.compute_robust_hausdorff(peer, 95)
         assert surface.hd95_area_weighted(predicted, reference, spacing) == pytest.approx(expected, rel=1e-6)
-        expected = surface_distance.compute_surface_dice_at_tolerance(theirs, 1.0)
+        expected = surface_distance.compute_surface_dice_at_tolerance(peer, 1.0)
         nsd = surface.surface_dice(surface.between_elements(predicted, reference, spacing), 1.0)
         assert nsd == pytest.approx(expected, rel=1e-6)
 

@@ -40,8 +40,8 @@ def deepmind(
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_element_areas_are_deepminds(spacing: tuple[float, float, float]) -> None:
-    theirs = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
-    np.testing.assert_allclose(area_by_code(spacing), theirs, rtol=1e-12)
+    expected = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
+    np.testing.assert_allclose(area_by_code(spacing), expected, rtol=1e-12)
 
 
 def test_codes_of_one_voxel() -> None:
@@ -53,13 +53,13 @@ def test_codes_of_one_voxel() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_area_weighted_equals_deepmind(seed: int, spacing: tuple[float, float, float]) -> None:
     predicted, reference = irregular_masks(seed)
-    theirs = deepmind(predicted, reference, spacing)
+    peer = deepmind(predicted, reference, spacing)
     ours = surface.between_elements(predicted, reference, spacing)
-    np.testing.assert_allclose(np.sort(ours.predicted_mm), theirs["distances_pred_to_gt"], rtol=1e-6)
-    np.testing.assert_allclose(np.sort(ours.reference_mm), theirs["distances_gt_to_pred"], rtol=1e-6)
-    expected = surface_distance.compute_robust_hausdorff(theirs, 95)
+    np.testing.assert_allclose(np.sort(ours.predicted_mm), peer["distances_pred_to_gt"], rtol=1e-6)
+    np.testing.assert_allclose(np.sort(ours.reference_mm), peer["distances_gt_to_pred"], rtol=1e-6)
+    expected = surface_distance.compute_robust_hausdorff(peer, 95)
     assert surface.hd95_area_weighted(predicted, reference, spacing) == pytest.approx(expected, rel=1e-6)
-    expected = surface_distance.compute_surface_dice_at_tolerance(theirs, 1.0)
+    expected = surface_distance.compute_surface_dice_at_tolerance(peer, 1.0)
     assert surface.surface_dice(ours, 1.0) == pytest.approx(expected, rel=1e-6)
 
 

@@ -135,18 +135,18 @@ def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None
     }
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
-    partial = final.with_name(f".{raw.case_id}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    temporary = final.with_name(f".{raw.case_id}.{os.getpid()}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        blosc2_io.write_array(partial / "images.b2nd", case.images, case.record.content_hash)
+        blosc2_io.write_array(temporary / "images.b2nd", case.images, case.record.content_hash)
         if case.labels is not None:
-            blosc2_io.write_array(partial / "labels.b2nd", case.labels, case.record.content_hash)
-        (partial / "case.json").write_text(json.dumps(described) + "\n", encoding="utf-8")
+            blosc2_io.write_array(temporary / "labels.b2nd", case.labels, case.record.content_hash)
+        (temporary / "case.json").write_text(json.dumps(described) + "\n", encoding="utf-8")
         shutil.rmtree(final, ignore_errors=True)
-        os.rename(partial, final)
+        os.rename(temporary, final)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return None
 
 

@@ -128,7 +128,7 @@ def check_convention(contacts: Mapping[str, tuple[float, float] | None], convent
         other = {"msd": "brats2023", "brats2023": "msd"}.get(convention)
         remedy = f"set data.convention={other}" if other else "check data.convention"
         raise DataError(
-            f"the labels do not look like convention {convention!r}: in {swapped} of {len(known)} cases what it calls "
-            f"necrosis borders on healthy tissue more than what it calls edema, as if the two were swapped; {remedy}, "
-            "or set job.trust_convention=true if you are sure"
+            f"the labels do not look like convention {convention!r}: in {swapped} of {len(known)} cases necrosis "
+            f"borders on healthy tissue more than edema does, as if the two were swapped; {remedy}, or set "
+            "job.trust_convention=true if the labels are correct"
         )

@@ -72,9 +72,9 @@ def check_checkpoint(member: EnsembleMember, identity: dict[str, Any]) -> None:
     """Raise RunFailed if `identity`, stored in the checkpoint, differs from that of the member's run directory."""
     recorded = member.run.manifest().get("identity", {})
     if recorded != identity:
-        shown = "; ".join(differences(recorded, identity)[:5])
+        details = "; ".join(differences(recorded, identity)[:5])
         raise RunFailed(
-            f"{member.checkpoint} has a different configuration from its run directory ({shown}); put the run's own "
+            f"{member.checkpoint} has a different configuration from its run directory ({details}); put the run's own "
             "checkpoint back, or train it again"
         )
 

@@ -49,9 +49,9 @@ class PredictionFolder:
         recorded = with_current_names(self.manifest())
         wanted = json.loads(json.dumps(manifest))
         if recorded and recorded != wanted:
-            shown = "; ".join(_differences(recorded, wanted)[:5])
+            details = "; ".join(_differences(recorded, wanted)[:5])
             raise RunFailed(
-                f"{self.path} contains different predictions ({shown}); set job.output=<another name>, or delete it"
+                f"{self.path} contains different predictions ({details}); set job.output=<another name>, or delete it"
             )
         if not recorded:
             write_json(self.path / MANIFEST, wanted)

@@ -1,4 +1,4 @@
-"""Label schemes: the only module that knows label values, tissues, regions and channel names.
+"""Label schemes: the only module that defines label values, tissues, regions and channel names.
 
 Inside the package a segmentation is a *nested label map*: 0 background, 1 ED, 2 NCR, 3 ET. The three overlapping
 regions of BraTS (paper section 2.4) are thresholds of that one integer:
@@ -71,9 +71,9 @@ def encode_labels(values: np.ndarray, convention: str) -> np.ndarray:
     nested: np.ndarray = table[small]
     if not np.array_equal(small, values) or (nested == _UNKNOWN).any():
         unknown = [v for v in np.unique(values).tolist() if v not in known]
-        shown = ", ".join(f"{v:g}" for v in unknown[:5])
+        listed = ", ".join(f"{v:g}" for v in unknown[:5])
         allowed = ", ".join(str(v) for v in known)
-        raise LabelError(f"label value {shown} is not in convention {convention!r} ({allowed})")
+        raise LabelError(f"label value {listed} is not in convention {convention!r} ({allowed})")
     return nested
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,29 +80,19 @@ def search(
         connectivity: of an ET component.
         workers: processes; None for one per available core.
     """
-    task = partial(_threshold_scores, cases=cases, grid=grid)
-    scores = list(_map_cases(task, cases.ids, workers, "thresholds"))
+    scores = _map_cases(partial(_threshold_scores, cases=cases, grid=grid), cases.ids, workers, "thresholds")
     sums, counts = sums_by_fold(scores, cases.fold_of)
     distance = np.abs(np.array(grid.combinations) - NEUTRAL_THRESHOLDS).sum(axis=1)
     thresholds = select(sums, counts, distance)
 
     chosen = sorted({*thresholds.per_fold, thresholds.overall})
     combinations = [grid.combinations[i] for i in chosen]
-    tables = list(
-        _map_cases(
-            partial(_component_tables, cases=cases, combinations=combinations, connectivity=connectivity),
-            cases.ids,
-            workers,
-            "components",
-        )
-    )
-    postprocess_sums = {
-        i: sums_by_fold(
-            (_postprocess_scores(s[i], t[k], postprocess_grid) for s, t in zip(scores, tables, strict=True)),
-            cases.fold_of,
-        )[0]
-        for k, i in enumerate(chosen)
-    }
+    task = partial(_component_tables, cases=cases, combinations=combinations, connectivity=connectivity)
+    tables = _map_cases(task, cases.ids, workers, "components")
+    postprocess_sums = {}
+    for k, i in enumerate(chosen):
+        rows = (_postprocess_scores(s[i], t[k], postprocess_grid) for s, t in zip(scores, tables, strict=True))
+        postprocess_sums[i], _ = sums_by_fold(rows, cases.fold_of)
     postprocess = select_conditional(thresholds, postprocess_sums, counts, _strength(postprocess_grid))
     return TuningResult(grid, thresholds, postprocess_grid, postprocess, connectivity, sums / counts[:, None])
 
@@ -139,9 +129,11 @@ def _strength(grid: PostprocessGrid) -> np.ndarray:
 
 def _map_cases(
     task: Callable[[str], Result], ids: Sequence[str], workers: int | None, description: str
-) -> Iterator[Result]:
-    """Yield the result of every case, in order, with a progress bar."""
+) -> list[Result]:
+    """Return the result of every case, in order; show a progress bar."""
+    results = []
     with ProgressBar(description, len(ids)) as progress:
         for result in process_map(task, ids, workers=workers):
-            yield result
+            results.append(result)
             progress.advance()
+    return results

@@ -88,8 +88,8 @@ def run(
     done = len(todo) - sum(c in problems for c in todo)
     print(f"{done} cases predicted, {len(case_ids) - len(todo)} already existed, skipped: {folder.path}")
     if problems:
-        shown = "; ".join(f"{case}: {reason}" for case, reason in sorted(problems.items())[:3])
-        raise DataError(f"{len(problems)} cases are not predicted ({shown}); fix them and run the same command again")
+        details = "; ".join(f"{case}: {reason}" for case, reason in sorted(problems.items())[:3])
+        raise DataError(f"{len(problems)} cases are not predicted ({details}); fix them and run the same command again")
 
 
 def shard_of(shard: int, shards: int) -> tuple[int, int]:
