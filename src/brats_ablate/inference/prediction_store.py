@@ -47,14 +47,14 @@ class PredictionFolder:
             RunFailed: a different provenance is recorded; names the differences.
         """
         recorded = with_current_names(self.manifest())
-        wanted = json.loads(json.dumps(manifest))
-        if recorded and recorded != wanted:
-            details = "; ".join(_differences(recorded, wanted)[:5])
+        current = json.loads(json.dumps(manifest))
+        if recorded and recorded != current:
+            details = "; ".join(_differences(recorded, current)[:5])
             raise RunFailed(
                 f"{self.path} contains different predictions ({details}); set job.output=<another name>, or delete it"
             )
         if not recorded:
-            write_json(self.path / MANIFEST, wanted)
+            write_json(self.path / MANIFEST, current)
 
     def label_file(self, case_id: str) -> Path:
         """Return the path of a case's label file."""
@@ -129,6 +129,6 @@ _LABELS = ("_seg", "-seg", "_pred")
 _IMAGES = ("_flair", "_t1", "_t1ce", "_t1gd", "_t2", "-t2f", "-t1n", "-t1c", "-t2w")
 
 
-def _differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    parts = sorted(recorded.keys() | wanted.keys())
-    return [d for part in parts for d in differences(recorded.get(part) or {}, wanted.get(part) or {})]
+def _differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    parts = sorted(recorded.keys() | current.keys())
+    return [d for part in parts for d in differences(recorded.get(part) or {}, current.get(part) or {})]

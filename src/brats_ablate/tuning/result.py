@@ -17,7 +17,7 @@ from brats_ablate.tuning.threshold_grid import Combination, ThresholdGrid
 
 PAPER_THRESHOLDS = (0.45, 0.4, 0.45)
 NEUTRAL_THRESHOLDS = (0.5, 0.5, 0.5)
-_SCORES = ("at 0.5", "thresholds", "thresholds and post-processing")
+_SCORES = ("at 0.5", "thresholds", "postprocess")
 _PACKAGE = "brats_ablate.inference"
 
 
@@ -70,18 +70,15 @@ class TuningResult:
         from rich.table import Table
 
         table = Table(title=f"{name}: mean Dice, settings chosen on the other folds")
-        for column in ("fold", "thresholds WT TC ET", "component < , total < , mean <", *_SCORES):
+        for column in ("fold", "WT/TC/ET", "component /total /mean", *_SCORES):
             table.add_column(column, justify="right")
-        neutral = self._means_at(NEUTRAL_THRESHOLDS)
+        scores = (self._means_at(NEUTRAL_THRESHOLDS), self.thresholds.out_of_fold, self.postprocess.out_of_fold)
         for fold in range(self.n_folds):
-            scores = (self.thresholds.out_of_fold[fold], self.postprocess.out_of_fold[fold])
-            at_neutral = "" if neutral is None else f"{neutral[fold]:.4f}"
-            table.add_row(str(fold), *self._choice_cells(fold), at_neutral, *(f"{s:.4f}" for s in scores))
-        means = [_mean(self.thresholds.out_of_fold), _mean(self.postprocess.out_of_fold)]
-        at_neutral = "" if neutral is None else f"{neutral.mean():.4f}"
-        table.add_row("mean", "", "", at_neutral, *(f"{m:.4f}" for m in means), end_section=True)
-        in_sample = [_mean(self.thresholds.in_sample), _mean(self.postprocess.in_sample)]
-        table.add_row("in-sample", *self._choice_cells(None), "", *(f"{m:.4f}" for m in in_sample))
+            cells = ("" if s is None else f"{s[fold]:.4f}" for s in scores)
+            table.add_row(str(fold), *self._choice_cells(fold), *cells)
+        table.add_row("mean", "", "", *("" if s is None else f"{np.mean(s):.4f}" for s in scores), end_section=True)
+        in_sample = (self.thresholds.in_sample, self.postprocess.in_sample)
+        table.add_row("in-sample", *self._choice_cells(None), "", *(f"{np.mean(s):.4f}" for s in in_sample))
         table.add_row("optimism", "", "", "", f"{self.thresholds.optimism:+.4f}", f"{self.postprocess.optimism:+.4f}")
         console = Console()
         console.print(table)
@@ -91,7 +88,7 @@ class TuningResult:
 
     def _choice_cells(self, fold: int | None) -> tuple[str, str]:
         thresholds, (probability, component, total) = self.choice(fold)
-        return " ".join(f"{t:g}" for t in thresholds), f"{component}, {total}, {probability:g}"
+        return "/".join(f"{t:g}" for t in thresholds), f"{component}/{total}/{probability:g}"
 
     def _means_at(self, thresholds: Combination) -> np.ndarray | None:
         """Return (folds,) mean Dice at one combination; None if it is not in the grid."""
@@ -108,8 +105,8 @@ def write_settings(file: Path, result: TuningResult, name: str) -> None:
         "all": result.config(None),
         "folds": {fold: result.config(fold) for fold in range(result.n_folds)},
         "mean_dice": {
-            "out_of_fold": {"thresholds": _rounded(first.out_of_fold), "rules": _rounded(second.out_of_fold)},
-            "in_fold": {"thresholds": _rounded(first.in_sample), "rules": _rounded(second.in_sample)},
+            "out_of_fold": {"thresholds": _mean(first.out_of_fold), "rules": _mean(second.out_of_fold)},
+            "in_fold": {"thresholds": _mean(first.in_sample), "rules": _mean(second.in_sample)},
         },
     }
     head = (
@@ -121,8 +118,4 @@ def write_settings(file: Path, result: TuningResult, name: str) -> None:
 
 
 def _mean(scores: tuple[float, ...]) -> float:
-    return float(np.mean(scores))
-
-
-def _rounded(scores: tuple[float, ...]) -> float:
-    return round(_mean(scores), 6)
+    return round(float(np.mean(scores)), 6)

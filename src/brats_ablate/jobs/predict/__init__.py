@@ -57,7 +57,7 @@ def run(
     if checkpoints < 1:
         raise ConfigError(f"job.checkpoints={checkpoints} must be at least 1")
     if probabilities and reuse is not None:
-        raise ConfigError("job.probabilities=true would copy what job.reuse has; leave one of them out")
+        raise ConfigError("job.probabilities=true would copy the probabilities of job.reuse; set only one of the two")
     case_source = open_source(cfg, source, cases)
     pipeline = configured_pipeline(cfg) if settings is None else tuned_pipeline(cfg, Path(settings))
     folder = PredictionFolder(Path(cfg.paths.predictions) / output)
