@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from brats_ablate.cases import BBox
 from brats_ablate.labels import to_regions_np
 from brats_ablate.metrics.case_metrics import CaseMetrics
-from brats_ablate.metrics.surface import HD95, bounding_box
+from brats_ablate.metrics.surface import HD95
 from dataset import Dataset
 from measuring import Comparison, Options, Row, Table, cpu_seconds, interleave, one_core
 
@@ -61,13 +62,15 @@ def measure(options: Options) -> list[Table]:
 
 def ours(predicted: np.ndarray, reference: np.ndarray, definition: str) -> Scores:
     """Compute Dice and HD95 as `CaseMetrics` does, without its other metrics."""
-    box = bounding_box((predicted | reference) != 0)
+    tumor = BBox.around((predicted | reference) != 0)
+    assert tumor is not None
     scores = []
     for k in range(3):
-        p, r = predicted[box] > k, reference[box] > k
+        p, r = predicted[tumor.slices] > k, reference[tumor.slices] > k
         both, sizes = np.count_nonzero(p & r), np.count_nonzero(p) + np.count_nonzero(r)
-        inner = bounding_box(p | r)
-        scores.append((2 * both / sizes, HD95[definition](p[inner], r[inner], _SPACING_MM)))
+        inner = BBox.around(p | r)
+        assert inner is not None
+        scores.append((2 * both / sizes, HD95[definition](p[inner.slices], r[inner.slices], _SPACING_MM)))
     return scores
 
 

@@ -27,6 +27,14 @@ from measuring import (
 )
 
 OURS, NNUNET = "ours, int16, normalized after reading", "nnU-Net v2, float32 blosc2"
+_FORMAT = (
+    "Store format: raw int16 under lz4hc-4 with byte shuffle is lossless and a sixth of float32, 10 GB for 1,251 "
+    "cases. Compared with it, lz4hc-2 takes half the time to write and a fifth more to read; lz4hc-9 is 3 % "
+    "smaller, a tenth faster to read and four times slower to write. Compared with lz4hc-2, zstd is a seventh "
+    "smaller and takes twice as long to read; bit shuffle and lz4 are larger and slower. Blocks are columns of 8 × "
+    "8 voxels along the whole last axis, an eighth faster to read than blocks of 32³ or 16³."
+)
+"""How codec and block shape of `data/blosc2_io.py` were chosen."""
 
 
 def measure(options: Options) -> list[Table]:
@@ -53,7 +61,7 @@ def measure(options: Options) -> list[Table]:
             "MiB",
             [Row(name, values) for name, values in size.items()],
             [Comparison("nnU-Net v2", OURS, NNUNET)],
-            note=f"Images, labels and properties of {dataset.described}.",
+            note=f"Images, labels and properties of {dataset.described}. {_FORMAT}",
         ),
         Table(
             f"Reading a random, normalized patch ({what}), one core, files in the page cache",

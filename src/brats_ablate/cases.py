@@ -1,14 +1,11 @@
-"""The plain nouns that travel between the packages: cases, boxes, patches, batches.
-
-They hold data and know nothing of files, networks or configuration.
-"""
+"""Data types shared by all packages: cases, boxes, patches, batches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,30 +15,51 @@ if TYPE_CHECKING:
 Shape3d = tuple[int, int, int]
 
 
+def shape3d(values: Sequence[int] | np.ndarray) -> Shape3d:
+    """Return three integers of any kind as a tuple of Python integers."""
+    x, y, z = (int(v) for v in values)
+    return (x, y, z)
+
+
 @dataclass(frozen=True)
 class BBox:
-    """A half-open box of voxels: start (inclusive) and stop (exclusive) per axis."""
+    """A box of voxels: start (inclusive) and stop (exclusive) per axis."""
 
     start: Shape3d
     stop: Shape3d
 
+    @classmethod
+    def around(cls, mask: np.ndarray) -> BBox | None:
+        """Return the smallest box that contains every non-zero voxel of an (X, Y, Z) array; None if there is none."""
+        order = np.argsort([-abs(stride) for stride in mask.strides], kind="stable")
+        by_memory = mask.transpose(order)  # contiguous axis last, several times as fast to reduce
+        first = np.flatnonzero(by_memory.any(axis=(1, 2)))
+        if first.size == 0:
+            return None
+        slab = by_memory[first[0] : first[-1] + 1].any(axis=0)
+        ranges = [first, np.flatnonzero(slab.any(axis=1)), np.flatnonzero(slab.any(axis=0))]
+        x, y, z = (ranges[i] for i in np.argsort(order))
+        return cls(shape3d((x[0], y[0], z[0])), shape3d((x[-1] + 1, y[-1] + 1, z[-1] + 1)))
+
     @property
     def shape(self) -> Shape3d:
+        """Voxels along each axis."""
         a, b = self.start, self.stop
         return (b[0] - a[0], b[1] - a[1], b[2] - a[2])
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
+        """The index of the box in a volume."""
         a, b = self.start, self.stop
         return (slice(a[0], b[0]), slice(a[1], b[1]), slice(a[2], b[2]))
 
 
 @dataclass(frozen=True)
 class RawCase:
-    """One case as found on disk, nothing read yet.
+    """One case as found on disk, not read yet.
 
-    `images` maps each modality of `labels.MODALITIES` to its file and, for files that hold several volumes (MSD's
-    4-D), the index of the volume; the index is None for a 3-D file.
+    `images` maps each modality of `labels.MODALITIES` to its file and the index of its volume. The index is None for a
+    3-D file; MSD files are 4-D.
     """
 
     case_id: str
@@ -52,7 +70,7 @@ class RawCase:
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """The voxel grid of a case's original files."""
+    """Shape and position of the voxels in a case's original files."""
 
     shape: Shape3d
     affine: tuple[tuple[float, ...], ...]
@@ -68,42 +86,71 @@ class ImageGeometry:
 
 @dataclass(frozen=True)
 class Component:
-    """One 26-connected component of one tissue, in cropped coordinates; patches are drawn around blobs."""
+    """One 26-connected component of one tissue, in cropped coordinates. Patches are drawn around components."""
 
     tissue: int
     voxels: int
     box: BBox
     samples: tuple[Shape3d, ...]
-    """A few of its voxels, for blobs that are larger than a patch."""
+    """A few of its voxels, for components that are larger than a patch."""
 
 
 @dataclass(frozen=True)
 class CaseMetadata:
-    """What is kept of a prepared case beside its voxels: enough to normalise, to crop patches, and to go back."""
+    """Everything about a preprocessed case except its voxels.
+
+    Enough to normalize it, to crop patches, and to return a result to the original grid.
+    """
 
     case_id: str
     patient_id: str
     grid: ImageGeometry
-    """The original files' grid."""
+    """Geometry of the original files."""
     box: BBox
     """The stored region: voxels of the RAS+-oriented full grid."""
     mean: tuple[float, ...]
     """Per modality, over that modality's non-zero voxels."""
     std: tuple[float, ...]
     has_labels: bool
-    blobs: tuple[Component, ...] = field(default=(), repr=False)
-    content: str = ""
+    components: tuple[Component, ...] = field(default=(), repr=False)
+    content_hash: str = ""
     """sha256 of the stored voxels, labels and geometry."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; components as rows [tissue, voxels, start, stop, samples] to save space."""
+        plain = asdict(self)
+        del plain["components"], plain["content_hash"]
+        rows = [[c.tissue, c.voxels, c.box.start, c.box.stop, c.samples] for c in self.components]
+        return plain | {"blobs": rows, "content": self.content_hash}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> CaseMetadata:
+        """Return the metadata that `to_dict` wrote."""
+        grid, box = plain["grid"], plain["box"]
+        return cls(
+            case_id=plain["case_id"],
+            patient_id=plain["patient_id"],
+            grid=ImageGeometry(shape3d(grid["shape"]), tuple(tuple(row) for row in grid["affine"])),
+            box=BBox(shape3d(box["start"]), shape3d(box["stop"])),
+            mean=tuple(plain["mean"]),
+            std=tuple(plain["std"]),
+            has_labels=plain["has_labels"],
+            components=tuple(
+                Component(tissue, voxels, BBox(shape3d(start), shape3d(stop)), tuple(shape3d(s) for s in samples))
+                for tissue, voxels, start, stop, samples in plain["blobs"]
+            ),
+            content_hash=plain["content"],
+        )
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One training sample as read from the store: raw values, not yet normalised."""
+    """One training sample as read from the store: raw values, not yet normalized."""
 
     images: np.ndarray
     """(4, X, Y, Z), the store's type (int16 or float32), 0 outside the brain."""
     labels: np.ndarray
-    """(X, Y, Z) uint8 nesting depths."""
+    """(X, Y, Z) uint8 nested label map."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     case_id: str
@@ -115,14 +162,14 @@ class Patch:
 
 @dataclass
 class Batch:
-    """Samples on the training device, normalised; what augmentation transforms."""
+    """Samples on the training device, normalized; what augmentation transforms."""
 
     images: torch.Tensor
     """(B, 4, X, Y, Z) float32, z-scored inside the brain, 0 outside."""
     foreground: torch.Tensor
     """(B, 1, X, Y, Z) bool, the mask that `inputs=onehot` appends as a channel."""
     labels: torch.Tensor
-    """(B, X, Y, Z) uint8 nesting depths."""
+    """(B, X, Y, Z) uint8 nested label maps."""
     counters: list[tuple[int, int, int]]
     """(seed, epoch, index) per sample."""
     case_ids: list[str]

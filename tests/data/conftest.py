@@ -25,22 +25,22 @@ NAMES = {
 }
 KINDS_2023 = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w", "seg": "seg"}
 VALUES = {"brats2021": (0, 2, 1, 4), "brats2023": (0, 2, 1, 3), "msd": (0, 1, 2, 3)}
-"""File value of each nesting depth (ED, NCR, ET), written out here as an oracle for labels.CONVENTIONS."""
+"""File value of each nested label, written out as an oracle for labels.CONVENTIONS."""
 
 
 def synthetic_case(number: int, shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:
-    """Images (4, X, Y, Z) int16 with a zero border, and nested depths inside the brain."""
+    """Images (4, X, Y, Z) int16 with a zero border, and nested labels inside the brain."""
     rng = np.random.default_rng(number)
     images = np.zeros((4, *shape), dtype=np.int16)
     brain = tuple(slice(2 + i, s - 1) for i, s in enumerate(shape))
     inside = images[(slice(None), *brain)]
     inside[:] = rng.integers(1, 3000, inside.shape)
-    depth = np.zeros(shape, dtype=np.uint8)
+    nested = np.zeros(shape, dtype=np.uint8)
     corner = [4, 5, 5]
-    depth[corner[0] : corner[0] + 6, corner[1] : corner[1] + 6, corner[2] : corner[2] + 4] = 1
-    depth[corner[0] + 1 : corner[0] + 5, corner[1] + 1 : corner[1] + 4, corner[2] + 1 : corner[2] + 3] = 3
-    depth[corner[0] + 2 : corner[0] + 3, corner[1] + 2, corner[2] + 1] = 2
-    return images, depth
+    nested[corner[0] : corner[0] + 6, corner[1] : corner[1] + 6, corner[2] : corner[2] + 4] = 1
+    nested[corner[0] + 1 : corner[0] + 5, corner[1] + 1 : corner[1] + 4, corner[2] + 1 : corner[2] + 3] = 3
+    nested[corner[0] + 2 : corner[0] + 3, corner[1] + 2, corner[2] + 1] = 2
+    return images, nested
 
 
 def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
@@ -62,10 +62,10 @@ def write_raw() -> Callable[..., Path]:
         number: int = 0,
         convention: str | None = None,
     ) -> Path:
-        images, depth = synthetic_case(number)
+        images, nested = synthetic_case(number)
         affine = AFFINES[orientation]
         values = VALUES[convention or {"brats2018": "brats2021"}.get(layout, layout)]
-        seg = np.array(values, dtype=np.uint8)[depth]
+        seg = np.array(values, dtype=np.uint8)[nested]
         if layout == "msd":
             save_nifti(root / "imagesTr" / f"{case_id}.nii.gz", np.moveaxis(images, 0, -1), affine)
             if segmentation:
@@ -82,7 +82,7 @@ def write_raw() -> Callable[..., Path]:
 
 @pytest.fixture
 def raw_cohort(tmp_path: Path, write_raw: Callable[..., Path]) -> Path:
-    """Five sound BraTS 2021 cases."""
+    """Five valid BraTS 2021 cases."""
     for number in range(5):
         write_raw(tmp_path / "raw", f"BraTS2021_{number:05d}", number=number)
     return tmp_path / "raw"

@@ -6,13 +6,13 @@ from scipy import ndimage
 from brats_ablate.data.components import connected_components
 
 
-def test_hand_computed_blobs():
-    depth = np.zeros((9, 8, 7), dtype=np.uint8)
-    depth[1, 1, 1] = depth[2, 2, 2] = 3  # touch at a corner: one component of 26 neighbours
-    depth[6:8, 3, 4:6] = 3
-    depth[4, 4, 4] = 1
-    blobs = connected_components(depth)
-    assert [(b.tissue, b.voxels, b.box.start, b.box.stop) for b in blobs] == [
+def test_components_by_hand():
+    nested = np.zeros((9, 8, 7), dtype=np.uint8)
+    nested[1, 1, 1] = nested[2, 2, 2] = 3  # touch at a corner: one component of 26 neighbors
+    nested[6:8, 3, 4:6] = 3
+    nested[4, 4, 4] = 1
+    components = connected_components(nested)
+    assert [(c.tissue, c.voxels, c.box.start, c.box.stop) for c in components] == [
         (1, 1, (4, 4, 4), (5, 5, 5)),
         (3, 2, (1, 1, 1), (3, 3, 3)),
         (3, 4, (6, 3, 4), (8, 4, 6)),
@@ -20,30 +20,30 @@ def test_hand_computed_blobs():
 
 
 def test_equals_scipy_on_noise():
-    depth = (np.random.default_rng(1).random((20, 16, 24)) < 0.06).astype(np.uint8)
-    depth[3:9, 2:7, 5:20] = 2
-    blobs = connected_components(depth)
+    nested = (np.random.default_rng(1).random((20, 16, 24)) < 0.06).astype(np.uint8)
+    nested[3:9, 2:7, 5:20] = 2
+    components = connected_components(nested)
     for tissue in (1, 2):
-        components, count = ndimage.label(depth == tissue, np.ones((3, 3, 3)))
-        boxes = ndimage.find_objects(components)
-        sizes = np.bincount(components.ravel())[1:]
+        numbered, count = ndimage.label(nested == tissue, np.ones((3, 3, 3)))
+        boxes = ndimage.find_objects(numbered)
+        sizes = np.bincount(numbered.ravel())[1:]
         expected = {
             (tuple(s.start for s in b), tuple(s.stop for s in b), int(n)) for b, n in zip(boxes, sizes, strict=True)
         }
-        ours = [b for b in blobs if b.tissue == tissue]
+        ours = [c for c in components if c.tissue == tissue]
         assert len(ours) == count
-        assert {(b.box.start, b.box.stop, b.voxels) for b in ours} == expected
+        assert {(c.box.start, c.box.stop, c.voxels) for c in ours} == expected
 
 
-def test_samples_lie_in_the_blob_and_large_blobs_have_several():
-    depth = np.zeros((40, 12, 12), dtype=np.uint8)
-    depth[5:38, 3:6, 4:6] = 2
-    depth[0, 0, 0] = 2
-    small, large = connected_components(depth)
+def test_samples_lie_in_the_component_and_large_components_have_several():
+    nested = np.zeros((40, 12, 12), dtype=np.uint8)
+    nested[5:38, 3:6, 4:6] = 2
+    nested[0, 0, 0] = 2
+    small, large = connected_components(nested)
     assert small.samples == ((0, 0, 0),)
     assert len(large.samples) == len(set(large.samples)) == 16
-    assert all(depth[s] == 2 and s != (0, 0, 0) for s in large.samples)
+    assert all(nested[s] == 2 and s != (0, 0, 0) for s in large.samples)
 
 
-def test_no_tumour_no_blobs():
+def test_no_tumor_has_no_components():
     assert connected_components(np.zeros((5, 6, 7), dtype=np.uint8)) == ()

@@ -45,5 +45,5 @@ def test_scans_of_a_patient_stay_together():
 
 
 def test_fewer_patients_than_folds():
-    with pytest.raises(DataError, match=r"4 patients cannot be split in 5 folds; lower data\.n_folds"):
+    with pytest.raises(DataError, match=r"4 patients cannot be split into 5 folds; lower data\.n_folds"):
         split(_ids(4), {i: i for i in _ids(4)})

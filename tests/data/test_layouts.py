@@ -75,7 +75,7 @@ def test_empty_case_folder_is_a_case_without_files(tmp_path):
     assert [(c.case_id, len(c.images)) for c in cases] == [("BraTS2021_00000", 1), ("BraTS2021_00001", 0)]
 
 
-def test_same_id_in_two_folders_is_found_twice(tmp_path):
+def test_same_id_in_two_folders_is_returned_twice(tmp_path):
     _touch(tmp_path, "HGG/B_1/B_1_t1.nii.gz", "LGG/B_1/B_1_t1.nii.gz")
     assert [c.case_id for c in find_cases(tmp_path, "brats2018", need_segmentation=False)] == ["B_1", "B_1"]
 
@@ -87,7 +87,7 @@ def test_no_folder(tmp_path):
 
 def test_wrong_layout_is_named(tmp_path):
     _touch(tmp_path, "BraTS-GLI-00005-000/BraTS-GLI-00005-000-t1n.nii.gz")
-    with pytest.raises(DataError, match=r"holds no case of layout 'brats2021'.*look like 'brats2023'"):
+    with pytest.raises(DataError, match=r"contains no case of layout 'brats2021'.*look like 'brats2023'"):
         find_cases(tmp_path, "brats2021", need_segmentation=True)
 
 
@@ -95,12 +95,12 @@ def test_unreadable_folder_is_named(tmp_path, monkeypatch):
     _touch(tmp_path, "BraTS2021_00000/BraTS2021_00000_t1.nii.gz")
     scan = os.scandir
 
-    def refuse(path):
+    def fail(path):
         if Path(path).name == "BraTS2021_00000":
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
     # Permissions do not bind root, which tests may run as.
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", fail)
     with pytest.raises(DataError, match=r"folder .*BraTS2021_00000 cannot be read \(Permission denied\)"):
         find_cases(tmp_path, "brats2021", need_segmentation=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from pathlib import Path
 
 import nibabel as nib
@@ -91,7 +92,7 @@ def _damage(content: bytes) -> bytes:
         (lambda c: b"", "is not a readable NIfTI file"),
     ],
 )
-def test_unsound_file_is_named_in_one_sentence(tmp_path, change, sentence):
+def test_damaged_file_is_reported_in_one_sentence(tmp_path, change, sentence):
     noise = np.random.default_rng(0).integers(0, 3000, (16, 20, 24)).astype(np.int16)
     path = _save(tmp_path / "a_t1.nii.gz", noise)
     path.write_bytes(change(path.read_bytes()))
@@ -104,3 +105,29 @@ def test_unsound_file_is_named_in_one_sentence(tmp_path, change, sentence):
 def test_absent_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.nii cannot be read \(No such file"):
         nifti.read_file(tmp_path / "gone.nii")
+
+
+ALL_48 = [
+    (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1.0, -1.0), repeat=3)
+]
+
+
+@pytest.mark.parametrize(("axes", "signs"), ALL_48)
+def test_orientation_equals_nibabels_canonical_and_inverts(axes, signs):
+    affine = np.eye(4)
+    affine[:3, :3] = 0.0
+    for file_axis, (world_axis, sign) in enumerate(zip(axes, signs, strict=True)):
+        affine[world_axis, file_axis] = sign * (1 + 0.5 * file_axis)
+    affine[:3, :3] = np.array([[0.995, -0.0998, 0], [0.0998, 0.995, 0], [0, 0, 1]]) @ affine[:3, :3]  # oblique by 6°
+    array = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
+    orientation = nifti.Orientation.of(affine)
+    expected = np.asanyarray(nib.as_closest_canonical(nib.Nifti1Image(array, affine)).dataobj)
+    np.testing.assert_array_equal(orientation.to_ras(array), expected)
+    channels = np.zeros((2, *array.shape), dtype=np.int16)
+    orientation.to_ras(channels)[:] = np.stack([expected, expected + 1])  # a view: writing inverts the mapping
+    np.testing.assert_array_equal(channels, np.stack([array, array + 1]))
+
+
+def test_affine_without_an_axis_is_rejected():
+    with pytest.raises(ValueError, match="drops an axis"):
+        nifti.Orientation.of(np.diag([1.0, 0.0, 1.0, 1.0]))

@@ -14,63 +14,63 @@ COHORT = PhantomCohort(cases=10, shape=[64, 64, 48], seed=0)
 
 
 @pytest.fixture(scope="module")
-def made():
+def cases():
     return [COHORT.case(n) for n in range(10)]
 
 
-def test_case_is_a_function_of_seed_and_number(made):
+def test_case_is_a_function_of_seed_and_number(cases):
     again = PhantomCohort(cases=3, shape=[64, 64, 48], seed=0).case(2)
-    np.testing.assert_array_equal(again[0], made[2][0])
-    np.testing.assert_array_equal(again[1], made[2][1])
+    np.testing.assert_array_equal(again[0], cases[2][0])
+    np.testing.assert_array_equal(again[1], cases[2][1])
     assert (PhantomCohort(cases=3, shape=[64, 64, 48], seed=1).case(2)[0] != again[0]).any()
 
 
-def test_tumours_vary_as_declared(made):
-    without_et = [n for n, (_, depth) in enumerate(made) if not (depth == 3).any()]
+def test_tumors_vary_as_declared(cases):
+    without_et = [n for n, (_, nested) in enumerate(cases) if not (nested == 3).any()]
     assert without_et == [3, 8]
-    several = [n for n, (_, depth) in enumerate(made) if _large_components(depth) > 1]
+    several = [n for n, (_, nested) in enumerate(cases) if _large_components(nested) > 1]
     assert set(several) <= {1, 5, 9}
     assert several
-    for images, depth in made:
-        assert {0, 1, 2} <= set(np.unique(depth))
-        assert 0.01 < (depth > 0).sum() / (images[0] != 0).sum() < 0.35
+    for images, nested in cases:
+        assert {0, 1, 2} <= set(np.unique(nested))
+        assert 0.01 < (nested > 0).sum() / (images[0] != 0).sum() < 0.35
 
 
-def _large_components(depth):
-    components, _ = ndimage.label(depth > 0, np.ones((3, 3, 3)))
+def _large_components(nested):
+    components, _ = ndimage.label(nested > 0, np.ones((3, 3, 3)))
     return int((np.bincount(components.ravel())[1:] > 30).sum())
 
 
-def test_necrosis_lies_within_a_rim(made):
+def test_necrosis_lies_within_a_rim(cases):
     """In enhancing cases necrosis hardly touches healthy tissue: the nesting that the regions rely on."""
-    for n, (_, depth) in enumerate(made):
+    for n, (_, nested) in enumerate(cases):
         if n not in (3, 8):
-            near_background = ndimage.binary_dilation(depth == 0)
-            assert ((depth == 2) & near_background).sum() <= 0.1 * (depth == 2).sum()
+            near_background = ndimage.binary_dilation(nested == 0)
+            assert ((nested == 2) & near_background).sum() <= 0.1 * (nested == 2).sum()
 
 
-def test_skull_stripped_and_contrasts_of_the_modalities(made):
-    for n, (images, depth) in enumerate(made):
+def test_skull_stripped_and_contrasts_of_the_modalities(cases):
+    for n, (images, nested) in enumerate(cases):
         assert images.dtype == np.int16
         brain = images[0] != 0
         assert all(((image != 0) == brain).all() for image in images)
         assert not brain[[0, -1]].any()
-        assert (depth[~brain] == 0).all()
+        assert (nested[~brain] == 0).all()
         flair, t1, t1ce, t2 = images.astype(float)
-        healthy = brain & (depth == 0)
-        assert flair[depth == 1].mean() > 1.1 * flair[healthy].mean()
-        assert t1[depth == 2].mean() < t1[healthy].mean()
-        assert t2[depth == 2].mean() > t2[healthy].mean()
+        healthy = brain & (nested == 0)
+        assert flair[nested == 1].mean() > 1.1 * flair[healthy].mean()
+        assert t1[nested == 2].mean() < t1[healthy].mean()
+        assert t2[nested == 2].mean() > t2[healthy].mean()
         if n not in (3, 8):
-            assert t1ce[depth == 3].mean() > 1.2 * t1ce[healthy].mean()
+            assert t1ce[nested == 3].mean() > 1.2 * t1ce[healthy].mean()
 
 
-def test_no_threshold_of_one_modality_solves_it(made):
-    """Oedema and healthy tissue overlap in FLAIR, so that a network has something to learn."""
-    for images, depth in made:
+def test_no_threshold_of_one_modality_solves_it(cases):
+    """Edema and healthy tissue overlap in FLAIR, so the task needs more than a threshold."""
+    for images, nested in cases:
         flair = images[0]
         best = max(
-            2 * ((flair > t) & (depth > 0)).sum() / ((flair > t).sum() + (depth > 0).sum())
+            2 * ((flair > t) & (nested > 0)).sum() / ((flair > t).sum() + (nested > 0).sum())
             for t in np.percentile(flair[flair > 0], np.arange(50, 100, 2))
         )
         assert best < 0.9
@@ -90,7 +90,7 @@ def test_written_files_are_brats2021_and_read_back(tmp_path):
     assert prepared.labels.sum() == cohort.case(1)[1].sum()
 
 
-def test_writing_again_keeps_what_is_there_and_completes_it(tmp_path):
+def test_writing_again_keeps_existing_files_and_completes_the_cohort(tmp_path):
     cohort = PhantomCohort(cases=2, shape=[32, 30, 24], seed=4)
     cohort.write(tmp_path)
     kept = tmp_path / "BraTS2021_00000/BraTS2021_00000_t1.nii.gz"
@@ -104,11 +104,11 @@ def test_writing_again_keeps_what_is_there_and_completes_it(tmp_path):
 
 def test_other_contents_are_never_overwritten(tmp_path):
     PhantomCohort(cases=1, shape=[32, 30, 24], seed=4).write(tmp_path / "a")
-    with pytest.raises(DataError, match="holds a phantom of other settings"):
+    with pytest.raises(DataError, match="contains a phantom with different settings"):
         PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "a")
     (tmp_path / "b").mkdir()
-    (tmp_path / "b/mine.txt").touch()
-    with pytest.raises(DataError, match="is not empty and holds no phantom"):
+    (tmp_path / "b/notes.txt").touch()
+    with pytest.raises(DataError, match="is not empty and contains no phantom"):
         PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "b")
 
 

@@ -20,16 +20,16 @@ def _nan_at_one_voxel(array):
 
 
 def _rim_and_core(outer: int, inner: int) -> np.ndarray:
-    depth = np.zeros((12, 12, 12), dtype=np.uint8)
-    depth[2:10, 2:10, 2:10] = outer
-    depth[4:8, 4:8, 4:8] = inner
-    return depth
+    nested = np.zeros((12, 12, 12), dtype=np.uint8)
+    nested[2:10, 2:10, 2:10] = outer
+    nested[4:8, 4:8, 4:8] = inner
+    return nested
 
 
 @pytest.mark.parametrize(
     ("kind", "change", "sentence"),
     [
-        ("t1ce", _nan_at_one_voxel, r"_t1ce\.nii\.gz \(t1ce\) holds 1 voxels that are NaN or infinite"),
+        ("t1ce", _nan_at_one_voxel, r"_t1ce\.nii\.gz \(t1ce\) contains 1 voxels that are NaN or infinite"),
         ("t2", np.zeros_like, r"_t2\.nii\.gz \(t2\) is zero everywhere"),
         ("flair", lambda a: (a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
         ("flair", lambda a: -(a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
@@ -40,7 +40,7 @@ def _rim_and_core(outer: int, inner: int) -> np.ndarray:
         ("seg", lambda a: np.where(a == 4, np.nan, a), r"_seg\.nii\.gz: label value nan"),
     ],
 )
-def test_unfit_volume_is_named_in_one_sentence(raw_cohort, spoil, kind, change, sentence):
+def test_invalid_volume_is_reported_in_one_sentence(raw_cohort, spoil, kind, change, sentence):
     spoil(raw_cohort, "BraTS2021_00001", kind, change)
     case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[1]
     with pytest.raises(DataError, match=sentence) as caught:
@@ -50,15 +50,15 @@ def test_unfit_volume_is_named_in_one_sentence(raw_cohort, spoil, kind, change, 
 
 
 @pytest.mark.parametrize("kind", ["t2", "seg"])
-def test_another_affine_is_named_and_rounding_is_forgiven(raw_cohort, spoil, kind):
+def test_a_different_affine_is_reported_and_rounding_is_tolerated(raw_cohort, spoil, kind):
     case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
     record = read_case(case, "brats2021").record
     affine = np.array(record.grid.affine)
     spoil(raw_cohort, case.case_id, kind, affine=affine + 4e-4)
-    assert read_case(case, "brats2021").record.content == record.content
+    assert read_case(case, "brats2021").record.content_hash == record.content_hash
     affine[0, 3] += 2
     spoil(raw_cohort, case.case_id, kind, affine=affine)
-    with pytest.raises(DataError, match=rf"_{kind}\.nii\.gz has another affine .* \(by up to 2\)"):
+    with pytest.raises(DataError, match=rf"_{kind}\.nii\.gz has a different affine .* \(by up to 2\)"):
         read_case(case, "brats2021")
 
 
@@ -68,18 +68,18 @@ def test_label_values_of_another_convention_name_the_fitting_one(raw_cohort):
         read_case(case, "brats2023")
 
 
-def test_file_problems():
+def test_validate_files():
     def case(case_id: str, *missing: str, folder: str = "a", segmentation: bool = True) -> RawCase:
         images = {m: (Path(folder) / m, None) for m in MODALITIES if m not in missing}
         return RawCase(case_id, case_id, images, Path(folder) / "seg" if segmentation else None)
 
     cases = [case("A"), case("B", "t1", "t2"), case("C", segmentation=False), case("D"), case("D", folder="b")]
-    problems = validation.file_problems(cases, need_segmentation=True)
+    problems = validation.validate_files(cases, need_segmentation=True)
     assert set(problems) == {"B", "C", "D"}
     assert problems["B"].startswith("modality t1, t2 is missing")
     assert problems["C"].startswith("the segmentation is missing")
     assert problems["D"] == "the id occurs 2 times (a, b); keep one"
-    assert set(validation.file_problems(cases, need_segmentation=False)) == {"B", "D"}
+    assert set(validation.validate_files(cases, need_segmentation=False)) == {"B", "D"}
 
 
 def test_background_contact_by_hand():
@@ -90,13 +90,13 @@ def test_background_contact_by_hand():
 
 
 def test_contact_counts_the_volume_border_as_background():
-    depth = np.ones((2, 2, 2), dtype=np.uint8)
-    depth[0, 0, 0] = 2
-    assert validation.background_contact(depth) == (3.0, 3.0)
+    nested = np.ones((2, 2, 2), dtype=np.uint8)
+    nested[0, 0, 0] = 2
+    assert validation.background_contact(nested) == (3.0, 3.0)
 
 
-def test_swapped_tissues_are_refused_by_majority():
-    sound, swapped = (1.0, 0.1), (0.1, 1.0)
-    validation.check_convention({"a": sound, "b": sound, "c": swapped, "d": None}, "msd")
+def test_swapped_tissues_are_rejected_by_majority():
+    correct, swapped = (1.0, 0.1), (0.1, 1.0)
+    validation.check_convention({"a": correct, "b": correct, "c": swapped, "d": None}, "msd")
     with pytest.raises(DataError, match=r"convention 'msd': in 2 of 3 cases .*set data\.convention=brats2023"):
-        validation.check_convention({"a": sound, "b": swapped, "c": swapped}, "msd")
+        validation.check_convention({"a": correct, "b": swapped, "c": swapped}, "msd")

@@ -112,7 +112,7 @@ def test_each_unfit_case_is_named_with_its_reason_and_the_others_are_prepared(ra
         0: "modality t1ce is missing; add the file or remove the case",
         1: f"{truncated}",
         2: "a case must share one grid",
-        3: "has another affine than",
+        3: "has a different affine from",
         4: "1 voxels that are NaN or infinite; replace the file",
         5: "(t1) is zero everywhere; replace the file",
         6: "BraTS2021_00006_seg.nii.gz: ",
@@ -124,7 +124,7 @@ def test_each_unfit_case_is_named_with_its_reason_and_the_others_are_prepared(ra
     assert code == 1
     told = sentence(output)
     assert (
-        f"{len(expected)} of 12 cases are left out, for the reasons in {tmp_path}/brats21/prepared/problems.csv" in told
+        f"{len(expected)} of 12 cases are invalid, for the reasons in {tmp_path}/brats21/prepared/problems.csv" in told
     )
     with (tmp_path / "brats21" / "prepared" / "problems.csv").open(newline="") as file:
         problems = {row["case"]: row["reason"] for row in csv.DictReader(file)}
@@ -224,7 +224,7 @@ def test_a_full_disk_while_training_and_what_was_begun_otherwise(raw: Path, tmp_
     folds = json.loads((tmp_path / "brats21" / "prepared" / "folds.json").read_text())["validation"]
     code, output = cli(*onehot, "job=predict", f"job.cases=[{folds[0][0]}]", "job.checkpoints=1", work=tmp_path)
     assert code == 1
-    assert f"{other.best_checkpoints()[0]} is a checkpoint of another configuration " in sentence(output)
+    assert f"{other.best_checkpoints()[0]} has a different configuration from its run directory " in sentence(output)
 
 
 def test_data_that_changed_since_a_run_began(raw: Path, tmp_path: Path) -> None:

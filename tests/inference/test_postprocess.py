@@ -9,12 +9,12 @@ from brats_ablate.inference.postprocess import FewVoxels, NoPostprocess, Sequent
 
 def case(*components: tuple[int, float]) -> tuple[np.ndarray, np.ndarray]:
     """ET rods of given length and probability, apart from each other, inside NCR; float16 probabilities."""
-    depth = np.full((5, 2 * len(components) + 1, 120), 2, dtype=np.uint8)
-    probabilities = np.full((3, *depth.shape), 0.25, dtype=np.float16)
+    nested = np.full((5, 2 * len(components) + 1, 120), 2, dtype=np.uint8)
+    probabilities = np.full((3, *nested.shape), 0.25, dtype=np.float16)
     for row, (voxels, probability) in enumerate(components):
-        depth[2, 2 * row, :voxels] = 3
+        nested[2, 2 * row, :voxels] = 3
         probabilities[2, 2, 2 * row, :voxels] = probability
-    return depth, probabilities
+    return nested, probabilities
 
 
 def paper() -> Sequential:
@@ -24,46 +24,46 @@ def paper() -> Sequential:
 @pytest.mark.parametrize(
     ("components", "kept"),
     [
-        ([(15, 0.5), (100, 0.5)], 100),  # a small uncertain speck goes, the large one stays
-        ([(15, 0.95), (100, 0.5)], 115),  # a certain speck stays
+        ([(15, 0.5), (100, 0.5)], 100),  # a small low-confidence component goes, the large one stays
+        ([(15, 0.95), (100, 0.5)], 115),  # a high-confidence one stays
         ([(16, 0.5), (100, 0.5)], 116),  # 16 voxels are not small
-        ([(72, 0.5)], 0),  # few and uncertain: all go
+        ([(72, 0.5)], 0),  # few and low-confidence: all go
         ([(73, 0.5)], 73),
         ([(72, 0.95)], 72),
-        ([(15, 0.5), (72, 0.5)], 0),  # the second rule counts what the first left
-        ([(15, 0.5), (58, 0.95)], 58),  # and takes its mean over what is left
+        ([(15, 0.5), (72, 0.5)], 0),  # the second step counts the remaining voxels
+        ([(15, 0.5), (58, 0.95)], 58),  # and averages over them
         ([], 0),
     ],
 )
-def test_the_papers_rules_by_hand(components: list[tuple[int, float]], kept: int) -> None:
-    depth, probabilities = case(*components)
-    before = depth.copy()
-    result = paper()(depth, probabilities)
+def test_the_papers_steps_by_hand(components: list[tuple[int, float]], kept: int) -> None:
+    nested, probabilities = case(*components)
+    before = nested.copy()
+    result = paper()(nested, probabilities)
     assert (result == 3).sum() == kept
-    assert set(np.unique(result[depth == 3])) <= {2, 3}
-    np.testing.assert_array_equal(result[depth != 3], depth[depth != 3])
-    np.testing.assert_array_equal(depth, before)
+    assert set(np.unique(result[nested == 3])) <= {2, 3}
+    np.testing.assert_array_equal(result[nested != 3], nested[nested != 3])
+    np.testing.assert_array_equal(nested, before)
 
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_small_components_equal_scipys(connectivity: int) -> None:
     generator = np.random.default_rng(0)
-    depth = np.where(generator.random((16, 20, 24)) > 0.8, 3, 2).astype(np.uint8)
+    nested = np.where(generator.random((16, 20, 24)) > 0.8, 3, 2).astype(np.uint8)
     probabilities = generator.random((3, 16, 20, 24)).astype(np.float16)
     structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
-    components, count = ndimage.label(depth == 3, structure)
-    expected = depth.copy()
+    components, count = ndimage.label(nested == 3, structure)
+    expected = nested.copy()
     for i in range(1, count + 1):
         component = components == i
         if component.sum() < 4 and probabilities[2][component].astype(float).mean() < 0.6:
             expected[component] = 2
-    assert (expected != depth).any()
-    result = SmallComponents(4, 0.6, connectivity)(depth, probabilities)  # type: ignore[arg-type]
+    assert (expected != nested).any()
+    result = SmallComponents(4, 0.6, connectivity)(nested, probabilities)  # type: ignore[arg-type]
     np.testing.assert_array_equal(result, expected)
 
 
-def test_none_and_a_case_without_tumour() -> None:
-    depth, probabilities = case((3, 0.1))
-    assert NoPostprocess()(depth, probabilities) is depth
+def test_none_and_a_case_without_tumor() -> None:
+    nested, probabilities = case((3, 0.1))
+    assert NoPostprocess()(nested, probabilities) is nested
     empty = np.zeros((5, 6, 7), dtype=np.uint8)
     np.testing.assert_array_equal(paper()(empty, np.zeros((3, 5, 6, 7), np.float16)), empty)

@@ -23,9 +23,9 @@ def test_equals_monai(network: nn.Module, shape: tuple[int, int, int], overlap: 
     volume = torch.randn(1, 2, *shape)
     patch = (16, 12, 8)
     ours = SlidingWindow(patch, overlap, 0.125)(network, volume)
-    theirs = sliding_window_inference(volume, patch, 1, network, overlap=overlap, mode="gaussian", sigma_scale=0.125)
+    expected = sliding_window_inference(volume, patch, 1, network, overlap=overlap, mode="gaussian", sigma_scale=0.125)
     assert ours.shape == (1, 3, *shape)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -33,12 +33,12 @@ def test_with_flips_equals_monai_by_hand(network: nn.Module) -> None:
     volume = torch.randn(1, 2, 17, 20, 11)
     window = SlidingWindow((8, 8, 8), 0.5, 0.125)
     ours = FlipTTA()(lambda v: window(network, v), volume)
-    theirs = torch.zeros(1, 3, 17, 20, 11)
+    expected = torch.zeros(1, 3, 17, 20, 11)
     for axes in ([], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]):
         flipped = sliding_window_inference(volume.flip(axes), (8, 8, 8), 1, network, 0.5, "gaussian", 0.125)
         assert isinstance(flipped, Tensor)
-        theirs += flipped.flip(axes)
-    torch.testing.assert_close(ours, theirs / 8, atol=1e-5, rtol=0)
+        expected += flipped.flip(axes)
+    torch.testing.assert_close(ours, expected / 8, atol=1e-5, rtol=0)
 
 
 def test_blending_a_pointwise_network_changes_nothing() -> None:
@@ -71,6 +71,6 @@ def test_a_half_precision_network_is_blended_in_float32() -> None:
 
 
 @pytest.mark.parametrize(("overlap", "sigma"), [(1.0, 0.125), (-0.1, 0.125), (0.5, 0.0)])
-def test_refuses_impossible_values(overlap: float, sigma: float) -> None:
+def test_rejects_invalid_values(overlap: float, sigma: float) -> None:
     with pytest.raises(ValueError, match=r"overlap|sigma_scale"):
         SlidingWindow((8, 8, 8), overlap, sigma)

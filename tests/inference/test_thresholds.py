@@ -20,20 +20,20 @@ def test_the_papers_cascade_by_hand() -> None:
     assert RegionThresholds(0.45, 0.4, 0.45)(probabilities).ravel().tolist() == [0, 1, 2, 3, 0, 1]
 
 
-def test_half_precision_probabilities_meet_the_threshold_in_their_own_type() -> None:
+def test_thresholds_are_compared_in_the_type_of_the_probabilities() -> None:
     exactly = np.full((3, 1, 1, 1), 0.45, dtype=np.float16)  # as a double it is less than 0.45
     assert float(exactly[0, 0, 0, 0]) < 0.45
     assert RegionThresholds(0.45, 0.45, 0.45)(exactly).item() == 3
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.5])
-def test_background_can_never_become_tumour(value: float) -> None:
+def test_background_can_never_become_tumor(value: float) -> None:
     with pytest.raises(ValueError, match="tc="):
         RegionThresholds(0.5, value, 0.5)
     assert not RegionThresholds(1e-6, 1e-6, 1e-6)(np.zeros((3, 5, 6, 7), np.float32)).any()
 
 
-def test_storable_rounds_to_half() -> None:
+def test_to_float16() -> None:
     values = torch.rand(1, 3, 5, 6, 7)
     kept = to_float16(values)
     assert kept.dtype == np.float16

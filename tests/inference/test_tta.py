@@ -21,15 +21,15 @@ def test_mean_over_flips_is_equivariant() -> None:
 
 
 def test_eight_distinct_flips() -> None:
-    seen = []
+    volumes = []
 
     def predict(volume: Tensor) -> Tensor:
-        seen.append(tuple(volume.flatten().tolist()))
+        volumes.append(tuple(volume.flatten().tolist()))
         return volume
 
     volume = torch.arange(8.0).reshape(1, 1, 2, 2, 2)
     torch.testing.assert_close(FlipTTA()(predict, volume), volume)
-    assert len(set(seen)) == 8
+    assert len(set(volumes)) == 8
 
 
 def test_leaves_the_predictors_tensor_alone() -> None:

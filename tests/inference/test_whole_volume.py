@@ -14,12 +14,12 @@ from brats_ablate.inference.whole_volume import WholeVolume
 def test_pads_to_the_divisor_and_leaves_more_than_one_voxel(
     shape: tuple[int, int, int], expected: tuple[int, int, int]
 ) -> None:
-    seen = []
+    shapes = []
 
     def network(x: Tensor) -> Tensor:
-        seen.append(tuple(x.shape[2:]))
+        shapes.append(tuple(x.shape[2:]))
         return x * 3
 
     volume = torch.rand(1, 2, *shape)
     torch.testing.assert_close(WholeVolume((8, 8, 8))(network, volume), volume * 3)
-    assert seen == [expected]
+    assert shapes == [expected]

@@ -99,7 +99,7 @@ def test_says_what_is_missing(job: Job, work: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a folder of label files"):
         job("job=evaluate", "job.name=nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no label file"):
+    with pytest.raises(DataError, match="contains no label file"):
         job("job=evaluate", f"job.predictions={tmp_path / 'empty'}")
     with pytest.raises(ConfigError, match=r"job\.workers=0"):
         job("job=evaluate", "job.workers=0")

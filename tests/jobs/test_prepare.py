@@ -20,25 +20,27 @@ def _run(cfg, workers=1):
     run(cfg, workers=workers, require_segmentation=True, trust_convention=False)
 
 
-def test_writes_and_prepares_the_phantom_and_says_what_next(phantom_cfg, tmp_path, capsys):
+def test_writes_and_prepares_the_phantom_and_prints_the_next_command(phantom_cfg, tmp_path, capsys):
     _run(phantom_cfg)
     first = capsys.readouterr().out
     assert "5 cases in" in first
     assert "next: python -m brats_ablate +experiment=baseline data=phantom fold=0,1,2,3,4 -m" in first
     assert len(CaseStore(tmp_path / "prepared").case_ids) == 5
     _run(phantom_cfg)
-    assert "0 prepared" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0 prepared" in printed
+    assert "5 already up to date, skipped" in printed
 
 
-def test_unfit_case_is_printed_and_fails_the_job(phantom_cfg, tmp_path, capsys):
+def test_invalid_case_is_printed_and_fails_the_job(phantom_cfg, tmp_path, capsys):
     _run(phantom_cfg)
     phantom_cfg.data.phantom = None
     (tmp_path / "raw/BraTS2021_00002/BraTS2021_00002_t2.nii.gz").write_bytes(b"\x1f\x8bnothing")
-    with pytest.raises(DataError, match=r"1 of 5 cases are left out, for the reasons in .*problems\.csv; mend them"):
+    with pytest.raises(DataError, match=r"1 of 5 cases are invalid, for the reasons in .*problems\.csv; fix them"):
         _run(phantom_cfg)
     printed = capsys.readouterr().out
     assert "BraTS2021_00002" in printed
-    assert "Cases left out" in printed
+    assert "Invalid cases" in printed
     assert len(CaseStore(tmp_path / "prepared").case_ids) == 4
 
 

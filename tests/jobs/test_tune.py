@@ -20,10 +20,11 @@ SMALL_SEARCH = ("job.most_voxels=40", "job.workers=1")
 
 @pytest.fixture
 def predicted(work: Path) -> CaseStore:
-    """Saved cross-validated probabilities: blurred references with noise, so that thresholds and rules matter."""
+    """Saved cross-validated probabilities: blurred references with noise, so that thresholds and post-processing matter."""
     store = CaseStore(work / "phantom" / "prepared")
     folder = PredictionFolder(work / "phantom" / "predictions" / "blurred")
-    folder.claim({"probabilities": {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}, "labels": {}})
+    provenance = {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}
+    folder.write_or_verify_manifest({"probabilities": provenance, "labels": {}})
     generator = np.random.default_rng(0)
     for case_id in store.case_ids:
         masks = to_regions_np(store.read_labels(case_id)).astype(np.float32)
@@ -33,9 +34,7 @@ def predicted(work: Path) -> CaseStore:
     return store
 
 
-def test_what_is_promised_out_of_fold_is_what_predict_and_evaluate_reach(
-    job: Job, predicted: CaseStore, work: Path
-) -> None:
+def test_out_of_fold_score_is_reached_by_predict_and_evaluate(job: Job, predicted: CaseStore, work: Path) -> None:
     job("job=tune", "job.predictions=blurred", *SMALL_SEARCH)
     file = work / "phantom" / "predictions" / "blurred" / "tuned.yaml"
     tuned = yaml.safe_load(file.read_text())
@@ -49,7 +48,7 @@ def test_what_is_promised_out_of_fold_is_what_predict_and_evaluate_reach(
     assert set(tuned["folds"]) == {0, 1, 2}
 
 
-def test_a_narrow_grid_is_kept_to(job: Job, predicted: CaseStore, work: Path) -> None:
+def test_the_choice_stays_in_the_grid(job: Job, predicted: CaseStore, work: Path) -> None:
     narrow = "job.thresholds={wt:[0.4],tc:[0.45],et:[0.35]}"
     job("job=tune", "job.predictions=blurred", narrow, "job.probabilities=[0.9]", *SMALL_SEARCH)
     tuned = yaml.safe_load((work / "phantom" / "predictions" / "blurred" / "tuned.yaml").read_text())
@@ -58,7 +57,9 @@ def test_a_narrow_grid_is_kept_to(job: Job, predicted: CaseStore, work: Path) ->
         assert node["postprocess"]["few_voxels"]["below_probability"] == 0.9
 
 
-def test_refuses_predictions_that_it_cannot_tune_on(job: Job, predicted: CaseStore, work: Path) -> None:
+def test_rejects_predictions_without_cross_validation_or_probabilities(
+    job: Job, predicted: CaseStore, work: Path
+) -> None:
     with pytest.raises(DataError, match="no cross-validated predictions"):
         job("job=tune", "job.predictions=nothing")
     (work / "phantom" / "predictions" / "blurred" / "probabilities" / f"{predicted.case_ids[2]}.b2nd").unlink()
@@ -75,6 +76,6 @@ def test_refuses_predictions_that_it_cannot_tune_on(job: Job, predicted: CaseSto
         ("+job.thresholds.core=[0.5]", "needs wt, tc and et"),
     ],
 )
-def test_impossible_grids_are_told_in_a_sentence(job: Job, work: Path, override: str, sentence: str) -> None:
+def test_invalid_grids_are_reported(job: Job, work: Path, override: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         job("job=tune", override)

@@ -16,7 +16,7 @@ from brats_ablate.labels import (
 @pytest.mark.parametrize(
     ("convention", "values"), [("brats2021", [0, 2, 1, 4]), ("brats2023", [0, 2, 1, 3]), ("msd", [0, 1, 2, 3])]
 )
-def test_background_ed_ncr_et_have_depths_0_to_3(convention: str, values: list[int]) -> None:
+def test_background_ed_ncr_et_are_0_to_3(convention: str, values: list[int]) -> None:
     file = np.array(values, dtype=np.int16).reshape(1, 2, 2)
     assert encode_labels(file, convention).ravel().tolist() == [0, 1, 2, 3]
     assert encode_labels(file.astype(np.float64), convention).dtype == np.uint8
@@ -36,20 +36,20 @@ def test_background_ed_ncr_et_have_depths_0_to_3(convention: str, values: list[i
         ("brats2021", float("nan"), "nan"),
     ],
 )
-def test_any_other_value_is_named_with_the_permitted_ones(convention: str, value: float, shown: str) -> None:
+def test_an_unknown_value_is_reported_with_the_permitted_ones(convention: str, value: float, shown: str) -> None:
     allowed = ", ".join(str(v) for v in CONVENTIONS[convention])
-    with pytest.raises(LabelError) as told:
+    with pytest.raises(LabelError) as caught:
         encode_labels(np.array([0, 1, value]).reshape(1, 1, 3), convention)
-    assert str(told.value) == f"label value {shown} is not of the convention {convention!r} ({allowed})"
+    assert str(caught.value) == f"label value {shown} is not in convention {convention!r} ({allowed})"
 
 
 def test_regions_are_nested_unions_of_tissues() -> None:
-    depth = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
-    wt, tc, et = to_regions_np(depth)
+    nested = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    wt, tc, et = to_regions_np(nested)
     assert wt.ravel().tolist() == [False, True, True, True]
     assert tc.ravel().tolist() == [False, False, True, True]
     assert et.ravel().tolist() == [False, False, False, True]
-    assert np.array_equal(to_regions(torch.from_numpy(depth)[None])[0].numpy(), np.stack([wt, tc, et]))
+    assert np.array_equal(to_regions(torch.from_numpy(nested)[None])[0].numpy(), np.stack([wt, tc, et]))
 
 
 def test_the_papers_cascade_by_hand() -> None:

@@ -14,22 +14,22 @@ def metrics(hd95: str = "brats2023") -> CaseMetrics:
     return CaseMetrics(hd95, 373.13, 1.0, 3, 50.0, 374.0)  # type: ignore[arg-type]
 
 
-def tumour(x: int, et: bool = True, shape: tuple[int, int, int] = (25, 26, 27)) -> np.ndarray:
-    depth = np.zeros(shape, dtype=np.uint8)
-    depth[x : x + 12, 4:16, 4:16] = 1
-    depth[x + 2 : x + 10, 6:14, 6:14] = 2
+def tumor(x: int, et: bool = True, shape: tuple[int, int, int] = (25, 26, 27)) -> np.ndarray:
+    nested = np.zeros(shape, dtype=np.uint8)
+    nested[x : x + 12, 4:16, 4:16] = 1
+    nested[x + 2 : x + 10, 6:14, 6:14] = 2
     if et:
-        depth[x + 4 : x + 8, 8:12, 8:12] = 3
-    return depth
+        nested[x + 4 : x + 8, 8:12, 8:12] = 3
+    return nested
 
 
 def test_every_region_has_every_metric() -> None:
-    scores = metrics()(tumour(4), tumour(5), UNIT)
+    scores = metrics()(tumor(4), tumor(5), UNIT)
     assert set(scores) == {(region, metric) for region in REGIONS for metric in METRICS}
 
 
-def test_shifted_tumour_by_hand() -> None:
-    scores = metrics()(tumour(4), tumour(5), UNIT)
+def test_shifted_tumor_by_hand() -> None:
+    scores = metrics()(tumor(4), tumor(5), UNIT)
     for region, edge in zip(REGIONS, (12, 8, 4), strict=True):
         overlap = (edge - 1) / edge
         assert scores[region, "dice"] == pytest.approx(overlap)
@@ -41,17 +41,17 @@ def test_shifted_tumour_by_hand() -> None:
 
 
 def test_empty_regions_follow_the_stated_policy() -> None:
-    with_et, without = tumour(4), tumour(4, et=False)
-    missed = metrics()(without, with_et, UNIT)
-    assert [missed["ET", m] for m in ("dice", "hd95", "nsd", "sensitivity", "lesion_hd95")] == [
+    with_et, without = tumor(4), tumor(4, et=False)
+    false_negative = metrics()(without, with_et, UNIT)
+    assert [false_negative["ET", m] for m in ("dice", "hd95", "nsd", "sensitivity", "lesion_hd95")] == [
         0,
         373.13,
         0,
         0,
         374,
     ]
-    invented = metrics()(with_et, without, UNIT)
-    assert [invented["ET", m] for m in ("dice", "hd95", "nsd", "sensitivity", "lesion_hd95")] == [
+    false_positive = metrics()(with_et, without, UNIT)
+    assert [false_positive["ET", m] for m in ("dice", "hd95", "nsd", "sensitivity", "lesion_hd95")] == [
         0,
         373.13,
         0,
@@ -68,23 +68,23 @@ def test_empty_regions_follow_the_stated_policy() -> None:
     ]
 
 
-def test_no_tumour_anywhere() -> None:
+def test_no_tumor_anywhere() -> None:
     empty = np.zeros((5, 6, 7), dtype=np.uint8)
     scores = metrics()(empty, empty, UNIT)
     assert {scores[region, "dice"] for region in REGIONS} == {1}
     assert {scores[region, "specificity"] for region in REGIONS} == {1}
-    assert metrics()(tumour(4), np.zeros_like(tumour(4)), UNIT)["WT", "dice"] == 0
+    assert metrics()(tumor(4), np.zeros_like(tumor(4)), UNIT)["WT", "dice"] == 0
 
 
 def test_the_named_definition_is_used_with_the_spacing() -> None:
-    predicted, reference = tumour(3), tumour(6)
-    predicted[20, 20, 20:24] = 1  # a distant speck
+    predicted, reference = tumor(3), tumor(6)
+    predicted[20, 20, 20:24] = 1  # a distant component
     spacing = (0.5, 2.0, 3.0)
-    found = {name: metrics(name)(predicted, reference, spacing)["WT", "hd95"] for name in HD95}
+    hd95 = {name: metrics(name)(predicted, reference, spacing)["WT", "hd95"] for name in HD95}
     for name, definition in HD95.items():
-        assert found[name] == pytest.approx(definition(predicted > 0, reference > 0, spacing))
+        assert hd95[name] == pytest.approx(definition(predicted > 0, reference > 0, spacing))
 
 
-def test_refuses_two_grids() -> None:
+def test_rejects_two_grids() -> None:
     with pytest.raises(ValueError, match="not on one grid"):
-        metrics()(tumour(4), tumour(4)[1:], UNIT)
+        metrics()(tumor(4), tumor(4)[1:], UNIT)

@@ -41,17 +41,17 @@ def deformed(mask: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("region", [0, 1, 2])
 @pytest.mark.parametrize("spacing", [SPACING, (0.7, 1.3, 2.5)])
 def test_area_weighted_equals_deepmind(region: int, spacing: tuple[float, float, float]) -> None:
-    masks = [depth > region for depth in segmentations()]
+    masks = [nested > region for nested in segmentations()]
     for predicted, reference in [(deformed(masks[0]), masks[0]), (masks[1], masks[2])]:
-        theirs = surface_distance.compute_surface_distances(reference, predicted, spacing)
-        expected = surface_distance.compute_robust_hausdorff(theirs, 95)
+        peer = surface_distance.compute_surface_distances(reference, predicted, spacing)
+        expected = surface_distance.compute_robust_hausdorff(peer, 95)
         assert surface.hd95_area_weighted(predicted, reference, spacing) == pytest.approx(expected, rel=1e-6)
-        expected = surface_distance.compute_surface_dice_at_tolerance(theirs, 1.0)
-        found = surface.surface_dice(surface.between_elements(predicted, reference, spacing), 1.0)
-        assert found == pytest.approx(expected, rel=1e-6)
+        expected = surface_distance.compute_surface_dice_at_tolerance(peer, 1.0)
+        nsd = surface.surface_dice(surface.between_elements(predicted, reference, spacing), 1.0)
+        assert nsd == pytest.approx(expected, rel=1e-6)
 
 
-def test_pooled_equals_medpy_on_enhancing_tumour() -> None:
-    masks = [depth > 2 for depth in segmentations()]
+def test_pooled_equals_medpy_on_enhancing_tumor() -> None:
+    masks = [nested > 2 for nested in segmentations()]
     expected = medpy_hd95(deformed(masks[0]), masks[0], SPACING)
     assert surface.hd95_pooled(deformed(masks[0]), masks[0], SPACING) == pytest.approx(expected, rel=1e-6)

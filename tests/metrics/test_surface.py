@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from surface_distance import lookup_tables
 
 from brats_ablate.metrics import surface
-from brats_ablate.metrics.surface_area import area_by_code, neighbourhood_codes
+from brats_ablate.metrics.surface_area import area_by_code, neighborhood_codes
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance.*")
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 1.3, 2.5)]
@@ -22,7 +22,9 @@ def _numpy_inf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "Inf", np.inf, raising=False)
 
 
-def blobs(seed: int, shape: tuple[int, int, int] = (16, 20, 24), level: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def irregular_masks(
+    seed: int, shape: tuple[int, int, int] = (16, 20, 24), level: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Two irregular masks that overlap in part."""
     generator = np.random.default_rng(seed)
     base = gaussian_filter(generator.normal(size=shape), 2)
@@ -38,33 +40,33 @@ def deepmind(
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_element_areas_are_deepminds(spacing: tuple[float, float, float]) -> None:
-    theirs = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
-    np.testing.assert_allclose(area_by_code(spacing), theirs, rtol=1e-12)
+    expected = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
+    np.testing.assert_allclose(area_by_code(spacing), expected, rtol=1e-12)
 
 
 def test_codes_of_one_voxel() -> None:
-    codes = neighbourhood_codes(np.ones((1, 1, 1), dtype=bool))
+    codes = neighborhood_codes(np.ones((1, 1, 1), dtype=bool))
     np.testing.assert_array_equal(codes, [[[1, 2], [4, 8]], [[16, 32], [64, 128]]])
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("seed", range(4))
 def test_area_weighted_equals_deepmind(seed: int, spacing: tuple[float, float, float]) -> None:
-    predicted, reference = blobs(seed)
-    theirs = deepmind(predicted, reference, spacing)
+    predicted, reference = irregular_masks(seed)
+    peer = deepmind(predicted, reference, spacing)
     ours = surface.between_elements(predicted, reference, spacing)
-    np.testing.assert_allclose(np.sort(ours.predicted_mm), theirs["distances_pred_to_gt"], rtol=1e-6)
-    np.testing.assert_allclose(np.sort(ours.reference_mm), theirs["distances_gt_to_pred"], rtol=1e-6)
-    expected = surface_distance.compute_robust_hausdorff(theirs, 95)
+    np.testing.assert_allclose(np.sort(ours.predicted_mm), peer["distances_pred_to_gt"], rtol=1e-6)
+    np.testing.assert_allclose(np.sort(ours.reference_mm), peer["distances_gt_to_pred"], rtol=1e-6)
+    expected = surface_distance.compute_robust_hausdorff(peer, 95)
     assert surface.hd95_area_weighted(predicted, reference, spacing) == pytest.approx(expected, rel=1e-6)
-    expected = surface_distance.compute_surface_dice_at_tolerance(theirs, 1.0)
+    expected = surface_distance.compute_surface_dice_at_tolerance(peer, 1.0)
     assert surface.surface_dice(ours, 1.0) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("seed", range(4))
 def test_pooled_equals_medpy(seed: int, spacing: tuple[float, float, float]) -> None:
-    predicted, reference = blobs(seed, level=1.0)
+    predicted, reference = irregular_masks(seed, level=1.0)
     expected = medpy_hd95(predicted, reference, spacing)
     assert surface.hd95_pooled(predicted, reference, spacing) == pytest.approx(expected, rel=1e-6)
 
@@ -72,7 +74,7 @@ def test_pooled_equals_medpy(seed: int, spacing: tuple[float, float, float]) -> 
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("seed", range(4))
 def test_maximum_equals_monai(seed: int, spacing: tuple[float, float, float]) -> None:
-    predicted, reference = (np.pad(m, 2) for m in blobs(seed, level=1.0))
+    predicted, reference = (np.pad(m, 2) for m in irregular_masks(seed, level=1.0))
     tensors = [torch.from_numpy(m)[None, None].float() for m in (predicted, reference)]
     expected = compute_hausdorff_distance(*tensors, include_background=True, percentile=95, spacing=list(spacing))
     assert surface.hd95_maximum(predicted, reference, spacing) == pytest.approx(expected.item(), rel=1e-6)
@@ -89,14 +91,7 @@ def test_one_voxel_each_by_hand() -> None:
 
 
 def test_identical_masks_touch_everywhere() -> None:
-    mask, _ = blobs(3)
+    mask, _ = irregular_masks(3)
     distances = surface.between_elements(mask, mask, (1.0, 1.0, 1.0))
     assert surface.weighted_maximum(distances) == 0
     assert surface.surface_dice(distances, 0.0) == 1
-
-
-def test_bounding_box() -> None:
-    mask = np.zeros((5, 6, 7), dtype=bool)
-    assert surface.bounding_box(mask) is None
-    mask[1, 2, 3] = mask[3, 2, 5] = True
-    assert surface.bounding_box(mask) == (slice(1, 4), slice(2, 3), slice(3, 6))

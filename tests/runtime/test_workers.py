@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +66,39 @@ def test_process_map_keeps_the_order_and_uses_other_processes() -> None:
 
 def test_process_map_stays_in_this_process_with_one_worker() -> None:
     assert set(process_map(process_of, range(3), workers=1)) == {os.getpid()}
+
+
+PROGRAM = """
+import os, time
+from brats_ablate.runtime.workers import process_map
+
+def work(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+if __name__ == "__main__":
+    results = process_map(work, [0, 60, 60], workers=2)
+    print(next(results), flush=True)
+    next(results)
+"""
+
+
+def test_process_map_workers_end_with_their_parent(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    parent = subprocess.Popen([sys.executable, tmp_path / "program.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    assert is_alive(worker)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_alive(worker)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", maxsplit=1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -22,7 +22,7 @@ def record_of(shape: Shape3d, blobs: tuple[Component, ...] = ()) -> CaseMetadata
         mean=(0.0,) * 4,
         std=(1.0,) * 4,
         has_labels=True,
-        blobs=blobs,
+        components=blobs,
     )
 
 

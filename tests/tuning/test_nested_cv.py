@@ -6,15 +6,15 @@ import pytest
 from brats_ablate.tuning.nested_cv import select
 
 
-def test_each_fold_is_scored_with_what_the_others_chose() -> None:
-    # fold 0 likes setting 0, folds 1 and 2 like setting 1, setting 2 is nobody's choice
+def test_each_fold_is_scored_with_the_choice_of_the_others() -> None:
+    # setting 0 is best on fold 0, setting 1 on folds 1 and 2, setting 2 on none
     means = np.array([[0.9, 0.5, 0.1], [0.4, 0.6, 0.1], [0.3, 0.8, 0.1]])
     counts = np.array([2, 1, 1])
     chosen = select(means * counts[:, None], counts, np.zeros(3))
     assert chosen.per_fold == (1, 0, 0)
     assert chosen.overall == 0  # (1.8 + .4 + .3) / 4 > (1.0 + .6 + .8) / 4
     np.testing.assert_allclose(chosen.out_of_fold, [0.5, 0.4, 0.3])
-    np.testing.assert_allclose(chosen.in_fold, [0.9, 0.4, 0.3])
+    np.testing.assert_allclose(chosen.in_sample, [0.9, 0.4, 0.3])
     assert chosen.optimism == pytest.approx(0.4 / 3)
 
 
@@ -29,7 +29,7 @@ def test_equals_choosing_case_by_case() -> None:
     assert chosen.overall == scores.mean(axis=0).argmax()
 
 
-def test_ties_go_to_the_customary_setting() -> None:
+def test_ties_go_to_the_usual_setting() -> None:
     chosen = select(np.full((2, 3), 0.5), np.ones(2), np.array([0.2, 0.0, 0.1]))
     assert chosen.per_fold == (1, 1)
     assert chosen.overall == 1

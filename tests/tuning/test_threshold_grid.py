@@ -32,8 +32,8 @@ def brute_force(probabilities: np.ndarray, reference: np.ndarray, grid: Threshol
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_brute_force_in_every_grid_point(seed: int) -> None:
     probabilities, reference = random_case(seed, et=seed != 1)
-    found = dice_of_combinations(joint_histogram(probabilities, reference, PAPER_GRID))
-    np.testing.assert_array_equal(found, brute_force(probabilities, reference, PAPER_GRID))
+    dice = dice_of_combinations(joint_histogram(probabilities, reference, PAPER_GRID))
+    np.testing.assert_array_equal(dice, brute_force(probabilities, reference, PAPER_GRID))
 
 
 def test_unequal_grids_and_a_smooth_case() -> None:
@@ -42,12 +42,12 @@ def test_unequal_grids_and_a_smooth_case() -> None:
     probabilities = np.stack([1 / (1 + np.exp(-field + k)) for k in (0, 1, 2)]).astype(np.float16)
     reference = (field > 0.2).astype(np.uint8) + (field > 1.1) + (field > 1.9)
     grid = ThresholdGrid((0.3, 0.5), (0.4,), (0.2, 0.45, 0.9))
-    found = dice_of_combinations(joint_histogram(probabilities, reference.astype(np.uint8), grid))
-    np.testing.assert_array_equal(found, brute_force(probabilities, reference, grid))
-    assert len(np.unique(found)) == 6
+    dice = dice_of_combinations(joint_histogram(probabilities, reference.astype(np.uint8), grid))
+    np.testing.assert_array_equal(dice, brute_force(probabilities, reference, grid))
+    assert len(np.unique(dice)) == 6
 
 
-def test_nothing_predicted_and_nothing_there() -> None:
+def test_empty_prediction_and_empty_reference() -> None:
     nothing, empty = np.zeros((3, 5, 6, 7), np.float16), np.zeros((5, 6, 7), np.uint8)
     assert (dice_of_combinations(joint_histogram(nothing, empty, PAPER_GRID)) == 1).all()
     assert (dice_of_combinations(joint_histogram(nothing, empty + np.uint8(3), PAPER_GRID)) == 0).all()
@@ -59,6 +59,6 @@ def test_histogram_counts_every_voxel_once() -> None:
 
 
 @pytest.mark.parametrize("values", [(), (0.5, 0.4), (0.0, 0.5), (0.5, 0.5), (0.5, 1.1)])
-def test_refuses_an_unusable_grid(values: tuple[float, ...]) -> None:
+def test_rejects_an_invalid_grid(values: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="tc="):
         ThresholdGrid((0.5,), values, (0.5,))

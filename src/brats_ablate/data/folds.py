@@ -1,8 +1,8 @@
-"""Cross-validation folds, frozen beside the prepared data (paper section 3: five folds).
+"""Cross-validation folds, frozen next to the prepared data (paper section 3: five folds).
 
-Equivalent to scikit-learn's `KFold(n_folds, shuffle=True, random_state=seed)` over the sorted ids, which the paper's
-code uses with seed 12345, without needing scikit-learn. What differs: the unit is the patient, so that several scans
-of one patient never straddle a fold; where every patient has one scan the folds are the paper's.
+Equal to scikit-learn's `KFold(n_folds, shuffle=True, random_state=seed)` over the sorted ids, which the paper's code
+uses with seed 12345. The one difference: whole patients are split, so several scans of a patient share a fold. Where
+every patient has one scan, the folds are the paper's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from brats_ablate.errors import DataError
 def split(
     case_ids: Sequence[str], patient_ids: Mapping[str, str], n_folds: int = 5, seed: int = 12345
 ) -> list[list[str]]:
-    """Validation ids of each fold, each list sorted.
+    """Return the validation ids of each fold, each list sorted.
 
     Args:
         case_ids: all cases, in any order.
@@ -30,9 +30,9 @@ def split(
     """
     patients = sorted({patient_ids[c] for c in case_ids})
     if len(patients) < n_folds:
-        raise DataError(f"{len(patients)} patients cannot be split in {n_folds} folds; lower data.n_folds")
+        raise DataError(f"{len(patients)} patients cannot be split into {n_folds} folds; lower data.n_folds")
     order = np.arange(len(patients))
-    # The legacy generator is what scikit-learn shuffles with; its stream is frozen by NumPy's compatibility policy.
+    # scikit-learn shuffles with this legacy generator; NumPy's compatibility policy freezes its stream.
     np.random.RandomState(seed).shuffle(order)
     members = [{patients[i] for i in part} for part in np.array_split(order, n_folds)]
     return [sorted(c for c in case_ids if patient_ids[c] in fold) for fold in members]

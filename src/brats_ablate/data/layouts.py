@@ -1,7 +1,7 @@
-"""Finds the cases of a raw data set, first step of `job=prepare` and of `job=predict` on a raw folder: names only.
+"""Find the cases of a raw data set by file name, without opening any file.
 
-Four public layouts are known (data sections of Baid et al. 2021, Bakas et al. 2018, the BraTS 2023 challenge pages
-and Simpson et al. 2019). Nothing is opened here: what is missing or doubled is told by `checks.file_problems`.
+Supports four public layouts (data sections of Baid et al. 2021, Bakas et al. 2018, the BraTS 2023 challenge pages and
+Simpson et al. 2019). Missing or duplicate files are reported by `validation.validate_files`.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ _EXPECTED = {
 
 
 def find_cases(root: Path, layout: str, *, need_segmentation: bool) -> list[RawCase]:
-    """The cases below `root`, sorted by id, complete or not.
+    """Return the cases below `root`, sorted by id, complete or not.
 
     Args:
         root: the folder of the data set; it is searched to any depth (HGG/LGG subfolders, for example).
         layout: brats2021, brats2018 (2018 to 2020), brats2023 (and later) or msd.
-        need_segmentation: leave out folders that by their name never hold segmentations (MSD's imagesTs). A case of
-            another folder that lacks its segmentation is still returned, for `checks.file_problems` to name.
+        need_segmentation: skip folders that never contain segmentations (MSD's imagesTs). A case of another folder
+            that lacks its segmentation is still returned, for `validation.validate_files` to report.
 
     Returns:
-        RawCase objects; a missing modality is absent from `images`. An id that is found twice is returned twice.
+        RawCase objects; a missing modality is absent from `images`. An id that occurs twice is returned twice.
 
     Raises:
-        DataError: `root` or a folder below it cannot be read, or holds no case of this layout.
+        DataError: `root` or a folder below it cannot be read, or contains no case of this layout.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; point data.raw at the unpacked data set")
     cases = sorted(_FINDERS[layout](root, need_segmentation), key=lambda c: c.case_id)
     if not cases:
         raise DataError(
-            f"{root} holds no case of layout {layout!r} (such as {_EXPECTED[layout]}){_other_layout(root, layout)}; "
+            f"{root} contains no case of layout {layout!r} (such as {_EXPECTED[layout]}){_other_layout(root, layout)}; "
             "check data.raw and data.layout"
         )
     return cases
@@ -66,23 +66,23 @@ def _other_layout(root: Path, layout: str) -> str:
 
 
 def _find_by_file_name(root: Path, file: re.Pattern[str], folder: re.Pattern[str]) -> Iterator[RawCase]:
-    """Cases of the layouts with one file per modality; one case per (folder, id)."""
-    found: dict[tuple[Path, str], dict[str, Path]] = {}
+    """Yield the cases of a layout with one file per modality; one case per (folder, id)."""
+    files_of: dict[tuple[Path, str], dict[str, Path]] = {}
     for where, subfolders, names in _walk(root):
         for name in names:
             if match := file.fullmatch(name):
                 kind = match["kind"].lower()
-                found.setdefault((where, match["case"]), {})[_KINDS.get(kind, kind)] = where / name
-        nothing_here = not subfolders and not any(key[0] == where for key in found)
-        if nothing_here and folder.fullmatch(where.name):
-            found[where, where.name] = {}
-    for (_, case_id), files in found.items():
+                files_of.setdefault((where, match["case"]), {})[_KINDS.get(kind, kind)] = where / name
+        is_empty = not subfolders and not any(key[0] == where for key in files_of)
+        if is_empty and folder.fullmatch(where.name):
+            files_of[where, where.name] = {}
+    for (_, case_id), files in files_of.items():
         images = {m: (files[m], None) for m in MODALITIES if m in files}
         yield RawCase(case_id, _patient(case_id), images, files.get("seg"))
 
 
 def _patient(case_id: str) -> str:
-    """From BraTS 2023 on an id ends in the number of the scan, and a patient may have several."""
+    """Return the patient of a case: from BraTS 2023 on, an id ends in the number of one of the patient's scans."""
     return case_id.rsplit("-", maxsplit=1)[0] if _BRATS_2023_CASE.fullmatch(case_id) else case_id
 
 
@@ -116,9 +116,9 @@ _FINDERS: dict[str, Callable[[Path, bool], Iterator[RawCase]]] = {
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`os.walk` in sorted order, without hidden names (macOS leaves `._…` twins), that raises on what it cannot read.
+    """Walk in sorted order without hidden names (macOS creates `._…` twins); raise on an unreadable folder.
 
-    `x.nii.gz` follows `x.nii` in the order, so that it is preferred where both exist.
+    `x.nii.gz` follows `x.nii` in the order, so it is preferred where both exist.
     """
 
     def fail(error: OSError) -> None:

@@ -1,17 +1,18 @@
-"""NIfTI files to arrays and back; the only module that opens raw image files.
+"""Read and write NIfTI files, and reorient them to RAS+; the only module that opens raw image files.
 
-nibabel reads the headers; the bytes are inflated by `isal` (2.3 times as fast as zlib, and inflating is most of the
-time). Whatever is wrong with a file is told in one sentence that names it.
+nibabel reads the headers. `isal` inflates the bytes, 2.3 times as fast as zlib.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from isal import igzip
 
+from brats_ablate.cases import Shape3d
 from brats_ablate.errors import DataError
 from brats_ablate.runtime.files import atomic_write
 
@@ -22,16 +23,16 @@ _NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 
 
 def read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All voxels of a NIfTI-1 or NIfTI-2 file, gzipped or not.
+    """Read all voxels of a NIfTI-1 or NIfTI-2 file, gzipped or not.
 
     Returns:
-        The array on the file's own grid and axes, of the stored type, or floating point where the header scales;
-        trailing axes of length 1 beyond the third are dropped. The 4 × 4 affine (voxel index to mm, RAS+ world).
+        The array on the file's own grid and axes, of the stored type, or floating point where the header scales.
+        Trailing axes of length 1 beyond the third are dropped. And the 4 × 4 affine (voxel index to mm, RAS+ world).
 
     Raises:
         DataError: the file is missing, unreadable, truncated, or not NIfTI.
     """
-    content = _inflated(path)
+    content = _read_bytes(path)
     try:
         kind = nib.Nifti2Image if content[:4] in _NIFTI_2 else nib.Nifti1Image
         image = kind.from_bytes(content)
@@ -49,20 +50,21 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_volume(path: Path, index: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """One volume: (X, Y, Z) array and affine; `index` selects it in a 4-D file. Raises DataError as `read_file`."""
+    """Read one (X, Y, Z) volume and its affine; `index` selects it in a 4-D file. Raises DataError as `read_file`."""
     array, affine = read_file(path)
     return select_volume(path, array, index), affine
 
 
 def select_volume(path: Path, array: np.ndarray, index: int | None) -> np.ndarray:
-    """The volume `index` of what `read_file` read; DataError if the file has not that many axes or volumes."""
+    """Return volume `index` of an array from `read_file`; DataError if the array has too few axes or volumes."""
     if index is None:
         if array.ndim != 3:
             raise DataError(f"{path} has shape {array.shape} where one 3-D volume was expected; check data.layout")
         return array
     if array.ndim != 4 or index >= array.shape[3]:
         raise DataError(f"{path} has shape {array.shape} where four volumes were expected; check data.layout")
-    return array[..., index]
+    volume: np.ndarray = array[..., index]
+    return volume
 
 
 def write_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
@@ -81,7 +83,41 @@ def write_labels(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     write_volume(path, np.asarray(array, dtype=np.uint8), affine)
 
 
-def _inflated(path: Path) -> bytes:
+@dataclass(frozen=True)
+class Orientation:
+    """Mapping between the axes of a file and RAS+ (x to the right, y to the front, z up).
+
+    BraTS files come as LPS and as RAS. Axes are only permuted and flipped, to the affine's nearest axes: no voxel is
+    interpolated, so the inverse is exact.
+    """
+
+    axes: Shape3d
+    """For each RAS+ axis, the file axis that runs along it."""
+    flipped: tuple[bool, bool, bool]
+    """For each RAS+ axis, whether the file runs in the opposite direction."""
+
+    @staticmethod
+    def of(affine: np.ndarray) -> Orientation:
+        """Return the orientation of a 4 × 4 affine.
+
+        Raises:
+            ValueError: two file axes run along the same direction, or one along none.
+        """
+        mapping = nib.io_orientation(np.asarray(affine))
+        if np.isnan(mapping).any():
+            raise ValueError("its affine drops an axis")
+        x, y, z = (int(np.flatnonzero(mapping[:, 0] == k)[0]) for k in range(3))
+        return Orientation((x, y, z), (mapping[x, 1] < 0, mapping[y, 1] < 0, mapping[z, 1] < 0))
+
+    def to_ras(self, array: np.ndarray) -> np.ndarray:
+        """Return a view of (..., file axes) as (..., X, Y, Z) in RAS+."""
+        leading = array.ndim - 3
+        steps = (..., *(slice(None, None, -1 if flip else 1) for flip in self.flipped))
+        view: np.ndarray = array.transpose(*range(leading), *(leading + a for a in self.axes))[steps]
+        return view
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -91,7 +127,8 @@ def _inflated(path: Path) -> bytes:
     if not content.startswith(b"\x1f\x8b"):
         return content
     try:
-        return igzip.decompress(content)
+        inflated: bytes = igzip.decompress(content)
+        return inflated
     except EOFError as error:
         raise DataError(f"{path} is a truncated gzip file; copy or download it again") from error
     except Exception as error:  # isal raises several unrelated types

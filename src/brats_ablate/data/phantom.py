@@ -1,9 +1,9 @@
-"""A made cohort: brains with tumours as real NIfTI files in the BraTS 2021 layout, read through the same path.
+"""Synthetic cohort: phantom brains with tumors, written as NIfTI files in the BraTS 2021 layout.
 
-It stands in for a data set in demonstrations, tests and benchmarks. Each case is a pure function of (seed, case
-number). Anatomy is coarse but behaves as in MRI: skull-stripped outline, folded cortex, ventricles and deep grey
-matter with contrast per modality, bias field, Rician noise, bright vessels and white-matter lesions that are no
-tumour, and irregular tumours of nested oedema, enhancing rim and necrosis that displace what surrounds them.
+It replaces a data set in demonstrations, tests and benchmarks, and is read like one. Each case is a pure function of
+(seed, case number). Anatomy is coarse but behaves as in MRI: skull-stripped outline, folded cortex, ventricles and deep
+gray matter with contrast per modality, bias field, Rician noise, bright vessels and white-matter lesions that are not
+tumor. Tumors are irregular, of nested edema, enhancing rim and necrosis, and displace their surroundings.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from brats_ablate.cases import Shape3d
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.runtime import random
 
-_NAME = "phantom.json"
+_SETTINGS_FILE = "phantom.json"
 _AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """LPS axes, 1 mm, as BraTS files."""
 
 _TISSUE_VALUES = {
-    # modality: CSF, grey matter, white matter, oedema, necrosis, enhancing tumour
+    # modality: CSF, gray matter, white matter, edema, necrosis, enhancing tumor
     "flair": (200, 590, 460, 830, 520, 720),
     "t1": (220, 500, 700, 500, 340, 490),
     "t1ce": (230, 520, 720, 510, 330, 1150),
     "t2": (1150, 690, 470, 850, 980, 720),
 }
-_CSF, _GREY, _WHITE = range(3)
-_DEPTH_TO_TISSUE = {labels.ED: 3, labels.NCR: 4, labels.ET: 5}
+_CSF, _GRAY, _WHITE = range(3)
+_VALUE_INDEX = {labels.ED: 3, labels.NCR: 4, labels.ET: 5}
 
 
 @dataclass(frozen=True)
 class PhantomCohort:
-    """A deterministic cohort, written as BraTS 2021 files. Every fifth case has no ET; every fourth several lesions.
+    """A deterministic cohort of BraTS 2021 files. Every fifth case has no ET; every fourth has several lesions.
 
     Args:
         cases: how many.
@@ -56,100 +56,105 @@ class PhantomCohort:
             raise ConfigError(f"data.phantom.shape={list(self.shape)} must be three numbers of at least 24")
 
     def write(self, folder: Path) -> None:
-        """Write the cohort below `folder`; a case that is there already is kept.
+        """Write the cohort below `folder`; existing cases are kept.
 
         Raises:
-            DataError: `folder` holds something else, or a phantom of other settings.
+            DataError: `folder` contains something else, or a phantom with different settings.
         """
         from brats_ablate.data import nifti
 
         folder.mkdir(parents=True, exist_ok=True)
-        described = json.dumps(asdict(self)) + "\n"
-        note = folder / _NAME
-        if note.exists():
-            if note.read_text(encoding="utf-8") != described:
-                raise DataError(f"{folder} holds a phantom of other settings; delete it, or choose another data.name")
+        settings = json.dumps(asdict(self)) + "\n"
+        file = folder / _SETTINGS_FILE
+        if file.exists():
+            if file.read_text(encoding="utf-8") != settings:
+                raise DataError(
+                    f"{folder} contains a phantom with different settings; delete it, or choose another data.name"
+                )
         elif any(folder.iterdir()):
-            raise DataError(f"{folder} is not empty and holds no phantom; point data.raw at a new folder")
+            raise DataError(f"{folder} is not empty and contains no phantom; point data.raw at a new folder")
         else:
-            note.write_text(described, encoding="utf-8")
+            file.write_text(settings, encoding="utf-8")
         for number in range(self.cases):
             case_id = f"BraTS2021_{number:05d}"
             names = {kind: folder / case_id / f"{case_id}_{kind}.nii.gz" for kind in (*labels.MODALITIES, "seg")}
             if all(path.exists() for path in names.values()):
                 continue
             (folder / case_id).mkdir(exist_ok=True)
-            images, depth = self.case(number)
+            images, nested = self.case(number)
             for modality, image in zip(labels.MODALITIES, images, strict=True):
                 nifti.write_volume(names[modality], image, _AFFINE)
-            nifti.write_labels(names["seg"], labels.decode_labels(depth, "brats2021"), _AFFINE)
+            nifti.write_labels(names["seg"], labels.decode_labels(nested, "brats2021"), _AFFINE)
 
     def case(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """One case: images (4, X, Y, Z) int16, LPS axes, 0 outside the brain; nesting depths (X, Y, Z) uint8."""
+        """Return one case: images (4, X, Y, Z) int16, LPS axes, 0 outside the brain; nested labels (X, Y, Z) uint8."""
         x, y, z = self.shape
         field = _Fields(self.seed, number, (x, y, z))
         lesions = list(_lesions(field, several=number % 4 == 1))
         inward, brain, points = _outline(field, lesions)
         tissue = _anatomy(field, inward, points)
-        depth = np.zeros(field.shape, dtype=np.uint8)
+        nested = np.zeros(field.shape, dtype=np.uint8)
         for k, lesion in enumerate(lesions):
             grown = _grow(field, k, lesion, inward, tissue, enhancing=number % 5 != 3)
-            depth = np.maximum(depth, np.where(brain, grown, 0))
-        return _images(field, tissue, depth, brain, points, inward), depth
+            nested = np.maximum(nested, np.where(brain, grown, 0))
+        return _images(field, tissue, nested, brain, inward), nested
 
 
 @dataclass(frozen=True)
 class _Lesion:
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
     """In units of half the volume, as all coordinates here."""
     radius: float
 
 
 class _Fields:
-    """Coordinates and smooth random fields of one case."""
+    """Coordinates and smooth random fields of one case. The names of the fields key their random streams."""
 
     def __init__(self, seed: int, number: int, shape: Shape3d) -> None:
         self.seed, self.number, self.shape = seed, number, shape
         self.axes = [np.linspace(-1, 1, s, dtype=np.float32) for s in shape]
         self.x, self.y, self.z = np.meshgrid(*self.axes, indexing="ij", sparse=True)
 
-    def stream(self, what: str) -> np.random.Generator:
-        return random.rng_for(self.seed, "phantom", self.number, what)
+    def rng(self, name: str) -> np.random.Generator:
+        return random.rng_for(self.seed, "phantom", self.number, name)
 
-    def smooth(self, what: str, wavelength: float) -> np.ndarray:
-        """A Gaussian random field of unit variance, (X, Y, Z) float32: white noise on a coarse grid, spread by
-        Gaussian weights along each axis in turn. `wavelength` is in units of half the volume."""
+    def smooth(self, name: str, wavelength: float) -> np.ndarray:
+        """Return a Gaussian random field of unit variance, (X, Y, Z) float32.
+
+        White noise on a coarse grid is spread by Gaussian weights along one axis after the other. `wavelength` is in
+        units of half the volume.
+        """
         step = wavelength / 3
         count = int(np.ceil(2 / step)) + 7
-        noise = self.stream(what).standard_normal((count, count, count), dtype=np.float32)
+        noise = self.rng(name).standard_normal((count, count, count), dtype=np.float32)
         nodes = (np.arange(count, dtype=np.float32) - (count - 1) / 2) * step
         for axis in self.axes:
             weights = np.exp(-0.5 * ((axis[:, None] - nodes) / step) ** 2)
             weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
-            # Contracting the first axis each time appends the new one: after three turns the order is X, Y, Z again.
+            # Contracting the first axis appends the new one: after three rounds the order is X, Y, Z again.
             noise = np.tensordot(noise, weights, axes=(0, 1))
         return noise
 
 
 def _lesions(field: _Fields, *, several: bool) -> Iterator[_Lesion]:
-    draw = field.stream("lesions")
+    draw = field.rng("lesions")
     for k in range(int(draw.integers(2, 4)) if several else 1):
         direction = draw.standard_normal(3)
         direction /= np.linalg.norm(direction)
-        centre = direction * np.array([0.42, 0.55, 0.4]) * draw.uniform(0.55, 1.0)
+        center = direction * np.array([0.42, 0.55, 0.4]) * draw.uniform(0.55, 1.0)
         radius = draw.uniform(0.30, 0.46) if k == 0 else draw.uniform(0.14, 0.24)
-        yield _Lesion((float(centre[0]), float(centre[1]), float(centre[2]) + 0.08), float(radius))
+        yield _Lesion((float(center[0]), float(center[1]), float(center[2]) + 0.08), float(radius))
 
 
 def _outline(field: _Fields, lesions: list[_Lesion]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Depth below the brain's surface (negative outside), the brain, and the coordinates that lesions push outwards."""
+    """Return depth below the brain's surface (negative outside), brain mask, and coordinates displaced by lesions."""
     points = [np.broadcast_to(p, field.shape).copy() for p in (field.x, field.y, field.z)]
     for lesion in lesions:
-        offset = [p - c for p, c in zip((field.x, field.y, field.z), lesion.centre, strict=True)]
+        offset = [p - c for p, c in zip((field.x, field.y, field.z), lesion.center, strict=True)]
         pull = 0.45 * np.exp(-sum(o**2 for o in offset) / (1.1 * lesion.radius) ** 2)
         for p, o in zip(points, offset, strict=True):
             p -= pull * o
-    draw = field.stream("outline")
+    draw = field.rng("outline")
     size = draw.uniform(0.94, 1.04, 3)
     # Narrower in front, flatter below: an ellipsoid otherwise.
     width = 0.70 * size[0] * (1 + 0.10 * field.y)
@@ -161,16 +166,16 @@ def _outline(field: _Fields, lesions: list[_Lesion]) -> tuple[np.ndarray, np.nda
 
 
 def _anatomy(field: _Fields, inward: np.ndarray, points: list[np.ndarray]) -> np.ndarray:
-    """Membership of CSF, grey and white matter, (3, X, Y, Z) float32 summing to 1, soft at the borders."""
+    """Return the membership of CSF, gray and white matter, (3, X, Y, Z) float32 summing to 1, soft at the borders."""
     x, y, z = points
-    draw = field.stream("anatomy")
+    draw = field.rng("anatomy")
     folds = field.smooth("folds", 0.20) + 0.5 * field.smooth("folds of folds", 0.12)
     # Sulci are thin sheets where the folding field crosses zero, cut from the surface to a limited depth.
     sulci = np.exp(-((folds / 0.30) ** 2)) * np.clip(1 - inward / 0.46, 0, 1)
     fissure = np.exp(-((x / 0.022) ** 2)) * (z > -0.25) * np.clip(1 - inward / 0.75, 0, 1)
     level = inward - 0.27 * sulci - 0.30 * fissure + 0.015 * folds
     csf = _soft(0.02 - level, 0.010)
-    grey = _soft(0.14 - level, 0.018)
+    gray = _soft(0.14 - level, 0.018)
 
     widen = draw.uniform(0.8, 1.5)
     for side in (-1.0, 1.0):
@@ -178,63 +183,58 @@ def _anatomy(field: _Fields, inward: np.ndarray, points: list[np.ndarray]) -> np
         horn = ((x - side * bend) / (0.060 * widen)) ** 2 + ((y + 0.05) / 0.40) ** 2
         csf = np.maximum(csf, _soft(1 - horn - ((z - 0.12 + 0.25 * y**2) / (0.11 * widen)) ** 2, 0.15))
         nucleus = ((x - side * 0.26) / 0.085) ** 2 + ((y - 0.02) / 0.22) ** 2 + ((z - 0.0) / 0.16) ** 2
-        grey = np.maximum(grey, 0.8 * _soft(1 - nucleus, 0.2))
+        gray = np.maximum(gray, 0.8 * _soft(1 - nucleus, 0.2))
     third = (x / 0.022) ** 2 + ((y + 0.02) / 0.16) ** 2 + ((z + 0.06) / 0.14) ** 2
     csf = np.maximum(csf, _soft(1 - third, 0.3))
-    grey = np.maximum(grey - csf, 0)
-    return np.stack([csf, grey, np.clip(1 - csf - grey, 0, 1)]).astype(np.float32)
+    gray = np.maximum(gray - csf, 0)
+    return np.stack([csf, gray, np.clip(1 - csf - gray, 0, 1)]).astype(np.float32)
 
 
 def _grow(
     field: _Fields, k: int, lesion: _Lesion, inward: np.ndarray, tissue: np.ndarray, *, enhancing: bool
 ) -> np.ndarray:
-    """Nesting depths of one lesion: oedema that prefers white matter, a core in it, necrosis within a rim of ET."""
-    draw = field.stream(f"lesion {k}")
+    """Return nested labels of one lesion: edema that prefers white matter, a core in it, necrosis in a rim of ET."""
+    draw = field.rng(f"lesion {k}")
     stretch = np.exp(draw.uniform(-0.22, 0.22, 3))
-    parts = zip((field.x, field.y, field.z), lesion.centre, stretch, strict=True)
+    parts = zip((field.x, field.y, field.z), lesion.center, stretch, strict=True)
     rho = np.sqrt(sum(((p - c) * s) ** 2 for p, c, s in parts)) / lesion.radius
     wave = lesion.radius
     rough = rho + 0.16 * field.smooth(f"oedema {k}", 1.3 * wave) + 0.06 * field.smooth(f"oedema fringe {k}", 0.5 * wave)
-    oedema = rough + 0.5 * tissue[_GREY] + 0.9 * tissue[_CSF] < 1.0
+    edema = rough + 0.5 * tissue[_GRAY] + 0.9 * tissue[_CSF] < 1.0
     extent = draw.uniform(0.50, 0.68)
     surface = rho + 0.14 * field.smooth(f"core {k}", 0.9 * wave) + 0.04 * field.smooth(f"core fringe {k}", 0.4 * wave)
     core = surface < extent
     rim = draw.uniform(0.14, 0.24) * (1 + 0.35 * field.smooth(f"rim {k}", 0.8 * wave))
     necrosis = surface < extent - np.maximum(rim, 0.05) if enhancing else core
-    depth = np.where(oedema, labels.ED, labels.BACKGROUND)
-    depth = np.where(core, labels.ET, depth)
-    depth = np.where(necrosis, labels.NCR, depth)
-    return np.where(inward > 0.02, depth, labels.BACKGROUND).astype(np.uint8)
+    nested = np.where(edema, labels.ED, labels.BACKGROUND)
+    nested = np.where(core, labels.ET, nested)
+    nested = np.where(necrosis, labels.NCR, nested)
+    return np.where(inward > 0.02, nested, labels.BACKGROUND).astype(np.uint8)
 
 
 def _images(
-    field: _Fields,
-    tissue: np.ndarray,
-    depth: np.ndarray,
-    brain: np.ndarray,
-    points: list[np.ndarray],
-    inward: np.ndarray,
+    field: _Fields, tissue: np.ndarray, nested: np.ndarray, brain: np.ndarray, inward: np.ndarray
 ) -> np.ndarray:
-    """Signal of each modality from the tissues: (4, X, Y, Z) int16."""
+    """Return the signal of each modality from the tissues: (4, X, Y, Z) int16."""
     from scipy.ndimage import gaussian_filter
 
-    draw = field.stream("contrast")
-    # Partial volume: half a voxel of blur; infiltration makes the border of oedema vaguer than the rim's.
-    lesion = {d: gaussian_filter((depth == d).astype(np.float32), 1.1 if d == labels.ED else 0.6) for d in (1, 2, 3)}
+    draw = field.rng("contrast")
+    # Partial volume blurs by half a voxel; infiltration makes the border of edema vaguer than the rim's.
+    lesion = {k: gaussian_filter((nested == k).astype(np.float32), 1.1 if k == labels.ED else 0.6) for k in (1, 2, 3)}
     healthy = np.clip(1 - sum(lesion.values()), 0, 1)
     vessels = np.exp(-((field.smooth("vessels a", 0.25) / 0.10) ** 2 + (field.smooth("vessels b", 0.25) / 0.10) ** 2))
     spots = _soft(field.smooth("white matter lesions", 0.16) - 2.3, 0.15) * tissue[_WHITE] * (inward > 0.25)
     texture = field.smooth("texture", 0.07)
-    conspicuity = {d: draw.uniform(0.65, 1.1) for d in (1, 2, 3)}
+    conspicuity = {k: draw.uniform(0.65, 1.1) for k in (1, 2, 3)}
 
     images = []
     for modality in labels.MODALITIES:
         values = np.array(_TISSUE_VALUES[modality], dtype=np.float32) * draw.uniform(0.94, 1.06, 6).astype(np.float32)
         normal = np.tensordot(values[:3], tissue, axes=(0, 0))
         signal = healthy * normal
-        for d, weight in lesion.items():
-            # A tumour of low conspicuity shows the tissue it grew in.
-            signal += weight * (values[_WHITE] + conspicuity[d] * (values[_DEPTH_TO_TISSUE[d]] - values[_WHITE]))
+        for k, weight in lesion.items():
+            # A tumor of low conspicuity resembles the tissue that it replaced.
+            signal += weight * (values[_WHITE] + conspicuity[k] * (values[_VALUE_INDEX[k]] - values[_WHITE]))
         if modality == "t1ce":
             signal += 420 * vessels * healthy
         if modality in ("flair", "t2"):
@@ -242,12 +242,12 @@ def _images(
         uneven = 0.06 * field.smooth(f"tumour texture {modality}", 0.12) * (1 - healthy)
         bias = np.exp(0.10 * field.smooth(f"bias {modality}", 1.6))
         signal *= bias * (1 + 0.02 * texture + uneven)
-        noise = field.stream(f"noise {modality}").standard_normal((2, *field.shape), dtype=np.float32) * 24
+        noise = field.rng(f"noise {modality}").standard_normal((2, *field.shape), dtype=np.float32) * 24
         signal = np.hypot(signal + noise[0], noise[1]) * draw.uniform(0.7, 1.5)
         images.append(np.where(brain, np.maximum(np.rint(signal), 1), 0).astype(np.int16))
     return np.stack(images)
 
 
 def _soft(value: np.ndarray, width: float) -> np.ndarray:
-    """A smooth step: 0 well below 0, 1 well above, over about 4 × `width`."""
+    """Return a smooth step from 0 to 1, about 4 × `width` wide."""
     return 0.5 * (1 + np.tanh(value / (2 * width)))

@@ -1,7 +1,7 @@
-"""`job=prepare`: a raw data set to a prepared store; in parallel, atomic per case, resumable, idempotent.
+"""Preprocess a raw data set into a store: in parallel, atomic per case, resumable, idempotent.
 
-A case that is unfit is named with its reason and the others are done. Each case is written to a temporary folder
-and renamed, so a kill at any moment loses at most the cases in progress; a second call does only what is missing.
+Invalid cases are reported with their reason; the others are written. Each case is written to a temporary folder and
+renamed, so a kill loses at most the cases in progress. A second call does only what is missing.
 """
 
 from __future__ import annotations
@@ -9,39 +9,38 @@ from __future__ import annotations
 import csv
 import fcntl
 import json
-import multiprocessing
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data import blosc2_io, folds, layouts, records, store, validation
+from brats_ablate.data import blosc2_io, folds, layouts, store, validation
 from brats_ablate.data.case_reader import read_case, source_files
 from brats_ablate.errors import DataError
 from brats_ablate.runtime import files
 from brats_ablate.runtime.progress import ProgressBar
+from brats_ablate.runtime.workers import process_map
 
 PROBLEMS = "problems.csv"
 
 
 @dataclass(frozen=True)
 class PreprocessingSummary:
-    """What one call of `prepare_cohort` did."""
+    """Result of one call of `preprocess_dataset`."""
 
     cases: int
     """In the cohort now."""
     written: int
-    """Prepared by this call; the others were up to date."""
+    """Written by this call; the others were already up to date."""
     problems: Mapping[str, str]
-    """Case id to reason, of the cases left out."""
+    """Case id -> reason, of the invalid cases."""
     fingerprint: str
     mebibytes: float
     seconds: float
@@ -60,64 +59,64 @@ def preprocess_dataset(
     require_segmentation: bool = True,
     trust_convention: bool = False,
 ) -> PreprocessingSummary:
-    """Prepare the data set `raw` into the folder `prepared`.
+    """Preprocess the data set `raw` into the folder `prepared`.
 
     Args:
         raw: folder of the data set, see `layouts.find_cases`.
-        prepared: folder of the store; made if need be.
-        name: of the data set, recorded.
+        prepared: folder of the store; created if missing.
+        name: of the data set, recorded in the store.
         layout: of the raw files.
         convention: of the label values; never guessed.
         n_folds: of the cross-validation, frozen in `folds.json` at the first call.
         fold_seed: of its shuffle.
         workers: processes; None for one per available core.
-        require_segmentation: whether a case without one is a problem (else it is stored for prediction only).
+        require_segmentation: whether a case without one is invalid. If not, it is stored for prediction only.
         trust_convention: skip the plausibility check of the cohort's labels.
 
     Returns:
-        Summary. Its problems are also in `problems.csv`; the caller says whether they are an error.
+        Summary. Its problems are also in `problems.csv`.
 
     Raises:
-        DataError: nothing can be prepared, the frozen folds are of other cases, the labels look like another
-            convention, the disk is full, a worker was killed, or another call is at work in the same folder.
+        DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
+            convention, the disk is full, a worker was killed, or another call is running in the same folder.
     """
     started = time.monotonic()
-    found = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
-    problems = validation.file_problems(found, need_segmentation=require_segmentation)
+    cases = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
+    problems = validation.validate_files(cases, need_segmentation=require_segmentation)
     with _locked(prepared):
-        _freeze_folds(prepared, [c for c in found if require_segmentation or c.segmentation], n_folds, fold_seed)
-        todo: list[RawCase] = []
-        done: list[RawCase] = []
-        for case in found:
-            if case.case_id not in problems:
-                (done if _is_current(prepared, case, convention) else todo).append(case)
-        problems |= _prepare_all(todo, prepared, convention, workers or len(os.sched_getaffinity(0)))
+        _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
+        complete = [c for c in cases if c.case_id not in problems]
+        todo = [c for c in complete if not _is_up_to_date(prepared, c, convention)]
+        problems |= _preprocess_cases(todo, prepared, convention, workers)
         _write_problems(prepared, problems)
-        good = sorted(c.case_id for c in (*todo, *done) if c.case_id not in problems)
-        if not good:
+        valid = sorted(c.case_id for c in complete if c.case_id not in problems)
+        if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
             raise DataError(f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}")
-        described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in good]
+        described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
         if not trust_convention:
             _check_convention(prepared, described, convention)
-        contents = {d["record"]["case_id"]: d["record"]["content"] for d in described}
-        cohort = store.Cohort(name, layout, convention, contents)
+        content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
+        cohort = store.Cohort(name, layout, convention, content_hashes)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
     return PreprocessingSummary(
-        cases=len(good),
+        cases=len(valid),
         written=sum(c.case_id not in problems for c in todo),
         problems=problems,
         fingerprint=cohort.fingerprint,
-        mebibytes=sum(f.stat().st_size for c in good for f in _case_folder(prepared, c).iterdir()) / 2**20,
+        mebibytes=sum(f.stat().st_size for c in valid for f in _case_folder(prepared, c).iterdir()) / 2**20,
         seconds=time.monotonic() - started,
     )
 
 
 def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None:
-    """Prepare one case; runs in a worker process. Returns None, or the reason why the case is unfit.
+    """Preprocess one case, in a worker process.
+
+    Returns:
+        None, or the reason why the case is invalid.
 
     Raises:
-        OSError: the store cannot be written; that is no fault of the case and ends the whole call.
+        OSError: the store cannot be written, which ends the whole call.
     """
     try:
         sources = _sources(raw)
@@ -132,38 +131,39 @@ def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None
         "convention": convention,
         "sources": sources,
         "background_contact": contact,
-        "record": records.to_json(case.record),
+        "record": case.record.to_dict(),
     }
     final = _case_folder(prepared, raw.case_id)
-    # Named by the process too: a worker of a killed call can live for a moment beside the next call's.
-    partial = final.with_name(f".{raw.case_id}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
+    temporary = final.with_name(f".{raw.case_id}.{os.getpid()}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        blosc2_io.write_array(partial / "images.b2nd", case.images, case.record.content)
+        blosc2_io.write_array(temporary / "images.b2nd", case.images, case.record.content_hash)
         if case.labels is not None:
-            blosc2_io.write_array(partial / "labels.b2nd", case.labels, case.record.content)
-        (partial / "case.json").write_text(json.dumps(described) + "\n", encoding="utf-8")
+            blosc2_io.write_array(temporary / "labels.b2nd", case.labels, case.record.content_hash)
+        (temporary / "case.json").write_text(json.dumps(described) + "\n", encoding="utf-8")
         shutil.rmtree(final, ignore_errors=True)
-        os.rename(partial, final)
+        os.rename(temporary, final)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return None
 
 
-def _prepare_all(todo: list[RawCase], prepared: Path, convention: str, workers: int) -> dict[str, str]:
-    """Prepare the cases, in this process if one worker is enough; returns the problems."""
+def _preprocess_cases(cases: list[RawCase], prepared: Path, convention: str, workers: int | None) -> dict[str, str]:
+    """Preprocess the cases; return case id -> reason of the invalid ones."""
     problems = {}
+    task = partial(preprocess_case, prepared=prepared, convention=convention)
     try:
-        with ProgressBar("preparing", len(todo)) as progress:
-            for case_id, problem in _results(todo, prepared, convention, min(workers, len(todo))):
+        with ProgressBar("preparing", len(cases)) as progress:
+            for case, problem in zip(cases, process_map(task, cases, workers=workers), strict=True):
                 if problem is not None:
-                    problems[case_id] = problem
-                progress.advance(f"{len(problems)} unfit" if problems else "")
+                    problems[case.case_id] = problem
+                progress.advance(f"{len(problems)} invalid" if problems else "")
     except BrokenProcessPool as error:
         raise DataError(
-            "a worker process was killed, probably for want of memory; run the same command again (what is done is "
-            "kept), with a smaller job.workers"
+            "a worker process was killed, probably out of memory; run the same command again with a smaller "
+            "job.workers (finished cases are kept)"
         ) from error
     except OSError as error:
         raise DataError(
@@ -173,52 +173,25 @@ def _prepare_all(todo: list[RawCase], prepared: Path, convention: str, workers: 
     return problems
 
 
-def _results(todo: list[RawCase], prepared: Path, convention: str, workers: int) -> Iterator[tuple[str, str | None]]:
-    if workers <= 1:
-        for case in todo:
-            yield case.case_id, preprocess_case(case, prepared, convention)
-        return
-    # Spawned, not forked: a fork of a process with threads (a progress bar, a math library) can hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(),))
-    try:
-        futures = {pool.submit(preprocess_case, case, prepared, convention): case.case_id for case in todo}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(parent: int) -> None:
-    """Make a worker end with its parent: after a kill −9 of the parent nothing else would tell it."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _case_folder(prepared: Path, case_id: str) -> Path:
     return prepared / store.CASES / case_id
 
 
 def _sources(raw: RawCase) -> list[list[Any]]:
-    """Name, size and time of each raw file: unchanged files need no second preparation."""
+    """Return name, size and time of each raw file, by which a changed case is recognized."""
     rows: list[list[Any]] = []
     for path in source_files(raw):
         try:
-            found = path.stat()
+            stat = path.stat()
         except OSError as error:
             raise DataError(
                 f"{path} cannot be read ({error.strerror}); check that it exists and its permissions"
             ) from error
-        rows.append([path.name, found.st_size, found.st_mtime_ns])
+        rows.append([path.name, stat.st_size, stat.st_mtime_ns])
     return rows
 
 
-def _is_current(prepared: Path, raw: RawCase, convention: str) -> bool:
+def _is_up_to_date(prepared: Path, raw: RawCase, convention: str) -> bool:
     folder = _case_folder(prepared, raw.case_id)
     try:
         described = json.loads((folder / "case.json").read_bytes())
@@ -230,7 +203,7 @@ def _is_current(prepared: Path, raw: RawCase, convention: str) -> bool:
 
 
 def _freeze_folds(prepared: Path, cases: list[RawCase], n_folds: int, seed: int) -> None:
-    """Draw the folds at the first call; afterwards only confirm that they are of the same cases."""
+    """Draw the folds at the first call; afterwards check that they contain the same cases."""
     path = prepared / store.FOLDS
     ids = sorted({c.case_id for c in cases})
     if not path.exists():
@@ -266,19 +239,19 @@ def _write_problems(prepared: Path, problems: Mapping[str, str]) -> None:
 
 @contextmanager
 def _locked(prepared: Path) -> Iterator[None]:
-    """Hold the folder for this call alone, and clear what a killed call left half-written."""
-    try:
-        (prepared / store.CASES).mkdir(parents=True, exist_ok=True)
-        lock = open(prepared / ".lock", "w")  # noqa: SIM115 - held until the with block of the caller ends
-    except OSError as error:
-        raise DataError(
-            f"{prepared} cannot be written ({error.strerror}); check paths.prepared and its rights"
-        ) from error
-    with lock:
+    """Lock the folder for this call, and remove partial cases of a killed one."""
+    with ExitStack() as stack:
+        try:
+            (prepared / store.CASES).mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(prepared / ".lock", "w"))
+        except OSError as error:
+            raise DataError(
+                f"{prepared} cannot be written ({error.strerror}); check paths.prepared and its permissions"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DataError(f"another job=prepare is at work in {prepared}; wait for it to end") from error
+            raise DataError(f"another job=prepare is running in {prepared}; wait for it to end") from error
         for left in (prepared / store.CASES).glob(".*.partial"):
             shutil.rmtree(left, ignore_errors=True)
         yield

@@ -1,4 +1,7 @@
-"""What makes a raw case unfit, each fault told in one sentence: files, grids, values, labels, label convention."""
+"""Validation of raw cases: files, grids, intensities, labels, label convention.
+
+Each failed check is a DataError, or a reason, of one sentence that names the file.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from brats_ablate import labels
-from brats_ablate.cases import RawCase
+from brats_ablate.cases import BBox, RawCase
 from brats_ablate.errors import DataError
 
 _AFFINE_TOLERANCE = 1e-3
 
 
-def file_problems(cases: Iterable[RawCase], *, need_segmentation: bool) -> dict[str, str]:
-    """Case id to reason, for the cases whose files are not all there or whose id is not theirs alone."""
+def validate_files(cases: Iterable[RawCase], *, need_segmentation: bool) -> dict[str, str]:
+    """Return case id -> reason for the cases with missing files or a duplicate id."""
     cases = list(cases)
     problems = {}
-    times = Counter(c.case_id for c in cases)
+    occurrences = Counter(c.case_id for c in cases)
     for case in cases:
         missing = [m for m in labels.MODALITIES if m not in case.images]
-        if times[case.case_id] > 1:
+        if occurrences[case.case_id] > 1:
             folders = ", ".join(sorted(str(_first_file(c).parent) for c in cases if c.case_id == case.case_id))
-            problems[case.case_id] = f"the id occurs {times[case.case_id]} times ({folders}); keep one"
+            problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({folders}); keep one"
         elif missing:
             problems[case.case_id] = f"modality {', '.join(missing)} is missing; add the file or remove the case"
         elif need_segmentation and case.segmentation is None:
@@ -39,55 +42,64 @@ def _first_file(case: RawCase) -> Path:
 
 
 def check_grid(
-    path: Path, array: np.ndarray, affine: np.ndarray, like: Path, shape: tuple[int, ...], of: np.ndarray
+    path: Path,
+    array: np.ndarray,
+    affine: np.ndarray,
+    reference: Path,
+    reference_shape: tuple[int, ...],
+    reference_affine: np.ndarray,
 ) -> None:
-    """Raise DataError unless the volume `path` has the shape and the affine of the volume `like`."""
-    if array.shape != shape:
-        raise DataError(f"{path} has shape {array.shape}, {like.name} has {shape}; a case must share one grid")
-    if not np.allclose(affine, of, rtol=0, atol=_AFFINE_TOLERANCE):
-        worst = float(np.abs(affine - of).max())
+    """Raise DataError unless the volume `path` has the shape and the affine of the volume `reference`."""
+    if array.shape != reference_shape:
         raise DataError(
-            f"{path} has another affine than {like.name} (by up to {worst:.3g}); a case must share one grid"
+            f"{path} has shape {array.shape}, {reference.name} has {reference_shape}; a case must share one grid"
+        )
+    if not np.allclose(affine, reference_affine, rtol=0, atol=_AFFINE_TOLERANCE):
+        worst = float(np.abs(affine - reference_affine).max())
+        raise DataError(
+            f"{path} has a different affine from {reference.name} (by up to {worst:.3g}); a case must share one grid"
         )
 
 
 def check_values(path: Path, modality: str, array: np.ndarray) -> None:
     """Raise DataError if an image is not finite, all zero, or constant."""
     if array.dtype.kind not in "iuf":
-        raise DataError(f"{path} ({modality}) holds {array.dtype} voxels; intensities must be plain numbers")
+        raise DataError(f"{path} ({modality}) contains {array.dtype} voxels; intensities must be plain numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
-        raise DataError(f"{path} ({modality}) holds {count} voxels that are NaN or infinite; replace the file")
+        raise DataError(f"{path} ({modality}) contains {count} voxels that are NaN or infinite; replace the file")
     value = array.max() or array.min()
     if value == 0:
         raise DataError(f"{path} ({modality}) is zero everywhere; replace the file")
-    # Slice by slice as the file has them: the first that shows tissue settles it.
+    # Slice by slice in file order: the first slice with two non-zero values ends the loop.
     if all(((piece == 0) | (piece == value)).all() for piece in array.T):
         raise DataError(f"{path} ({modality}) has one value in all non-zero voxels; replace the file")
 
 
-def depth_of(path: Path, values: np.ndarray, convention: str) -> np.ndarray:
-    """Nesting depths of a segmentation file's values; DataError naming the file where `labels.to_depth` objects."""
+def nested_labels(path: Path, values: np.ndarray, convention: str) -> np.ndarray:
+    """Return the nested label map of a segmentation file's values.
+
+    Raises:
+        DataError: a value is not in the convention; names the file and the conventions that fit.
+    """
     try:
         return labels.encode_labels(values, convention)
     except labels.LabelError as error:
         fitting = [c for c, known in labels.CONVENTIONS.items() if set(np.unique(values).tolist()) <= set(known)]
-        remedy = (
-            f"set data.convention to {' or '.join(fitting)} if that is what it is" if fitting else "correct the file"
-        )
+        remedy = f"set data.convention to {' or '.join(fitting)} if that is correct" if fitting else "correct the file"
         raise DataError(f"{path}: {error}; {remedy}") from error
 
 
-def background_contact(depth: np.ndarray) -> tuple[float, float] | None:
-    """Faces shared with background per voxel, of ED and of NCR; None unless both are there.
+def background_contact(nested: np.ndarray) -> tuple[float, float] | None:
+    """Return the faces shared with background per voxel, of ED and of NCR; None unless both are present.
 
-    Oedema surrounds the core and so borders on healthy tissue; necrosis lies inside. With labels 1 and 2 swapped it
-    is the other way round, which is the only trace that such a mistake leaves.
+    Edema surrounds the core and so borders on healthy tissue; necrosis lies inside. Swapped labels 1 and 2 reverse
+    this, which is their only detectable symptom.
     """
-    rows = [np.flatnonzero(depth.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
-    if not rows[0].size:
+    box = BBox.around(nested)
+    if box is None:
         return None
-    padded = np.pad(depth[tuple(slice(r[0], r[-1] + 1) for r in rows)], 1)
+    padded = np.pad(nested[box.slices], 1)
     rates = []
     for tissue in (labels.ED, labels.NCR):
         voxels = padded == tissue
@@ -108,7 +120,7 @@ def check_convention(contacts: Mapping[str, tuple[float, float] | None], convent
 
     Args:
         contacts: `background_contact` of every case.
-        convention: the declared one, for the message.
+        convention: the declared one.
     """
     known = [c for c in contacts.values() if c is not None]
     swapped = sum(ncr > ed for ed, ncr in known)
@@ -116,7 +128,7 @@ def check_convention(contacts: Mapping[str, tuple[float, float] | None], convent
         other = {"msd": "brats2023", "brats2023": "msd"}.get(convention)
         remedy = f"set data.convention={other}" if other else "check data.convention"
         raise DataError(
-            f"the labels do not look like convention {convention!r}: in {swapped} of {len(known)} cases what it calls "
-            f"necrosis borders on healthy tissue more than what it calls oedema, as if the two were swapped; {remedy}, "
-            "or set job.trust_convention=true if you are sure"
+            f"the labels do not look like convention {convention!r}: in {swapped} of {len(known)} cases necrosis "
+            f"borders on healthy tissue more than edema does, as if the two were swapped; {remedy}, or set "
+            "job.trust_convention=true if the labels are correct"
         )

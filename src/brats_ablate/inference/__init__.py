@@ -1,1 +1,1 @@
-"""From a network to label volumes: windows over a volume, flips, region thresholds, post-processing."""
+"""From a network to label volumes: windows, test-time augmentation, ensemble, thresholds, post-processing."""

@@ -1,26 +1,89 @@
-"""The mean of several networks' probabilities for one case: folds × checkpoints, each with its flips and windows.
-
-On the flow: networks and a volume for each in, the ensemble's region probabilities out; one case's probabilities are
-held at a time. Probabilities are averaged, not logits (paper section 2.5).
-"""
+"""Ensembles: which checkpoints of which runs take part, and the mean of their probabilities (paper section 2.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from brats_ablate.errors import ConfigError, RunFailed
+from brats_ablate.runs.directory import FINISHED, RunDirectory, find_runs
+from brats_ablate.runs.identity import differences
 
-from brats_ablate.inference.tta import Predict
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Tta = Callable[[Predict, Tensor], Tensor]
+    from brats_ablate.inference.tta import Predict
 
 
-def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Tta) -> Tensor:
-    """The mean over members of `tta(predict, volume)`.
+@dataclass(frozen=True)
+class EnsembleMember:
+    """One checkpoint of one run, not loaded yet."""
+
+    run: RunDirectory
+    checkpoint: Path
+
+    @property
+    def fold(self) -> int:
+        """The fold that the member did not train on."""
+        return self.run.coordinates.fold
+
+    def __str__(self) -> str:
+        return f"{self.run.coordinates} {self.checkpoint.name}"
+
+
+def choose_members(
+    runs: Path, names: Sequence[str], *, lr: float | str, seed: int, checkpoints: int
+) -> list[EnsembleMember]:
+    """Return the best checkpoints of the finished runs of `names`, by fold.
 
     Args:
-        members: a predictor and the volume it sees, (1, C, X, Y, Z), for each member; channels can differ.
+        runs: the folder of all runs.
+        names: experiments (folders below `runs`), or paths of single run directories.
+        lr: a learning rate, or "best": in each fold the one with the highest mean Dice, as in the paper.
+        seed: of experiments' runs.
+        checkpoints: at most this many of each run, best first; the paper's ensemble has 2.
+
+    Raises:
+        ConfigError: a name is not an experiment, or has no finished run with this learning rate and seed.
+        RunFailed: a run has no checkpoint left.
+    """
+    all_runs = find_runs(runs)
+    members = []
+    for name in names:
+        named = [run for run in all_runs if run.coordinates.name == name]
+        chosen = _single_run(name) or _best_run_of_each_fold(named, lr, seed)
+        if not chosen:
+            known = sorted({run.coordinates.name for run in all_runs})
+            raise ConfigError(
+                f"job.runs: {name} has no finished run with lr={lr} and seed={seed} in {runs}; train it first"
+                + (f", or choose from {', '.join(known)}" if name not in known and known else "")
+            )
+        for run in chosen:
+            files = run.best_checkpoints()[:checkpoints]
+            if not files:
+                raise RunFailed(f"{run.path} contains no checkpoint; delete its status.json and train it again")
+            members += [EnsembleMember(run, file) for file in files]
+    return sorted(members, key=lambda m: (m.fold, str(m.run.path), m.checkpoint.name))
+
+
+def check_checkpoint(member: EnsembleMember, identity: dict[str, Any]) -> None:
+    """Raise RunFailed if `identity`, stored in the checkpoint, differs from that of the member's run directory."""
+    recorded = member.run.manifest().get("identity", {})
+    if recorded != identity:
+        details = "; ".join(differences(recorded, identity)[:5])
+        raise RunFailed(
+            f"{member.checkpoint} has a different configuration from its run directory ({details}); put the run's own "
+            "checkpoint back, or train it again"
+        )
+
+
+def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Callable[[Predict, Tensor], Tensor]) -> Tensor:
+    """Return the mean over members of `tta(predict, volume)`: probabilities are averaged, not logits.
+
+    Args:
+        members: for each member a predictor and its input volume (1, C, X, Y, Z); channels may differ.
         tta: `FlipTTA()` or another of `tta`.
 
     Returns:
@@ -29,6 +92,8 @@ def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Tta) -> Tensor
     Raises:
         ValueError: no members.
     """
+    import torch
+
     if not members:
         raise ValueError("an ensemble needs at least one member")
     with torch.inference_mode():
@@ -36,3 +101,20 @@ def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Tta) -> Tensor
         for predict, volume in members:
             total = total + tta(predict, volume)
         return total / len(members)
+
+
+def _single_run(name: str) -> list[RunDirectory]:
+    path = Path(name)
+    return [RunDirectory(path.resolve())] if (path / "config.yaml").is_file() else []
+
+
+def _best_run_of_each_fold(runs: list[RunDirectory], lr: float | str, seed: int) -> list[RunDirectory]:
+    best: dict[int, tuple[float, RunDirectory]] = {}
+    for run in runs:
+        status, where = run.status(), run.coordinates
+        if status is None or status.state != FINISHED or where.seed != seed or (lr != "best" and where.lr != lr):
+            continue
+        dice = status.best if status.best is not None else -1.0
+        if where.fold not in best or dice > best[where.fold][0]:
+            best[where.fold] = (dice, run)
+    return [run for _, (_, run) in sorted(best.items())]

@@ -1,7 +1,7 @@
-"""Post-processing of a label volume, with the probabilities it was made of; each rule a small class.
+"""Post-processing of nested label maps, one small class per step.
 
-On the flow: after the threshold cascade, before a case goes back to its original grid. Rules take and return nesting
-depths; add one by writing a class with this `__call__` and naming it in `conf/postprocess`.
+Runs after the threshold cascade, before a case returns to its original grid. To add a step, write a class with this
+`__call__` and name it in `conf/postprocess`.
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ import numpy as np
 from brats_ablate.labels import ET, NCR
 
 PostprocessStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(X, Y, Z) uint8 nested labels and the (3, X, Y, Z) probabilities they come from -> (X, Y, Z) uint8 nested labels."""
 Connectivity = Literal[6, 18, 26]
 ET_CHANNEL = 2
 
 
 class NoPostprocess:
-    """`postprocess=none`: the labels as the thresholds made them."""
+    """`postprocess=none`: keep the labels of the thresholds."""
 
-    def __call__(self, depth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """Returns `depth` itself."""
-        return depth
+    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Return `nested` itself."""
+        return nested
 
 
 class Sequential:
-    """Several rules, one after the other, in the order of the configuration's keys."""
+    """Several steps, one after the other, in the order of the configuration's keys."""
 
-    def __init__(self, **rules: PostprocessStep) -> None:
-        self.rules = rules
+    def __init__(self, **steps: PostprocessStep) -> None:
+        self.steps = steps
 
-    def __call__(self, depth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """(X, Y, Z) uint8 depths and the (3, X, Y, Z) probabilities they were made of -> (X, Y, Z) uint8 depths."""
-        for rule in self.rules.values():
-            depth = rule(depth, probabilities)
-        return depth
+    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Apply every step; shapes as `PostprocessStep`."""
+        for step in self.steps.values():
+            nested = step(nested, probabilities)
+        return nested
 
 
 class SmallComponents:
-    """Connected components of ET that are small and uncertain become NCR (paper section 2.5).
+    """Relabel small, low-confidence connected components of ET as NCR (paper section 2.5).
 
-    The paper does not say what "connected" means: 26 neighbours here, a setting.
+    The paper does not define "connected"; the default here is 26 neighbors.
 
     Args:
-        below_voxels: components of fewer voxels are small; the paper's is 16.
-        below_probability: a mean ET probability below this is uncertain; .9.
-        connectivity: neighbours of a voxel: 6, 18 or 26.
+        below_voxels: components with fewer voxels are small; the paper's is 16.
+        below_probability: a mean ET probability below this is low confidence; .9 in the paper.
+        connectivity: neighbors of a voxel: 6, 18 or 26.
     """
 
     def __init__(self, below_voxels: int, below_probability: float, connectivity: Literal[6, 18, 26] = 26) -> None:
@@ -55,40 +56,40 @@ class SmallComponents:
         self.below_probability = below_probability
         self.connectivity = connectivity
 
-    def __call__(self, depth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """(X, Y, Z) uint8 depths and (3, X, Y, Z) probabilities -> (X, Y, Z) uint8 depths."""
-        components, voxels, probability = et_components(depth == ET, probabilities[ET_CHANNEL], self.connectivity)
+    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Apply the step; shapes as `PostprocessStep`."""
+        components, voxels, probability = et_components(nested == ET, probabilities[ET_CHANNEL], self.connectivity)
         dropped = (voxels < self.below_voxels) & (probability / voxels < self.below_probability)
         if not dropped.any():
-            return depth
-        return np.where(np.concatenate([[False], dropped])[components], np.uint8(NCR), depth)
+            return nested
+        return np.where(np.concatenate([[False], dropped])[components], np.uint8(NCR), nested)
 
 
 class FewVoxels:
-    """If few voxels of ET are left and these are uncertain, all of them become NCR (paper section 2.5).
+    """Relabel all ET as NCR if its total is small and low-confidence (paper section 2.5).
 
     Args:
-        below_voxels: fewer voxels in the whole case are few; the paper's is 73.
-        below_probability: a mean ET probability below this is uncertain; .9.
+        below_voxels: fewer ET voxels in the whole case are small; the paper's is 73.
+        below_probability: a mean ET probability below this is low confidence; .9 in the paper.
     """
 
     def __init__(self, below_voxels: int, below_probability: float) -> None:
         self.below_voxels = below_voxels
         self.below_probability = below_probability
 
-    def __call__(self, depth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """(X, Y, Z) uint8 depths and (3, X, Y, Z) probabilities -> (X, Y, Z) uint8 depths."""
-        enhancing = depth == ET
+    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Apply the step; shapes as `PostprocessStep`."""
+        enhancing = nested == ET
         voxels = int(enhancing.sum())
         if not 0 < voxels < self.below_voxels:
-            return depth
+            return nested
         if probabilities[ET_CHANNEL][enhancing].sum(dtype=np.float64) / voxels >= self.below_probability:
-            return depth
-        return np.where(enhancing, np.uint8(NCR), depth)
+            return nested
+        return np.where(enhancing, np.uint8(NCR), nested)
 
 
 def et_components(enhancing: np.ndarray, probability: np.ndarray, connectivity: Connectivity) -> tuple[np.ndarray, ...]:
-    """Connected components with their sizes and probability sums.
+    """Return connected components with their sizes and probability sums.
 
     Args:
         enhancing: (X, Y, Z) bool.
@@ -96,7 +97,7 @@ def et_components(enhancing: np.ndarray, probability: np.ndarray, connectivity: 
         connectivity: 6, 18 or 26.
 
     Returns:
-        components (X, Y, Z) integer from 1, 0 outside; voxels (n,) and the sum of probabilities (n,) float64, which is
+        Component numbers (X, Y, Z) integer from 1, 0 outside; voxels (n,); sums of probabilities (n,) float64. Sums are
         exact for float16 probabilities (multiples of 2⁻²⁴), so a mean does not depend on the order of summation.
     """
     import cc3d

@@ -1,7 +1,8 @@
-"""One folder of predictions: label files, on request the probabilities they were made of, and what made them.
+"""One folder of predictions: label files, a manifest, and on request the probabilities.
 
-Written by `job=predict`, read by `tune`, `evaluate`, `rank` and `pictures`. `predictions.json` says which members,
-window, thresholds and post-processing made it; a second call with others is refused, with the same ones continued.
+Written by `job=predict`, read by `tune`, `evaluate`, `rank` and `pictures`. The manifest `predictions.json` records
+members, window, thresholds and post-processing. A second call with the same settings continues; with different settings
+it is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "predictions.json"
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
+"""Value of `cases` in a manifest of out-of-fold predictions."""
 
 
 class PredictionFolder:
@@ -33,55 +35,57 @@ class PredictionFolder:
         self.path = Path(path)
 
     def manifest(self) -> dict[str, dict[str, Any]]:
-        """{"probabilities": what made these, "labels": what made the labels}; {} where `job=predict` wrote nothing."""
+        """Read the provenance of "probabilities" and "labels"; {} for a folder that `job=predict` did not write."""
         file = self.path / MANIFEST
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        content: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return content
 
-    def claim(self, manifest: Mapping[str, Mapping[str, Any]]) -> None:
-        """Put on record what this folder holds.
+    def write_or_verify_manifest(self, manifest: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record the provenance of this folder's predictions, or check that it is recorded already.
 
         Raises:
-            RunFailed: it holds something else; names what differs.
+            RunFailed: a different provenance is recorded; names the differences.
         """
         recorded = with_current_names(self.manifest())
-        wanted = json.loads(json.dumps(manifest))
-        if recorded and recorded != wanted:
-            shown = "; ".join(_differences(recorded, wanted)[:5])
+        current = json.loads(json.dumps(manifest))
+        if recorded and recorded != current:
+            details = "; ".join(_differences(recorded, current)[:5])
             raise RunFailed(
-                f"{self.path} holds other predictions ({shown}); give job.output=<another name>, or delete it"
+                f"{self.path} contains different predictions ({details}); set job.output=<another name>, or delete it"
             )
         if not recorded:
-            write_json(self.path / MANIFEST, wanted)
+            write_json(self.path / MANIFEST, current)
 
     def label_file(self, case_id: str) -> Path:
+        """Return the path of a case's label file."""
         return self.path / f"{case_id}.nii.gz"
 
     def has_probabilities(self, case_id: str) -> bool:
+        """Return whether a case's probabilities are saved."""
         return self._probabilities(case_id).exists()
 
     def save_probabilities(self, record: CaseMetadata, probabilities: np.ndarray) -> None:
-        """Save (3, X, Y, Z) float16 of the cropped volume, compressed, with the way back to the original grid."""
+        """Save (3, X, Y, Z) float16 of the cropped volume, compressed, with the case's metadata."""
         from brats_ablate.data.blosc2_io import write_array
-        from brats_ablate.data.records import to_json
         from brats_ablate.runtime.files import atomic_write
 
-        write_json(self._record(record.case_id), to_json(record))
+        write_json(self._record(record.case_id), record.to_dict())
         with atomic_write(self._probabilities(record.case_id)) as temporary:
-            write_array(temporary, probabilities, self._content())
+            write_array(temporary, probabilities, self._content_hash())
 
     def read_probabilities(self, case_id: str) -> tuple[np.ndarray, CaseMetadata]:
-        """What `save_probabilities` saved.
+        """Read the probabilities and the metadata that `save_probabilities` saved.
 
         Raises:
-            DataError: they were not saved, or belong to other predictions.
+            DataError: they were not saved, or belong to different predictions.
         """
+        from brats_ablate.cases import CaseMetadata
         from brats_ablate.data.blosc2_io import read_array
-        from brats_ablate.data.records import from_json
 
         if not self.has_probabilities(case_id):
-            raise DataError(f"{self.path} holds no probabilities of {case_id}; predict with job.probabilities=true")
-        record = from_json(json.loads(self._record(case_id).read_text(encoding="utf-8")))
-        return read_array(self._probabilities(case_id), self._content()), record
+            raise DataError(f"{self.path} contains no probabilities of {case_id}; predict with job.probabilities=true")
+        record = CaseMetadata.from_dict(json.loads(self._record(case_id).read_text(encoding="utf-8")))
+        return read_array(self._probabilities(case_id), self._content_hash()), record
 
     def _probabilities(self, case_id: str) -> Path:
         return self.path / "probabilities" / f"{case_id}.b2nd"
@@ -89,42 +93,42 @@ class PredictionFolder:
     def _record(self, case_id: str) -> Path:
         return self.path / "probabilities" / f"{case_id}.json"
 
-    def _content(self) -> str:
-        made_by = json.dumps(self.manifest().get("probabilities"), sort_keys=True)
-        return hashlib.sha256(made_by.encode()).hexdigest()
+    def _content_hash(self) -> str:
+        provenance = json.dumps(self.manifest().get("probabilities"), sort_keys=True)
+        return hashlib.sha256(provenance.encode()).hexdigest()
 
 
 def find_label_files(folder: Path) -> dict[str, Path]:
-    """Case id -> label file, for a folder of `job=predict` or of any other program.
+    """Return case id -> label file for a folder of `job=predict` or of any other program.
 
     A file is named after its case, with an ending `_seg`, `-seg`, `_pred` or none: `<case>.nii.gz`. Subfolders are
-    searched, hidden files left out; image files of the BraTS layouts are no labels.
+    searched. Hidden files and image files of the BraTS layouts are skipped.
 
     Raises:
         DataError: there is no folder, no label file, or two of one case.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of label files; predict first, or check the path")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in sorted(f for pattern in ("*.nii", "*.nii.gz") for f in folder.rglob(pattern)):
         name = file.name.removesuffix(".gz").removesuffix(".nii")
-        if name.startswith(".") or any(name.endswith(ending) for ending in _IMAGES):
+        if name.startswith(".") or name.endswith(_IMAGES):
             continue
         case_id = next((name.removesuffix(ending) for ending in _LABELS if name.endswith(ending)), name)
-        if case_id in found:
+        if case_id in files:
             raise DataError(
-                f"{folder} holds two label files of {case_id} ({found[case_id].name}, {file.name}); remove one"
+                f"{folder} contains two label files of {case_id} ({files[case_id].name}, {file.name}); remove one"
             )
-        found[case_id] = file
-    if not found:
-        raise DataError(f"{folder} holds no label file (<case>.nii.gz); predict first, or check the path")
-    return found
+        files[case_id] = file
+    if not files:
+        raise DataError(f"{folder} contains no label file (<case>.nii.gz); predict first, or check the path")
+    return files
 
 
 _LABELS = ("_seg", "-seg", "_pred")
 _IMAGES = ("_flair", "_t1", "_t1ce", "_t1gd", "_t2", "-t2f", "-t1n", "-t1c", "-t2w")
 
 
-def _differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    halves = sorted(recorded.keys() | wanted.keys())
-    return [d for half in halves for d in differences(recorded.get(half) or {}, wanted.get(half) or {})]
+def _differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    parts = sorted(recorded.keys() | current.keys())
+    return [d for part in parts for d in differences(recorded.get(part) or {}, current.get(part) or {})]

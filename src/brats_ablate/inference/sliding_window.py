@@ -1,7 +1,6 @@
-"""Runs a network of one patch shape over a volume of any shape: overlapping windows, blended with Gaussian weights.
+"""Sliding-window inference: overlapping patches of a volume, blended with Gaussian weights.
 
-On the flow: a normalised volume and a network go in, what the network returns comes out for the whole volume. The
-caller decides what is blended; the jobs blend probabilities, as the paper averages them.
+The jobs blend probabilities, not logits, as the paper averages them.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ SMALLEST_WEIGHT = 1e-3
 class SlidingWindow:
     """`inference=sliding_window` (paper section 2.5): half overlap, Gaussian weights.
 
-    The windows and weights are those of MONAI's `sliding_window_inference(mode="gaussian")`: a grid of step
-    patch × (1 − overlap), its last windows moved back inside; a volume smaller than the window is padded with zeros,
-    centred. One window is computed at a time: batches of windows cost more on a CPU and gain nothing at 128³ on a GPU.
+    Windows and weights equal those of MONAI's `sliding_window_inference(mode="gaussian")`: a grid of step
+    patch × (1 − overlap), its last windows moved back inside. A volume smaller than the window is padded with zeros,
+    centered. One window is computed at a time: batches of windows cost more on a CPU and gain nothing at 128³ on a GPU.
 
     Args:
         patch_shape: the window, in voxels; the job passes the training patch's shape.
-        overlap: the part of a window shared with its neighbour, in [0, 1).
-        sigma_scale: the Gaussian's sigma as a part of the window; the paper's is 0.125.
+        overlap: the fraction of a window shared with its neighbor, in [0, 1).
+        sigma_scale: the Gaussian's sigma as a fraction of the window; the paper's is 0.125.
 
     Raises:
         ValueError: overlap or sigma_scale out of range.
@@ -46,30 +45,33 @@ class SlidingWindow:
         self.weight = gaussian_weight(self.patch_shape, sigma_scale)
 
     def __call__(self, network: Callable[[Tensor], Tensor], volume: Tensor) -> Tensor:
-        """Blend `network`'s results over `volume` (1, C, X, Y, Z); returns (1, K, X, Y, Z) float32.
+        """Blend the network's outputs over a volume.
 
         Args:
             network: (1, C, *patch_shape) -> (1, K, *patch_shape).
-            volume: one case; any spatial shape.
+            volume: (1, C, X, Y, Z), one case; any spatial shape.
+
+        Returns:
+            (1, K, X, Y, Z) float32.
         """
-        padded, inner = pad_centred(volume, self.patch_shape)
+        padded, inner = pad_centered(volume, self.patch_shape)
         shape = padded.shape[2:]
         weight = self.weight.to(volume.device)
         total: Tensor | None = None
         weights = torch.zeros(tuple(shape), device=volume.device)
         for window in windows(tuple(shape), self.patch_shape, self.overlap):
-            here = (slice(None), slice(None), *window)
-            result = network(padded[here])
+            index = (slice(None), slice(None), *window)
+            result = network(padded[index])
             if total is None:
                 total = torch.zeros((1, result.shape[1], *shape), device=volume.device)
-            total[here].addcmul_(result.float(), weight)
+            total[index].addcmul_(result.float(), weight)
             weights[window] += weight
         assert total is not None
         return total.div_(weights)[inner]
 
 
 def windows(shape: tuple[int, ...], patch_shape: Shape3d, overlap: float) -> list[tuple[slice, ...]]:
-    """The windows that cover a volume of `shape`, none of which leaves it; `shape` is at least `patch_shape`."""
+    """Return windows that cover a volume of `shape` and lie inside it; `shape` is at least `patch_shape`."""
     per_axis = []
     for size, patch in zip(shape, patch_shape, strict=True):
         step = max(1, int(patch * (1 - overlap)))
@@ -79,7 +81,7 @@ def windows(shape: tuple[int, ...], patch_shape: Shape3d, overlap: float) -> lis
 
 
 def gaussian_weight(shape: Shape3d, sigma_scale: float) -> Tensor:
-    """A Gaussian of `shape` with peak 1 in its centre, sigma in parts of each edge, not below SMALLEST_WEIGHT."""
+    """Return a Gaussian of `shape` with peak 1, sigma as a fraction of each edge, and floor SMALLEST_WEIGHT."""
     weight = torch.ones(())
     for size in shape:
         offset = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
@@ -87,13 +89,14 @@ def gaussian_weight(shape: Shape3d, sigma_scale: float) -> Tensor:
     return weight.clamp_(min=max(SMALLEST_WEIGHT, float(weight.min())))
 
 
-def pad_centred(volume: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, tuple[slice, ...]]:
-    """Pad (1, C, X, Y, Z) with zeros to at least `shape`; returns it and the index of the original in it."""
-    before = [max(0, want - size) // 2 for size, want in zip(volume.shape[2:], shape, strict=True)]
-    after = [max(0, want - size) - b for size, want, b in zip(volume.shape[2:], shape, before, strict=True)]
+def pad_centered(volume: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, tuple[slice, ...]]:
+    """Pad (1, C, X, Y, Z) with zeros to at least `shape`; return it and the index of the original in it."""
+    missing = [max(0, target - size) for size, target in zip(volume.shape[2:], shape, strict=True)]
+    before = [m // 2 for m in missing]
+    after = [m - b for m, b in zip(missing, before, strict=True)]
     spatial = (slice(b, b + size) for b, size in zip(before, volume.shape[2:], strict=True))
     inner = (slice(None), slice(None), *spatial)
-    if not any(before) and not any(after):
+    if not any(missing):
         return volume, inner
     widths = [w for pair in reversed(list(zip(before, after, strict=True))) for w in pair]
     return F.pad(volume, widths), inner

@@ -1,6 +1,6 @@
-"""Test-time augmentation: the mean of what a predictor returns for a volume and for its mirror images.
+"""Test-time augmentation: the mean of a predictor over flips of the volume.
 
-On the flow: wraps the window (`sliding_window`, `whole_volume`), so a whole volume is mirrored, not each window.
+Wraps the window (`sliding_window`, `whole_volume`), so the whole volume is flipped, not each window.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ Predict = Callable[[Tensor], Tensor]
 
 
 class NoTTA:
-    """`tta: none`: the volume as it is."""
+    """`tta: none`: no augmentation."""
 
     def __call__(self, predict: Predict, volume: Tensor) -> Tensor:
-        """`predict(volume)`; (1, C, X, Y, Z) -> (1, K, X, Y, Z)."""
+        """Return `predict(volume)`; (1, C, X, Y, Z) -> (1, K, X, Y, Z)."""
         return predict(volume)
 
 
 class FlipTTA:
-    """The paper's test-time augmentation (section 2.5): all eight mirror images, probabilities averaged."""
+    """The paper's test-time augmentation (section 2.5): all eight flips, probabilities averaged."""
 
     def __call__(self, predict: Predict, volume: Tensor) -> Tensor:
-        """The mean over the eight flips of `predict`, each mirrored back; (1, C, X, Y, Z) -> (1, K, X, Y, Z)."""
+        """Average `predict` over the eight flips, each flipped back; (1, C, X, Y, Z) -> (1, K, X, Y, Z)."""
         total = predict(volume).clone()
         for flipped in list(product((False, True), repeat=3))[1:]:
             axes = [axis for axis, flip in zip((2, 3, 4), flipped, strict=True) if flip]

@@ -78,13 +78,12 @@ def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) ->
     import numpy as np
 
     from brats_ablate.data import nifti
-    from brats_ablate.data.orientation import Orientation
 
     record = store.record(case_id)
     values, affine = nifti.read_volume(prediction)
     if values.shape != record.grid.shape:
         raise DataError(f"{prediction} is not on the grid of {case_id}; resample it to the case's own grid")
-    oriented = Orientation.of(np.asarray(affine)).to_ras(encode_labels(values, store.convention))
+    oriented = nifti.Orientation.of(np.asarray(affine)).to_ras(encode_labels(values, store.convention))
     predicted = oriented[record.box.slices]
     flair = store.read_images(case_id)[MODALITIES.index("flair")]
     reference = store.read_labels(case_id) if record.has_labels else None

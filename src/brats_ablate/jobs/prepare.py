@@ -1,4 +1,4 @@
-"""`job=prepare`: raw NIfTI files to the prepared store; the first step of every study."""
+"""`job=prepare`: preprocess raw NIfTI files into the store."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from brats_ablate.errors import ConfigError, DataError
 
 
 def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_convention: bool) -> None:
-    """Prepare the data set of `cfg.data` into `cfg.paths.prepared`, after writing it if it is a phantom.
+    """Preprocess the data set of `cfg.data` into `cfg.paths.prepared`; a phantom data set is written first.
 
     Raises:
         ConfigError: no raw folder is given, or `workers` is not positive.
-        DataError: cases are unfit (all others are prepared by then), or nothing can be prepared.
+        DataError: cases are invalid (all others are prepared first), or nothing can be prepared.
     """
     data = cfg.data
     if data.raw is None:
@@ -44,13 +44,13 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
     unchanged = summary.cases - summary.written
     print(
         f"{summary.cases} cases in {prepared} ({summary.mebibytes:.1f} MiB): {summary.written} prepared in "
-        f"{summary.seconds:.1f} s, {unchanged} were up to date; fingerprint {summary.fingerprint[:12]}"
+        f"{summary.seconds:.1f} s, {unchanged} already up to date, skipped; fingerprint {summary.fingerprint[:12]}"
     )
     if summary.problems:
         _print_problems(dict(summary.problems))
         raise DataError(
-            f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are left out, for the reasons "
-            f"in {prepared / PROBLEMS}; mend them and run the same command again"
+            f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are invalid, for the reasons "
+            f"in {prepared / PROBLEMS}; fix them and run the same command again"
         )
     print(f"next: python -m brats_ablate +experiment=baseline data={data.name} fold=0,1,2,3,4 -m")
 
@@ -59,7 +59,7 @@ def _print_problems(problems: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "reason", title="Cases left out")
+    table = Table("case", "reason", title="Invalid cases")
     for case_id, reason in sorted(problems.items()):
         table.add_row(case_id, reason)
     Console().print(table)

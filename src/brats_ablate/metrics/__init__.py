@@ -1,1 +1,1 @@
-"""How well a prediction agrees with its reference, per region and per lesion."""
+"""Segmentation metrics per region and per lesion."""

@@ -1,7 +1,7 @@
-"""All metrics of one case: what `job=evaluate` writes a row for.
+"""Compute all metrics of one case, for `job=evaluate`.
 
-On the flow: two label volumes of one grid in, case × region × metric out. What an empty region scores is part of the
-settings and is printed with the results, as libraries differ: BraTS gives 1 where others give nothing.
+The score of an empty region is a setting and is printed with the results, as libraries differ: BraTS gives 1 where
+others give no value.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from typing import Literal
 
 import numpy as np
 
+from brats_ablate.cases import BBox
 from brats_ablate.labels import REGIONS
+from brats_ablate.metrics.dice import dice_from_counts
 from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
-from brats_ablate.metrics.surface import HD95, Spacing, between_elements, bounding_box, surface_dice, weighted_maximum
+from brats_ablate.metrics.surface import HD95, Spacing, between_elements, surface_dice, weighted_maximum
 
 METRICS = [
     "dice",
@@ -34,13 +36,13 @@ class CaseMetrics:
     """Dice, HD95, sensitivity, specificity, surface Dice and the lesion-wise scores of the three regions.
 
     Args:
-        hd95: whose definition: `brats2023` (area-weighted, the larger direction), `monai` (the larger direction over
+        hd95: the definition: `brats2023` (area-weighted, the larger direction), `monai` (the larger direction over
             border voxels) or `medpy` (both directions pooled).
         one_empty_mm: HD95 where one of the two regions is empty; BraTS: 373.13 (its grid's diagonal), 374 in 2023.
         tolerance_mm: within which surfaces agree for NSD.
-        lesion_dilation: steps of dilation that join a lesion's parts.
+        lesion_dilation: steps of dilation that join the parts of a lesion.
         lesion_above_mm3: reference lesions of at most this volume are ignored.
-        lesion_missed_mm: lesion-wise HD95 of a missed or invented lesion.
+        lesion_missed_mm: lesion-wise HD95 of a false-negative or false-positive lesion.
     """
 
     def __init__(
@@ -59,21 +61,21 @@ class CaseMetrics:
 
     @property
     def policy(self) -> str:
-        """What the numbers mean, in one sentence, for the head of a table."""
+        """Definitions of the metrics, in one sentence, printed with a table."""
         return (
             f"HD95 as {self.hd95}; a region empty in both: Dice, NSD, sensitivity 1 and HD95 0 mm; empty in one: "
             f"Dice and NSD 0, HD95 {self.one_empty_mm:g} mm; sensitivity of an empty reference 1; NSD within "
             f"{self.tolerance_mm:g} mm; lesions above {self.lesions.above_mm3:g} mm³, {self.lesions.missed_mm:g} mm "
-            "for a missed or invented one"
+            "for a false-negative or false-positive one"
         )
 
     def __call__(
         self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
     ) -> dict[tuple[str, str], float]:
-        """(region, metric) -> value.
+        """Return (region, metric) -> value.
 
         Args:
-            predicted: (X, Y, Z) uint8 nesting depths on the case's whole grid.
+            predicted: (X, Y, Z) uint8 nested labels on the case's whole grid.
             reference: (X, Y, Z) uint8, the same grid.
             spacing_mm: voxel edges along X, Y, Z.
 
@@ -82,13 +84,14 @@ class CaseMetrics:
         """
         if predicted.shape != reference.shape:
             raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} are not on one grid")
-        # Outside the box of both tumours every metric knows its voxels: background in both.
-        box = bounding_box((predicted | reference) != 0) or (slice(0, 0),) * 3
+        # Outside the box of both tumors every voxel is background in both.
+        tumor = BBox.around((predicted | reference) != 0)
+        box = tumor.slices if tumor else (slice(0, 0),) * 3
         outside = predicted.size - predicted[box].size
         scores: dict[tuple[str, str], float] = {}
         for k, region in enumerate(REGIONS):
-            found = self._region(predicted[box] > k, reference[box] > k, spacing_mm, outside)
-            scores |= {(region, metric): float(value) for metric, value in found.items()}
+            values = self._region(predicted[box] > k, reference[box] > k, spacing_mm, outside)
+            scores |= {(region, metric): float(value) for metric, value in values.items()}
         return scores
 
     def _region(
@@ -98,7 +101,7 @@ class CaseMetrics:
         both = int(np.count_nonzero(predicted & reference))
         negatives = predicted.size + outside - r
         scores: dict[str, float] = {
-            "dice": 2 * both / (p + r) if p + r else 1.0,
+            "dice": float(dice_from_counts(both, p, r)),
             "sensitivity": both / r if r else 1.0,
             "specificity": 1 - (p - both) / negatives if negatives else 1.0,
             "reference_voxels": r,
@@ -108,18 +111,19 @@ class CaseMetrics:
         scores |= {
             "lesion_dice": lesions.dice,
             "lesion_hd95": lesions.hd95_mm,
-            "lesions_found": lesions.found,
+            "lesions_found": lesions.true_positives,
+            "lesions_missed": lesions.false_negatives,
+            "lesions_invented": lesions.false_positives,
         }
-        scores |= {"lesions_missed": lesions.missed, "lesions_invented": lesions.invented}
         return scores | self._surface(predicted, reference, spacing_mm)
 
     def _surface(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
-        if not predicted.any() and not reference.any():
+        box = BBox.around(predicted | reference)
+        if box is None:
             return {"hd95": 0.0, "nsd": 1.0}
         if not predicted.any() or not reference.any():
             return {"hd95": self.one_empty_mm, "nsd": 0.0}
-        box = bounding_box(predicted | reference)
-        predicted, reference = predicted[box], reference[box]
+        predicted, reference = predicted[box.slices], reference[box.slices]
         distances = between_elements(predicted, reference, spacing_mm)
         if self.hd95 == "brats2023":
             hd95 = weighted_maximum(distances)

@@ -1,7 +1,7 @@
-"""Distances between the surfaces of two masks, and what is made of them: HD95 in three definitions, surface Dice.
+"""Surface-distance metrics of two masks: HD95 in three definitions, normalized surface Dice (NSD).
 
-On the flow: one region's predicted and reference mask in, numbers in mm out. The definition of HD95 has a name because
-implementations differ by factors: the same masks gave 3.2, 5.8 and 6.7 mm in three libraries.
+Each definition of HD95 has a name because implementations differ by factors: the same masks gave 3.2, 5.8 and 6.7 mm in
+three libraries.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brats_ablate.metrics.surface_area import area_by_code, neighbourhood_codes
+from brats_ablate.metrics.surface_area import area_by_code, neighborhood_codes
 
 Spacing = tuple[float, float, float]
-Slices = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """From every element of one surface to the nearest element of the other, in mm, with the elements' areas."""
+    """Distance from every element of one surface to the nearest element of the other, with the elements' areas."""
 
     predicted_mm: np.ndarray
     """(P,) from the predicted surface to the reference's."""
     reference_mm: np.ndarray
-    """(R,) the other way."""
+    """(R,) in the opposite direction."""
     predicted_mm2: np.ndarray
     """(P,) areas."""
     reference_mm2: np.ndarray
@@ -32,14 +31,14 @@ class SurfaceDistances:
 
 
 def between_elements(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> SurfaceDistances:
-    """Surfaces between voxels, their elements weighted by area: DeepMind's surface-distance, as BraTS 2023 uses it.
+    """Measure surfaces between voxels, with area weights: DeepMind's surface-distance, used by BraTS 2023.
 
     Args:
         predicted: (X, Y, Z) bool, not empty.
         reference: (X, Y, Z) bool, not empty.
         spacing_mm: voxel edges.
     """
-    codes = [neighbourhood_codes(m) for m in (predicted, reference)]
+    codes = [neighborhood_codes(m) for m in (predicted, reference)]
     areas = area_by_code(spacing_mm)
     surfaces = [(c != 0) & (c != 255) for c in codes]
     mm = _distances(surfaces[0], surfaces[1], spacing_mm)
@@ -47,7 +46,7 @@ def between_elements(predicted: np.ndarray, reference: np.ndarray, spacing_mm: S
 
 
 def between_border_voxels(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> SurfaceDistances:
-    """Surfaces made of the masks' outermost voxels, each counting once: MONAI's and medpy's.
+    """Measure surfaces of the masks' outermost voxels, with equal weights: MONAI's and medpy's.
 
     Args:
         predicted: (X, Y, Z) bool, not empty.
@@ -60,27 +59,27 @@ def between_border_voxels(predicted: np.ndarray, reference: np.ndarray, spacing_
 
 
 def hd95_area_weighted(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> float:
-    """BraTS 2023's HD95: the larger of the two directed 95th percentiles, weighted by surface area."""
+    """Return BraTS 2023's HD95: the larger of the two directed 95th percentiles, weighted by surface area."""
     return weighted_maximum(between_elements(predicted, reference, spacing_mm))
 
 
-def weighted_maximum(distances: SurfaceDistances, part: float = 0.95) -> float:
-    """The larger of the two directed, area-weighted percentiles of `distances`, in mm."""
+def weighted_maximum(distances: SurfaceDistances, fraction: float = 0.95) -> float:
+    """Return the larger of the two directed, area-weighted percentiles of `distances`, in mm."""
     d = distances
     return max(
-        _weighted_percentile(d.predicted_mm, d.predicted_mm2, part),
-        _weighted_percentile(d.reference_mm, d.reference_mm2, part),
+        _weighted_percentile(d.predicted_mm, d.predicted_mm2, fraction),
+        _weighted_percentile(d.reference_mm, d.reference_mm2, fraction),
     )
 
 
 def hd95_maximum(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> float:
-    """MONAI's HD95: the larger of the two directed 95th percentiles over border voxels."""
+    """Return MONAI's HD95: the larger of the two directed 95th percentiles over border voxels."""
     distances = between_border_voxels(predicted, reference, spacing_mm)
     return float(max(np.percentile(distances.predicted_mm, 95), np.percentile(distances.reference_mm, 95)))
 
 
 def hd95_pooled(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> float:
-    """medpy's HD95: the 95th percentile of both directions' distances together."""
+    """Return medpy's HD95: the 95th percentile of the distances of both directions, pooled."""
     distances = between_border_voxels(predicted, reference, spacing_mm)
     return float(np.percentile(np.concatenate([distances.predicted_mm, distances.reference_mm]), 95))
 
@@ -94,7 +93,7 @@ HD95: dict[str, Callable[[np.ndarray, np.ndarray, Spacing], float]] = {
 
 
 def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
-    """Normalised surface Dice: the part of both surfaces' area that lies within `tolerance_mm` of the other.
+    """Return normalized surface Dice: the fraction of both surfaces' area within `tolerance_mm` of the other.
 
     Nikolov et al. 2018 (arXiv:1809.04430), as DeepMind's `compute_surface_dice_at_tolerance`.
     """
@@ -103,36 +102,26 @@ def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
     return float(near / (d.predicted_mm2.sum() + d.reference_mm2.sum()))
 
 
-def bounding_box(mask: np.ndarray) -> Slices | None:
-    """The smallest box that holds every true voxel of (X, Y, Z); None if there is none."""
-    x = np.flatnonzero(mask.any(axis=(1, 2)))
-    if x.size == 0:
-        return None
-    inner = np.any(mask[x[0] : x[-1] + 1], axis=0)
-    y, z = (np.flatnonzero(np.any(inner, axis=axis)) for axis in (1, 0))
-    return slice(x[0], x[-1] + 1), slice(y[0], y[-1] + 1), slice(z[0], z[-1] + 1)
-
-
 def _distances(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> tuple[np.ndarray, np.ndarray]:
-    """From each true voxel of one surface to the nearest of the other, both ways, in mm."""
+    """Return the distance from each voxel of one surface to the nearest of the other, in both directions, in mm."""
     from edt import edt
 
-    # edt copies booleans slowly; as bytes they are transformed in two thirds of the time
+    # edt copies booleans slowly: bytes take two thirds of the time.
     maps = [edt((~s).view(np.uint8), anisotropy=spacing_mm, black_border=False) for s in (reference, predicted)]
     return maps[0][predicted], maps[1][reference]
 
 
-def _weighted_percentile(values: np.ndarray, weights: np.ndarray, part: float) -> float:
-    """The first value, in ascending order, at which the cumulated weight reaches `part` of the total."""
+def _weighted_percentile(values: np.ndarray, weights: np.ndarray, fraction: float) -> float:
+    """Return the first value, in ascending order, at which the cumulative weight reaches `fraction` of the total."""
     order = np.argsort(values, kind="stable")
-    reached = int(np.searchsorted(np.cumsum(weights[order]) / weights.sum(), part))
+    reached = int(np.searchsorted(np.cumsum(weights[order]) / weights.sum(), fraction))
     return float(values[order[min(reached, len(values) - 1)]])
 
 
 def _eroded(mask: np.ndarray) -> np.ndarray:
-    """The voxels whose six neighbours all belong to the mask; outside the array counts as empty."""
+    """Return the voxels whose six neighbors all belong to the mask; outside the array counts as empty."""
     padded = np.pad(mask, 1)
-    inner = padded[1:-1, 1:-1, 1:-1].copy()
+    inner: np.ndarray = padded[1:-1, 1:-1, 1:-1].copy()
     for axis in range(3):
         for shift in (slice(0, -2), slice(2, None)):
             window = [slice(1, -1)] * 3

@@ -1,8 +1,8 @@
-"""The area of the surface element between eight voxels, for every way in which a mask can fill them.
+"""Areas of the surface elements that weight surface distances.
 
-On the flow: what makes a surface distance area-weighted. A mask's surface lies between voxels; each corner where eight
-voxels meet carries the piece of it that marching cubes would draw there. DeepMind's surface-distance lists the pieces'
-normals for all 256 fillings; they are 14 up to rotation, reflection and complement, and the rest follows.
+A mask's surface lies between voxels: each corner where eight voxels meet carries the element that marching cubes would
+draw there. DeepMind's surface-distance lists the normals of all 256 ways to fill the eight voxels. Up to rotation,
+reflection and complement there are 14, from which the table is generated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import permutations, product
 import numpy as np
 
 CODE_WEIGHTS = np.array([128, 64, 32, 16, 8, 4, 2, 1]).reshape(2, 2, 2)
-"""A 2×2×2 neighbourhood's code is the sum of these over its filled voxels."""
+"""The code of a 2×2×2 neighborhood is the sum of these over its filled voxels."""
 
 _D, _Q, _H, _T = 0.125, 0.25, 0.5, 0.375
 _NORMALS: dict[int, tuple[tuple[float, float, float], ...]] = {
@@ -37,15 +37,16 @@ _NORMALS: dict[int, tuple[tuple[float, float, float], ...]] = {
 
 @lru_cache(maxsize=64)
 def area_by_code(spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """(256,) float64 area in mm² of the surface element of each neighbourhood code, for voxels of `spacing_mm`."""
+    """Return the area in mm² of each code's surface element, (256,) float64, for voxels of `spacing_mm`."""
     x, y, z = spacing_mm
     faces = np.array([y * z, x * z, x * y])
-    return np.sqrt(((_normals() * faces) ** 2).sum(axis=-1)).sum(axis=-1)
+    areas: np.ndarray = np.sqrt(((_normals() * faces) ** 2).sum(axis=-1)).sum(axis=-1)
+    return areas
 
 
 @lru_cache(maxsize=1)
 def _normals() -> np.ndarray:
-    """(256, 4, 3) absolute area vectors, from the 14 generating ones by the cube's 48 symmetries and complement."""
+    """Generate the (256, 4, 3) absolute area vectors from 14 by the cube's 48 symmetries and complement."""
     table = np.zeros((256, 4, 3))
     for code, normals in _NORMALS.items():
         filled = (code & CODE_WEIGHTS) > 0
@@ -57,8 +58,8 @@ def _normals() -> np.ndarray:
     return table
 
 
-def neighbourhood_codes(mask: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool -> (X + 1, Y + 1, Z + 1) uint8: the code of the 2×2×2 voxels around every corner, 0 outside."""
+def neighborhood_codes(mask: np.ndarray) -> np.ndarray:
+    """Return the code of the 2×2×2 voxels around every corner: (X, Y, Z) bool -> (X + 1, Y + 1, Z + 1) uint8."""
     padded = np.zeros([n + 2 for n in mask.shape], dtype=np.uint8)
     padded[1:-1, 1:-1, 1:-1] = mask
     along_z = (padded[:, :, :-1] << 1) | padded[:, :, 1:]

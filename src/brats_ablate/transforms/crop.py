@@ -50,8 +50,8 @@ class BiasedCrop:
         rng = rng_for(seed, "crop", epoch, index)
         room = np.asarray(volume_shape) - self.shape
         low, high = np.minimum(room, 0), np.maximum(room, 0)
-        if rng.random() < self.tumour_probability and record.blobs:
-            blob_low, blob_high = self._starts_holding(_draw_blob(record.blobs, rng), rng)
+        if rng.random() < self.tumour_probability and record.components:
+            blob_low, blob_high = self._starts_holding(_draw_blob(record.components, rng), rng)
             low, high = np.maximum(low, blob_low), np.minimum(high, blob_high)
         start = rng.integers(low, high, endpoint=True)
         return BBox(_shape(start), _shape(start + self.shape))

@@ -1,4 +1,4 @@
-"""What `job=tune` found: the file that `job=predict job.settings=…` reads, and the table that a person reads."""
+"""Result of `job=tune`: the file that `job=predict job.settings=…` reads, and the printed table."""
 
 from __future__ import annotations
 
@@ -9,38 +9,46 @@ from typing import Any
 import numpy as np
 import yaml
 
+from brats_ablate.inference.postprocess import Connectivity
 from brats_ablate.runtime.files import atomic_write
 from brats_ablate.tuning.component_grid import PostprocessGrid
 from brats_ablate.tuning.nested_cv import TunedSetting
-from brats_ablate.tuning.threshold_grid import ThresholdGrid
+from brats_ablate.tuning.threshold_grid import Combination, ThresholdGrid
 
 PAPER_THRESHOLDS = (0.45, 0.4, 0.45)
+NEUTRAL_THRESHOLDS = (0.5, 0.5, 0.5)
+_SCORES = ("at 0.5", "thresholds", "postprocess")
 _PACKAGE = "brats_ablate.inference"
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The two searches' grids and choices. Scores are mean Dice over WT, TC and ET."""
+    """Grids and choices of the two searches. Scores are mean Dice over WT, TC and ET."""
 
-    predictions: str
     grid: ThresholdGrid
     thresholds: TunedSetting
-    rule_grid: PostprocessGrid
-    rules: TunedSetting
-    connectivity: int
+    postprocess_grid: PostprocessGrid
+    postprocess: TunedSetting
+    connectivity: Connectivity
     threshold_means: np.ndarray
     """(folds, combinations) mean Dice without post-processing."""
 
     @property
-    def folds(self) -> int:
+    def n_folds(self) -> int:
+        """Number of folds."""
         return len(self.thresholds.per_fold)
 
-    def setting(self, fold: int | None) -> dict[str, Any]:
-        """The configuration nodes `labels` and `postprocess` of a fold; of cases of no fold with None."""
-        combination = self.thresholds.overall if fold is None else self.thresholds.per_fold[fold]
-        wt, tc, et = self.grid.combinations[combination]
-        rule = self.rules.overall if fold is None else self.rules.per_fold[fold]
-        probability, component, total = self.rule_grid.setting(rule)
+    def choice(self, fold: int | None) -> tuple[Combination, tuple[float, int, int]]:
+        """Return thresholds, and (mean probability, component size, total size), of a fold; of no fold with None."""
+        if fold is None:
+            combination, setting = self.thresholds.overall, self.postprocess.overall
+        else:
+            combination, setting = self.thresholds.per_fold[fold], self.postprocess.per_fold[fold]
+        return self.grid.combinations[combination], self.postprocess_grid.setting(setting)
+
+    def config(self, fold: int | None) -> dict[str, Any]:
+        """Return the configuration nodes `labels` and `postprocess` of a fold; of cases of no fold with None."""
+        (wt, tc, et), (probability, component, total) = self.choice(fold)
         below = {"below_probability": probability}
         return {
             "labels": {"_target_": f"{_PACKAGE}.thresholds.RegionThresholds", "wt": wt, "tc": tc, "et": et},
@@ -56,62 +64,53 @@ class TuningResult:
             },
         }
 
-    def show(self) -> None:
-        """Print what was chosen, what it scores out of fold, and how much tuning in fold would have flattered."""
+    def show(self, name: str) -> None:
+        """Print the chosen settings, their out-of-fold scores, and the optimism of in-sample tuning."""
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=f"{self.predictions}: mean Dice, settings chosen on the other folds")
-        for column in (
-            "fold",
-            "thresholds WT TC ET",
-            "component < , total < , mean <",
-            "at 0.5",
-            "thresholds",
-            "and rules",
-        ):
+        table = Table(title=f"{name}: mean Dice, settings chosen on the other folds")
+        for column in ("fold", "WT/TC/ET", "component /total /mean", *_SCORES):
             table.add_column(column, justify="right")
-        neutral = self._means_at((0.5, 0.5, 0.5))
-        for fold in range(self.folds):
-            scores = (self.thresholds.out_of_fold[fold], self.rules.out_of_fold[fold])
-            table.add_row(str(fold), *self._words(fold), _four(neutral, fold), *(f"{s:.4f}" for s in scores))
-        means = [float(np.mean(s)) for s in (self.thresholds.out_of_fold, self.rules.out_of_fold)]
-        table.add_row("mean", "", "", _four(neutral, None), *(f"{m:.4f}" for m in means), end_section=True)
-        inside = [float(np.mean(s)) for s in (self.thresholds.in_fold, self.rules.in_fold)]
-        table.add_row("in fold", *self._words(None), "", *(f"{m:.4f}" for m in inside))
-        table.add_row("optimism", "", "", "", f"{self.thresholds.optimism:+.4f}", f"{self.rules.optimism:+.4f}")
+        scores = (self._means_at(NEUTRAL_THRESHOLDS), self.thresholds.out_of_fold, self.postprocess.out_of_fold)
+        for fold in range(self.n_folds):
+            cells = ("" if s is None else f"{s[fold]:.4f}" for s in scores)
+            table.add_row(str(fold), *self._choice_cells(fold), *cells)
+        table.add_row("mean", "", "", *("" if s is None else f"{np.mean(s):.4f}" for s in scores), end_section=True)
+        in_sample = (self.thresholds.in_sample, self.postprocess.in_sample)
+        table.add_row("in-sample", *self._choice_cells(None), "", *(f"{np.mean(s):.4f}" for s in in_sample))
+        table.add_row("optimism", "", "", "", f"{self.thresholds.optimism:+.4f}", f"{self.postprocess.optimism:+.4f}")
         console = Console()
         console.print(table)
         paper = self._means_at(PAPER_THRESHOLDS)
         if paper is not None:
-            console.print(f"the paper's thresholds without rules: {paper.mean():.4f}")
+            console.print(f"the paper's thresholds without post-processing: {paper.mean():.4f}")
 
-    def _words(self, fold: int | None) -> tuple[str, str]:
-        combination = self.thresholds.overall if fold is None else self.thresholds.per_fold[fold]
-        probability, component, total = self.rule_grid.setting(
-            self.rules.overall if fold is None else self.rules.per_fold[fold]
-        )
-        return " ".join(f"{t:g}" for t in self.grid.combinations[combination]), f"{component}, {total}, {probability:g}"
+    def _choice_cells(self, fold: int | None) -> tuple[str, str]:
+        thresholds, (probability, component, total) = self.choice(fold)
+        return "/".join(f"{t:g}" for t in thresholds), f"{component}/{total}/{probability:g}"
 
-    def _means_at(self, combination: tuple[float, float, float]) -> np.ndarray | None:
-        """(folds,) mean Dice at one combination; None if the grid has it not."""
-        if combination not in self.grid.combinations:
+    def _means_at(self, thresholds: Combination) -> np.ndarray | None:
+        """Return (folds,) mean Dice at one combination; None if it is not in the grid."""
+        if thresholds not in self.grid.combinations:
             return None
-        return self.threshold_means[:, self.grid.combinations.index(combination)]
+        means: np.ndarray = self.threshold_means[:, self.grid.combinations.index(thresholds)]
+        return means
 
 
-def write_settings(file: Path, tuned: TuningResult) -> None:
-    """Write the settings for `job=predict job.settings=<file>`, whole or not at all."""
+def write_settings(file: Path, result: TuningResult, name: str) -> None:
+    """Write the settings for `job=predict job.settings=<file>`, atomically; `name` is that of the predictions."""
+    first, second = result.thresholds, result.postprocess
     content = {
-        "all": tuned.setting(None),
-        "folds": {fold: tuned.setting(fold) for fold in range(tuned.folds)},
+        "all": result.config(None),
+        "folds": {fold: result.config(fold) for fold in range(result.n_folds)},
         "mean_dice": {
-            "out_of_fold": {"thresholds": _mean(tuned.thresholds.out_of_fold), "rules": _mean(tuned.rules.out_of_fold)},
-            "in_fold": {"thresholds": _mean(tuned.thresholds.in_fold), "rules": _mean(tuned.rules.in_fold)},
+            "out_of_fold": {"thresholds": _mean(first.out_of_fold), "rules": _mean(second.out_of_fold)},
+            "in_fold": {"thresholds": _mean(first.in_sample), "rules": _mean(second.in_sample)},
         },
     }
     head = (
-        f"# Written by job=tune job.predictions={tuned.predictions}; used by job=predict job.settings=<this file>.\n"
+        f"# Written by job=tune job.predictions={name}; used by job=predict job.settings=<this file>.\n"
         "# Each fold's setting was chosen on the other folds; `all` is for cases that belong to no fold.\n"
     )
     with atomic_write(file) as temporary:
@@ -120,9 +119,3 @@ def write_settings(file: Path, tuned: TuningResult) -> None:
 
 def _mean(scores: tuple[float, ...]) -> float:
     return round(float(np.mean(scores)), 6)
-
-
-def _four(means: np.ndarray | None, fold: int | None) -> str:
-    if means is None:
-        return ""
-    return f"{means.mean() if fold is None else means[fold]:.4f}"

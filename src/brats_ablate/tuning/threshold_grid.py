@@ -1,9 +1,8 @@
 """Exhaustive search of the three label thresholds, from one small histogram per case instead of its volumes.
 
-On the flow (`job=tune`): saved probabilities and a reference in, the Dice of every threshold combination out. Which
-side of a threshold a probability lies on is all that a combination can see, so a case is its joint histogram over the
-thresholds' bins and the reference label, and the whole 9 × 9 × 9 grid is a cumulative sum of it: exact, and hundreds
-of times faster than relabelling volumes.
+A threshold combination depends only on which side of each threshold a probability lies. A case therefore reduces to its
+joint histogram over the bins between thresholds and the reference label. The Dice of the whole 9 × 9 × 9 grid is a
+cumulative sum of that histogram: exact, and hundreds of times faster than relabeling volumes.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from itertools import product
 import numpy as np
 
 from brats_ablate.labels import TISSUES
+from brats_ablate.metrics.dice import dice_from_counts
 
 Combination = tuple[float, float, float]
 
@@ -34,6 +34,7 @@ class ThresholdGrid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Number of candidates for WT, TC and ET."""
         return len(self.wt), len(self.tc), len(self.et)
 
     @property
@@ -43,15 +44,16 @@ class ThresholdGrid:
 
 
 def joint_histogram(probabilities: np.ndarray, reference: np.ndarray, grid: ThresholdGrid) -> np.ndarray:
-    """How many voxels lie in each bin of the three probabilities and have each reference label.
+    """Count the voxels in each bin of the three probabilities, by reference label.
 
-    Bin b of a region holds the probabilities that reach its first b thresholds, compared in float16 as
-    `labels.depth_from_regions` does. Voxels below every WT threshold are background under any combination: they are
-    counted in bin (0, 0, 0) whatever their TC and ET.
+    Bin b of a region contains the probabilities that reach its first b thresholds, compared in float16 as in
+    `labels.labels_from_probabilities`. Voxels below every WT threshold are background under any combination: they are
+    counted in bin (0, 0, 0) regardless of their TC and ET.
 
     Args:
         probabilities: (3, X, Y, Z) float16.
-        reference: (X, Y, Z) uint8 nesting depths.
+        reference: (X, Y, Z) uint8 nested label map.
+        grid: the candidate thresholds.
 
     Returns:
         (W + 1, T + 1, E + 1, 4) int64 for grids of W, T and E thresholds.
@@ -69,7 +71,7 @@ def joint_histogram(probabilities: np.ndarray, reference: np.ndarray, grid: Thre
 
 
 def dice_of_combinations(histogram: np.ndarray) -> np.ndarray:
-    """The mean Dice over WT, TC and ET of one case for every combination; an empty region as BraTS: 1 or 0.
+    """Return the mean Dice over WT, TC and ET of one case for every combination.
 
     Args:
         histogram: of `joint_histogram`.
@@ -81,21 +83,22 @@ def dice_of_combinations(histogram: np.ndarray) -> np.ndarray:
     for axis in range(3):
         reaching = np.flip(np.flip(reaching, axis).cumsum(axis), axis)
     reference = histogram.sum(axis=(0, 1, 2))
-    wt = _dice(reaching[1:, :1, :1], reference, 1)
-    tc = _dice(reaching[1:, 1:, :1], reference, 2)
-    et = _dice(reaching[1:, 1:, 1:], reference, 3)
-    return (wt + tc + et) / 3
+    wt = _region_dice(reaching[1:, :1, :1], reference, 1)
+    tc = _region_dice(reaching[1:, 1:, :1], reference, 2)
+    et = _region_dice(reaching[1:, 1:, 1:], reference, 3)
+    mean: np.ndarray = (wt + tc + et) / 3
+    return mean
 
 
-def _dice(predicted_by_label: np.ndarray, reference_by_label: np.ndarray, depth: int) -> np.ndarray:
-    both = predicted_by_label[..., depth:].sum(axis=-1)
-    sizes = predicted_by_label.sum(axis=-1) + reference_by_label[depth:].sum()
-    return np.where(sizes == 0, 1.0, 2 * both / np.maximum(sizes, 1))
+def _region_dice(predicted_by_label: np.ndarray, reference_by_label: np.ndarray, lowest_label: int) -> np.ndarray:
+    both = predicted_by_label[..., lowest_label:].sum(axis=-1)
+    return dice_from_counts(both, predicted_by_label.sum(axis=-1), reference_by_label[lowest_label:].sum())
 
 
 def _bin_of_half(thresholds: tuple[float, ...]) -> np.ndarray:
-    """(65536,) uint8: for the bits of every float16, how many of `thresholds` it reaches."""
+    """Return the number of `thresholds` that each float16 reaches, indexed by its bits: (65536,) uint8."""
     with np.errstate(invalid="ignore"):
         values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
         reached = values[:, None] >= np.asarray(thresholds, dtype=np.float16)
-    return reached.sum(axis=1, dtype=np.uint8)
+    counts: np.ndarray = reached.sum(axis=1, dtype=np.uint8)
+    return counts

@@ -60,9 +60,7 @@ def by_monai(store: CaseStore, case_id: str, runs: list[RunDirectory], flips: bo
 
 
 @pytest.mark.parametrize("flips", [False, True])
-def test_each_prepared_case_by_the_models_that_did_not_train_on_it(
-    job: Job, finished_run: FinishedRun, work: Path, flips: bool
-) -> None:
+def test_prepared_cases_are_predicted_out_of_fold(job: Job, finished_run: FinishedRun, work: Path, flips: bool) -> None:
     dice = (0.5,) if flips else (0.5, 0.4)  # an ensemble of two without flips, eight flips of one network
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=dice) for fold in range(3)]
     inference = "inference=sliding_window" if flips else NO_TTA
@@ -70,11 +68,11 @@ def test_each_prepared_case_by_the_models_that_did_not_train_on_it(
     chosen = [store.folds[0][0], store.folds[2][1]]
     job("+experiment=baseline", "job=predict", "job.probabilities=true", inference, f"job.cases=[{','.join(chosen)}]")
     for case_id, run in zip(chosen, (runs[0], runs[2]), strict=True):
-        found, _ = predictions(work).read_probabilities(case_id)
-        assert found.dtype == np.float16
-        np.testing.assert_allclose(found, by_monai(store, case_id, [run], flips), atol=5e-4)
+        probabilities, _ = predictions(work).read_probabilities(case_id)
+        assert probabilities.dtype == np.float16
+        np.testing.assert_allclose(probabilities, by_monai(store, case_id, [run], flips), atol=5e-4)
         others = by_monai(store, case_id, [runs[1]], False)
-        assert np.abs(found - others).max() > 0.05
+        assert np.abs(probabilities - others).max() > 0.05
 
 
 def test_label_files_are_on_the_original_grid_in_its_convention(
@@ -92,14 +90,14 @@ def test_label_files_are_on_the_original_grid_in_its_convention(
         values = np.asarray(image.dataobj)
         assert set(np.unique(values)) <= {0, 1, 2, 4}
         probabilities, record = predictions(work).read_probabilities(case_id)
-        depth = labels_from_probabilities(probabilities, (0.45, 0.4, 0.5))
-        np.testing.assert_array_equal(values, decode_labels(to_original_space(record, depth), "brats2021"))
+        nested = labels_from_probabilities(probabilities, (0.45, 0.4, 0.5))
+        np.testing.assert_array_equal(values, decode_labels(to_original_space(record, nested), "brats2021"))
         outside = to_original_space(record, np.ones(record.box.shape, np.uint8)) == 0
         assert outside.any()
         assert not values[outside].any()
 
 
-def test_raw_cases_by_the_whole_ensemble_and_the_unfit_one_is_named(
+def test_raw_cases_by_the_whole_ensemble_and_the_invalid_one_is_reported(
     job: Job, finished_run: FinishedRun, work: Path, tmp_path: Path
 ) -> None:
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(2)]
@@ -112,9 +110,9 @@ def test_raw_cases_by_the_whole_ensemble_and_the_unfit_one_is_named(
     with pytest.raises(DataError, match=second):
         job("+experiment=baseline", "job=predict", f"job.source={tmp_path / 'new'}", "job.probabilities=true", NO_TTA)
     assert list(find_label_files(predictions(work).path)) == [first]
-    found, record = predictions(work).read_probabilities(first)
+    probabilities, record = predictions(work).read_probabilities(first)
     assert record.box == store.record(first).box
-    np.testing.assert_allclose(found, by_monai(store, first, runs, flips=False), atol=5e-4)
+    np.testing.assert_allclose(probabilities, by_monai(store, first, runs, flips=False), atol=5e-4)
 
 
 def test_an_interrupted_call_is_continued(job: Job, finished_run: FinishedRun, work: Path) -> None:
@@ -135,11 +133,11 @@ def test_an_interrupted_call_is_continued(job: Job, finished_run: FinishedRun, w
 def test_shards_divide_the_cases(job: Job, finished_run: FinishedRun, work: Path) -> None:
     for fold in range(3):
         finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
-    seen: list[set[str]] = []
+    written: list[set[str]] = []
     for shard in range(2):
         job("+experiment=baseline", "job=predict", NO_TTA, "job.shards=2", f"job.shard={shard}")
-        seen.append(set(find_label_files(predictions(work).path)) - set().union(*seen))
-    assert sorted(map(len, seen)) == [3, 3]
+        written.append(set(find_label_files(predictions(work).path)) - set().union(*written))
+    assert sorted(map(len, written)) == [3, 3]
     with pytest.raises(ConfigError, match=r"job\.shard=2"):
         job("+experiment=baseline", "job=predict", "job.shards=2", "job.shard=2")
 
@@ -169,7 +167,7 @@ def test_the_best_finished_learning_rate_of_each_fold(job: Job, finished_run: Fi
     assert [m.split()[1:3] for m in members] == [[f"fold={fold}", f"lr={lr:g}"] for fold, lr in best.items()]
 
 
-def test_saved_probabilities_are_relabelled_without_networks(job: Job, finished_run: FinishedRun, work: Path) -> None:
+def test_saved_probabilities_are_relabeled_without_networks(job: Job, finished_run: FinishedRun, work: Path) -> None:
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
     job("+experiment=baseline", "job=predict", "job.probabilities=true", NO_TTA)
     for run in runs:
@@ -180,27 +178,27 @@ def test_saved_probabilities_are_relabelled_without_networks(job: Job, finished_
     expected = decode_labels(
         to_original_space(record, labels_from_probabilities(probabilities, (0.6, 0.4, 0.45))), "brats2021"
     )
-    found = np.asarray(nib.load(predictions(work, "other").label_file(case_id)).dataobj)
-    np.testing.assert_array_equal(found, expected)
+    relabeled = np.asarray(nib.load(predictions(work, "other").label_file(case_id)).dataobj)
+    np.testing.assert_array_equal(relabeled, expected)
 
 
-def test_refuses_what_would_mix_predictions(job: Job, finished_run: FinishedRun, work: Path) -> None:
+def test_rejects_what_would_mix_predictions(job: Job, finished_run: FinishedRun, work: Path) -> None:
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
     one = f"job.cases=[{store_of(work).folds[0][0]}]"
     job("+experiment=baseline", "job=predict", NO_TTA, one)
-    with pytest.raises(RunFailed, match=r"other predictions .*labels.*0\.6.*job\.output"):
+    with pytest.raises(RunFailed, match=r"different predictions .*labels.*0\.6.*job\.output"):
         job("+experiment=baseline", "job=predict", NO_TTA, one, "inference.labels.wt=0.6")
     foreign = finished_run("+experiment=baseline", "fold=0", "name=foreign", "loss=focal_dice", dice=(0.5,))
     shutil.copy(foreign.best_checkpoints()[0], runs[0].best_checkpoints()[0])
-    with pytest.raises(RunFailed, match=r"another configuration.*loss"):
+    with pytest.raises(RunFailed, match=r"different configuration.*loss"):
         job("+experiment=baseline", "job=predict", NO_TTA, one, "job.output=new")
 
 
-def test_refuses_runs_of_other_data(job: Job, finished_run: FinishedRun) -> None:
+def test_rejects_runs_of_different_data(job: Job, finished_run: FinishedRun) -> None:
     for fold in range(3):
         run = finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
         run.write_manifest(run.manifest() | {"data_fingerprint": "0123"})
-    with pytest.raises(DataError, match="trained on other data"):
+    with pytest.raises(DataError, match="trained on different data"):
         job("+experiment=baseline", "job=predict")
 
 
@@ -216,15 +214,13 @@ def test_refuses_runs_of_other_data(job: Job, finished_run: FinishedRun) -> None
         ([], "no finished run of fold 1"),
     ],
 )
-def test_impossible_keys_are_told_in_a_sentence(
-    job: Job, finished_run: FinishedRun, overrides: list[str], sentence: str
-) -> None:
+def test_invalid_keys_are_reported(job: Job, finished_run: FinishedRun, overrides: list[str], sentence: str) -> None:
     finished_run("+experiment=baseline", "fold=0", dice=(0.5,))
     with pytest.raises(ConfigError, match=sentence):
         job("+experiment=baseline", "job=predict", *overrides)
 
 
-def test_manifest_names_everything(job: Job, finished_run: FinishedRun, work: Path) -> None:
+def test_manifest_records_window_and_postprocessing(job: Job, finished_run: FinishedRun, work: Path) -> None:
     for fold in range(3):
         finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
     one = f"job.cases=[{store_of(work).folds[0][0]}]"

@@ -47,7 +47,7 @@ def test_data_that_is_not_whole(brats_ablate: Command, work: Path) -> None:
     before = everything(work)
     done = brats_ablate(*SWEEP)
     assert done.returncode == 2
-    assert done.stdout.startswith(f"brats-ablate: {prepared} has lost 6 of its cases (")
+    assert done.stdout.startswith(f"brats-ablate: {prepared}: 6 cases are missing (")
     assert done.stdout.count("\n") == 1
     assert everything(work) == before
 

@@ -1,7 +1,7 @@
 """`job=predict`: checkpoints and cases to label files. Reads runs/ and prepared/ or raw files, writes predictions/.
 
-On the prepared set each case is predicted only by the models that did not train on it; raw cases by the whole ensemble.
-Case by case, each file whole or not at all: an interrupted call is continued by the same command.
+Prepared cases are predicted out of fold, by the models that did not train on them; raw cases by the whole ensemble.
+Each file is written atomically. Running the same command again continues an interrupted call.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.inference.ensemble import choose_members
+from brats_ablate.inference.label_pipeline import LabelPipeline
 from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.jobs.predict.case_source import CaseSource, open_source
-from brats_ablate.jobs.predict.labeling import LabelPipeline, configured_labelling, tuned_labelling
-from brats_ablate.jobs.predict.members import choose_members
+from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
 
     from brats_ablate.cases import CaseMetadata
 
-    Found = tuple[str, tuple[np.ndarray, CaseMetadata] | DataError]
+    Prediction = tuple[str, tuple[np.ndarray, CaseMetadata] | DataError]
+    """Case id; float16 probabilities (3, X, Y, Z) and metadata, or the error of an invalid case."""
 
 
 def run(
@@ -42,12 +44,12 @@ def run(
     shard: int,
     shards: int,
 ) -> None:
-    """Predict every case of `source` that has no label file yet; the keys are described in conf/job/predict.yaml.
+    """Predict every case of `source` that has no label file yet; conf/job/predict.yaml describes the keys.
 
     Raises:
-        ConfigError: a key is impossible, or a run is missing.
-        RunFailed: the output folder holds other predictions, or a checkpoint is of another configuration.
-        DataError: cases are missing or unfit; all others are predicted by then.
+        ConfigError: a key is invalid, or a run is missing.
+        RunFailed: the output folder contains different predictions, or a checkpoint has a different configuration.
+        DataError: cases are missing or invalid; all others are predicted first.
     """
     number, total = shard_of(shard, shards)
     if lr != "best" and not isinstance(lr, int | float):
@@ -55,11 +57,11 @@ def run(
     if checkpoints < 1:
         raise ConfigError(f"job.checkpoints={checkpoints} must be at least 1")
     if probabilities and reuse is not None:
-        raise ConfigError("job.probabilities=true would copy what job.reuse has; leave one of them out")
-    found = open_source(cfg, source, cases)
-    labelling = configured_labelling(cfg) if settings is None else tuned_labelling(cfg, Path(settings))
+        raise ConfigError("job.probabilities=true would copy the probabilities of job.reuse; set only one of the two")
+    case_source = open_source(cfg, source, cases)
+    pipeline = configured_pipeline(cfg) if settings is None else tuned_pipeline(cfg, Path(settings))
     folder = PredictionFolder(Path(cfg.paths.predictions) / output)
-    mine = found.case_ids[number::total]
+    case_ids = case_source.case_ids[number::total]
 
     def is_missing(case_id: str) -> bool:
         return not folder.label_file(case_id).exists() or (probabilities and not folder.has_probabilities(case_id))
@@ -68,32 +70,33 @@ def run(
         from brats_ablate.jobs.predict.ensemble import EnsemblePredictor
 
         members = choose_members(Path(cfg.paths.runs), runs, lr=lr, seed=int(cfg.seed), checkpoints=checkpoints)
-        networks = EnsemblePredictor(cfg, members, found)
-        folder.claim({"probabilities": networks.made_of, "labels": labelling.made_of})
-        todo = [c for c in mine if is_missing(c)]
-        print(f"{len(members)} checkpoints of folds {sorted({m.fold for m in members})}, {networks.precision.name}")
-        results = networks.probabilities(todo)
+        ensemble = EnsemblePredictor(cfg, members, case_source)
+        folder.write_or_verify_manifest({"probabilities": ensemble.provenance, "labels": pipeline.provenance})
+        todo = [c for c in case_ids if is_missing(c)]
+        print(f"{len(members)} checkpoints of folds {sorted({m.fold for m in members})}, {ensemble.precision.name}")
+        results = ensemble.probabilities(todo)
     else:
         saved = PredictionFolder(Path(cfg.paths.predictions) / reuse)
         if not saved.manifest():
-            raise ConfigError(f"job.reuse={reuse}: {saved.path} is not of job=predict; give the name of an output")
-        folder.claim({"probabilities": saved.manifest()["probabilities"], "labels": labelling.made_of})
-        todo = [c for c in mine if is_missing(c)]
+            raise ConfigError(f"job.reuse={reuse}: job=predict did not write {saved.path}; give the name of an output")
+        provenance = {"probabilities": saved.manifest()["probabilities"], "labels": pipeline.provenance}
+        folder.write_or_verify_manifest(provenance)
+        todo = [c for c in case_ids if is_missing(c)]
         results = _saved(saved, todo)
-    problems = dict(found.problems) if number == 0 else {}
-    problems |= _write_all(results, len(todo), found, folder, labelling, probabilities, str(cfg.data.convention))
+    problems = dict(case_source.problems) if number == 0 else {}
+    problems |= _write_all(results, len(todo), case_source, folder, pipeline, probabilities, str(cfg.data.convention))
     done = len(todo) - sum(c in problems for c in todo)
-    print(f"{done} cases predicted, {len(mine) - len(todo)} were there before: {folder.path}")
+    print(f"{done} cases predicted, {len(case_ids) - len(todo)} already existed, skipped: {folder.path}")
     if problems:
-        shown = "; ".join(f"{case}: {reason}" for case, reason in sorted(problems.items())[:3])
-        raise DataError(f"{len(problems)} cases are not predicted ({shown}); mend them and run the same command again")
+        details = "; ".join(f"{case}: {reason}" for case, reason in sorted(problems.items())[:3])
+        raise DataError(f"{len(problems)} cases are not predicted ({details}); fix them and run the same command again")
 
 
 def shard_of(shard: int, shards: int) -> tuple[int, int]:
-    """This process's part: the shard, divided further among the ranks that torchrun or SLURM started.
+    """Return number and count of this process's part: the shard, divided among the ranks of torchrun or SLURM.
 
     Raises:
-        ConfigError: there is no such shard.
+        ConfigError: the shard does not exist.
     """
     if shards < 1 or not 0 <= shard < shards:
         raise ConfigError(f"job.shard={shard} does not exist; choose 0 to {shards - 1} (job.shards={shards})")
@@ -101,7 +104,7 @@ def shard_of(shard: int, shards: int) -> tuple[int, int]:
     return shard * world + int(os.environ.get("RANK", "0")), shards * world
 
 
-def _saved(folder: PredictionFolder, case_ids: Sequence[str]) -> Iterator[Found]:
+def _saved(folder: PredictionFolder, case_ids: Sequence[str]) -> Iterator[Prediction]:
     for case_id in case_ids:
         try:
             yield case_id, folder.read_probabilities(case_id)
@@ -110,41 +113,38 @@ def _saved(folder: PredictionFolder, case_ids: Sequence[str]) -> Iterator[Found]
 
 
 def _write_all(
-    results: Iterable[Found],
+    results: Iterable[Prediction],
     count: int,
     source: CaseSource,
     folder: PredictionFolder,
-    labelling: LabelPipeline,
+    pipeline: LabelPipeline,
     probabilities: bool,
     convention: str,
 ) -> dict[str, str]:
-    """Label and write each case; returns the cases that have no probabilities, with the reason."""
+    """Label and write each case; return case id -> reason of the invalid ones."""
     from brats_ablate.runtime.progress import ProgressBar
 
     problems = {}
     with ProgressBar("predicting", count) as progress:
-        for case_id, found in results:
-            if isinstance(found, DataError):
-                problems[case_id] = str(found)
+        for case_id, result in results:
+            if isinstance(result, DataError):
+                problems[case_id] = str(result)
             else:
-                values, record = found
+                values, record = result
                 if probabilities:
                     folder.save_probabilities(record, values)
-                depth = labelling(values, source.fold_of.get(case_id))
-                write_case(folder.label_file(case_id), depth, record, convention)
-            progress.advance(f"{len(problems)} unfit" if problems else "")
+                nested = pipeline(values, source.fold_of.get(case_id))
+                write_case(folder.label_file(case_id), nested, record, convention)
+            progress.advance(f"{len(problems)} invalid" if problems else "")
     return problems
 
 
-def write_case(file: Path, depth: np.ndarray, record: CaseMetadata, convention: str) -> None:
-    """Write (X, Y, Z) nesting depths of the stored region as NIfTI, on the case's own grid, in its label convention.
-
-    Outside the stored region every voxel is background, whatever the thresholds.
-    """
+def write_case(file: Path, nested: np.ndarray, record: CaseMetadata, convention: str) -> None:
+    """Write (X, Y, Z) nested labels of the stored region as NIfTI, on the original grid, background elsewhere."""
     import numpy as np
 
     from brats_ablate.data.nifti import write_labels
     from brats_ablate.data.store import to_original_space
     from brats_ablate.labels import decode_labels
 
-    write_labels(file, decode_labels(to_original_space(record, depth), convention), np.asarray(record.grid.affine))
+    write_labels(file, decode_labels(to_original_space(record, nested), convention), np.asarray(record.grid.affine))

@@ -1,4 +1,4 @@
-"""Where cases to predict come from: the prepared set with its folds, or raw files. Part of `job=predict`."""
+"""The cases that `job=predict` predicts: the prepared set with its folds, or raw files."""
 
 from __future__ import annotations
 
@@ -21,37 +21,42 @@ PREPARED = "prepared"
 
 @dataclass(frozen=True)
 class CaseSource:
-    """The cases to predict, read when asked for."""
+    """The cases to predict, each read on request."""
 
     case_ids: Sequence[str]
-    """Of the prepared set fold by fold, so that one fold's networks are needed at a time."""
+    """The prepared set is ordered by fold, so one fold's networks are loaded at a time."""
     load: Callable[[str], PreparedCase]
-    """Raises DataError where a case is unfit."""
+    """Raises DataError if a case is invalid."""
     fold_of: dict[str, int]
-    """Of each case of the prepared set; {} for raw cases, which every member predicts."""
-    made_of: dict[str, Any]
-    """For the record: where the cases come from."""
+    """Fold of each prepared case; {} for raw cases, which every member predicts."""
+    provenance: dict[str, Any]
+    """Origin of the cases, for the manifest."""
     problems: dict[str, str]
-    """Cases that cannot be predicted, with the reason."""
+    """Case id -> reason, of the cases that cannot be predicted."""
 
 
 def open_source(cfg: DictConfig, source: str, chosen: list[str] | None) -> CaseSource:
-    """The cases of `source`, "prepared" or a folder in `cfg.data.layout`; of these only `chosen`, unless that is None.
+    """Return the cases of a source.
+
+    Args:
+        cfg: the configuration.
+        source: "prepared", or a folder in the layout `cfg.data.layout`.
+        chosen: ids of a subset; None for all cases.
 
     Raises:
-        ConfigError: a chosen case is not there.
-        DataError: the set is not prepared, or the folder holds no case.
+        ConfigError: a chosen case does not exist.
+        DataError: the set is not prepared, or the folder contains no case.
     """
-    found = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source))
+    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source))
     if chosen is None:
-        return found
-    unknown = set(chosen) - set(found.case_ids) - found.problems.keys()
+        return cases
+    unknown = set(chosen) - set(cases.case_ids) - cases.problems.keys()
     if unknown:
         raise ConfigError(f"job.cases: there is no case {sorted(unknown)[0]} in {source}; check the id")
     return dataclasses.replace(
-        found,
-        case_ids=[c for c in found.case_ids if c in chosen],
-        problems={c: p for c, p in found.problems.items() if c in chosen},
+        cases,
+        case_ids=[c for c in cases.case_ids if c in chosen],
+        problems={c: p for c, p in cases.problems.items() if c in chosen},
     )
 
 
@@ -60,11 +65,15 @@ def _prepared(cfg: DictConfig) -> CaseSource:
     from brats_ablate.jobs.build import open_store
 
     store = open_store(cfg)
+
+    def load(case_id: str) -> PreparedCase:
+        return PreparedCase(store.record(case_id), store.read_images(case_id), None)
+
     return CaseSource(
         case_ids=[c for fold in store.folds for c in fold],
-        load=lambda case_id: PreparedCase(store.record(case_id), store.read_images(case_id), None),
+        load=load,
         fold_of={c: k for k, fold in enumerate(store.folds) for c in fold},
-        made_of={"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint},
+        provenance={"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint},
         problems={},
     )
 
@@ -72,14 +81,14 @@ def _prepared(cfg: DictConfig) -> CaseSource:
 def _raw(cfg: DictConfig, folder: Path) -> CaseSource:
     from brats_ablate.data.case_reader import read_case
     from brats_ablate.data.layouts import find_cases
-    from brats_ablate.data.validation import file_problems
+    from brats_ablate.data.validation import validate_files
 
-    found = find_cases(folder, cfg.data.layout, need_segmentation=False)
-    problems = file_problems(found, need_segmentation=False)
-    # A segmentation beside the images is not looked at: neither the crop nor anything else may depend on it.
-    fit = {c.case_id: dataclasses.replace(c, segmentation=None) for c in found if c.case_id not in problems}
+    cases = find_cases(folder, cfg.data.layout, need_segmentation=False)
+    problems = validate_files(cases, need_segmentation=False)
+    # A segmentation next to the images is ignored: neither the crop nor anything else may depend on it.
+    valid = {c.case_id: dataclasses.replace(c, segmentation=None) for c in cases if c.case_id not in problems}
 
     def load(case_id: str) -> PreparedCase:
-        return read_case(fit[case_id], cfg.data.convention)
+        return read_case(valid[case_id], cfg.data.convention)
 
-    return CaseSource(list(fit), load, {}, {"cases": str(folder.resolve())}, problems)
+    return CaseSource(list(valid), load, {}, {"cases": str(folder.resolve())}, problems)

@@ -1,4 +1,4 @@
-"""An ensemble at work: reads cases, shows each to the networks that may see it, averages. Part of `job=predict`."""
+"""Run an ensemble: read cases, predict each with the networks of its held-out fold, average."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.inference.ensemble import ensemble_mean
+from brats_ablate.inference.ensemble import EnsembleMember, ensemble_mean
 from brats_ablate.inference.thresholds import to_float16
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
-from brats_ablate.jobs.predict.members import EnsembleMember, Predictor, load_member
+from brats_ablate.jobs.predict.members import Predictor, load_member
 from brats_ablate.training.distributed import local_rank
 from brats_ablate.training.precision import Precision, choose_device
 from brats_ablate.transforms.normalize import non_zero_in_any, normalize
@@ -32,7 +32,7 @@ class EnsemblePredictor:
 
     Raises:
         ConfigError: a fold with cases has no member.
-        DataError: a member was trained on other data than is prepared now.
+        DataError: a member was trained on different data from what is prepared now.
     """
 
     def __init__(self, cfg: DictConfig, members: Sequence[EnsembleMember], source: CaseSource) -> None:
@@ -42,17 +42,17 @@ class EnsemblePredictor:
             str(cfg.trainer.precision), choose_device(str(cfg.trainer.device), local_rank())
         )
         self.tta = build.build_tta(cfg)
-        self._open: dict[Path, Predictor] = {}
+        self._loaded: dict[Path, Predictor] = {}
         if source.fold_of:
-            self._refuse_other_data(str(cfg.paths.prepared))
-            self._refuse_missing_folds()
+            self._check_data(str(cfg.paths.prepared))
+            self._check_folds()
 
     @property
-    def made_of(self) -> dict[str, Any]:
-        """For the record: all that the probabilities depend on."""
+    def provenance(self) -> dict[str, Any]:
+        """Everything that the probabilities depend on, for the manifest."""
         inference: Any = OmegaConf.to_container(self.inference, resolve=True)
         return {
-            **self.source.made_of,
+            **self.source.provenance,
             "members": [str(member) for member in self.members],
             "window": inference["window"],
             "tta": inference["tta"],
@@ -81,33 +81,34 @@ class EnsemblePredictor:
         mean, std = (torch.tensor([values], device=device) for values in (case.record.mean, case.record.std))
         images = normalize(raw, mean, std)
         volumes: dict[str, torch.Tensor] = {}
-        shown = []
+        members = []
         for predictor in self._predictors(self.source.fold_of.get(case.record.case_id)):
-            if predictor.inputs_name not in volumes:
+            if predictor.input_key not in volumes:
                 foreground = predictor.inputs.foreground(non_zero_in_any(raw), images)
-                volumes[predictor.inputs_name] = predictor.inputs.assemble(images, foreground)
-            shown.append((predictor.predict, volumes[predictor.inputs_name]))
-        return to_float16(ensemble_mean(shown, self.tta))
+                volumes[predictor.input_key] = predictor.inputs.assemble(images, foreground)
+            members.append((predictor.predict, volumes[predictor.input_key]))
+        return to_float16(ensemble_mean(members, self.tta))
 
     def _predictors(self, fold: int | None) -> list[Predictor]:
-        """The networks that may see a case of `fold`; those of other folds are let go."""
-        wanted = [m for m in self.members if fold is None or m.fold == fold]
-        self._open = {
-            m.checkpoint: self._open.get(m.checkpoint) or load_member(m, self.inference, self.precision) for m in wanted
+        """Load the networks of the held-out `fold` and free the others."""
+        self._loaded = {
+            m.checkpoint: self._loaded.get(m.checkpoint) or load_member(m, self.inference, self.precision)
+            for m in self.members
+            if fold is None or m.fold == fold
         }
-        return list(self._open.values())
+        return list(self._loaded.values())
 
-    def _refuse_other_data(self, prepared: str) -> None:
+    def _check_data(self, prepared: str) -> None:
         for run in {str(m.run.path): m.run for m in self.members}.values():
-            if run.manifest().get("data_fingerprint") != self.source.made_of["data_fingerprint"]:
+            if run.manifest().get("data_fingerprint") != self.source.provenance["data_fingerprint"]:
                 raise DataError(
-                    f"{run.path} was trained on other data than {prepared} now holds, so which cases it has not "
-                    "seen is unknown; train it again, or give the folder of raw cases as job.source"
+                    f"{run.path} was trained on different data from {prepared}, so its held-out cases are unknown; "
+                    "train it again, or give the folder of raw cases as job.source"
                 )
 
-    def _refuse_missing_folds(self) -> None:
-        have = {m.fold for m in self.members}
-        missing = sorted({self.source.fold_of[c] for c in self.source.case_ids} - have)
+    def _check_folds(self) -> None:
+        available = {m.fold for m in self.members}
+        missing = sorted({self.source.fold_of[c] for c in self.source.case_ids} - available)
         if missing:
             raise ConfigError(
                 f"job.runs has no finished run of fold {missing[0]}; train it, or leave its cases out of job.cases"

@@ -1,0 +1,139 @@
+"""Nested cross-validated search: thresholds first, then post-processing given the thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from brats_ablate.data.store import CaseStore
+from brats_ablate.errors import DataError
+from brats_ablate.inference.postprocess import Connectivity
+from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
+from brats_ablate.labels import REGIONS, labels_from_probabilities
+from brats_ablate.runtime.progress import ProgressBar
+from brats_ablate.runtime.workers import process_map
+from brats_ablate.tuning.component_grid import ComponentTable, PostprocessGrid, component_table, dice_of_settings
+from brats_ablate.tuning.nested_cv import select, select_conditional, sums_by_fold
+from brats_ablate.tuning.result import NEUTRAL_THRESHOLDS, TuningResult
+from brats_ablate.tuning.threshold_grid import Combination, ThresholdGrid, dice_of_combinations, joint_histogram
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class TuningCases:
+    """The cross-validated cases of one folder of predictions. Picklable, for worker processes."""
+
+    folder: Path
+    prepared: Path
+    ids: Sequence[str]
+    fold_of: Sequence[int]
+
+    def read(self, case_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read (3, X, Y, Z) float16 probabilities and the (X, Y, Z) uint8 reference of the cropped volume."""
+        probabilities, _ = PredictionFolder(self.folder).read_probabilities(case_id)
+        return probabilities, CaseStore(self.prepared).read_labels(case_id)
+
+
+def cross_validated_cases(folder: Path, store: CaseStore) -> TuningCases:
+    """Return the cases of `folder`, each with saved probabilities.
+
+    Raises:
+        DataError: cases are missing, the predictions are not cross-validated, or are of different prepared data.
+    """
+    predictions = PredictionFolder(folder)
+    provenance = predictions.manifest().get("probabilities", {})
+    if provenance.get("cases") != CROSS_VALIDATED:
+        raise DataError(
+            f"{folder} contains no cross-validated predictions; run job=predict job.probabilities=true first"
+        )
+    if provenance["data_fingerprint"] != store.fingerprint:
+        raise DataError(f"{folder} was predicted from different data from {store.folder}; predict again")
+    ids = [c for fold in store.folds for c in fold]
+    missing = [c for c in ids if not predictions.has_probabilities(c)]
+    if missing:
+        raise DataError(
+            f"{folder}: the probabilities of {len(missing)} of {len(ids)} cases are missing ({missing[0]}, …); run "
+            "job=predict job.probabilities=true for all cases first"
+        )
+    return TuningCases(folder, store.folder, ids, [k for k, fold in enumerate(store.folds) for _ in fold])
+
+
+def search(
+    cases: TuningCases,
+    grid: ThresholdGrid,
+    postprocess_grid: PostprocessGrid,
+    connectivity: Connectivity,
+    workers: int | None,
+) -> TuningResult:
+    """Choose thresholds out of fold, then post-processing out of fold given each fold's thresholds.
+
+    Args:
+        cases: of one folder of predictions.
+        grid: candidate thresholds.
+        postprocess_grid: candidate post-processing.
+        connectivity: of an ET component.
+        workers: processes; None for one per available core.
+    """
+    scores = _map_cases(partial(_threshold_scores, cases=cases, grid=grid), cases.ids, workers, "thresholds")
+    sums, counts = sums_by_fold(scores, cases.fold_of)
+    distance = np.abs(np.array(grid.combinations) - NEUTRAL_THRESHOLDS).sum(axis=1)
+    thresholds = select(sums, counts, distance)
+
+    chosen = sorted({*thresholds.per_fold, thresholds.overall})
+    combinations = [grid.combinations[i] for i in chosen]
+    task = partial(_component_tables, cases=cases, combinations=combinations, connectivity=connectivity)
+    tables = _map_cases(task, cases.ids, workers, "components")
+    postprocess_sums = {}
+    for k, i in enumerate(chosen):
+        rows = (_postprocess_scores(s[i], t[k], postprocess_grid) for s, t in zip(scores, tables, strict=True))
+        postprocess_sums[i], _ = sums_by_fold(rows, cases.fold_of)
+    postprocess = select_conditional(thresholds, postprocess_sums, counts, _strength(postprocess_grid))
+    return TuningResult(grid, thresholds, postprocess_grid, postprocess, connectivity, sums / counts[:, None])
+
+
+def _threshold_scores(case_id: str, cases: TuningCases, grid: ThresholdGrid) -> np.ndarray:
+    """Return the mean Dice of one case, (combinations,)."""
+    return dice_of_combinations(joint_histogram(*cases.read(case_id), grid)).ravel()
+
+
+def _component_tables(
+    case_id: str, cases: TuningCases, combinations: Sequence[Combination], connectivity: Connectivity
+) -> list[ComponentTable]:
+    """Return the ET components of one case under each of `combinations`."""
+    probabilities, reference = cases.read(case_id)
+    return [
+        component_table(labels_from_probabilities(probabilities, c), probabilities, reference, connectivity)
+        for c in combinations
+    ]
+
+
+def _postprocess_scores(mean_dice: float, table: ComponentTable, grid: PostprocessGrid) -> np.ndarray:
+    """Return the mean Dice of one case, (settings,). Post-processing changes only ET; without it, `mean_dice`."""
+    et = dice_of_settings(table, grid).ravel()
+    scores: np.ndarray = mean_dice + (et - et[0]) / len(REGIONS)
+    return scores
+
+
+def _strength(grid: PostprocessGrid) -> np.ndarray:
+    """Return how much each setting changes, (settings,): among equal scores the mildest is chosen."""
+    probability, component, total = np.indices(grid.shape)
+    strength: np.ndarray = component + total + probability / len(grid.probabilities)
+    return strength.ravel()
+
+
+def _map_cases(
+    task: Callable[[str], Result], ids: Sequence[str], workers: int | None, description: str
+) -> list[Result]:
+    """Return the result of every case, in order; show a progress bar."""
+    results = []
+    with ProgressBar(description, len(ids)) as progress:
+        for result in process_map(task, ids, workers=workers):
+            results.append(result)
+            progress.advance()
+    return results
