@@ -1,7 +1,4 @@
-"""The plain nouns that travel between the packages: cases, boxes, patches, batches.
-
-They hold data and know nothing of files, networks or configuration.
-"""
+"""Data types shared by all packages: cases, bounding boxes, patches, batches."""
 
 from __future__ import annotations
 
@@ -16,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 Shape3d = tuple[int, int, int]
+SampleKey = tuple[int, int, int]
+"""(seed, epoch, index): all randomness of a training sample derives from these."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,20 @@ class BBox:
 
     @property
     def shape(self) -> Shape3d:
+        """Voxels per axis."""
         a, b = self.start, self.stop
         return (b[0] - a[0], b[1] - a[1], b[2] - a[2])
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
+        """The index of the box in an array."""
         a, b = self.start, self.stop
         return (slice(a[0], b[0]), slice(a[1], b[1]), slice(a[2], b[2]))
 
 
 @dataclass(frozen=True)
 class RawCase:
-    """One case as found on disk, nothing read yet.
+    """The files of one case; nothing is read yet.
 
     `images` maps each modality of `labels.MODALITIES` to its file and, for files that hold several volumes (MSD's
     4-D), the index of the volume; the index is None for a 3-D file.
@@ -68,23 +69,23 @@ class ImageGeometry:
 
 @dataclass(frozen=True)
 class Component:
-    """One 26-connected component of one tissue, in cropped coordinates; patches are drawn around blobs."""
+    """One 26-connected component of one tissue, in cropped coordinates; the biased crop draws patches around them."""
 
     tissue: int
     voxels: int
     box: BBox
     samples: tuple[Shape3d, ...]
-    """A few of its voxels, for blobs that are larger than a patch."""
+    """A few of its voxels, for components that are larger than a patch."""
 
 
 @dataclass(frozen=True)
 class CaseMetadata:
-    """What is kept of a prepared case beside its voxels: enough to normalise, to crop patches, and to go back."""
+    """Metadata of a prepared case: what normalization, patch sampling and the way back to the original grid need."""
 
     case_id: str
     patient_id: str
     grid: ImageGeometry
-    """The original files' grid."""
+    """The voxel grid of the original files."""
     box: BBox
     """The stored region: voxels of the RAS+-oriented full grid."""
     mean: tuple[float, ...]
@@ -98,31 +99,26 @@ class CaseMetadata:
 
 @dataclass(frozen=True)
 class Patch:
-    """One training sample as read from the store: raw values, not yet normalised."""
+    """One training sample as read from the store: raw values, not yet normalized."""
 
     images: np.ndarray
     """(4, X, Y, Z), the store's type (int16 or float32), 0 outside the brain."""
     labels: np.ndarray
-    """(X, Y, Z) uint8 nesting depths."""
+    """(X, Y, Z) uint8 nested labels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     case_id: str
-    counters: tuple[int, int, int]
-    """(seed, epoch, index): all randomness of this sample derives from these."""
-    mirrored: tuple[int, ...] = ()
-    """Axes (0, 1, 2) along which the sample is mirrored when it becomes part of a batch."""
+    sample_key: SampleKey
 
 
 @dataclass
 class Batch:
-    """Samples on the training device, normalised; what augmentation transforms."""
+    """Normalized samples on the training device, which the transforms augment."""
 
     images: torch.Tensor
     """(B, 4, X, Y, Z) float32, z-scored inside the brain, 0 outside."""
     foreground: torch.Tensor
-    """(B, 1, X, Y, Z) bool, the mask that `inputs=onehot` appends as a channel."""
+    """(B, 1, X, Y, Z) bool, the mask that the option `inputs=onehot` appends as a channel."""
     labels: torch.Tensor
-    """(B, X, Y, Z) uint8 nesting depths."""
-    counters: list[tuple[int, int, int]]
-    """(seed, epoch, index) per sample."""
-    case_ids: list[str]
+    """(B, X, Y, Z) uint8 nested labels."""
+    sample_keys: list[SampleKey]

@@ -23,12 +23,12 @@ class TimedModel:
     """A network with what a training step of it needs, on the device that is measured."""
 
     model: SegmentationModel
-    objective: TotalLoss
+    loss: TotalLoss
     optimizer: torch.optim.Optimizer
     images: Tensor
     """(B, C, X, Y, Z)"""
     labels: Tensor
-    """(B, X, Y, Z) uint8 nesting depths."""
+    """(B, X, Y, Z) uint8 nested labels."""
     precision: Precision
 
     def forward(self) -> None:
@@ -43,8 +43,8 @@ class TimedModel:
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
             output = self.model(self.images)
-        total, _ = self.objective(output.logits, output.aux, self.labels, self.images)
-        total.backward()
+        loss, _ = self.loss(output, self.labels, self.images)
+        loss.backward()
         self.optimizer.step()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brats_ablate.training.precision import Precision
-    from brats_ablate.transforms.foreground import Inputs
+    from brats_ablate.transforms.foreground import InputChannels
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class EnsembleMember:
 class Predictor:
     """An opened member: what it must be shown, and its window over a whole volume."""
 
-    inputs: Inputs
-    inputs_name: str
-    """Members of the same name are shown the same volume."""
+    channels: InputChannels
+    input_key: str
+    """Members of the same key take the same input volume."""
     predict: Callable[[Tensor], Tensor]
     """(1, C, X, Y, Z) -> (1, 3, X, Y, Z) region probabilities."""
 
@@ -93,7 +93,6 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
         ConfigError: the network cannot work with this window.
     """
     from brats_ablate.jobs import build
-    from brats_ablate.models.base import to_device
     from brats_ablate.training import checkpoint
 
     refuse_foreign_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
@@ -105,10 +104,10 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
         raise ConfigError(fault)
     model = build.build_model(cfg)
     checkpoint.load_weights(member.checkpoint, model)
-    to_device(model, precision.device).eval()
+    build.execute_on(model, precision.device).eval()
     window, network = build.build_window(cfg, model), build.probabilities_network(model, precision)
-    inputs: Any = build.instantiate(cfg.inputs)
-    return Predictor(inputs, str(cfg.inputs), lambda volume: window(network, volume))
+    channels: InputChannels = build.instantiate(cfg.inputs)
+    return Predictor(channels, str(cfg.inputs), lambda volume: window(network, volume))
 
 
 def refuse_foreign_checkpoint(member: EnsembleMember, written_by: dict[str, Any]) -> None:
