@@ -1,6 +1,6 @@
 """The share of a training epoch in which the device waits for data: reading, transport and augmentation together.
 
-`job=train` itself, as a user starts it, on the baseline; its own stopwatch tells (`training/stopwatch.py`). On a CPU
+`job=train` itself, as a user starts it, on the baseline; its own timer measures (`training/timer.py`). On a CPU
 the share is no waiting but work, as one device does everything.
 """
 

@@ -1,6 +1,6 @@
 """The training step and the forward pass of the paper's baseline U-Net, each setting in processes of its own.
 
-The allocator's setting (`training/allocator.py`) is granted to every contender, and every one is measured without it
+The allocator's setting (`runtime/memory.py`) is granted to every contender, and every one is measured without it
 too. On a GPU the contenders are compared at batch 1, 2 and 4, compiled and not, in both memory layouts.
 """
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from brats_ablate.transforms.normalize import normalize
+from brats_ablate.transforms.normalize import normalize, normalize_volume, z_score_on_device
 
 
 def raw_images(dtype: torch.dtype, shape: tuple[int, int, int] = (5, 6, 7)) -> torch.Tensor:
@@ -48,3 +48,14 @@ def test_a_strided_view_is_normalized_like_its_copy() -> None:
 def test_a_constant_modality_becomes_zero() -> None:
     raw = torch.full((4, 2, 3, 4), 7, dtype=torch.int16)
     assert (normalize(raw, [7.0] * 4, [0.0] * 4) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
+def test_the_operations_of_a_gpu_give_the_same_bits(dtype: torch.dtype) -> None:
+    raw = raw_images(dtype)
+    for volume, mean, std in zip(raw, *statistics(raw), strict=True):
+        compiled, by_torch = torch.empty(volume.shape), torch.empty(volume.shape)
+        normalize_volume(volume, mean, std, compiled)
+        scale = np.float32(1) / np.float32(std)
+        z_score_on_device(volume, float(np.float32(mean)), float(scale), by_torch)
+        assert torch.equal(compiled, by_torch)

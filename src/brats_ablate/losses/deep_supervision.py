@@ -51,25 +51,11 @@ class DeepSupervision:
         )
 
 
-class DeepSupervisionAsReleased:
+class DeepSupervisionAsReleased(DeepSupervision):
     """Deep supervision as in the paper's code: heads are upsampled to full size, the sum is divided by Σ w_i = 1.75.
 
     Both differ from equation 1. Upsampling repeats the nearest logit.
-
-    Args:
-        weights: one per head, finest first; 1, ½, ¼.
-
-    Raises:
-        ValueError: a weight is not positive.
     """
-
-    def __init__(self, weights: list[float]) -> None:
-        self.weights = _positive(weights)
-
-    @property
-    def n_heads(self) -> int:
-        """The number of heads that the network must have."""
-        return len(self.weights)
 
     def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
         """Compute the weighted terms of logits (B, 3, X_i, Y_i, Z_i), finest first, and labels (B, X, Y, Z).

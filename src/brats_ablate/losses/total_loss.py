@@ -13,17 +13,13 @@ from brats_ablate.losses.region_loss import LossDict, RegionLossFunction
 
 
 class NetworkOutput(Protocol):
-    """The output of a network, `models.base.SegmentationOutput`."""
+    """Logits (B, 3, X_i, Y_i, Z_i) per head, finest first, and outputs for auxiliary losses by name."""
 
     @property
-    def logits(self) -> list[Tensor]:
-        """(B, 3, X_i, Y_i, Z_i) per head, finest first."""
-        ...
+    def logits(self) -> list[Tensor]: ...
 
     @property
-    def aux(self) -> dict[str, Tensor]:
-        """Further outputs for auxiliary losses, by name."""
-        ...
+    def aux(self) -> dict[str, Tensor]: ...
 
 
 class Supervision(Protocol):
@@ -51,7 +47,7 @@ class TotalLoss:
         """Compute the total and its named terms.
 
         Args:
-            output: of the network.
+            output: of the network, `models.base.SegmentationOutput`.
             labels: (B, X, Y, Z) uint8 nested labels.
             images: (B, C, X, Y, Z), the network's input.
 

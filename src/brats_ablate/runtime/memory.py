@@ -26,7 +26,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def disable_malloc_trim() -> bool:
     """Make glibc reuse freed memory instead of returning it to the kernel; return whether it was possible.
 
-    By default every tensor of some MiB is mapped anew, with page faults at each step.
+    By default every tensor of some MiB is mapped again at each step, with page faults.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 
-class Progress(Protocol):
-    """Receives every step and epoch."""
+class Progress:
+    """Reports nothing: for ranks other than the first, and `trainer.progress=none`. Base of the other reports."""
 
     def start(self, first_step: int, total_steps: int) -> None:
         """Begin a run of `total_steps`, `first_step` of which are done."""
@@ -24,23 +23,7 @@ class Progress(Protocol):
         """End the report."""
 
 
-class NullProgress:
-    """Reports nothing: for ranks other than the first, and `trainer.progress=none`."""
-
-    def start(self, first_step: int, total_steps: int) -> None:
-        pass
-
-    def step(self, step: int, epoch: int) -> None:
-        pass
-
-    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class LogProgress(NullProgress):
+class LogProgress(Progress):
     """One line per epoch, for logs."""
 
     def __init__(self, label: str) -> None:
@@ -63,7 +46,7 @@ class LogProgress(NullProgress):
         return f"{format_duration(per_step * (self.total - self.done))} left"
 
 
-class BarProgress:
+class BarProgress(Progress):
     """A bar over the steps of the run, with a line above it for every validated epoch."""
 
     def __init__(self, label: str) -> None:
@@ -100,7 +83,7 @@ def make_progress(kind: str, label: str) -> Progress:
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
     if kind == "none":
-        return NullProgress()
+        return Progress()
     return BarProgress(label) if kind == "bar" else LogProgress(label)
 
 

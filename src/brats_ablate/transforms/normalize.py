@@ -36,7 +36,12 @@ def normalize_volume(raw: Tensor, mean: float, std: float, out: Tensor) -> None:
     if raw.device.type == "cpu":
         _z_score(raw.contiguous().view(-1).numpy(), m, scale, out.view(-1).numpy())
     else:
-        torch.mul(raw.float() - float(m), float(scale), out=out).masked_fill_(raw == 0, 0)
+        z_score_on_device(raw, float(m), float(scale), out)
+
+
+def z_score_on_device(raw: Tensor, mean: float, scale: float, out: Tensor) -> None:
+    """Compute `normalize_volume` by torch's operations, on any device."""
+    torch.mul(raw.float() - mean, scale, out=out).masked_fill_(raw == 0, 0)
 
 
 @jit

@@ -88,8 +88,11 @@ def sub_voxel_weights(upsampling: Tensor, weight: Tensor) -> Tensor:
 
 
 def _taps() -> Tensor:
-    """Return (27 · 8, 8 · 8): 1 where a tap of the 3³ convolution and one of the transposed convolution (rows) meet in
-    a sub-voxel and in a tap of its 2³ convolution (columns)."""
+    """Return the matrix (27 · 8, 8 · 8) from pairs of taps to taps of the sub-voxels' 2³ convolutions.
+
+    It is 1 where a tap of the 3³ convolution and one of the transposed convolution (rows) meet in a sub-voxel and in a
+    tap of its 2³ convolution (columns).
+    """
     along = torch.zeros(3, 2, 2, 2)  # on one axis: tap k, tap q, side p, tap a
     for p, k in product(range(2), range(3)):
         fine = p + k - 1  # from the first fine voxel of the coarse one
