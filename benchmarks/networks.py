@@ -46,7 +46,7 @@ def _ours(patch: int, encoder: EncoderConfig) -> nn.Module:
     model = UNet(
         in_channels=4,
         out_channels=3,
-        heads=1,
+        n_heads=1,
         patch_shape=(patch, patch, patch),
         encoder=encoder,
         encoder_block=ConvBlock,

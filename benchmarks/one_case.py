@@ -16,6 +16,7 @@ from torch import Tensor
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.tta import FlipTTA
 from brats_ablate.inference.whole_volume import WholeVolume
+from brats_ablate.models import kernels
 from brats_ablate.models.base import to_device
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.training.precision import Precision, choose_device
@@ -57,6 +58,7 @@ def _network(
     if name == NNUNET:
         return model.to(device)
     assert name == OURS
+    kernels.enable(model)
     to_device(model, device)
 
     def network(volume: Tensor) -> Tensor:
@@ -94,8 +96,8 @@ def _volume(dataset: Dataset) -> Tensor:
     from brats_ablate.transforms.normalize import normalize
 
     record = dataset.store.record(dataset.case_ids[0])
-    raw = torch.from_numpy(dataset.store.read_images(record.case_id))[None]
-    return normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))
+    raw = torch.from_numpy(dataset.store.read_images(record.case_id))
+    return normalize(raw, record.mean, record.std)[None]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from brats_ablate.models import kernels
 from brats_ablate.models.base import to_device
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.training.precision import Precision, choose_device
@@ -37,7 +38,8 @@ def measure(
     if native_norm:
         _use_native_norm(model)
     if network == OURS:
-        number_format.guard(model)
+        number_format.force_fp32_on_flat_inputs(model)
+        kernels.enable(model)
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
     to_device(model, device, layout)
     images = torch.randn(batch, 4, patch, patch, patch, device=device).to(memory_format=layout)

@@ -48,8 +48,8 @@ def step(cfg: DictConfig, ranks: DistributedContext, steps: int) -> None:
     """Train `steps` steps on random data; raises AssertionError on what must not be."""
     model = build_model(cfg)
     network = ranks.wrap(model, CPU)
-    objective = build_loss(cfg)
-    optimizer = instantiate(cfg.optimizer, parameters=model.parameters(), lr=1e-3)
+    loss_of = build_loss(cfg)
+    optimizer = instantiate(cfg.optimizer, model.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(ranks.rank)
     images = torch.randn(1, instantiate(cfg.inputs).channels, *cfg.patches.shape, generator=generator)
     labels = torch.randint(0, 4, (1, *cfg.patches.shape), generator=generator, dtype=torch.uint8)
@@ -58,7 +58,7 @@ def step(cfg: DictConfig, ranks: DistributedContext, steps: int) -> None:
         model.set_step(number)
         optimizer.zero_grad()
         output = network(images)
-        total, terms = objective(output.logits, output.aux, labels, images)
+        total, terms = loss_of(output, labels, images)
         assert torch.isfinite(total), terms
         total.backward()
         without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from brats_ablate.cases import Batch
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.transforms.blur import GaussianBlur
@@ -21,7 +20,7 @@ from brats_ablate.transforms.crop import BiasedCrop
 from brats_ablate.transforms.flip import Flip
 from brats_ablate.transforms.foreground import ModalitiesOnly
 from brats_ablate.transforms.noise import GaussianNoise
-from brats_ablate.transforms.normalize import to_batch
+from brats_ablate.transforms.pipeline import BatchPipeline
 from brats_ablate.transforms.zoom import Zoom
 from dataset import Dataset
 from measuring import (
@@ -99,8 +98,10 @@ def paper_chain() -> Compose:
     )
 
 
-def our_patches(dataset: Dataset) -> Iterator[Batch]:
+def our_patches(dataset: Dataset) -> Iterator[object]:
     """Yield batches of one without end, as in training on a CPU, read in this thread."""
+    import torch
+
     loader = PatchLoader(
         dataset.store,
         dataset.case_ids,
@@ -112,10 +113,10 @@ def our_patches(dataset: Dataset) -> Iterator[Batch]:
         world_size=1,
         threads=0,
     )
-    augment, epoch = paper_chain(), 0
+    pipeline, epoch = BatchPipeline(paper_chain(), ModalitiesOnly(), torch.device("cpu")), 0
     while True:
         for patches in loader.epoch(epoch):
-            yield augment(to_batch(augment.on_patches(patches), ModalitiesOnly(), "cpu"))
+            yield pipeline.augment(pipeline.collate(patches))
         epoch += 1
 
 

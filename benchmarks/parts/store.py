@@ -106,8 +106,7 @@ def read_ours(dataset: Dataset, case_id: str, start: tuple[int, int, int]) -> ob
     x, y, z = start
     n = dataset.options.patch
     images, labels = read_window(dataset.store, record, BBox(start, (x + n, y + n, z + n)))
-    raw = torch.from_numpy(images)[None]
-    return normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std])), labels
+    return normalize(torch.from_numpy(images), record.mean, record.std)[None], labels
 
 
 def _start(dataset: Dataset, case_id: str, draw: np.random.Generator) -> tuple[int, int, int]:

@@ -62,8 +62,7 @@ def _write_normalized(dataset: Dataset, case_id: str, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     record = dataset.store.record(case_id)
-    raw = torch.from_numpy(dataset.store.read_images(case_id))[None]
-    images = normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))[0]
+    images = normalize(torch.from_numpy(dataset.store.read_images(case_id)), record.mean, record.std)
     np.save(folder / f"{case_id}.npy", images.numpy())
     np.save(folder / f"{case_id}_labels.npy", dataset.store.read_labels(case_id))
 

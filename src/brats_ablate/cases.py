@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 Shape3d = tuple[int, int, int]
+SampleKey = tuple[int, int, int]
+"""(seed, epoch, index): all randomness of a training sample derives from these."""
 
 
 def shape3d(values: Sequence[int] | np.ndarray) -> Shape3d:
@@ -154,10 +156,7 @@ class Patch:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     case_id: str
-    counters: tuple[int, int, int]
-    """(seed, epoch, index): all randomness of this sample derives from these."""
-    mirrored: tuple[int, ...] = ()
-    """Axes (0, 1, 2) along which the sample is mirrored when it becomes part of a batch."""
+    sample_key: SampleKey
 
 
 @dataclass
@@ -167,9 +166,7 @@ class Batch:
     images: torch.Tensor
     """(B, 4, X, Y, Z) float32, z-scored inside the brain, 0 outside."""
     foreground: torch.Tensor
-    """(B, 1, X, Y, Z) bool, the mask that `inputs=onehot` appends as a channel."""
+    """(B, 1, X, Y, Z) bool, the mask that the option `inputs=onehot` appends as a channel."""
     labels: torch.Tensor
     """(B, X, Y, Z) uint8 nested label maps."""
-    counters: list[tuple[int, int, int]]
-    """(seed, epoch, index) per sample."""
-    case_ids: list[str]
+    sample_keys: list[SampleKey]

@@ -46,7 +46,7 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["+augment.transforms.blur.sigma=1"], "augment.transforms.blur.sigma is not an argument of brats_ablate.transforms.blur"),
         (["+job.x=1"], "job.x is not an argument of brats_ablate.jobs.train.run; it takes none, remove it"),
         (["job=status", "+job.wach=1"], "did you mean job.watch?"),
-        (["+model.heads=3"], "model.heads is set by the job; remove it from the configuration"),
+        (["+model.n_heads=3"], "model.n_heads is set by the job; remove it from the configuration"),
         (["+optimizer.lr=3"], "optimizer.lr is set by the job; remove it from the configuration"),
         (["~model.gate"], "model.gate is missing; brats_ablate.models.unet.UNet needs it"),
         (["~schedule"], "schedule is missing from the configuration; choose one with schedule=<option>"),

@@ -214,7 +214,7 @@ def test_a_full_disk_while_training_and_what_was_begun_otherwise(raw: Path, tmp_
     code, output = cli(*baseline, "optimizer.weight_decay=0.1", work=tmp_path)
     assert code == 1
     told = sentence(output)
-    assert f"{run.path} was begun with another configuration (optimizer.weight_decay: 0.0001 -> 0.1)" in told
+    assert f"{run.path} was started with a different configuration (optimizer.weight_decay: 0.0001 -> 0.1)" in told
     assert "give this one another name=…, or delete that directory" in told
 
     code, output = cli(*onehot, work=tmp_path)

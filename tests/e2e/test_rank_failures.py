@@ -22,7 +22,7 @@ import os, signal
 from brats_ablate.errors import DataError
 from brats_ablate.jobs import train
 from brats_ablate.training.trainer import Trainer
-step = Trainer._step
+step = Trainer.training_step
 rank, _, fault = os.environ.get("FAULT", "-1").partition(" ")
 def faulty(self, patches):
     if self.ranks.rank == int(rank) and self.step == 5:  # in the third epoch
@@ -35,12 +35,15 @@ def faulty(self, patches):
         if fault == "has no memory":
             raise MemoryError
         if fault == "meets nan":
-            assemble = self.parts.assemble
-            object.__setattr__(self.parts, "assemble", lambda *of: assemble(*of) * float("nan"))
+            pipeline = self.pipeline
+            def spoiled(patches):
+                images, labels = pipeline(patches)
+                return images * float("nan"), labels
+            self.pipeline = spoiled
             os.write(2, f"CASES {', '.join(patch.case_id for patch in patches)}\\n".encode())
     step(self, patches)
 def run(cfg):
-    Trainer._step = faulty
+    Trainer.training_step = faulty
     train.run(cfg)
 """
 OF_ITS_OWN = {
@@ -91,7 +94,7 @@ def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Comma
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT="1 meets nan")
     assert done.returncode == 1, done.stdout
     (cases,) = (line.removeprefix("CASES ") for line in done.stdout.splitlines() if line.startswith("CASES "))
-    assert_failed(run, f"rank 1: the loss is nan at step 5 on {cases}; look at these cases")
+    assert_failed(run, f"rank 1: the loss is nan at step 5 on {cases}; check these cases")
     assert "Traceback" not in done.stdout
 
 
@@ -101,7 +104,7 @@ def test_a_killed_rank_is_named_and_the_same_command_continues(
 ) -> None:
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} is killed")
     assert done.returncode == 1, done.stdout
-    cause = f"rank {rank} was killed by SIGKILL; if nobody did it, the machine ran out of memory"
+    cause = f"rank {rank} was killed by SIGKILL; unless somebody did so, the machine ran out of memory"
     assert_failed(run, cause)
     assert f"brats-ablate: {cause}" in done.stdout
     assert "Traceback" not in done.stdout

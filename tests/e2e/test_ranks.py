@@ -44,16 +44,16 @@ import json, os
 from brats_ablate.runtime import signals
 from brats_ablate.jobs import train
 from brats_ablate.training.trainer import Trainer
-step, stop_at = Trainer._step, int(os.environ.get("STOP_AT", "-1"))
+step, stop_at = Trainer.training_step, int(os.environ.get("STOP_AT", "-1"))
 def recorded(self, patches):
     if self.ranks.rank == 1 and self.step == stop_at:
         signals.request_stop()
     step(self, patches)
-    terms = {name: float(value) for name, value in self._unseen[-1][2].items()}
+    terms = {name: float(value) for name, value in self.pending[-1].values.items()}
     with open(os.environ["RECORD"] + f".{self.ranks.rank}", "a") as file:
         file.write(json.dumps(terms) + "\\n")
 def run(cfg):
-    Trainer._step = recorded
+    Trainer.training_step = recorded
     train.run(cfg)
 """
 

@@ -17,6 +17,7 @@ from brats_ablate.losses.region_loss import RegionLoss
 from brats_ablate.losses.total_loss import TotalLoss
 from brats_ablate.losses.vae import NoAuxiliary
 from brats_ablate.losses.voxelwise import BinaryCrossEntropy
+from brats_ablate.models.base import SegmentationOutput
 
 STEPS = 3
 
@@ -29,12 +30,12 @@ class TwoHeads(nn.Module):
         self.fine = nn.Conv3d(4, 3, 3, padding=1)
         self.coarse = nn.Conv3d(4, 3, 2, stride=2)
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        return [self.fine(x), self.coarse(x)]
+    def forward(self, x: torch.Tensor) -> SegmentationOutput:
+        return SegmentationOutput([self.fine(x), self.coarse(x)], {})
 
 
 def batch_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two samples whose tumours differ much in size: the mean of their Dice losses is not the global one."""
+    """Two samples whose tumors differ much in size: the mean of their Dice losses is not the global one."""
     generator = torch.Generator().manual_seed(step)
     labels = torch.zeros(2, 6, 8, 10, dtype=torch.uint8)
     labels[0, :1, :2] = 3
@@ -47,15 +48,15 @@ def train(dice_over: str, samples: slice) -> tuple[list[float], dict[str, torch.
     network: nn.Module = TwoHeads()
     if dist.is_initialized():
         network = DistributedDataParallel(network)
-    objective = TotalLoss(RegionLoss(BinaryCrossEntropy(), dice_over, 1e-5), DeepSupervision([1.0, 0.5]), NoAuxiliary())
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.5)
+    loss_of = TotalLoss(RegionLoss(BinaryCrossEntropy(), dice_over, 1e-5), DeepSupervision([1.0, 0.5]), NoAuxiliary())
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
     dice = []
     for step in range(STEPS):
         images, labels = (t[samples] for t in batch_of(step))
-        total, terms = objective(network(images), {}, labels, images)
-        optimiser.zero_grad()
+        total, terms = loss_of(network(images), labels, images)
+        optimizer.zero_grad()
         total.backward()
-        optimiser.step()
+        optimizer.step()
         dice.append(terms["dice"].item())
     return dice, {k.removeprefix("module."): v for k, v in network.state_dict().items()}
 
@@ -63,8 +64,8 @@ def train(dice_over: str, samples: slice) -> tuple[list[float], dict[str, torch.
 def rank_main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
-    answers = {over: train(over, slice(rank, rank + 1)) for over in ("global", "process")}
-    torch.save(answers, folder / f"{rank}.pt")
+    results = {over: train(over, slice(rank, rank + 1)) for over in ("global", "process")}
+    torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -76,14 +77,14 @@ def test_without_a_process_group_it_is_the_identity() -> None:
 def test_two_ranks_equal_one_with_the_doubled_batch(tmp_path: Path) -> None:
     ranks = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
     assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
-    answers = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     dice, weights = train("global", slice(0, 2))
-    for answer in answers:
-        torch.testing.assert_close(torch.tensor(answer["global"][0]), torch.tensor(dice), rtol=1e-6, atol=0)
+    for result in results:
+        torch.testing.assert_close(torch.tensor(result["global"][0]), torch.tensor(dice), rtol=1e-6, atol=0)
         for name, value in weights.items():
-            torch.testing.assert_close(answer["global"][1][name], value, rtol=0, atol=1e-6)
-    # The per-process Dice is another loss: this case tells the two apart.
-    apart = max((answers[0]["process"][1][name] - value).abs().max().item() for name, value in weights.items())
+            torch.testing.assert_close(result["global"][1][name], value, rtol=0, atol=1e-6)
+    # The per-process Dice is a different loss, which this case distinguishes.
+    apart = max((results[0]["process"][1][name] - value).abs().max().item() for name, value in weights.items())
     assert apart > 1e-3
 
 

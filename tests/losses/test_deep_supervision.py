@@ -34,7 +34,7 @@ def interpolated(labels: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 def test_none_is_the_region_loss_of_the_finest_head() -> None:
     logits, labels = heads_and_labels()
-    assert SingleHead().heads == 1
+    assert SingleHead().n_heads == 1
     assert SingleHead()(LOSS, logits[:1], labels) == LOSS(logits[0], labels)
 
 
@@ -47,7 +47,7 @@ def test_nearest_labels_are_torchs(shape: tuple[int, int, int]) -> None:
 def test_equation_one_by_hand() -> None:
     logits, labels = heads_and_labels()
     supervision = DeepSupervision(WEIGHTS)
-    assert supervision.heads == 3
+    assert supervision.n_heads == 3
     terms = supervision(LOSS, logits, labels)
     for name in ("bce", "dice"):
         parts = [LOSS(p, interpolated(labels, p.shape[2:]))[name] for p in logits]

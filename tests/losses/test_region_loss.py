@@ -32,15 +32,15 @@ def test_dice_is_monais_batch_dice_summed_over_regions() -> None:
 
 def test_bce_is_torchs_mean_per_region_summed() -> None:
     logits, labels = random_case()
-    truth = to_regions(labels).float()
-    oracle = sum(torch.nn.BCEWithLogitsLoss()(logits[:, k], truth[:, k]) for k in range(3))
+    target = to_regions(labels).float()
+    oracle = sum(torch.nn.BCEWithLogitsLoss()(logits[:, k], target[:, k]) for k in range(3))
     torch.testing.assert_close(bce_dice()(logits, labels)["bce"], oracle, rtol=1e-6, atol=0)
 
 
 def test_focal_is_monais_without_alpha() -> None:
     logits, labels = random_case()
-    truth = to_regions(labels).float()
-    oracle = sum(FocalLoss(gamma=2.0, alpha=None)(logits[:, k : k + 1], truth[:, k : k + 1]) for k in range(3))
+    target = to_regions(labels).float()
+    oracle = sum(FocalLoss(gamma=2.0, alpha=None)(logits[:, k : k + 1], target[:, k : k + 1]) for k in range(3))
     terms = RegionLoss(Focal(2.0), "process", 1e-5)(logits, labels)
     assert set(terms) == {"focal", "dice"}
     torch.testing.assert_close(terms["focal"], oracle, rtol=1e-5, atol=0)

@@ -9,7 +9,7 @@ from torch.distributions import Normal, kl_divergence
 from brats_ablate.losses.vae import NoAuxiliary, VAELoss
 
 
-def vae_extras() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def vae_outputs() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     generator = torch.Generator().manual_seed(7)
     images = torch.randn(2, 4, 5, 6, 7, generator=generator)
     aux = {
@@ -21,11 +21,11 @@ def vae_extras() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
 
 
 def test_none_has_no_terms() -> None:
-    assert NoAuxiliary()(*vae_extras()) == {}
+    assert NoAuxiliary()(*vae_outputs()) == {}
 
 
 def test_kl_is_twice_the_divergence_from_the_standard_normal_per_voxel() -> None:
-    aux, images = vae_extras()
+    aux, images = vae_outputs()
     posterior = Normal(aux["vae_mean"], torch.exp(aux["vae_log_var"] / 2))
     divergence = kl_divergence(posterior, Normal(torch.zeros(8), torch.ones(8))).sum(1).mean()
     term = VAELoss(0.1, 0.1)(aux, images)["vae_kl"]
@@ -45,6 +45,6 @@ def test_reconstruction_is_the_weighted_mean_square() -> None:
 
 
 def test_reconstruction_of_another_shape_is_refused() -> None:
-    aux, images = vae_extras()
+    aux, images = vae_outputs()
     with pytest.raises(ValueError, match="reconstruction"):
         VAELoss(0.1, 0.1)(aux, images[:, :3])

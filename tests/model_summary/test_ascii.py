@@ -19,7 +19,7 @@ def unet(gate: type[nn.Module]) -> UNet:
     return UNet(
         in_channels=4,
         out_channels=3,
-        heads=2,
+        n_heads=2,
         patch_shape=(16, 16, 32),
         encoder=EncoderConfig([8, 16, 24]),
         encoder_block=ConvBlock,

@@ -29,24 +29,24 @@ def build() -> Callable[..., SegmentationModel]:
         encoder: str = "depth6",
         *,
         in_channels: int = 4,
-        heads: int = 1,
+        n_heads: int = 1,
         patch_shape: tuple[int, int, int] = (128, 128, 128),
         width: float = 1.0,
         channels: list[int] | None = None,
         **changes: object,
     ) -> SegmentationModel:
-        levels = OmegaConf.load(CONF / "encoder" / f"{encoder}.yaml")
-        levels.width = width
+        stages = OmegaConf.load(CONF / "encoder" / f"{encoder}.yaml")
+        stages.width = width
         if channels is not None:
-            levels.channels = channels
+            stages.channels = channels
         node = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), changes)
         factory = instantiate(node, _partial_=True, _convert_="all")
         return factory(
             in_channels=in_channels,
             out_channels=3,
-            heads=heads,
+            n_heads=n_heads,
             patch_shape=patch_shape,
-            encoder=instantiate(levels, _convert_="all"),
+            encoder=instantiate(stages, _convert_="all"),
         )
 
     return build_model

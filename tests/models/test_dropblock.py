@@ -18,12 +18,12 @@ def ready(probability: float = 0.1, block_size: int = 5) -> DropBlock3d:
 @pytest.mark.parametrize("probability", [0.05, 0.1, 0.3])
 @pytest.mark.parametrize(("shape", "channels"), [((20, 24, 28), 300), ((4, 4, 4), 20_000), ((2, 4, 8), 20_000)])
 def test_the_requested_fraction_is_dropped(probability, shape, channels):
-    kept = ready(probability).kept(torch.zeros(1, channels, *shape))
+    kept = ready(probability).keep_mask(torch.zeros(1, channels, *shape))
     assert 1 - kept.mean().item() == pytest.approx(probability, rel=0.06)
 
 
 def test_what_is_dropped_is_a_union_of_whole_cubes():
-    kept = ready(0.05, block_size=3).kept(torch.zeros(2, 4, 12, 14, 16))
+    kept = ready(0.05, block_size=3).keep_mask(torch.zeros(2, 4, 12, 14, 16))
     dropped = (kept == 0).numpy()
     assert dropped.any()
     for channel in dropped.reshape(-1, 12, 14, 16):
@@ -33,7 +33,7 @@ def test_what_is_dropped_is_a_union_of_whole_cubes():
 
 
 def test_channels_drop_apart():
-    kept = ready(0.2).kept(torch.zeros(1, 2, 16, 16, 16))
+    kept = ready(0.2).keep_mask(torch.zeros(1, 2, 16, 16, 16))
     assert not torch.equal(kept[0, 0], kept[0, 1])
 
 

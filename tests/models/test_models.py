@@ -19,7 +19,7 @@ FIVE_LEVELS = [32, 64, 96, 128, 160]
 def build_small(build, name, **changes):
     heads = 1 if name in OF_ONE_HEAD else 3
     shape = SHAPES.get(name, (32, 48, 32))
-    return build(name, channels=FIVE_LEVELS, width=0.25, heads=heads, patch_shape=shape, **changes)
+    return build(name, channels=FIVE_LEVELS, width=0.25, n_heads=heads, patch_shape=shape, **changes)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -75,7 +75,7 @@ def test_other_shapes_than_the_patch_in_evaluation(build, name):
 @pytest.mark.parametrize("name", sorted(OF_ONE_HEAD))
 def test_networks_without_lower_heads_say_so(build, name):
     with pytest.raises(ConfigError, match="supervision=none"):
-        build(name, width=0.25, heads=3, patch_shape=(32, 32, 32))
+        build(name, width=0.25, n_heads=3, patch_shape=(32, 32, 32))
 
 
 def test_unetr_is_of_the_papers_size_and_of_one_shape(build):

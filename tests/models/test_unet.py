@@ -30,13 +30,13 @@ def millions(model: nn.Module) -> float:
 )
 def test_parameter_counts_are_the_papers(build, model, encoder, in_channels, heads, expected):
     with torch.device("meta"):
-        assert millions(build(model, encoder, in_channels=in_channels, heads=heads)) == expected
+        assert millions(build(model, encoder, in_channels=in_channels, n_heads=heads)) == expected
 
 
 def test_logits_equal_those_of_monai_dynunet_with_the_same_weights(build):
     from monai.networks.nets import DynUNet
 
-    ours = build("unet", channels=THIN, heads=3, patch_shape=(24, 16, 32))
+    ours = build("unet", channels=THIN, n_heads=3, patch_shape=(24, 16, 32))
     theirs = DynUNet(
         3, 4, 3, [3] * 4, [1, 2, 2, 2], [2] * 3, filters=THIN, norm_name=("INSTANCE", {"affine": True}),
         act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}), deep_supervision=True, deep_supr_num=2,
@@ -71,7 +71,7 @@ def _copy_from_dynunet(ours: nn.Module, theirs: nn.Module) -> None:
 
 
 def test_channels_last_goes_through_and_comes_out_with_the_same_numbers(build):
-    model = build("unet", channels=THIN, heads=2, patch_shape=(16, 24, 32))
+    model = build("unet", channels=THIN, n_heads=2, patch_shape=(16, 24, 32))
     x = torch.randn(2, 4, 16, 24, 32)
     expected = model(x).logits
     layouts = []
@@ -145,7 +145,7 @@ def test_a_patch_that_does_not_fit_the_depth_is_refused(build, patch_shape):
 
 def test_more_heads_than_decoder_levels_are_refused(build):
     with pytest.raises(ConfigError, match="3 heads"):
-        build("unet", channels=[8, 16, 24], heads=3, patch_shape=(16, 16, 16))
+        build("unet", channels=[8, 16, 24], n_heads=3, patch_shape=(16, 16, 16))
 
 
 def test_one_voxel_at_the_bottom_is_refused(build):

@@ -22,12 +22,12 @@ def thread_count(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture(params=["torch's pool", "no pool"])
 def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "no pool":
-        monkeypatch.setattr(threads, "_openmp", lambda: None)
+        monkeypatch.setattr(threads, "torch_openmp", lambda: None)
     return str(request.param)
 
 
 @pytest.mark.parametrize("length", [0, 1, 10])
-def test_every_part_is_done_once_and_answers_in_order(thread_count: int, pool: str, length: int) -> None:
+def test_every_part_is_done_once_and_results_are_in_order(thread_count: int, pool: str, length: int) -> None:
     done = np.zeros(length, int)
 
     def work(start: int, end: int) -> range:
@@ -42,14 +42,14 @@ def test_every_part_is_done_once_and_answers_in_order(thread_count: int, pool: s
 
 
 def test_parts_run_side_by_side() -> None:
-    if torch.get_num_threads() == 1 or threads._openmp() is None:
+    if torch.get_num_threads() == 1 or threads.torch_openmp() is None:
         pytest.skip("torch has one thread here, or another OpenMP than GNU's")
     meeting = threading.Barrier(torch.get_num_threads(), timeout=20)
     parallel_for(10, lambda *_: meeting.wait())
     assert not meeting.broken
 
 
-def test_torch_goes_on_computing_with_the_same_threads(thread_count: int) -> None:
+def test_torch_keeps_computing_with_the_same_threads(thread_count: int) -> None:
     x = torch.randn(300, 300)
     before = x @ x
     parallel_for(10, lambda *_: None)
@@ -70,16 +70,16 @@ def test_what_a_part_raises_is_raised_when_all_have_ended(thread_count: int, poo
     assert sorted(done) == list(range(thread_count - 1))
 
 
-def test_several_threads_of_python_may_share_out_at_once() -> None:
-    found: list[int] = []
+def test_several_python_threads_may_run_loops_at_once() -> None:
+    sums: list[int] = []
 
     def many() -> None:
         for _ in range(30):
-            found.append(sum(parallel_for(100, lambda start, end: end - start)))
+            sums.append(sum(parallel_for(100, lambda start, end: end - start)))
 
     at_once = [threading.Thread(target=many) for _ in range(3)]
     for thread in at_once:
         thread.start()
     for thread in at_once:
         thread.join()
-    assert found == [100] * 90
+    assert sums == [100] * 90

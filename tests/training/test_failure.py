@@ -9,7 +9,7 @@ from brats_ablate.errors import DataError, RunFailed
 from brats_ablate.runs.directory import FAILED, PEER_LOST, RUNNING, RunDirectory, RunRecord
 from brats_ablate.runtime.signals import Interrupted
 from brats_ablate.training.distributed import DistributedContext
-from brats_ablate.training.failure import failure_on_record
+from brats_ablate.training.failure import record_failure
 
 CLOSED = "[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:40711"
 
@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def fail(run: RunDirectory, rank: int, error: Exception, world_size: int = 2) -> Exception:
     """What comes out when `error` happens in a rank."""
-    with pytest.raises(Exception) as out, failure_on_record(run, DistributedContext(rank, world_size), 9):  # noqa: PT011
+    with pytest.raises(Exception) as out, record_failure(run, DistributedContext(rank, world_size), 9):  # noqa: PT011
         raise error
     return out.value
 

@@ -1,28 +1,28 @@
-"""What a person is told of a run."""
+"""Formatting of the progress of a run."""
 
 from __future__ import annotations
 
 import pytest
 
-from brats_ablate.training.progress import describe, duration, time_breakdown
+from brats_ablate.training.progress import format_duration, format_epoch, time_breakdown
 
 
-def test_an_epoch_in_words() -> None:
+def test_an_epoch_as_a_line() -> None:
     row = {"epoch": 3, "loss": 0.5, "dice": 0.75, "dice/WT": 0.9, "dice/TC": 0.75, "dice/ET": 0.6}
-    assert describe(row, 20) == "epoch 3/20  loss 0.5000  Dice 0.7500 (WT 0.900 TC 0.750 ET 0.600)"
-    assert describe({"epoch": 3, "loss": 0.5}, 20) == "epoch 3/20  loss 0.5000"
+    assert format_epoch(row, 20) == "epoch 3/20  loss 0.5000  Dice 0.7500 (WT 0.900 TC 0.750 ET 0.600)"
+    assert format_epoch({"epoch": 3, "loss": 0.5}, 20) == "epoch 3/20  loss 0.5000"
 
 
 def test_the_shares_of_a_runs_time_add_up_over_its_epochs() -> None:
     first = {"epoch": 1, "seconds/data": 1.0, "seconds/forward": 2.0, "seconds/backward": 3.0, "seconds": 9.0}
     second = {"epoch": 2, "seconds/forward": 1.0, "seconds/optimizer": 1.0, "seconds/validation": 2.0}
-    told = "data 10%, forward 30%, backward 30%, optimizer 10%, validation 20% of the time"
-    assert time_breakdown([first, second]) == told
+    expected = "data 10%, forward 30%, backward 30%, optimizer 10%, validation 20% of the time"
+    assert time_breakdown([first, second]) == expected
     assert time_breakdown([{"epoch": 0, "dice": 0.1}]) == "no time recorded"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(45, "45 s"), (89.6, "90 s"), (720, "12 min"), (5340, "89 min"), (12000, "3 h 20 min")]
+    ("seconds", "text"), [(45, "45 s"), (89.6, "90 s"), (720, "12 min"), (5340, "89 min"), (12000, "3 h 20 min")]
 )
-def test_durations_as_a_person_says_them(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

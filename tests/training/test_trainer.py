@@ -75,7 +75,7 @@ def test_a_finished_run_is_skipped(
     train.run(cfg)
     monkeypatch.setattr(Trainer, "fit", lambda self: pytest.fail("trained twice"))
     train.run(cfg)
-    assert "finished before, skipped" in capsys.readouterr().out
+    assert "already finished, skipping" in capsys.readouterr().out
 
 
 def test_another_configuration_under_the_same_identity_is_refused(composed: Composed) -> None:
@@ -86,7 +86,7 @@ def test_another_configuration_under_the_same_identity_is_refused(composed: Comp
 
 RESUMED = {
     "ds_onehot": (),
-    "dropblock": ("model.drop.ramp_steps=8",),  # over the whole run: a schedule that began again would drop less
+    "dropblock": ("model.drop.ramp_steps=8",),  # over the whole run: a restarted schedule would drop less
     "segresnet_vae": ("encoder.width=0.25",),  # draws noise in every step
 }
 
@@ -124,7 +124,7 @@ def test_a_stop_during_validation_repeats_the_validation(composed: Composed, mon
     cfg = composed("+experiment=baseline")
     with monkeypatch.context() as patch:
         calls = iter(range(10_000))
-        patch.setattr(signals, "stop_requested", lambda: next(calls) == 5)  # 4 steps, the look at the end, then a case
+        patch.setattr(signals, "stop_requested", lambda: next(calls) == 5)  # 4 steps, the flush at the end, then a case
         with pytest.raises(signals.Interrupted):
             train.run(cfg)
     directory = train.run_directory(cfg)
@@ -137,15 +137,15 @@ def test_a_loss_that_is_not_finite_names_step_and_case_and_stays_on_record(
     composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = composed("+experiment=baseline", "trainer.epochs=1")
-    original = Trainer._step
+    original = Trainer.training_step
 
-    def poisoned(self: Trainer, patches: list) -> None:
+    def with_nan(self: Trainer, patches: list) -> None:
         if self.step == 2:
             with torch.no_grad():
-                next(self.parts.model.parameters()).fill_(float("nan"))
+                next(self.model.parameters()).fill_(float("nan"))
         original(self, patches)
 
-    monkeypatch.setattr(Trainer, "_step", poisoned)
+    monkeypatch.setattr(Trainer, "training_step", with_nan)
     with pytest.raises(RunFailed, match=r"the loss is nan at step 2 on \S+"):
         train.run(cfg)
     status = train.run_directory(cfg).status()

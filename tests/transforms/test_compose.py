@@ -2,13 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from brats_ablate.cases import Patch
 from brats_ablate.transforms.compose import Compose
 from brats_ablate.transforms.zoom import Zoom
 
@@ -54,7 +52,7 @@ def test_another_seed_or_epoch_augments_differently(make_batch) -> None:
     first = augment(make_batch(samples=1)).images
     assert not torch.equal(first, augment(make_batch(samples=1, seed=1)).images)
     other_epoch = make_batch(samples=1)
-    other_epoch.counters = [(0, 4, 0)]
+    other_epoch.sample_keys = [(0, 4, 0)]
     assert not torch.equal(first, augment(other_epoch).images)
 
 
@@ -97,11 +95,10 @@ def test_transforms_run_in_the_given_order(make_batch) -> None:
     torch.testing.assert_close(batch.images, (before.images + 1) / 2)
 
 
-def test_what_acts_on_patches_is_left_to_them(make_batch) -> None:
+def test_the_flip_is_left_to_the_pipeline(make_batch) -> None:
     augment = configured("paper")
     augment.transforms["flip"].p = 1.0
-    volume = np.zeros((4, 2, 2, 2), np.int16)
-    (marked,) = augment.on_patches([Patch(volume, volume[0].astype(np.uint8), (), (), "case", (0, 3, 0))])
-    assert marked.mirrored == (0, 1, 2)
+    assert augment.flip_axes((0, 3, 0)) == (0, 1, 2)
+    assert configured("none").flip_axes((0, 3, 0)) == ()
     only_flip = Compose({"flip": augment.transforms["flip"]})
     assert torch.equal(only_flip(make_batch()).images, make_batch().images)

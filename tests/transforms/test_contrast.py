@@ -13,8 +13,8 @@ def test_each_modality_is_multiplied_and_clipped_to_its_own_range(make_batch) ->
         images[:, 2].sub_(3)
     Contrast(p=1.0, factor=[0.65, 1.5])(batch)
     clipped = 0
-    for b, counters in enumerate(batch.counters):
-        rng = rng_for(*counters, "contrast")
+    for b, sample_key in enumerate(batch.sample_keys):
+        rng = rng_for(*sample_key, "contrast")
         rng.random()
         factor = np.float32(rng.uniform(0.65, 1.5))
         for after, source in zip(batch.images[b].numpy(), before.images[b].numpy(), strict=True):

@@ -7,8 +7,13 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from brats_ablate.transforms.foreground import Inputs, ModalitiesOnly, WithForegroundMask, WithForegroundMaskAsReleased
-from brats_ablate.transforms.normalize import non_zero_in_any
+from brats_ablate.transforms.foreground import (
+    InputChannels,
+    ModalitiesOnly,
+    WithForegroundMask,
+    WithForegroundMaskAsReleased,
+    non_zero_in_any,
+)
 
 CONF = Path(__file__).parents[2] / "conf" / "inputs"
 
@@ -21,12 +26,12 @@ def raw() -> torch.Tensor:
     return values.to(torch.int16)
 
 
-@pytest.mark.parametrize("inputs", [ModalitiesOnly(), WithForegroundMask()])
-def test_the_foreground_is_non_zero_in_any_raw_modality(inputs: Inputs, raw: torch.Tensor) -> None:
+@pytest.mark.parametrize("channels", [ModalitiesOnly(), WithForegroundMask()])
+def test_the_foreground_is_non_zero_in_any_raw_modality(channels: InputChannels, raw: torch.Tensor) -> None:
     expected = (raw[:, 0] != 0) | (raw[:, 1] != 0) | (raw[:, 2] != 0) | (raw[:, 3] != 0)
     before = raw.clone()
     for values in (raw, raw.float(), raw.float() * 1e-3, raw.transpose(2, 4).contiguous().transpose(2, 4)):
-        foreground = inputs.foreground(non_zero_in_any(values), torch.zeros(values.shape))
+        foreground = channels.foreground_mask(non_zero_in_any(values), torch.zeros(values.shape))
         assert foreground.dtype == torch.bool
         assert torch.equal(foreground, expected[:, None])
     assert 0 < expected.float().mean() < 1
@@ -36,18 +41,18 @@ def test_the_foreground_is_non_zero_in_any_raw_modality(inputs: Inputs, raw: tor
 def test_as_released_the_foreground_is_above_average_in_all_modalities(raw: torch.Tensor) -> None:
     images = torch.randn(raw.shape, generator=torch.Generator().manual_seed(1))
     expected = images.amin(dim=1, keepdim=True) > 0
-    assert torch.equal(WithForegroundMaskAsReleased().foreground(non_zero_in_any(raw), images), expected)
+    assert torch.equal(WithForegroundMaskAsReleased().foreground_mask(non_zero_in_any(raw), images), expected)
     assert expected.any()
 
 
-@pytest.mark.parametrize("inputs", [ModalitiesOnly(), WithForegroundMask(), WithForegroundMaskAsReleased()])
-def test_the_assembled_input_has_the_declared_channels(inputs: Inputs, raw: torch.Tensor) -> None:
+@pytest.mark.parametrize("channels", [ModalitiesOnly(), WithForegroundMask(), WithForegroundMaskAsReleased()])
+def test_the_stacked_input_has_the_declared_channels(channels: InputChannels, raw: torch.Tensor) -> None:
     images = raw.float()
-    foreground = inputs.foreground(non_zero_in_any(raw), images)
-    assembled = inputs.assemble(images, foreground)
-    assert assembled.shape == (2, inputs.channels, 5, 6, 7)
-    assert torch.equal(assembled[:, :4], images)
-    for extra in assembled[:, 4:].unbind(dim=1):
+    foreground = channels.foreground_mask(non_zero_in_any(raw), images)
+    stacked = channels.stack_channels(images, foreground)
+    assert stacked.shape == (2, channels.channels, 5, 6, 7)
+    assert torch.equal(stacked[:, :4], images)
+    for extra in stacked[:, 4:].unbind(dim=1):
         assert torch.equal(extra, foreground[:, 0].float())
 
 

@@ -79,7 +79,7 @@ def test_the_cpu_s_bits_are_splitmix64_s(make_batch) -> None:
     batch = make_batch(samples=1)
     batch.images.zero_()
     GaussianNoise(p=1.0, sigma=[1.0, 1.0], background="touch")(batch)
-    draws = splitmix(derive_seed(*batch.counters[0], "noise voxels"))
+    draws = splitmix(derive_seed(*batch.sample_keys[0], "noise voxels"))
     shares = [(bits >> 16 * part & 0xFFFF) + 0.5 for bits in islice(draws, 210) for part in range(4)]
     expected = stats.norm.ppf(np.array(shares) / 2**16)
     np.testing.assert_allclose(batch.images.flatten().numpy(), expected, rtol=1e-4, atol=1e-6)

@@ -10,8 +10,8 @@ from brats_ablate.runtime.random import rng_for
 from brats_ablate.transforms.zoom import Zoom, cubic_matrix, source_coordinates
 
 
-def drawn_factor(counters: tuple[int, int, int], low: float, high: float) -> float:
-    rng = rng_for(*counters, "zoom")
+def drawn_factor(sample_key: tuple[int, int, int], low: float, high: float) -> float:
+    rng = rng_for(*sample_key, "zoom")
     rng.random()
     return rng.uniform(low, high)
 
@@ -60,7 +60,7 @@ def test_a_quadratic_image_is_sampled_exactly(make_batch) -> None:
     batch = make_batch(samples=1, shape=shape)
     batch.images[0] = torch.from_numpy(f(*np.indices(shape))).float()
     Zoom(p=1.0, factor=[1.2, 1.4])(batch)
-    factor = drawn_factor(batch.counters[0], 1.2, 1.4)
+    factor = drawn_factor(batch.sample_keys[0], 1.2, 1.4)
     coordinates = np.meshgrid(*(source_coordinates(n, factor) for n in shape), indexing="ij")
     for channel in batch.images[0].numpy():
         np.testing.assert_allclose(channel, f(*coordinates), atol=2e-5)
@@ -69,8 +69,8 @@ def test_a_quadratic_image_is_sampled_exactly(make_batch) -> None:
 def test_labels_and_foreground_are_the_nearest_voxels(make_batch) -> None:
     batch, before = make_batch(samples=3, shape=(16, 20, 24)), make_batch(samples=3, shape=(16, 20, 24))
     Zoom(p=1.0, factor=[1.0, 1.4])(batch)
-    for b, counters in enumerate(batch.counters):
-        factor = drawn_factor(counters, 1.0, 1.4)
+    for b, sample_key in enumerate(batch.sample_keys):
+        factor = drawn_factor(sample_key, 1.0, 1.4)
         offset = [(n - 1) / 2 * (1 - 1 / factor) for n in (16, 20, 24)]
         for after, source in (
             (batch.labels[b], before.labels[b]),

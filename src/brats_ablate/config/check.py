@@ -47,7 +47,7 @@ PATH_KEYS = ("work", "prepared", "runs", "predictions", "evaluation", "tables")
 
 INJECTED: Mapping[str, frozenset[str]] = {
     # Arguments that the job derives and passes itself; a configuration must leave them out.
-    "model": frozenset({"in_channels", "out_channels", "heads", "patch_shape", "encoder"}),
+    "model": frozenset({"in_channels", "out_channels", "n_heads", "patch_shape", "encoder"}),
     "optimizer": frozenset({"parameters", "lr"}),
     "inference.window": frozenset({"patch_shape", "divisor"}),
     "tracker": frozenset({"run"}),

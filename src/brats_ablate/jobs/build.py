@@ -1,4 +1,4 @@
-"""Builds the objects that a configuration names. Below this module nobody sees `cfg`."""
+"""Builds the objects that a configuration names."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from brats_ablate.training.precision import Precision
 
 
-def instantiate(node: DictConfig, **supplied: Any) -> Any:
-    """Hydra's `instantiate` with plain Python containers; `supplied` are the arguments that the job derives.
+def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
+    """Call Hydra's `instantiate` with plain Python containers; `args` and `supplied` are derived by the job.
 
     Raises:
-        ConfigError: a constructor refused its arguments; its own sentence, with the group's key in front.
+        ConfigError: a constructor rejected its arguments; its message with the group's key in front.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as build
 
     try:
         factory = build(node, _convert_="all", _partial_=True)
-        return factory(**supplied)  # not through Hydra, which would turn a supplied dataclass into a dict
+        return factory(*args, **supplied)  # not through Hydra, which would turn a supplied dataclass into a dict
     except (InstantiationException, ConfigError, ValueError) as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError | ValueError):
@@ -46,10 +46,10 @@ def instantiate(node: DictConfig, **supplied: Any) -> Any:
 
 
 def open_store(cfg: DictConfig) -> CaseStore:
-    """The prepared cases of `cfg.data`.
+    """Open the prepared cases of `cfg.data`.
 
     Raises:
-        DataError: they are not prepared, or not whole; names the command that prepares them.
+        DataError: they are not prepared, or incomplete; names the command that prepares them.
     """
     from brats_ablate.data.store import CaseStore
 
@@ -57,51 +57,70 @@ def open_store(cfg: DictConfig) -> CaseStore:
 
 
 def build_model(cfg: DictConfig) -> SegmentationModel:
-    """The network, in fp32 on the CPU, its weights drawn from `seed`."""
+    """Build the network, in fp32 on the CPU, its weights drawn from `seed`."""
     import torch
 
     from brats_ablate.labels import REGIONS
     from brats_ablate.runtime.random import derive_seed
 
     torch.manual_seed(derive_seed(int(cfg.seed), "weights"))
-    return instantiate(
+    model: SegmentationModel = instantiate(
         cfg.model,
         in_channels=instantiate(cfg.inputs).channels,
         out_channels=len(REGIONS),
-        heads=instantiate(cfg.supervision).heads,
+        n_heads=instantiate(cfg.supervision).n_heads,
         patch_shape=tuple(cfg.patches.shape),
         encoder=instantiate(cfg.encoder),
     )
+    return model
+
+
+def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationModel:
+    """Move `model` to `device`, channels last, and switch the CPU fusions on; both in place."""
+    from brats_ablate.models import kernels
+    from brats_ablate.models.base import to_device
+
+    kernels.enable(model)
+    return to_device(model, device)
+
+
+def build_optimizer(cfg: DictConfig, model: SegmentationModel) -> torch.optim.Optimizer:
+    """Build the optimizer of the model's parameters; any torch class takes them as first argument."""
+    optimizer: torch.optim.Optimizer = instantiate(cfg.optimizer, model.parameters(), lr=float(cfg.lr))
+    return optimizer
 
 
 def build_loss(cfg: DictConfig) -> TotalLoss:
-    """Region loss, supervision and auxiliary terms."""
+    """Build the total loss from region loss, supervision and auxiliary terms."""
     from brats_ablate.losses.total_loss import TotalLoss
 
     return TotalLoss(instantiate(cfg.loss), instantiate(cfg.supervision), instantiate(cfg.auxiliary))
 
 
 def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Tensor]:
-    """How a network of patches sees a whole volume: windows of the training patch, or one padded forward."""
+    """Build the inferer of whole volumes: windows of the training patch, or one padded forward."""
     derived = {"divisor": model.divisor, "patch_shape": tuple(cfg.patches.shape)}
     signature = signature_of(str(cfg.inference.window["_target_"]))
-    wanted = {name: value for name, value in derived.items() if signature is not None and signature.get(name)}
-    return instantiate(cfg.inference.window, **wanted)
+    accepted = {name: value for name, value in derived.items() if signature is not None and signature.get(name)}
+    window: Callable[..., Tensor] = instantiate(cfg.inference.window, **accepted)
+    return window
 
 
 def build_tta(cfg: DictConfig) -> Callable[..., Tensor]:
-    """Test-time augmentation."""
-    return instantiate(cfg.inference.tta)
+    """Build the test-time augmentation."""
+    tta: Callable[..., Tensor] = instantiate(cfg.inference.tta)
+    return tta
 
 
 def probabilities_network(model: torch.nn.Module, precision: Precision) -> Callable[[Tensor], Tensor]:
-    """`model` as inference wants it: (B, C, X, Y, Z) -> region probabilities (B, 3, X, Y, Z) float32, finest head."""
+    """Wrap `model` as (B, C, X, Y, Z) -> region probabilities (B, 3, X, Y, Z) float32 of the finest head."""
     import torch
 
     def network(volume: Tensor) -> Tensor:
         with precision.autocast():
             logits = model(volume.contiguous(memory_format=torch.channels_last_3d)).logits[0]
-        return logits.float().sigmoid_()
+        probabilities: Tensor = logits.float().sigmoid_()
+        return probabilities
 
     return network
 
@@ -109,18 +128,13 @@ def probabilities_network(model: torch.nn.Module, precision: Precision) -> Calla
 def volume_loader(
     cfg: DictConfig, store: CaseStore, device: torch.device
 ) -> Callable[[str], tuple[Tensor, CaseMetadata]]:
-    """Case id -> network input (1, C, X, Y, Z) of the whole cropped volume on `device`, and the case's record."""
-    import torch
+    """Build case id -> network input (1, C, X, Y, Z) of the whole cropped volume on `device`, and the case's record."""
+    from brats_ablate.transforms.pipeline import case_input
 
-    from brats_ablate.transforms.normalize import non_zero_in_any, normalize
-
-    inputs = instantiate(cfg.inputs)
+    channels = instantiate(cfg.inputs)
 
     def load(case_id: str) -> tuple[Tensor, CaseMetadata]:
         record = store.record(case_id)
-        raw = torch.from_numpy(store.read_images(case_id))[None].to(device)
-        mean, std = (torch.tensor([values], device=device) for values in (record.mean, record.std))
-        images = normalize(raw, mean, std)
-        return inputs.assemble(images, inputs.foreground(non_zero_in_any(raw), images)), record
+        return case_input(store.read_images(case_id), record, channels, device), record
 
     return load

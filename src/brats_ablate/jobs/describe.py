@@ -164,19 +164,18 @@ def _contestant(cfg: DictConfig) -> TimedModel:
 
     from brats_ablate.jobs import build
     from brats_ablate.model_summary.timings import TimedModel
-    from brats_ablate.models.base import to_device
     from brats_ablate.training.precision import Precision, choose_device
 
     device = choose_device(str(cfg.trainer.device), 0)
-    model = to_device(build.build_model(cfg), device)
+    model = build.execute_on(build.build_model(cfg), device)
     generator = torch.Generator().manual_seed(0)
     shape = tuple(cfg.patches.shape)
     images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
     labels = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
     return TimedModel(
         model=model,
-        objective=build.build_loss(cfg),
-        optimizer=build.instantiate(cfg.optimizer, parameters=model.parameters(), lr=float(cfg.lr)),
+        loss=build.build_loss(cfg),
+        optimizer=build.build_optimizer(cfg, model),
         images=images.to(device, memory_format=torch.channels_last_3d),
         labels=labels.to(device),
         precision=Precision.resolve(str(cfg.trainer.precision), device),

@@ -1,1 +1,1 @@
-"""Losses: logits and labels in, named scalar terms out; `objective` adds them up for the optimiser."""
+"""Losses (paper section 2.4): logits and labels in, named scalar terms out; `total_loss` adds them up."""

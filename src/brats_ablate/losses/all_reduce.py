@@ -1,8 +1,8 @@
-"""A sum over all training processes that gradients pass through: what makes the batch Dice global."""
+"""Differentiable sum over all training processes, for the global batch Dice."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch.distributed as dist
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.autograd import Function
 
 
 def all_reduce_sum(local: Tensor) -> Tensor:
-    """The sum of `local` over the ranks of the default process group; `local` itself without one.
+    """Sum `local` over the ranks of the default process group; return `local` itself without one.
 
     The gradient suits DistributedDataParallel. Every rank computes the same loss D(S) of the global sum
     S = Σ_r s_r, and DDP *averages* the gradients of the W ranks, so that average must be
@@ -19,7 +19,7 @@ def all_reduce_sum(local: Tensor) -> Tensor:
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return local
-    return _GlobalSum.apply(local)
+    return cast(Tensor, _GlobalSum.apply(local))
 
 
 class _GlobalSum(Function):
@@ -32,4 +32,4 @@ class _GlobalSum(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0] * ctx.ranks
+        return cast(Tensor, gradients[0] * ctx.ranks)

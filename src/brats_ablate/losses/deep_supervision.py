@@ -1,4 +1,4 @@
-"""Supervision: which heads of the network the region loss sees, against which labels, with which weights."""
+"""Deep supervision: the weighted region losses of several heads of the network."""
 
 from __future__ import annotations
 
@@ -9,69 +9,61 @@ from brats_ablate.losses.region_loss import LossDict, RegionLossFunction
 
 
 class SingleHead:
-    """Only the finest head is trained: the baseline. The network is built with one head."""
+    """Trains the finest head only, as the baseline; the network is built with one head."""
 
-    heads = 1
+    n_heads = 1
 
     def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
-        """One head's logits (B, 3, X, Y, Z), labels (B, X, Y, Z) -> the region loss's terms."""
-        _one_per_head(logits, self.heads)
+        """Compute the region loss of one head's logits (B, 3, X, Y, Z) and labels (B, X, Y, Z)."""
+        _check_n_heads(logits, self.n_heads)
         return region_loss(logits[0], labels)
 
 
 class DeepSupervision:
-    """Every head against labels downsampled to its grid: Σ_i w_i · L(y_i, p_i), equation 1 (section 2.4).
+    """Trains every head on labels downsampled to its grid: Σ_i w_i · L(y_i, p_i), equation 1 (section 2.4).
 
-    Labels are downsampled by nearest neighbour. The weighted sum is *not* divided by the sum of the weights.
+    Labels are downsampled by nearest neighbor. The weighted sum is *not* divided by the sum of the weights.
 
     Args:
         weights: one per head, finest first; the paper's are 1, ½, ¼.
+
+    Raises:
+        ValueError: a weight is not positive.
     """
 
     def __init__(self, weights: list[float]) -> None:
         self.weights = _positive(weights)
 
     @property
-    def heads(self) -> int:
+    def n_heads(self) -> int:
         """The number of heads that the network must have."""
         return len(self.weights)
 
     def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
-        """Logits (B, 3, X_i, Y_i, Z_i) finest first, labels (B, X, Y, Z) -> weighted terms over all heads.
+        """Compute the weighted terms of logits (B, 3, X_i, Y_i, Z_i), finest first, and labels (B, X, Y, Z).
 
         Raises:
-            ValueError: if heads and weights differ in number, or a head's grid does not divide the labels'.
+            ValueError: heads and weights differ in number, or a head's grid does not divide the labels'.
         """
-        _one_per_head(logits, self.heads)
+        _check_n_heads(logits, self.n_heads)
         return _weighted_sum(
             self.weights, [region_loss(head, nearest_labels(labels, head.shape[2:])) for head in logits]
         )
 
 
-class DeepSupervisionAsReleased:
-    """Deep supervision as the paper's code did it: heads upsampled to full size, divided by Σ w_i = 1.75.
+class DeepSupervisionAsReleased(DeepSupervision):
+    """Deep supervision as in the paper's code: heads are upsampled to full size, the sum is divided by Σ w_i = 1.75.
 
-    Upsampling repeats the nearest logit. Differs from equation 1 in both respects.
-
-    Args:
-        weights: one per head, finest first; 1, ½, ¼.
+    Both differ from equation 1. Upsampling repeats the nearest logit.
     """
 
-    def __init__(self, weights: list[float]) -> None:
-        self.weights = _positive(weights)
-
-    @property
-    def heads(self) -> int:
-        """The number of heads that the network must have."""
-        return len(self.weights)
-
     def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
-        """Logits (B, 3, X_i, Y_i, Z_i) finest first, labels (B, X, Y, Z) -> weighted terms over all heads.
+        """Compute the weighted terms of logits (B, 3, X_i, Y_i, Z_i), finest first, and labels (B, X, Y, Z).
 
         Raises:
-            ValueError: if heads and weights differ in number.
+            ValueError: heads and weights differ in number.
         """
-        _one_per_head(logits, self.heads)
+        _check_n_heads(logits, self.n_heads)
         total = sum(self.weights)
         grid = labels.shape[1:]
         return _weighted_sum(
@@ -81,10 +73,10 @@ class DeepSupervisionAsReleased:
 
 
 def nearest_labels(labels: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Labels (B, X, Y, Z) on a coarser `grid`: voxel i takes that at i·ratio, as torch's "nearest".
+    """Downsample labels (B, X, Y, Z) to a coarser `grid`: voxel i takes the label at i·ratio, as torch's "nearest".
 
     Raises:
-        ValueError: if an axis of `grid` does not divide the labels' axis.
+        ValueError: an axis of `grid` does not divide the labels' axis.
     """
     if any(full % coarse for full, coarse in zip(labels.shape[1:], grid, strict=True)):
         raise ValueError(f"labels of {tuple(labels.shape[1:])} voxels cannot be downsampled to {tuple(grid)}")
@@ -106,6 +98,6 @@ def _positive(weights: list[float]) -> list[float]:
     return list(weights)
 
 
-def _one_per_head(logits: list[Tensor], heads: int) -> None:
-    if len(logits) != heads:
-        raise ValueError(f"the network has {len(logits)} heads and the supervision weighs {heads}")
+def _check_n_heads(logits: list[Tensor], n_heads: int) -> None:
+    if len(logits) != n_heads:
+        raise ValueError(f"the network has {len(logits)} heads and the supervision has weights for {n_heads}")

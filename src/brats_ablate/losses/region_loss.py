@@ -1,4 +1,4 @@
-"""The region loss: logits of one head and labels of its grid -> a voxel-wise term and a batch Dice term."""
+"""Region loss of one head: a voxel-wise term and a batch Dice term."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ from brats_ablate.losses.all_reduce import all_reduce_sum
 
 
 class VoxelwiseTerm(Protocol):
-    """A named mean over voxels: (B, X, Y, Z) logits and truth in {0, 1} -> scalar."""
+    """A named mean over voxels: (B, X, Y, Z) logits and targets in {0, 1} -> scalar."""
 
     name: str
 
-    def __call__(self, logits: Tensor, truth: Tensor) -> Tensor: ...
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor: ...
 
 
 LossDict = dict[str, Tensor]
-"""Named scalar losses; their sum is what is lowered."""
+"""Named scalar losses, whose sum is minimized."""
 
 RegionLossFunction = Callable[[Tensor, Tensor], LossDict]
-"""(B, 3, X, Y, Z) logits and (B, X, Y, Z) uint8 nesting depths -> named scalar terms."""
+"""(B, 3, X, Y, Z) logits and (B, X, Y, Z) uint8 nested labels -> named scalar terms."""
 
 
 class RegionLoss:
-    """Voxel-wise term + Dice, each region optimised on its own and the three summed (paper section 2.4).
+    """Voxel-wise term + Dice, each region optimized on its own and the three summed (paper section 2.4).
 
-    Dice of a region is 1 - (2I + ε) / (P + G + ε) with I, P, G the sums of p·y, p and y over *all samples of
-    the batch* (the paper's "batched variant"), p being sigmoid probabilities. This is MONAI's
-    `DiceLoss(sigmoid=True, batch=True)`, which the released code uses. Float32, also under autocast.
+    The Dice loss of a region is 1 - (2I + ε) / (P + G + ε) with I, P, G the sums of p·y, p and y over *all samples of
+    the batch* (the paper's "batched variant"), p being sigmoid probabilities. This is MONAI's `DiceLoss(sigmoid=True,
+    batch=True)`, which the released code uses. It is computed in float32, also under autocast.
 
     Args:
-        voxelwise: the term beside Dice, e.g. `BinaryCrossEntropy` or `Focal`.
-        dice_over: "process": the Dice of the rank's own samples, as the released code; "global": over
-            the samples of all ranks, so that two ranks equal one with the doubled batch.
+        voxelwise: the term added to Dice, e.g. `BinaryCrossEntropy` or `Focal`.
+        dice_over: "process": the Dice of the rank's own samples, as in the released code; "global": over the samples of
+            all ranks, so that two ranks equal one with the doubled batch.
         epsilon: ε, keeps an empty region defined; MONAI's 1e-5.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, voxelwise: VoxelwiseTerm, dice_over: Literal["process", "global"], epsilon: float) -> None:
@@ -51,21 +54,21 @@ class RegionLoss:
         self.epsilon = epsilon
 
     def __call__(self, logits: Tensor, labels: Tensor) -> LossDict:
-        """The terms, each summed over the three regions.
+        """Compute the terms, each summed over the three regions.
 
         Args:
             logits: (B, 3, X, Y, Z), channels as `labels.REGIONS`, any float type.
-            labels: (B, X, Y, Z) uint8 nesting depths.
+            labels: (B, X, Y, Z) uint8 nested labels.
 
         Raises:
-            ValueError: if the shapes do not belong together.
+            ValueError: the shapes do not match.
         """
         if logits.shape != (labels.shape[0], len(REGIONS), *labels.shape[1:]):
             raise ValueError(f"logits {tuple(logits.shape)} do not fit labels {tuple(labels.shape)}")
-        truth = to_regions(labels)
+        targets = to_regions(labels)
         voxelwise, sums = [], []
-        # Region by region: one region's float32 copies at a time are a third of the peak and stay in cache.
-        for z, y in zip(logits.unbind(1), truth.unbind(1), strict=True):
+        # Region by region: the float32 copies of one region are a third of the peak memory and stay in the cache.
+        for z, y in zip(logits.unbind(1), targets.unbind(1), strict=True):
             z, y = z.float(), y.float()
             p = torch.sigmoid(z)
             voxelwise.append(self.voxelwise(z, y))
@@ -73,7 +76,7 @@ class RegionLoss:
         return {self.voxelwise.name: torch.stack(voxelwise).sum(), "dice": self._dice(torch.stack(sums))}
 
     def _dice(self, sums: Tensor) -> Tensor:
-        """(3 regions, [I, P, G]) -> the Dice losses' sum."""
+        """Sum the Dice losses of (3 regions, [I, P, G])."""
         if self.dice_over == "global":
             sums = all_reduce_sum(sums)
         intersection, predicted, true = sums.unbind(1)

@@ -1,4 +1,4 @@
-"""Auxiliary terms: losses on what a network returns beside its logits (`Output.extras`)."""
+"""Auxiliary terms: losses on the outputs of a network other than its logits (`SegmentationOutput.aux`)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from torch import Tensor
 
 
 class NoAuxiliary:
-    """Nothing beside the segmentation is trained."""
+    """Adds no terms to the region loss."""
 
     def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
-        """No terms."""
+        """Return no terms."""
         return {}
 
 
 class VAELoss:
     """Reconstruction and KL terms of a variational branch (Myronenko 2018, arXiv:1810.11654).
 
-    Loss = segmentation + 0.1 · L2 + 0.1 · KL, KL = 1/N Σ (μ² + σ² - log σ² - 1), N the voxels of an image.
-    Myronenko writes L2 as a plain sum of squares; here it is the mean over voxels and channels, so that its
-    weight does not depend on the patch. MONAI's `SegResNetVAE` halves KL's mean over the latent instead.
+    Loss = segmentation + 0.1 · L2 + 0.1 · KL, KL = 1/N Σ (μ² + σ² - log σ² - 1), N the voxels of an image. Myronenko
+    writes L2 as a plain sum of squares; here it is the mean over voxels and channels, so that its weight does not
+    depend on the patch. MONAI's `SegResNetVAE` uses half the mean over the latent as KL.
 
     Args:
         reconstruction_weight: of L2.
         kl_weight: of KL.
+
+    Raises:
+        ValueError: a weight is negative.
     """
 
     def __init__(self, reconstruction_weight: float, kl_weight: float) -> None:
@@ -33,14 +36,14 @@ class VAELoss:
         self.kl_weight = kl_weight
 
     def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
-        """The two weighted terms, in float32, averaged over the batch.
+        """Compute the two weighted terms, in float32, averaged over the batch.
 
         Args:
-            extras: `vae_reconstruction` (B, C, X, Y, Z), `vae_mean` and `vae_log_var` (B, latent), log σ².
+            aux: `vae_reconstruction` (B, C, X, Y, Z), `vae_mean` and `vae_log_var` (B, latent), log σ².
             images: (B, C, X, Y, Z), the network's input.
 
         Raises:
-            ValueError: if the reconstruction is not of the images' shape.
+            ValueError: the reconstruction does not have the images' shape.
         """
         reconstruction = aux["vae_reconstruction"].float()
         if reconstruction.shape != images.shape:

@@ -1,4 +1,4 @@
-"""Voxel-wise terms of the region loss: one number per voxel from its logit and its truth, averaged."""
+"""Voxel-wise terms of the region loss: the mean over voxels of a function of logit and target."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class BinaryCrossEntropy:
 
     name = "bce"
 
-    def __call__(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """(B, X, Y, Z) float32 logits and truth in {0, 1} -> scalar."""
-        return F.binary_cross_entropy_with_logits(logits, truth)
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the mean over (B, X, Y, Z) float32 logits and targets in {0, 1}."""
+        return F.binary_cross_entropy_with_logits(logits, target)
 
 
 class Focal:
@@ -23,7 +23,10 @@ class Focal:
     Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017; paper section 2.4 takes gamma = 2.
 
     Args:
-        gamma: exponent that turns well-classified voxels down; 0 gives the cross-entropy.
+        gamma: exponent that reduces the weight of well-classified voxels; 0 gives the cross-entropy.
+
+    Raises:
+        ValueError: `gamma` is negative.
     """
 
     name = "focal"
@@ -33,9 +36,9 @@ class Focal:
             raise ValueError(f"gamma must not be negative, got {gamma}")
         self.gamma = gamma
 
-    def __call__(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """(B, X, Y, Z) float32 logits and truth in {0, 1} -> scalar."""
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        # 1 - p_true is the sigmoid of the logit turned away from the truth: no cancellation.
-        wrong = torch.sigmoid(logits * (1 - 2 * truth))
-        return (wrong**self.gamma * cross_entropy).mean()
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the mean over (B, X, Y, Z) float32 logits and targets in {0, 1}."""
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        # 1 - p_true is the sigmoid of the logit with its sign set against the target, which avoids cancellation.
+        error = torch.sigmoid(logits * (1 - 2 * target))
+        return (error**self.gamma * cross_entropy).mean()

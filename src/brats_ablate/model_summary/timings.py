@@ -1,7 +1,7 @@
-"""Times of a network relative to another's on this machine: forward passes and whole training steps, taken in turns.
+"""Interleaved timings of two networks on this machine: forward passes and training steps.
 
-Absolute times of a busy machine mean little. Two networks timed alternately meet the same load, and other work only
-ever lengthens a pass, so the ratio of the shortest passes holds.
+Absolute times of a busy machine mean little. Two networks timed alternately run under the same load, and other work can
+only lengthen a pass, so the ratio of the shortest passes is reliable.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from brats_ablate.training.precision import Precision
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A network with what a training step of it needs, on the device that is measured."""
+    """A network with loss, optimizer and batch, on the device that is measured."""
 
     model: SegmentationModel
-    objective: TotalLoss
+    loss: TotalLoss
     optimizer: torch.optim.Optimizer
     images: Tensor
     """(B, C, X, Y, Z)"""
     labels: Tensor
-    """(B, X, Y, Z) uint8 nesting depths."""
+    """(B, X, Y, Z) uint8 nested labels."""
     precision: Precision
 
     def forward(self) -> None:
-        """One forward pass as inference does it."""
+        """Run one forward pass as in inference."""
         self.model.eval()
         with torch.no_grad(), self.precision.autocast():
             self.model(self.images)
 
     def step(self) -> None:
-        """One training step: forward, loss, backward, update."""
+        """Run one training step: forward, loss, backward, update."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
             output = self.model(self.images)
-        total, _ = self.objective(output.logits, output.aux, self.labels, self.images)
-        total.backward()
+        loss, _ = self.loss(output, self.labels, self.images)
+        loss.backward()
         self.optimizer.step()
 
 
@@ -59,13 +59,13 @@ class Timing:
 
 
 def time_against(reference: TimedModel, candidate: TimedModel, repeats: int) -> Timing:
-    """Time `candidate` and `reference` in turns, `repeats` times after one warm-up each."""
-    forward, forward_ratio = _in_turns(reference.forward, candidate.forward, reference.precision, repeats)
-    step, step_ratio = _in_turns(reference.step, candidate.step, reference.precision, repeats)
+    """Time `candidate` and `reference` alternately, `repeats` times after one warm-up each."""
+    forward, forward_ratio = _interleaved(reference.forward, candidate.forward, reference.precision, repeats)
+    step, step_ratio = _interleaved(reference.step, candidate.step, reference.precision, repeats)
     return Timing(forward, step, forward_ratio, step_ratio)
 
 
-def _in_turns(
+def _interleaved(
     reference: Callable[[], None], candidate: Callable[[], None], precision: Precision, repeats: int
 ) -> tuple[float, float]:
     _seconds(reference, precision)

@@ -1,1 +1,1 @@
-"""The networks: patches in, logits of the three regions out, finest level first and in every mode."""
+"""The networks (paper section 2.3): patches in, logits of the three regions out, finest stage first in every mode."""

@@ -1,7 +1,7 @@
-"""What a skip connection passes through on its way to the decoder: nothing, or an attention gate.
+"""Attention gates on the skip connections; or nothing in their place.
 
-A gate is a module class called as `gate(channels)`; its forward takes the skip's feature map and the
-upsampled one of the level below, both (B, C, X, Y, Z), and returns the skip to concatenate.
+A gate is a module class called as `gate(channels)`. Its forward takes the skip's feature map and the upsampled map of
+the coarser stage, both (B, C, X, Y, Z), and returns the skip to concatenate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from brats_ablate.models.norm import InstanceNorm
 
 
 class NoGate(nn.Module):
-    """Passes the skip as it is."""
+    """Returns the skip unchanged."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class NoGate(nn.Module):
 class AttentionGate(nn.Module):
     """Additive attention by 1³ convolutions: skip · σ(ψ(ReLU(W_x skip + W_g upsampled))).
 
-    Oktay et al., arXiv:1804.03999. The signal is the upsampled map at the skip's resolution, as in the
-    paper's code, where Oktay et al. gate on a grid twice as coarse and interpolate; without their norm.
+    Oktay et al., arXiv:1804.03999, without their norm. The signal is the upsampled map at the skip's resolution, as in
+    the paper's code; Oktay et al. gate on a grid twice as coarse and interpolate.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,4 +1,4 @@
-"""What the trainer and the jobs may ask of any network: every model is a `SegmentationModel`."""
+"""`SegmentationModel`, the interface of every network to the trainer and the jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brats_ablate.errors import ConfigError
 
 
 class Scheduled(nn.Module):
-    """A layer that trains by a schedule: a pure function of the step, so that a resumed run agrees."""
+    """A layer with a schedule, a pure function of the step, so that a resumed run equals an uninterrupted one."""
 
     def set_step(self, step: int) -> None:
         """Set the layer for training step `step` (0-based)."""
@@ -55,14 +55,14 @@ class SegmentationModel(nn.Module):
         raise NotImplementedError
 
     def set_step(self, step: int) -> None:
-        """Tell every layer that has a schedule which training step (0-based) comes next."""
+        """Set every scheduled layer for training step `step` (0-based)."""
         for module in self.modules():
             if isinstance(module, Scheduled):
                 module.set_step(step)
 
 
 def initialize(model: nn.Module) -> None:
-    """Kaiming (normal, a = 0.01, fan-in) for (transposed) 3-D convolutions, biases 0 (paper section 3.2)."""
+    """Initialize (transposed) convolutions by Kaiming (normal, a = 0.01, fan-in), biases by 0 (paper section 3.2)."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(module.weight, a=0.01)
@@ -71,24 +71,21 @@ def initialize(model: nn.Module) -> None:
 
 
 class SegmentationOutput(NamedTuple):
-    """A network's answer.
-
-    logits: one (B, K, X, Y, Z) per head, finest first; head i has the spatial shape of the input divided by
-        2^i.
-    extras: what an auxiliary loss needs besides, by name (`SegResNetVAE`, in training); else empty.
-    """
+    """The output of a network."""
 
     logits: list[Tensor]
+    """(B, K, X_i, Y_i, Z_i) per head, finest first; head i has the spatial shape of the input divided by 2^i."""
     aux: dict[str, Tensor]
+    """Further outputs for auxiliary losses, by name (`SegResNetVAE`, in training); else empty."""
 
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def to_device(model: Model, device: torch.device | str, layout: torch.memory_format = torch.channels_last_3d) -> Model:
-    """Moves `model`, in place, and lays the weights of its 3-D convolutions out as `layout`; returns it.
+    """Move `model` in place, with the weights of its 3-D convolutions in `layout`; return it.
 
-    Channels last is what the fast convolutions of CPUs and GPUs want; the volumes follow the weights' layout.
+    The fast convolutions of CPUs and GPUs need channels last; feature maps follow the weights' layout.
     """
-    model.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs know of 4-D alone
+    model.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack 5-D
     return model

@@ -1,7 +1,7 @@
-"""What a U-Net computes on one level: the blocks that it is handed.
+"""Convolution blocks: what a U-Net computes in one stage.
 
-A block is a module class called as `block(in_channels, out_channels, stride=…, drop=…)`, its other arguments
-set by the configuration; `drop` makes the layer between a convolution and its norm.
+A block is a module class called as `block(in_channels, out_channels, stride=…, drop=…)`. The configuration sets its
+other arguments. `drop` makes the layer between a convolution and its norm.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from brats_ablate.models.kernels import fused_norm_relu
 from brats_ablate.models.norm import InstanceNorm
 
 NEGATIVE_SLOPE = 0.01
-"""Of every leaky ReLU (paper section 2.3)."""
+"""Slope of every leaky ReLU (paper section 2.3)."""
 
 
 def activation() -> nn.LeakyReLU:
-    """The leaky ReLU of paper section 2.3; in place, as no norm or sum needs its output for its gradient."""
+    """Make the leaky ReLU of paper section 2.3; in place, as norms and sums do not need their output for gradients."""
     return nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv3d:
-    """A convolution that keeps the shape at stride 1; without bias, as a norm follows."""
+    """Make a convolution that keeps the shape at stride 1; without bias, as a norm follows."""
     return nn.Conv3d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
 
 
@@ -48,16 +47,12 @@ class ConvLayer(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.after_convolution(self[0](x))
+        return self.norm_act(self[0](x))
 
-    def after_convolution(self, x: Tensor) -> Tensor:
-        """What the layer makes of its convolution's result."""
+    def norm_act(self, x: Tensor) -> Tensor:
+        """Apply the layers after the convolution; `kernels` replaces this method by a fused one."""
         _, drop, norm, leaky = self
-        x = drop(x)
-        if isinstance(norm, InstanceNorm) and fused_norm_relu.should_fuse(x):
-            weight, bias = cast(Tensor, norm.weight), cast(Tensor, norm.bias)
-            return fused_norm_relu.leaky_instance_norm(x, weight, bias, norm.eps, NEGATIVE_SLOPE)
-        return cast(Tensor, leaky(norm(x)))
+        return cast(Tensor, leaky(norm(drop(x))))
 
 
 class ConvBlock(nn.Sequential):
@@ -75,14 +70,14 @@ class ConvBlock(nn.Sequential):
         super().__init__(ConvLayer(in_channels, out_channels, stride=stride, drop=drop), *later)
 
     @property
-    def entry(self) -> nn.Conv3d:
-        """The convolution that the block begins with."""
+    def first_conv(self) -> nn.Conv3d:
+        """The block's first convolution."""
         return cast(nn.Conv3d, cast(ConvLayer, self[0])[0])
 
-    def after_entry(self, x: Tensor) -> Tensor:
-        """What the block makes of its first convolution's result."""
+    def forward_from_first_conv(self, x: Tensor) -> Tensor:
+        """Compute the block's output from that of `first_conv`."""
         first, *later = cast(list[ConvLayer], list(self.children()))
-        x = first.after_convolution(x)
+        x = first.norm_act(x)
         for layer in later:
             x = layer(x)
         return x
@@ -91,9 +86,9 @@ class ConvBlock(nn.Sequential):
 class ResidualBlock(nn.Module):
     """The block of paper Fig. 6b: convolution, norm, ReLU, convolution, norm, plus the shortcut, then ReLU.
 
-    The shortcut is the identity, or a projection (convolution, norm) where stride or channels change (He et
-    al., arXiv:1512.03385). The figure does not draw the projection; He et al. have `shortcut_kernel` 1, the
-    paper's code 3.
+    The shortcut is the identity, or a projection (convolution, norm) where stride or channels change (He et al.,
+    arXiv:1512.03385). The figure omits the projection; its `shortcut_kernel` is 1 in He et al. and 3 in the paper's
+    code.
     """
 
     def __init__(
@@ -116,14 +111,14 @@ class ResidualBlock(nn.Module):
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.second(self.first(x)) + self.shortcut(x))
+        return cast(Tensor, self.activation(self.second(self.first(x)) + self.shortcut(x)))
 
 
 class DenseBlock(nn.Module):
-    """A strided convolution layer, then `layers` that each see all before them, fused by a 1³ layer.
+    """A strided convolution layer, then `layers` that each take the outputs of all before, merged by a 1³ layer.
 
-    Huang et al., arXiv:1608.06993, in the baseline's order of convolution, norm, leaky ReLU. A layer adds
-    `growth` times the block's channels.
+    Huang et al., arXiv:1608.06993, in the baseline's order of convolution, norm, leaky ReLU. A layer adds `growth`
+    times the block's channels.
     """
 
     def __init__(
@@ -142,17 +137,17 @@ class DenseBlock(nn.Module):
         self.fuse = ConvLayer(out_channels + layers * added, out_channels, kernel_size=1, drop=drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.entry(x)
+        features = cast(Tensor, self.entry(x))
         for layer in self.layers:
-            seen = torch.cat((seen, layer(seen)), dim=1)
-        return cast(Tensor, self.fuse(seen))
+            features = torch.cat((features, layer(features)), dim=1)
+        return cast(Tensor, self.fuse(features))
 
 
 class InceptionBlock(nn.Module):
-    """A strided convolution layer, then an inception module in the place of the baseline's second one.
+    """A strided convolution layer, then an inception module in place of the baseline's second layer.
 
-    Four branches of a quarter of the channels each: 1³; 1³, 3³; 1³, 3³, 3³ (for 5³); maximum of 3³, 1³.
-    Szegedy et al., arXiv:1409.4842, with norms and the 5³ in two steps as in arXiv:1512.00567.
+    Four branches of a quarter of the channels each: 1³; 1³, 3³; 1³, 3³, 3³ (for 5³); maximum of 3³, 1³. Szegedy et
+    al., arXiv:1409.4842, with norms and the 5³ in two steps as in arXiv:1512.00567.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What may be dropped between a convolution and its norm while training: nothing, or cubes (DropBlock)."""
+"""DropBlock, a regularization between a convolution and its norm; or nothing in its place."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ class NoDrop(nn.Identity):
 
 
 class DropBlock3d(Scheduled):
-    """DropBlock of (B, C, X, Y, Z): zeroes cubes, drawn for each channel, and scales the rest so that the
-    mean stays.
+    """DropBlock of (B, C, X, Y, Z): zeroes cubes, drawn per channel, and scales the rest to keep the mean.
 
-    The probability that a voxel is dropped grows linearly from 0 to `probability` over the first `ramp_steps`
-    training steps. Ghiasi et al., arXiv:1810.12890, with two differences: the seed rate accounts for cubes
-    that overlap, so that the dropped fraction is `probability` to second order too, and a cube is cut to the
-    feature map where that is smaller. The schedule follows the trainer's step and is off in evaluation,
-    unlike the paper's code.
+    The probability that a voxel is dropped grows linearly from 0 to `probability` over the first `ramp_steps` training
+    steps. Ghiasi et al., arXiv:1810.12890, with two differences. The seed rate accounts for overlapping cubes, so that
+    the dropped fraction is `probability` to second order too. A cube is cut to the feature map where that is smaller.
+    Unlike in the paper's code, the schedule follows the trainer's step and is off in evaluation.
 
     Args:
         block_size: edge of a cube, voxels.
-        probability: the fraction of voxels dropped in the end, in [0, 1).
-        ramp_steps: training steps until then; 0 for at once.
+        probability: the fraction of voxels dropped after the ramp, in [0, 1).
+        ramp_steps: training steps of the ramp; 0 starts at full probability.
     """
 
     drop_probability: Tensor
@@ -43,18 +41,18 @@ class DropBlock3d(Scheduled):
         self.set_step(0)
 
     def set_step(self, step: int) -> None:
-        share = min(1.0, step / self.ramp_steps) if self.ramp_steps else 1.0
-        self.drop_probability.fill_(self.probability * share)
+        ramp = min(1.0, step / self.ramp_steps) if self.ramp_steps else 1.0
+        self.drop_probability.fill_(self.probability * ramp)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        kept = self.kept(x)
-        scale = kept.numel() / kept.sum().clamp(min=1)
-        return x * (kept * scale).to(x.dtype)
+        mask = self.keep_mask(x)
+        scale = mask.numel() / mask.sum().clamp(min=1)
+        return x * (mask * scale).to(x.dtype)
 
-    def kept(self, x: Tensor) -> Tensor:
-        """A random mask of the shape of `x`: 1 where it is kept, 0 in the dropped cubes; float32."""
+    def keep_mask(self, x: Tensor) -> Tensor:
+        """Draw a float32 mask of the shape of `x`: 0 in the dropped cubes, 1 elsewhere."""
         edges = [min(self.block_size, s) for s in x.shape[2:]]
         corners = [s - e + 1 for s, e in zip(x.shape[2:], edges, strict=True)]
         cubes_per_voxel = 1.0

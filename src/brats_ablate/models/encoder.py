@@ -1,4 +1,4 @@
-"""How deep and how wide a network is: where "Deeper" and "Channels" of paper section 3.3 are set."""
+"""Depth and width of a network: "Deeper" and "Channels" of paper section 3.3."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The channels of each level, finest first, and a factor that thins or widens all of them.
+    """The channels of each stage, finest first, and a factor that scales all of them.
 
-    Networks whose own design fixes their depth (UNETR, SegResNetVAE, …) take the factor alone.
+    Networks of fixed depth (UNETR, SegResNetVAE, …) use the factor alone.
     """
 
     channels: list[int]
@@ -17,11 +17,11 @@ class EncoderConfig:
 
     @property
     def scaled(self) -> tuple[int, ...]:
-        """The channels of each level times `width`, as multiples of 8 where `width` is not 1."""
+        """The channels of each stage times `width`, as multiples of 8 where `width` is not 1."""
         return tuple(self.scale(c) for c in self.channels)
 
     def scale(self, channels: int, multiple: int = 8) -> int:
-        """`channels` times `width`, rounded to a positive multiple of `multiple` unless `width` is 1."""
+        """Multiply `channels` by `width`, rounded to a positive multiple of `multiple` unless `width` is 1."""
         if self.width == 1:
             return channels
         return max(1, round(channels * self.width / multiple)) * multiple

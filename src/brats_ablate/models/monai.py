@@ -1,4 +1,4 @@
-"""What the networks that are MONAI's share: one head, our norms for theirs, our initial weights."""
+"""MONAI's networks as `SegmentationModel`: one head, our norms in place of theirs, our initial weights."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from brats_ablate.models.norm import replace_norms
 
 
 class MonaiModel(SegmentationModel):
-    """A network of MONAI's; its subclass makes it and hands it to `adopt`.
+    """Wrapper of a MONAI network, which the subclass builds and passes to `set_network`.
 
-    Args: `patch_shape` and `divisor` as `SegmentationModel`; `heads`: 1, as there are no lower heads to supervise.
+    Args:
+        patch_shape: (X, Y, Z) of the training patches.
+        size_divisor: divides each axis of any input.
+        n_heads: 1, as there are no lower heads to supervise.
 
     Raises:
-        ConfigError: if the patch is not divisible by `divisor`, or for more than one head.
+        ConfigError: the patch is not divisible by `size_divisor`, or there is more than one head.
     """
 
     network: Any
-    """MONAI's, which has no types."""
+    """MONAI's network, which is untyped."""
 
-    def __init__(self, patch_shape: tuple[int, int, int], divisor: tuple[int, int, int], heads: int) -> None:
-        super().__init__(patch_shape, divisor)
-        if heads != 1:
+    def __init__(self, patch_shape: tuple[int, int, int], size_divisor: tuple[int, int, int], n_heads: int) -> None:
+        super().__init__(patch_shape, size_divisor)
+        if n_heads != 1:
             raise ConfigError(f"{type(self).__name__} has no lower heads to supervise; set supervision=none")
 
     def set_network(self, network: nn.Module) -> None:
-        """Make `network` this model's: with norms that keep the layout, and weights initialised as everywhere."""
+        """Store `network` with layout-preserving norms and weights initialized like those of every model."""
         replace_norms(network)
         self.network = network
         initialize(self)
@@ -47,30 +50,31 @@ class UNETR(MonaiModel):
     network is MONAI's without the norm of an absent cross-attention, which would get no gradient.
 
     Args:
-        in_channels, out_channels: C, and the number of regions.
-        heads: 1, as there are no lower heads.
+        in_channels: C.
+        out_channels: the number of regions.
+        n_heads: 1, as there are no lower heads.
         patch_shape: (X, Y, Z), each divisible by 16; fixed by the positional embedding.
         encoder: its width scales the two sizes below; its channels do not matter here.
-        feature_size: channels of the finest decoder level.
+        feature_size: channels of the finest decoder stage.
         hidden_size: of a token.
         num_heads: attention heads of each layer.
 
     Raises:
-        ConfigError: if a patch axis is not divisible by 16, or for more than one head.
+        ConfigError: a patch axis is not divisible by 16, or there is more than one head.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        heads: int,
+        n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
         feature_size: int,
         hidden_size: int,
         num_heads: int,
     ) -> None:
-        super().__init__(patch_shape, (16, 16, 16), heads)
+        super().__init__(patch_shape, (16, 16, 16), n_heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         hidden = encoder.scale(hidden_size, 2 * num_heads)
@@ -96,34 +100,34 @@ class UNETR(MonaiModel):
 class SegResNetVAE(MonaiModel):
     """SegResNetVAE: (B, C, X, Y, Z) -> logits (paper section 2.3, Myronenko, arXiv:1810.11654).
 
-    In training, extras hold "vae_reconstruction" (B, C, X, Y, Z), "vae_mean" and "vae_log_var" (B, latent); the
-    branch is not computed in evaluation. As in MONAI, it shares the decoder's upsampling blocks, which Myronenko
-    has twice. Unlike MONAI's, it always estimates the spread (so that no parameter is left without a gradient),
-    as a log-variance.
+    In training, `aux` contains "vae_reconstruction" (B, C, X, Y, Z), "vae_mean" and "vae_log_var" (B, latent). In
+    evaluation the branch is not computed. As in MONAI, it shares the decoder's upsampling blocks, which Myronenko has
+    twice. Unlike MONAI's, it always estimates the spread, as a log-variance, so that every parameter has a gradient.
 
     Args:
-        in_channels, out_channels: C, and the number of regions.
-        heads: 1, as there are no lower heads.
-        patch_shape: (X, Y, Z), each divisible by 16; in evaluation any other such shape will do.
+        in_channels: C.
+        out_channels: the number of regions.
+        n_heads: 1, as there are no lower heads.
+        patch_shape: (X, Y, Z), each divisible by 16; in evaluation any such shape is accepted.
         encoder: its width scales `filters`; its channels do not matter here.
-        filters: channels of the finest level, doubled on each of three below; by width in steps of 8.
+        filters: channels of the finest stage, doubled in each of three coarser ones; scaled in steps of 8.
         latent: size of the VAE's mean; Myronenko's and the paper's 256 are 128 means and 128 spreads.
 
     Raises:
-        ConfigError: if a patch axis is not divisible by 16, or for more than one head.
+        ConfigError: a patch axis is not divisible by 16, or there is more than one head.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        heads: int,
+        n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
         filters: int,
         latent: int,
     ) -> None:
-        super().__init__(patch_shape, (16, 16, 16), heads)
+        super().__init__(patch_shape, (16, 16, 16), n_heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         network = nets.SegResNetVAE(
@@ -157,26 +161,27 @@ class SwinUNETR(MonaiModel):
     """SwinUNETR: (B, C, X, Y, Z) -> logits (Hatamizadeh et al., arXiv:2201.01266).
 
     Args:
-        in_channels, out_channels: C, and the number of regions.
-        heads: 1, as there are no lower heads.
-        patch_shape: (X, Y, Z), each divisible by 32; any such shape may be given to `forward`.
+        in_channels: C.
+        out_channels: the number of regions.
+        n_heads: 1, as there are no lower heads.
+        patch_shape: (X, Y, Z), each divisible by 32; `forward` takes any such shape.
         encoder: its width scales `feature_size`; its channels do not matter here.
-        feature_size: channels of the finest level, a multiple of 12.
+        feature_size: channels of the finest stage, a multiple of 12.
 
     Raises:
-        ConfigError: if a patch axis is not divisible by 32, or for more than one head.
+        ConfigError: a patch axis is not divisible by 32, or there is more than one head.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        heads: int,
+        n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
         feature_size: int,
     ) -> None:
-        super().__init__(patch_shape, (32, 32, 32), heads)
+        super().__init__(patch_shape, (32, 32, 32), n_heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         self.set_network(nets.SwinUNETR(in_channels, out_channels, feature_size=encoder.scale(feature_size, 12)))
@@ -186,23 +191,25 @@ class MedNeXt(MonaiModel):
     """MedNeXt: (B, C, X, Y, Z) -> logits (Roy et al., arXiv:2303.09975).
 
     Args:
-        in_channels, out_channels: C, and the number of regions.
-        heads: 1; its own lower heads are left out.
+        in_channels: C.
+        out_channels: the number of regions.
+        n_heads: 1; MedNeXt's own lower heads are left out.
         patch_shape: (X, Y, Z), each divisible by 2 to the number of downsamplings; so may be any input.
         encoder: its width scales `filters`; its channels do not matter here.
-        filters: channels of the finest level, doubled on each below.
+        filters: channels of the finest stage, doubled in each coarser one.
         kernel_size: of the depthwise convolutions.
-        blocks, expansion_ratios: per level, finest first, the bottleneck last; the decoder mirrors them.
+        blocks: per stage, finest first, the bottleneck last; the decoder mirrors them.
+        expansion_ratios: per stage, as `blocks`.
 
     Raises:
-        ConfigError: if the patch does not fit the depth, or for more than one head.
+        ConfigError: the patch does not fit the depth, or there is more than one head.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        heads: int,
+        n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
         filters: int,
@@ -211,7 +218,7 @@ class MedNeXt(MonaiModel):
         expansion_ratios: list[int],
     ) -> None:
         step = 2 ** (len(blocks) - 1)
-        super().__init__(patch_shape, (step, step, step), heads)
+        super().__init__(patch_shape, (step, step, step), n_heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         network = nets.MedNeXt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -10,42 +11,60 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brats_ablate.models.attention_gate import NoGate
-from brats_ablate.models.base import SegmentationOutput, initialize
-from brats_ablate.models.blocks import ConvBlock
+from brats_ablate.errors import ConfigError
+from brats_ablate.models.base import SegmentationModel, SegmentationOutput, initialize
+from brats_ablate.models.dropblock import NoDrop
 from brats_ablate.models.encoder import EncoderConfig
-from brats_ablate.models.kernels import fused_upsample_conv
-from brats_ablate.models.stages import UNetBase, build_encoder, build_heads, build_upsample
+
+N_DROPBLOCK_STAGES = 3
+"""`drop` acts in the bottleneck and the two encoder stages above it, as in the paper's code."""
+
+
+class UNetBase(SegmentationModel):
+    """A network whose input is halved by each stage but the first, with heads on its finest decoder stages.
+
+    Raises:
+        ConfigError: the patch does not fit the number of stages, or there are more heads than decoder stages.
+    """
+
+    def __init__(self, patch_shape: tuple[int, int, int], n_stages: int, n_heads: int) -> None:
+        step = 2 ** (n_stages - 1)
+        super().__init__(patch_shape, (step, step, step))
+        if not 1 <= n_heads < n_stages:
+            raise ConfigError(
+                f"{n_heads} heads need more than {n_heads} stages; add channels to encoder or set supervision=none"
+            )
 
 
 class UNet(UNetBase):
-    """U-Net: (B, C, X, Y, Z) -> logits of the `heads` finest decoder levels (paper section 2.3, Fig. 2).
+    """U-Net: (B, C, X, Y, Z) -> logits of the `n_heads` finest decoder stages (paper section 2.3, Fig. 2).
 
-    An encoder level halves the resolution (the finest one does not) and sets the level's channels; a decoder
-    level doubles it by a 2³ transposed convolution, concatenates the gated skip and applies a block; 1³
-    convolutions are the heads. Without bias but in the heads, which reproduces the paper's code.
+    An encoder stage halves the resolution (the finest does not) and sets the channels. A decoder stage doubles the
+    resolution by a 2³ transposed convolution, concatenates the gated skip and applies a block. The heads are 1³
+    convolutions. Only the heads have biases, as in the paper's code.
 
     Args:
-        in_channels, out_channels: C, and the number of regions.
-        heads: decoder levels with a head, from the finest down; all of them answer in every mode.
-        patch_shape: (X, Y, Z) of the training patches; any divisible shape may be given to `forward`.
-        encoder: channels per level.
-        encoder_block, decoder_block: see `blocks`.
-        gate: see `gates`.
-        drop: see `drop`; acts in the `levels.DROP_LEVELS` deepest levels of the encoder.
-        blocks_per_level: encoder blocks of each level, finest first; deeper levels repeat the last number.
-        checkpointing: recompute each level's activations in the backward pass, for less memory and a third
-            more work.
+        in_channels: C.
+        out_channels: the number of regions.
+        n_heads: decoder stages with a head, from the finest down; all of them return logits in every mode.
+        patch_shape: (X, Y, Z) of the training patches; `forward` takes any divisible shape.
+        encoder: channels per stage.
+        encoder_block: see `blocks`.
+        decoder_block: see `blocks`.
+        gate: see `attention_gate`.
+        drop: see `dropblock`; acts in the `N_DROPBLOCK_STAGES` deepest stages of the encoder.
+        blocks_per_level: encoder blocks of each stage, finest first; deeper stages repeat the last number.
+        checkpointing: recompute each stage's activations in the backward pass: less memory, a third more work.
 
     Raises:
-        ConfigError: if the patch does not fit the depth, or there are more heads than decoder levels.
+        ConfigError: the patch does not fit the number of stages, or there are more heads than decoder stages.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        heads: int,
+        n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
         encoder_block: Callable[..., nn.Module],
@@ -56,19 +75,19 @@ class UNet(UNetBase):
         checkpointing: bool,
     ) -> None:
         channels = encoder.scaled
-        super().__init__(patch_shape, len(channels), heads)
+        super().__init__(patch_shape, len(channels), n_heads)
         self.checkpointing = checkpointing
         self.encoder = build_encoder(in_channels, channels, encoder_block, drop, blocks_per_level)
-        self.decoder = nn.ModuleList(  # finest first, as every list of levels here
-            DecoderLevel(below, width, decoder_block, gate) for width, below in pairwise(channels)
+        self.decoder = nn.ModuleList(  # finest first, as every list of stages here
+            DecoderStage(coarse, width, decoder_block, gate) for width, coarse in pairwise(channels)
         )
-        self.heads = build_heads(channels, out_channels, heads)
+        self.heads = build_heads(channels, out_channels, n_heads)
         initialize(self)
 
     def forward(self, x: Tensor) -> SegmentationOutput:
         skips = []
-        for level in self.encoder:
-            x = self._run(level, x)
+        for stage in self.encoder:
+            x = self._run(stage, x)
             skips.append(x)
         x = skips.pop()
         logits: list[Tensor] = []
@@ -78,40 +97,56 @@ class UNet(UNetBase):
                 logits.insert(0, self.heads[i](x))
         return SegmentationOutput(logits, {})
 
-    def _run(self, level: nn.Module, *inputs: Tensor) -> Tensor:
+    def _run(self, stage: nn.Module, *inputs: Tensor) -> Tensor:
         if self.checkpointing and self.training:
             # The recomputation repeats DropBlock's masks, as the generator's state is restored for it.
-            return cast(Tensor, checkpoint(level, *inputs, use_reentrant=False, preserve_rng_state=True))
-        return cast(Tensor, level(*inputs))
+            return cast(Tensor, checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=True))
+        return cast(Tensor, stage(*inputs))
 
 
-class DecoderLevel(nn.Module):
-    """Upsamples the level below, concatenates the gated skip, applies a block.
-
-    Where nothing but convolutions stands first, `merged` computes the same with less work.
-    """
+class DecoderStage(nn.Module):
+    """Upsamples the coarser stage's map, concatenates the gated skip, applies a block."""
 
     def __init__(
         self,
-        channels_below: int,
+        coarse_channels: int,
         channels: int,
         block: Callable[..., nn.Module],
         gate: Callable[[int], nn.Module],
     ) -> None:
         super().__init__()
-        self.upsample = build_upsample(channels_below, channels)
+        self.upsample = build_upsample(coarse_channels, channels)
         self.gate = gate(channels)
         self.block = block(2 * channels, channels, stride=1)
 
-    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        if (
-            isinstance(self.block, ConvBlock)
-            and isinstance(self.gate, NoGate)
-            and fused_upsample_conv.should_fuse(below, skip.shape[1])
-        ):
-            weight = self.block.entry.weight
-            return self.block.after_entry(
-                fused_upsample_conv.upsample_and_convolve(below, skip, self.upsample.weight, weight)
-            )
-        upsampled = self.upsample(below)
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """(B, D, X, Y, Z) and (B, C, 2X, 2Y, 2Z) -> (B, C, 2X, 2Y, 2Z)."""
+        upsampled = self.upsample(coarse)
         return cast(Tensor, self.block(torch.cat((upsampled, self.gate(skip, upsampled)), dim=1)))
+
+
+def build_encoder(
+    in_channels: int,
+    channels: tuple[int, ...],
+    block: Callable[..., nn.Module],
+    drop: Callable[[], nn.Module],
+    blocks_per_stage: list[int],
+) -> nn.ModuleList:
+    """Build the encoder, finest stage first; a stage's first block changes resolution and channels."""
+    stages = nn.ModuleList()
+    for i, width in enumerate(channels):
+        make = partial(block, drop=drop if i >= len(channels) - N_DROPBLOCK_STAGES else NoDrop)
+        first = make(channels[i - 1], width, stride=2) if i else make(in_channels, width, stride=1)
+        more = blocks_per_stage[min(i, len(blocks_per_stage) - 1)] - 1
+        stages.append(nn.Sequential(first, *(make(width, width, stride=1) for _ in range(more))))
+    return stages
+
+
+def build_upsample(coarse_channels: int, channels: int) -> nn.ConvTranspose3d:
+    """Build the 2³ transposed convolution that doubles the resolution."""
+    return nn.ConvTranspose3d(coarse_channels, channels, kernel_size=2, stride=2, bias=False)
+
+
+def build_heads(channels: tuple[int, ...], out_channels: int, n_heads: int) -> nn.ModuleList:
+    """Build a 1³ convolution to the logits for each of the `n_heads` finest stages."""
+    return nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in channels[:n_heads])

@@ -11,7 +11,7 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +39,7 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
         "title": escape(title),
         "style": (_PAGE / "page.css").read_text(encoding="utf-8"),
         "script": (_PAGE / "page.js").read_text(encoding="utf-8"),
-        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "links": "".join(f'<a href="#{escape(r.study.name)}">{escape(_short(r.study.title))}</a>' for r in results),
         "tables": "".join(table_part(result) for result in results),
         "settings": settings_part(results),

@@ -21,7 +21,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ class RunDirectory:
 
     def write_status(self, status: RunRecord) -> None:
         self.ensure_exists()
-        stamped = asdict(status) | {"updated": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        stamped = asdict(status) | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
         write_json(self.path / "status.json", stamped)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
-"""Loops over voxels, compiled: for the few that make several passes over memory when written as array operations."""
+"""JIT compilation of loops over voxels that need several passes over memory as array operations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -11,14 +11,14 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
 def jit(loop: Loop) -> Loop:
-    """Compiles `loop`, or what such a loop calls, on its first call for each combination of argument types.
+    """Compile `loop` with Numba on its first call for each combination of argument types; it releases the GIL.
 
-    It then runs without the interpreter lock, so other threads go on meanwhile.
-
-    What was compiled is kept beside the source or in the user's cache, where either can be written. It is made anew
-    when the loop's own file changes, not when only the file of something that it calls does.
+    The cache lies next to the source or in the user's cache, if either is writable. It is invalidated only by changes
+    to the loop's own file. A loop must therefore be in the same file as the compiled functions that it calls; a test
+    checks this.
     """
-    try:  # a multiplication and an addition may be rounded as one
-        return numba.njit(nogil=True, fastmath={"contract"}, cache=True)(loop)
-    except RuntimeError:  # neither can
-        return numba.njit(nogil=True, fastmath={"contract"})(loop)
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}}  # contract: fused multiply-add
+    try:
+        return cast(Loop, numba.njit(**options, cache=True)(loop))
+    except RuntimeError:  # no writable place for the cache
+        return cast(Loop, numba.njit(**options)(loop))

@@ -1,4 +1,4 @@
-"""Allocation of whole batches, which costs a CPU more than filling them if done carelessly."""
+"""Memory: fast allocation of batch-sized CPU tensors, glibc's settings, peak usage."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 
 def empty_float32(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """An uninitialised float32 tensor.
+    """Allocate an uninitialized float32 tensor.
 
-    On a CPU it comes from NumPy, which advises the kernel to back large arrays with huge pages; torch does
-    not, and the page faults of a fresh 32 MiB batch take five times as long as writing it (measured).
+    On a CPU, NumPy allocates it, because it advises the kernel to back large arrays with huge pages. Torch does not,
+    and the page faults of a fresh 32 MiB batch take five times as long as writing it.
     """
     if device.type == "cpu":
         return torch.from_numpy(np.empty(shape, dtype=np.float32))
@@ -24,11 +24,20 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def disable_malloc_trim() -> bool:
-    """Let glibc reuse freed memory instead of returning it, page by page, to the kernel. Returns whether it did.
+    """Make glibc reuse freed memory instead of returning it to the kernel; return whether it was possible.
 
-    By default every tensor of some MiB is mapped afresh and its pages are faulted in again at each step.
+    By default every tensor of some MiB is mapped again at each step, with page faults.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(_M_MMAP_MAX, 0)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the peak memory use so far: allocated on the GPU, or resident in the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # absent from Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

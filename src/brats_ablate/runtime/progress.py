@@ -1,4 +1,4 @@
-"""Progress of a long preparation: a bar on a terminal, a plain line now and then in a log."""
+"""Progress of a long job: a bar in a terminal, a plain line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressBar:
-    """Counts up to `total`; shows rate and time left.
+    """Counts up to `total` and shows the time left.
 
     Args:
-        what: shown before the count.
-        total: number of steps; with 0 nothing is shown.
+        label: shown before the count.
+        total: number of steps; 0 shows nothing.
     """
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, label: str, total: int) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -27,14 +27,14 @@ class ProgressBar:
         )
         from rich.progress import Progress as Bar
 
-        self.what, self.total, self.done = what, total, 0
-        self._started = self._told = time.monotonic()
+        self.label, self.total, self.done = label, total, 0
+        self._started = self._last_line = time.monotonic()
         console = Console()
         self._bar = None
         if console.is_terminal and total:
             columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
             self._bar = Bar(TextColumn("{task.description}"), *columns, console=console)
-            self._task = self._bar.add_task(what, total=total)
+            self._task = self._bar.add_task(label, total=total)
 
     def __enter__(self) -> ProgressBar:
         if self._bar is not None:
@@ -48,14 +48,14 @@ class ProgressBar:
             self._bar.stop()
 
     def advance(self, note: str = "") -> None:
-        """One more step is done; `note` is shown beside the count."""
+        """Count one more finished step; `note` is shown next to the count."""
         self.done += 1
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, description=f"{self.what} {note}".strip())
+            self._bar.update(self._task, advance=1, description=f"{self.label} {note}".strip())
             return
         now = time.monotonic()
-        if self.done == self.total or now - self._told >= _SECONDS_BETWEEN_LINES:
-            self._told = now
+        if self.done == self.total or now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
             left = (now - self._started) / self.done * (self.total - self.done)
             notes = f", {note}" if note else ""
-            print(f"{self.what}: {self.done}/{self.total}{notes}, {left:.0f} s left", flush=True)
+            print(f"{self.label}: {self.done}/{self.total}{notes}, {left:.0f} s left", flush=True)

@@ -1,7 +1,7 @@
-"""Counter-based randomness: every draw is a pure function of a seed and of counters, never of what was drawn before.
+"""Counter-based randomness: every draw is a pure function of a seed and counters, independent of earlier draws.
 
-A patch and its augmentation depend on (seed, epoch, index) alone, so a resumed run sees exactly what an
-uninterrupted one sees, whatever the number of workers, ranks or kills.
+A patch and its augmentation depend on (seed, epoch, index) alone, so a resumed run equals an uninterrupted one,
+regardless of the number of workers, ranks and restarts.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 
 
 def rng_for(*counters: int | str) -> np.random.Generator:
-    """The random generator that belongs to `counters`, e.g. `stream(seed, "zoom", epoch, index)`."""
+    """Return the random generator of `counters`, e.g. `rng_for(seed, epoch, index, "zoom")`."""
     return np.random.Generator(np.random.Philox(key=_digest(counters)))
 
 
 def derive_seed(*counters: int | str) -> int:
-    """A 63-bit seed that belongs to `counters`, for generators that take an integer (torch's)."""
+    """Return the 63-bit seed of `counters`, for generators that take an integer (torch's)."""
     return _digest(counters) >> 65
 
 

@@ -1,8 +1,8 @@
-"""Compiled loops shared out over the threads that torch computes with.
+"""Parallel compiled loops on torch's threads.
 
-A pool of our own would be in torch's way: its threads go on looking for work for milliseconds after each operation, and
-keep their cores busy with it. Entering torch's own pool costs microseconds. It is GNU OpenMP's, which torch's packages
-for Linux bring along, so there is none to enter elsewhere.
+A second pool would oversubscribe the cores, because OpenMP threads busy-wait for milliseconds after each operation.
+Entering torch's own pool costs microseconds. It is GNU OpenMP's, which torch's packages for Linux contain; elsewhere
+loops run on the calling thread.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _Region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @lru_cache(maxsize=1)
-def _openmp() -> ctypes.CDLL | None:
-    """The library that torch itself has loaded; None where it uses another."""
+def torch_openmp() -> ctypes.CDLL | None:
+    """Return the OpenMP library that torch has loaded; None if it is not GNU's."""
     bundled = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
     try:
         library = ctypes.CDLL(str(bundled[0]))
@@ -35,35 +35,35 @@ def _openmp() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Whether `share_out` has more than the calling thread to work with, or torch has no more either."""
-    return torch.get_num_threads() == 1 or _openmp() is not None
+    """Return True if `parallel_for` can use as many threads as torch."""
+    return torch.get_num_threads() == 1 or torch_openmp() is not None
 
 
 def parallel_for(length: int, work: Callable[[int, int], Result]) -> list[Result]:
-    """Calls `work(start, end)` for consecutive parts of `range(length)`, on torch's threads where it has GNU's.
+    """Call `work(start, end)` for consecutive parts of `range(length)`, on torch's threads if they are GNU OpenMP's.
 
-    There are as many parts as torch has threads, whoever does them, so a sum over the results, which come in the order
-    of the parts, does not depend on that. `work` should spend its time without the interpreter lock.
+    The work is split into `torch.get_num_threads()` parts regardless of how many threads run them, and results are in
+    the order of the parts, so sums over them are deterministic. `work` should release the interpreter lock.
 
     Raises:
-        What a part raised, when all have ended.
+        BaseException: the first one raised by a part, after all have ended.
     """
-    parts, library = torch.get_num_threads(), _openmp()
+    parts, library = torch.get_num_threads(), torch_openmp()
     bounds = [length * part // parts for part in range(parts + 1)]
     if parts == 1 or library is None:
         return [work(start, end) for start, end in pairwise(bounds)]
     results: dict[int, Result] = {}
-    faults: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def region(_: int | None) -> None:
         first, threads = library.omp_get_thread_num(), library.omp_get_num_threads()
         try:
             for part in range(first, parts, threads):
                 results[part] = work(bounds[part], bounds[part + 1])
-        except BaseException as fault:  # nothing may leave a function that C calls
-            faults.append(fault)
+        except BaseException as error:  # an exception must not leave a function called from C
+            errors.append(error)
 
     library.GOMP_parallel(_Region(region), None, parts, 0)
-    if faults:
-        raise faults[0]
+    if errors:
+        raise errors[0]
     return [results[part] for part in range(parts)]

@@ -1,1 +1,1 @@
-"""Training: a loop over built objects, and the run directory that makes it resumable. Knows no configuration."""
+"""Training (paper section 3.2): a loop over built objects, resumable from the run directory."""

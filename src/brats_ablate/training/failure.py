@@ -1,4 +1,4 @@
-"""Why a training run failed, put on record by the rank that knows it. Part of `job=train`."""
+"""Recording of the reason why a training run failed."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from brats_ablate.runtime import files, signals
 if TYPE_CHECKING:
     from brats_ablate.training.distributed import DistributedContext
 
-_OF_A_LOST_PEER = (  # gloo's, the store's and NCCL's words
+_LOST_PEER_PHRASES = (  # of gloo, the store and NCCL
     "closed by peer", "reset by peer", "broken pipe", "likely closed", "remote process", "timed out waiting",
 )  # fmt: skip
 
 
 @contextmanager
-def failure_on_record(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> Iterator[None]:
-    """Write why the run failed into its status, whichever rank it was; the first reason stays.
+def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> Iterator[None]:
+    """Write the reason of a failure on any rank into the run's status; the first reason stays.
 
-    A rank that dies takes the others' connection with it, and they fail in consequence: their reason is not the cause.
+    When a rank dies, the others fail with connection errors. Those are not recorded as the cause.
 
     Raises:
-        RunFailed: in place of an error that is no bug of ours and does not say it itself: out of memory, a peer that is
-            gone, a file that is missing because the run's directory vanished.
+        RunFailed: wraps environment errors: out of memory, a lost peer, a missing file in a vanished run directory.
     """
     try:
-        with _vanished_directory_told(directory):
+        with _check_directory_on_error(directory):
             yield
     except signals.Interrupted:
         raise
     except Exception as error:
         reason = _reason(error)
         rank = ranks.rank if not isinstance(error, RunFailed) or error.rank is None else error.rank
-        before = _put_on_record(directory, f"rank {rank}: {reason}" if ranks.world_size > 1 else reason, epochs)
+        earlier_reason = _write_failure(directory, f"rank {rank}: {reason}" if ranks.world_size > 1 else reason, epochs)
         if isinstance(error, UserError | OSError):
             raise
-        if before is not None:
-            raise RunFailed(f"stopped, because another rank failed: {before}") from error
+        if earlier_reason is not None:
+            raise RunFailed(f"stopped, because another rank failed: {earlier_reason}") from error
         if _is_out_of_memory(error) or reason == PEER_LOST:
             raise RunFailed(reason) from error
         raise
 
 
 @contextmanager
-def _vanished_directory_told(directory: RunDirectory) -> Iterator[None]:
+def _check_directory_on_error(directory: RunDirectory) -> Iterator[None]:
+    """Raise RunFailed in place of an OSError if the run directory itself has vanished."""
     try:
         yield
     except OSError:
@@ -56,12 +56,12 @@ def _vanished_directory_told(directory: RunDirectory) -> Iterator[None]:
         raise
 
 
-def _put_on_record(directory: RunDirectory, reason: str, epochs: int) -> str | None:
-    """Write the status, unless the cause is there already, which is returned; the caller's own error must not be lost.
+def _write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | None:
+    """Write the status, or return the cause if it already contains one.
 
-    A run whose directory vanished has no record: to make one would begin a second directory in its place.
+    A run whose directory vanished gets no status, which would create a second directory in its place.
     """
-    with contextlib.suppress(OSError, RunFailed):
+    with contextlib.suppress(OSError, RunFailed):  # the caller's own error must not be lost
         before = directory.status() or RunRecord(FAILED, epochs=epochs)
         if before.state == FAILED and before.names_cause:
             return before.reason
@@ -75,13 +75,13 @@ def _reason(error: Exception) -> str:
         return str(error)
     if _is_out_of_memory(error):
         return "out of memory; lower trainer.batch_size or patches.shape, or set model.checkpointing=true"
-    refused = files.os_error_message(error) if isinstance(error, OSError) else None
-    if refused is not None:
-        return refused
-    if any(text in str(error).lower() for text in _OF_A_LOST_PEER):
+    message = files.os_error_message(error) if isinstance(error, OSError) else None
+    if message is not None:
+        return message
+    if any(phrase in str(error).lower() for phrase in _LOST_PEER_PHRASES):
         return PEER_LOST
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}"
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""The optimiser of the paper."""
+"""The optimizer of the paper. The configuration may name any of torch's instead."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import torch
 
 
 def adam(parameters: Iterable[torch.nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam with L2 weight decay (paper section 3.2), in torch's fused form."""
+    """Make Adam with L2 weight decay (paper section 3.2), in torch's fused form."""
     return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)

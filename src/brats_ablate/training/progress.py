@@ -1,71 +1,58 @@
-"""What a person sees of a run: a bar with throughput and time left in a terminal, a line per epoch elsewhere."""
+"""Progress reporting of a run: a bar with throughput and time left in a terminal, a line per epoch in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 
-class Progress(Protocol):
-    """Told of every step and epoch; never asked for anything."""
+class Progress:
+    """Reports nothing: for ranks other than the first, and `trainer.progress=none`. Base of the other reports."""
 
-    def step(self, step: int, epoch: int) -> None:
-        """`step` steps of the run are done, the last one in `epoch`."""
-
-    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
-        """An epoch is done; `row` is its line of metrics.jsonl."""
-
-    def close(self) -> None:
-        """The run ends or stops here."""
-
-
-class NullProgress:
-    """Shows nothing: for ranks other than the first, and `trainer.progress=none`."""
+    def start(self, first_step: int, total_steps: int) -> None:
+        """Begin a run of `total_steps`, `first_step` of which are done."""
 
     def step(self, step: int, epoch: int) -> None:
-        pass
+        """Report that `step` steps of the run are done, the last one in `epoch`."""
 
-    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
-        pass
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        """Report a finished epoch; `row` is its line of metrics.jsonl."""
 
     def close(self) -> None:
-        pass
+        """End the report."""
 
 
-class LogProgress:
-    """One line per epoch: for logs."""
+class LogProgress(Progress):
+    """One line per epoch, for logs."""
 
-    def __init__(self, label: str, first_step: int, total_steps: int) -> None:
-        self.label, self.first, self.total = label, first_step, total_steps
-        self.done, self.began = first_step, time.monotonic()
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def start(self, first_step: int, total_steps: int) -> None:
+        self.first, self.total = first_step, total_steps
+        self.done, self.started_at = first_step, time.monotonic()
 
     def step(self, step: int, epoch: int) -> None:
         self.done = step
 
-    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
-        print(f"{self.label}  {describe(row, epochs)}  {self._left()}", flush=True)
-
-    def close(self) -> None:
-        pass
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        print(f"{self.label}  {format_epoch(row, epochs)}  {self._left()}", flush=True)
 
     def _left(self) -> str:
         if self.done == self.first:
             return f"{self.total - self.done} steps"
-        taken = time.monotonic() - self.began
-        per_step = taken / (self.done - self.first)
-        return f"{duration(per_step * (self.total - self.done))} left"
+        per_step = (time.monotonic() - self.started_at) / (self.done - self.first)
+        return f"{format_duration(per_step * (self.total - self.done))} left"
 
 
-class BarProgress:
-    """A bar over the steps of the run, with a line above it for every epoch that was validated."""
+class BarProgress(Progress):
+    """A bar over the steps of the run, with a line above it for every validated epoch."""
 
-    def __init__(self, label: str, first_step: int, total_steps: int) -> None:
+    def __init__(self, label: str) -> None:
         from rich import progress as rich_progress
 
-        self.first = first_step
-        self.began = time.monotonic()
+        self.label = label
         self.bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(),
@@ -73,32 +60,35 @@ class BarProgress:
             rich_progress.TextColumn("epoch {task.fields[epoch]}  {task.fields[rate]}"),
             rich_progress.TimeRemainingColumn(),
         )
+
+    def start(self, first_step: int, total_steps: int) -> None:
+        self.first, self.started_at = first_step, time.monotonic()
         self.bar.start()
-        self.task = self.bar.add_task(label, total=total_steps, completed=first_step, epoch=0, rate="")
+        self.task = self.bar.add_task(self.label, total=total_steps, completed=first_step, epoch=0, rate="")
 
     def step(self, step: int, epoch: int) -> None:
-        rate = (step - self.first) / max(1e-9, time.monotonic() - self.began)
+        rate = (step - self.first) / max(1e-9, time.monotonic() - self.started_at)
         self.bar.update(self.task, completed=step, epoch=epoch, rate=f"{rate:.2f} steps/s")
 
-    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         if "dice" in row:
-            self.bar.console.print(describe(row, epochs), highlight=False)
+            self.bar.console.print(format_epoch(row, epochs), highlight=False)
 
     def close(self) -> None:
         self.bar.stop()
 
 
-def make_progress(kind: str, label: str, first_step: int, total_steps: int) -> Progress:
-    """The progress that `trainer.progress` names; `auto` is a bar in a terminal and lines elsewhere."""
+def make_progress(kind: str, label: str) -> Progress:
+    """Make the progress that `trainer.progress` names; `auto` is a bar in a terminal and lines elsewhere."""
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
     if kind == "none":
-        return NullProgress()
-    return (BarProgress if kind == "bar" else LogProgress)(label, first_step, total_steps)
+        return Progress()
+    return BarProgress(label) if kind == "bar" else LogProgress(label)
 
 
-def describe(row: Mapping[str, Any], epochs: int) -> str:
-    """One epoch in words."""
+def format_epoch(row: Mapping[str, float], epochs: int) -> str:
+    """Format the metrics of one epoch as a line."""
     text = f"epoch {row['epoch']}/{epochs}"
     if "loss" in row:
         text += f"  loss {row['loss']:.4f}"
@@ -107,18 +97,18 @@ def describe(row: Mapping[str, Any], epochs: int) -> str:
     return text
 
 
-def time_breakdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Where the time of a run went, in words, from its epochs' lines of metrics.jsonl."""
+def time_breakdown(rows: Sequence[Mapping[str, float]]) -> str:
+    """Format the percentage of time per phase of a run, from its lines of metrics.jsonl."""
     phases = ("data", "forward", "backward", "optimizer", "validation")
     seconds = {phase: sum(float(row.get(f"seconds/{phase}", 0)) for row in rows) for phase in phases}
-    whole = sum(seconds.values())
-    if not whole:
+    total = sum(seconds.values())
+    if not total:
         return "no time recorded"
-    return ", ".join(f"{phase} {spent / whole:.0%}" for phase, spent in seconds.items()) + " of the time"
+    return ", ".join(f"{phase} {spent / total:.0%}" for phase, spent in seconds.items()) + " of the time"
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
+def format_duration(seconds: float) -> str:
+    """Format seconds as 45 s, 12 min, or 3 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

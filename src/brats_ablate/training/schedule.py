@@ -1,4 +1,4 @@
-"""The learning rate over a run, as a pure function of the step: nothing to save, nothing to resume."""
+"""Learning rate schedule, a pure function of the step: it has no state to save."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from brats_ablate.errors import ConfigError
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Linear warm-up from 0, then cosine annealing to 0 at the last step (paper section 3.2)."""
+    """Linear warm-up from 0, then cosine annealing to 0 at the last step (paper section 3.2).
+
+    Raises:
+        ConfigError: `warmup_steps` is negative.
+    """
 
     warmup_steps: int
 
@@ -19,9 +23,9 @@ class WarmupCosine:
             raise ConfigError(f"schedule.warmup_steps={self.warmup_steps} must not be negative")
 
     def factor(self, step: int, total_steps: int) -> float:
-        """What the learning rate is multiplied with at `step` (0-based) of `total_steps`.
+        """Return the factor of the learning rate at `step` (0-based) of `total_steps`.
 
-        A run that is shorter than twice its warm-up warms up over its first half, so that every run anneals.
+        A run shorter than twice its warm-up warms up over its first half, so that every run anneals.
         """
         warmup = min(self.warmup_steps, total_steps // 2)
         if step < warmup:

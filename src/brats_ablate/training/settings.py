@@ -1,4 +1,4 @@
-"""How a network is trained: the length of a run, its batches, its precision, and how it is executed."""
+"""Trainer settings: the length of a run, its batches, its precision, and how it is executed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brats_ablate.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """The `trainer` group. The second block changes how a run is executed, not what it computes."""
+    """The `trainer` group. The second block changes how a run is executed, not its result."""
 
     epochs: int
     batch_size: int
@@ -21,9 +21,9 @@ class TrainerSettings:
     validate_every: int
     """Epochs between validations; the last epoch is always validated."""
     keep_best: int
-    """Checkpoints kept for their mean validation Dice; the paper's ensemble takes two per fold."""
+    """Checkpoints kept for their mean validation Dice; the paper's ensemble uses two per fold."""
     validate_untrained: bool = False
-    """Validate once before the first step too: the floor that training must beat."""
+    """Validate once before the first step too, for comparison."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1

@@ -1,4 +1,4 @@
-"""Which share of an epoch is data, forward, backward and validation, without making the GPU wait for the answer."""
+"""Timing of the phases of an epoch (data, forward, backward, optimizer) without synchronizing with the GPU."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 class Timer:
-    """Adds up the seconds between marks, by name.
+    """Adds up the seconds between laps, by name.
 
-    On a GPU the marks are events in its queue, read when the epoch is over: between two marks it computed, or it
-    stood idle because the host brought nothing.
+    On a GPU the laps are events in its queue, which are read when the epoch is over. The intervals include idle time of
+    the GPU.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -22,11 +22,11 @@ class Timer:
         self._last: float | torch.cuda.Event = 0.0
 
     def start(self) -> None:
-        """Begin at this moment."""
+        """Start the first lap."""
         self._last = self._now()
 
-    def mark(self, name: str) -> None:
-        """Count the time since the last mark as `name`."""
+    def lap(self, name: str) -> None:
+        """Count the time since the last lap as `name`."""
         now = self._now()
         if isinstance(now, float) and isinstance(self._last, float):
             self._seconds[name] += now - self._last
@@ -34,12 +34,8 @@ class Timer:
             self._spans.append((name, self._last, now))
         self._last = now
 
-    def add(self, name: str, seconds: float) -> None:
-        """Count `seconds` measured elsewhere."""
-        self._seconds[name] += seconds
-
-    def read(self) -> dict[str, float]:
-        """Seconds by name since the last reading; waits for the GPU."""
+    def flush(self) -> dict[str, float]:
+        """Return the seconds by name since the last flush; waits for the GPU."""
         if self._spans:
             torch.cuda.synchronize()
             for name, start, stop in self._spans:

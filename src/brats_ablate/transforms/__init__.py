@@ -1,1 +1,5 @@
-"""Augmentation on the training device: batches in, batches out (paper section 2.2, augmentations 2 to 7)."""
+"""Data augmentation and normalization (paper section 2.2).
+
+In the order of the paper: `crop`, `zoom`, `flip`, `noise`, `blur`, `brightness`, `contrast`. `pipeline` puts them
+together with `normalize` and `foreground`.
+"""

@@ -15,18 +15,16 @@ from brats_ablate.transforms.separable import filter_in_place
 class GaussianBlur:
     """Convolves every modality with a Gaussian (paper section 2.2).
 
-    The kernel is cut at ⌈3σ⌉ voxels and the image mirrored at its border voxels, as in the released code
-    (DALI's `gaussian_blur`).
+    The kernel is cut at ⌈3σ⌉ voxels and the image reflected at its border voxels, as in the released code (DALI's
+    `gaussian_blur`).
 
     Args:
         p: probability per sample; 0.15 in the paper.
-        sigma_voxels: ends of the uniform distribution of the kernel's standard deviation; (0.5, 1.5) in the
-            paper.
-        background: "touch" lets the brain bleed into the zeros outside it, as the released code does; "keep"
-            does not.
+        sigma_voxels: bounds of the uniform distribution of the kernel's standard deviation; (0.5, 1.5) in the paper.
+        background: "touch" blurs the zeros outside the brain too, as the released code does; "keep" does not.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: a value is out of range.
     """
 
     def __init__(self, p: float, sigma_voxels: list[float], background: Literal["touch", "keep"]) -> None:
@@ -35,6 +33,7 @@ class GaussianBlur:
         self.keep_zeros = parse_background("blur", background)
 
     def __call__(self, batch: Batch) -> Batch:
+        """Blur the selected samples in place."""
         for b, rng in selected_samples(batch, "blur", self.p):
             sigma = rng.uniform(*self.sigma_voxels)
             x, y, z = (gaussian_matrix(n, sigma) for n in batch.labels.shape[1:])
@@ -47,7 +46,7 @@ class GaussianBlur:
 
 
 def gaussian_matrix(n: int, sigma_voxels: float) -> np.ndarray:
-    """The (n, n) float64 matrix that convolves an axis of `n` voxels, mirrored at its border voxels."""
+    """Return the (n, n) float64 matrix that convolves an axis of `n` voxels, reflected at its border voxels."""
     radius = math.ceil(3 * sigma_voxels)
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offsets / sigma_voxels) ** 2)

@@ -11,10 +11,10 @@ class Brightness:
 
     Args:
         p: probability per sample; 0.15 in the paper.
-        factor: ends of the uniform distribution; (0.7, 1.3) in the paper.
+        factor: bounds of the uniform distribution; (0.7, 1.3) in the paper.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: a value is out of range.
     """
 
     def __init__(self, p: float, factor: list[float]) -> None:
@@ -22,6 +22,7 @@ class Brightness:
         self.factor = check_range("brightness.factor", factor, at_least=0)
 
     def __call__(self, batch: Batch) -> Batch:
+        """Scale the selected samples in place."""
         for b, rng in selected_samples(batch, "brightness", self.p):
             batch.images[b].mul_(rng.uniform(*self.factor))
         return batch

@@ -1,47 +1,39 @@
-"""The chain of augmentations around normalising: what acts on stored patches, then what acts on batches."""
+"""The configured augmentations by name, in order (paper section 2.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol
 
-from brats_ablate.cases import Batch, Patch
+from brats_ablate.cases import Batch, SampleKey
+from brats_ablate.transforms.flip import Flip
 
 
 class Transform(Protocol):
-    """Changes a batch; works in place where that is cheaper, as the batch belongs to the chain."""
+    """Changes a batch, in place where that is cheaper, and returns it."""
 
     def __call__(self, batch: Batch) -> Batch: ...
 
 
-@runtime_checkable
-class PatchTransform(Protocol):
-    """Marks a patch with what is to be done to it before it is normalised."""
-
-    def on_patch(self, patch: Patch) -> Patch: ...
-
-
 class Compose:
-    """Applies named transforms in their order; none at all leaves the batch as it is.
+    """Applies named transforms in their order; none at all leaves the batch unchanged.
 
     Args:
-        transforms: name to transform; the names serve to override one of them in the configuration.
+        transforms: name to transform; the configuration overrides single ones by name. A `Flip` is applied by the
+            `BatchPipeline` while it normalizes, regardless of its place.
     """
 
-    def __init__(self, transforms: Mapping[str, Transform | PatchTransform]) -> None:
+    def __init__(self, transforms: Mapping[str, Transform | Flip]) -> None:
         self.transforms = dict(transforms)
 
-    def on_patches(self, patches: Sequence[Patch]) -> list[Patch]:
-        """The patches with the marks of the transforms that act before normalising."""
-        marked = list(patches)
-        for transform in self.transforms.values():
-            if isinstance(transform, PatchTransform):
-                marked = [transform.on_patch(patch) for patch in marked]
-        return marked
+    def flip_axes(self, sample_key: SampleKey) -> tuple[int, ...]:
+        """Draw the axes along which a sample is flipped; none without a `Flip`."""
+        flips = [transform for transform in self.transforms.values() if isinstance(transform, Flip)]
+        return flips[-1].axes(sample_key) if flips else ()
 
     def __call__(self, batch: Batch) -> Batch:
-        """Applies the other transforms to `batch`, in place where possible; use the returned one."""
+        """Apply the transforms of normalized batches, in place where possible; use the returned batch."""
         for transform in self.transforms.values():
-            if not isinstance(transform, PatchTransform):
+            if not isinstance(transform, Flip):
                 batch = transform(batch)
         return batch

@@ -15,10 +15,10 @@ class Contrast:
 
     Args:
         p: probability per sample; 0.15 in the paper.
-        factor: ends of the uniform distribution; (0.65, 1.5) in the paper.
+        factor: bounds of the uniform distribution; (0.65, 1.5) in the paper.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: a value is out of range.
     """
 
     def __init__(self, p: float, factor: list[float]) -> None:
@@ -26,11 +26,12 @@ class Contrast:
         self.factor = check_range("contrast.factor", factor, at_least=0)
 
     def __call__(self, batch: Batch) -> Batch:
+        """Scale and clip the selected samples in place."""
         for b, rng in selected_samples(batch, "contrast", self.p):
             factor = rng.uniform(*self.factor)
             for channel in batch.images[b]:
-                # The bounds stay tensors, so that a GPU need not report them to the host; on a CPU, minimum
-                # and maximum take them several times faster than clamp does.
+                # Tensor bounds avoid a synchronization with the GPU; on a CPU, minimum and maximum are several times
+                # faster with them than clamp.
                 low, high = torch.aminmax(channel)
                 channel.mul_(factor)
                 torch.minimum(channel, high, out=channel)

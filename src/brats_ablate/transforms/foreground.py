@@ -1,34 +1,41 @@
-"""What the network sees beside the modalities: the paper's one-hot foreground channel, or nothing.
+"""The network's input channels: the modalities, with or without the paper's one-hot foreground channel.
 
-The foreground travels through augmentation as a mask of its own and becomes a channel only in `assemble`,
-right before the network, so no intensity operation can touch it.
+The foreground is a separate mask during augmentation and becomes a channel only in `stack_channels`, right before the
+network, so no intensity transform can change it.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from brats_ablate.labels import MODALITIES
+from brats_ablate.runtime.jit import jit
 from brats_ablate.runtime.memory import empty_float32
 
 
-class Inputs(Protocol):
-    """Makes the network's input of the modalities."""
+class InputChannels(Protocol):
+    """Builds the network's input from the modalities."""
 
     @property
     def channels(self) -> int:
         """Input channels of the network."""
         ...
 
-    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """(B, 1, X, Y, Z) bool of raw values, non-zero in any modality, and (B, 4, X, Y, Z) z-scored ones
-        -> (B, 1, X, Y, Z) bool."""
+    def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
+        """Compute the mask (B, 1, X, Y, Z) bool.
+
+        Args:
+            non_zero: (B, 1, X, Y, Z) bool, raw values that are non-zero in any modality.
+            images: (B, 4, X, Y, Z), z-scored.
+        """
         ...
 
-    def assemble(self, images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
-        """(B, 4, X, Y, Z) and (B, 1, X, Y, Z) bool -> (B, C, X, Y, Z), the network's input."""
+    def stack_channels(self, images: Tensor, foreground: Tensor) -> Tensor:
+        """Build the input (B, C, X, Y, Z) from images (B, 4, X, Y, Z) and the mask (B, 1, X, Y, Z) bool."""
         ...
 
 
@@ -39,12 +46,12 @@ class ModalitiesOnly:
     def channels(self) -> int:
         return len(MODALITIES)
 
-    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Voxels that are non-zero in any raw modality."""
+    def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
+        """Return the voxels that are non-zero in any raw modality."""
         return non_zero
 
-    def assemble(self, images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
-        """The images alone."""
+    def stack_channels(self, images: Tensor, foreground: Tensor) -> Tensor:
+        """Return the images."""
         return images
 
 
@@ -55,26 +62,46 @@ class WithForegroundMask:
     def channels(self) -> int:
         return len(MODALITIES) + 1
 
-    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Voxels that are non-zero in any raw modality."""
+    def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
+        """Return the voxels that are non-zero in any raw modality."""
         return non_zero
 
-    def assemble(self, images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
-        """The images and, as last channel, the foreground."""
+    def stack_channels(self, images: Tensor, foreground: Tensor) -> Tensor:
+        """Append the foreground to the images as last channel."""
         b, c, *spatial = images.shape
-        assembled = empty_float32((b, c + 1, *spatial), images.device)
-        assembled[:, :c] = images
-        assembled[:, c:] = foreground
-        return assembled
+        stacked = empty_float32((b, c + 1, *spatial), images.device)
+        stacked[:, :c] = images
+        stacked[:, c:] = foreground
+        return stacked
 
 
 class WithForegroundMaskAsReleased(WithForegroundMask):
-    """The one-hot channel as the paper's public code built it, to measure what the slip costs.
+    """The one-hot channel as the paper's public code built it, to measure the effect of its mistake.
 
-    Computed after normalising, as x > 0 in every modality: voxels brighter than average in all four, 6 to 37
-    % of the foreground.
+    It is computed after normalization as x > 0 in every modality: voxels brighter than average in all four, 6 to 37 %
+    of the foreground.
     """
 
-    def foreground(self, non_zero: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Voxels that are positive in all z-scored modalities."""
+    def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
+        """Return the voxels that are positive in all z-scored modalities."""
         return (images > 0).all(dim=1, keepdim=True)
+
+
+def non_zero_in_any(raw: Tensor) -> Tensor:
+    """Return the voxels of raw (B, 4, X, Y, Z) that are non-zero in any modality, (B, 1, X, Y, Z) bool."""
+    if raw.device.type != "cpu":
+        return (raw != 0).any(dim=1, keepdim=True)
+    masks = np.empty((raw.shape[0], 1, raw[0, 0].numel()), np.bool_)
+    for sample, mask in zip(raw.flatten(2).contiguous().numpy(), masks, strict=True):
+        _mark_non_zero(sample, mask[0])
+    return torch.from_numpy(masks).view(-1, 1, *raw.shape[2:])
+
+
+@jit
+def _mark_non_zero(modalities: np.ndarray, mask: np.ndarray) -> None:
+    """(C, N) -> (N,) bool."""
+    for i in range(mask.size):
+        mask[i] = modalities[0, i] != 0
+    for c in range(1, modalities.shape[0]):
+        for i in range(mask.size):
+            mask[i] |= modalities[c, i] != 0

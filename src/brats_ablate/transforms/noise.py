@@ -21,18 +21,17 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 class GaussianNoise:
     """Adds independent Gaussian noise to every voxel of every modality (paper section 2.2).
 
-    The same sample gets the same noise in every batch, but not on every kind of device: a GPU draws it with
-    torch's generator, a CPU, where that is slow, from a table of 65,536 equally likely levels.
+    A sample gets the same noise in every batch, but not on every kind of device: a GPU uses torch's generator; a CPU,
+    where that is slow, a table of 65,536 equally likely levels.
 
     Args:
         p: probability per sample; 0.15 in the paper.
-        sigma: ends of the uniform distribution of the standard deviation, in units of the z-scored image;
+        sigma: bounds of the uniform distribution of the standard deviation, in units of the z-scored image;
             (0, 0.33) in the paper.
-        background: "touch" adds noise to the zeros outside the brain too, as the released code does; "keep"
-            does not.
+        background: "touch" adds noise to the zeros outside the brain too, as the released code does; "keep" does not.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: a value is out of range.
     """
 
     def __init__(self, p: float, sigma: list[float], background: Literal["touch", "keep"]) -> None:
@@ -41,9 +40,10 @@ class GaussianNoise:
         self.keep_zeros = parse_background("noise", background)
 
     def __call__(self, batch: Batch) -> Batch:
+        """Add noise to the selected samples in place."""
         for b, rng in selected_samples(batch, "noise", self.p):
             sigma = rng.uniform(*self.sigma)
-            seed = derive_seed(*batch.counters[b], "noise voxels")
+            seed = derive_seed(*batch.sample_keys[b], "noise voxels")
             add = _add_on_cpu if batch.images.device.type == "cpu" else _add_on_device
             add(batch.images[b], sigma, seed, self.keep_zeros)
         return batch
@@ -65,7 +65,7 @@ def _add_on_cpu(images: torch.Tensor, sigma: float, seed: int, keep_zeros: bool)
 
 @jit
 def _add_levels(seed: int, levels: np.ndarray, keep_zeros: bool, voxels: np.ndarray) -> None:
-    """Adds to each voxel the level that 16 bits of SplitMix64 choose, whose draw number i is a function of seed + i γ.
+    """Add to each voxel the level that 16 bits of SplitMix64 select; draw number i is a function of seed + i γ.
 
     Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
     """
@@ -83,7 +83,8 @@ def _add_levels(seed: int, levels: np.ndarray, keep_zeros: bool, voxels: np.ndar
 
 @lru_cache(maxsize=1)
 def _normal_levels() -> np.ndarray:
-    """The standard normal's quantiles at the middles of 65,536 equal shares, scaled to variance 1; float32."""
+    """Return the standard normal's quantiles at the midpoints of 65,536 equal parts, scaled to variance 1; float32."""
     shares = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
     quantiles = torch.special.ndtri(shares)
-    return (quantiles / quantiles.square().mean().sqrt()).float().numpy()
+    levels: np.ndarray = (quantiles / quantiles.square().mean().sqrt()).float().numpy()
+    return levels

@@ -1,7 +1,7 @@
-"""Which samples of a batch a transform applies to, and the checks that the transforms share.
+"""Random selection of the samples that a transform applies to, and argument checks shared by the transforms.
 
-Each sample draws from its own random stream, keyed by its counters and the transform's name: its augmentation
-does not depend on the samples beside it, and a change of one transform leaves the draws of the others alone.
+Each sample has its own random stream, keyed by its sample key and the transform's name. Its augmentation does not
+depend on the other samples of the batch, and a change of one transform does not change the draws of the others.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from brats_ablate.runtime.random import rng_for
 
 
 def selected_samples(batch: Batch, name: str, p: float) -> Iterator[tuple[int, np.random.Generator]]:
-    """Position and random stream of every sample that is drawn for transform `name`, with probability `p`."""
-    for position, counters in enumerate(batch.counters):
-        rng = rng_for(*counters, name)
+    """Yield position and random generator of every sample that transform `name` applies to, with probability `p`."""
+    for position, sample_key in enumerate(batch.sample_keys):
+        rng = rng_for(*sample_key, name)
         if rng.random() < p:
             yield position, rng
 
 
 def check_probability(name: str, p: float) -> float:
-    """`p`, or a ConfigError if it is not a probability."""
+    """Return `p`; raise ConfigError if it is not a probability."""
     if not 0 <= p <= 1:
         raise ConfigError(f"augment.transforms.{name}.p={p} must lie between 0 and 1")
     return p
 
 
 def check_range(key: str, bounds: list[float], at_least: float) -> tuple[float, float]:
-    """The two ends of a uniform distribution, or a ConfigError; `key` is transform and argument."""
+    """Return the bounds of a uniform distribution; raise ConfigError if invalid. `key` is transform and argument."""
     if len(bounds) != 2 or not at_least <= bounds[0] <= bounds[1]:
         raise ConfigError(
             f"augment.transforms.{key}={list(bounds)} must be two ascending numbers of at least {at_least:g}"
@@ -40,7 +40,7 @@ def check_range(key: str, bounds: list[float], at_least: float) -> tuple[float, 
 
 
 def parse_background(name: str, background: str) -> bool:
-    """True for "keep", False for "touch", else a ConfigError; `name` is the transform's."""
+    """Return True for "keep" and False for "touch"; raise ConfigError otherwise. `name` is the transform's."""
     if background not in ("touch", "keep"):
         raise ConfigError(f"augment.transforms.{name}.background={background} must be touch or keep")
     return background == "keep"

@@ -1,8 +1,8 @@
 """Separable linear filters and resampling: one banded matrix per axis.
 
 Zoom and blur both multiply every axis of a volume by a matrix whose non-zero entries lie in a narrow band. On a GPU a
-dense product is the fastest way to that. On a CPU it is a sum over the band, plane by plane, so that what lies between
-the axes never leaves the cache.
+dense product is fastest. On a CPU it is a sum over the band, plane by plane, so that intermediate results stay in the
+cache.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from brats_ablate.runtime.jit import jit
 Matrices = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _TOGETHER = 4
-"""Entries of a band that the loops below add up at once."""
+"""Entries of a band that the loops below add up at a time."""
 _1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 def filter_in_place(volumes: torch.Tensor, matrices: Matrices) -> None:
-    """Multiplies each axis of each volume by its matrix.
+    """Multiply each axis of each volume by its matrix.
 
     Args:
         volumes: (C, X, Y, Z) float32, each volume contiguous; overwritten.
-        matrices: float64, (X, X), (Y, Y) and (Z, Z); a row holds the weights of one output voxel.
+        matrices: float64, (X, X), (Y, Y) and (Z, Z); a row contains the weights of one output voxel.
     """
-    (_by_sums if volumes.device.type == "cpu" else by_products)(volumes, matrices)
+    (band_filter if volumes.device.type == "cpu" else dense_filter)(volumes, matrices)
 
 
-def by_products(volumes: torch.Tensor, matrices: Matrices) -> None:
-    """`filter_in_place` by dense products, on any device."""
+def dense_filter(volumes: torch.Tensor, matrices: Matrices) -> None:
+    """Compute `filter_in_place` by dense products, on any device."""
     x, y, z = (torch.from_numpy(matrix.astype(np.float32)).to(volumes.device) for matrix in matrices)
     first, second = torch.empty_like(volumes[0]), torch.empty_like(volumes[0])
     for volume in volumes:
-        # Each product takes the last axis and puts the new one first, so three of them restore the order.
+        # Each product consumes the last axis and puts the new one first, so three of them restore the order.
         for matrix, source, out in ((z, volume, first), (y, first, second), (x, second, volume)):
             n = len(matrix)
             torch.mm(matrix, source.view(-1, n).t(), out=out.view(n, -1))
 
 
 class Band(NamedTuple):
-    """A matrix (n, n) without the zeros at either side of its band."""
+    """A matrix (n, n) without the zeros on either side of its band."""
 
     first: np.ndarray
     """(n,) uint64, the column of each row's first entry."""
@@ -52,6 +52,7 @@ class Band(NamedTuple):
 
     @classmethod
     def of(cls, matrix: np.ndarray) -> Band:
+        """Extract the band of a dense matrix."""
         n, used = len(matrix), matrix != 0
         first, end = used.argmax(axis=1), n - used[:, ::-1].argmax(axis=1)
         width = -(-int((end - first).max()) // _TOGETHER) * _TOGETHER
@@ -60,25 +61,26 @@ class Band(NamedTuple):
         return cls(first.astype(np.uint64), weights.astype(np.float32))
 
     @property
-    def run(self) -> np.ndarray:
-        """(2,) uint64: from which row to which all weights are the same, and each reads one voxel on from the last."""
+    def toeplitz_rows(self) -> np.ndarray:
+        """The row range (2,) uint64 in which the matrix is Toeplitz: equal weights, shifted by one voxel per row."""
         middle = len(self.first) // 2
-        alike = (self.weights == self.weights[middle]).all(axis=1)
-        alike &= self.first.astype(np.int64) - self.first[middle] == np.arange(len(self.first)) - middle
-        others = np.flatnonzero(~alike)
+        equal = (self.weights == self.weights[middle]).all(axis=1)
+        equal &= self.first.astype(np.int64) - self.first[middle] == np.arange(len(self.first)) - middle
+        others = np.flatnonzero(~equal)
         before, after = others[others < middle], others[others > middle]
-        start, end = (before[-1] + 1 if before.size else 0), (after[0] if after.size else len(alike))
-        # A band beside the diagonal would read further beyond the volume than `_filter` has columns for.
+        start, end = (before[-1] + 1 if before.size else 0), (after[0] if after.size else len(equal))
+        # A band off the diagonal would read further beyond the volume than `_filter` has columns for.
         near = self.first[middle] <= middle < self.first[middle] + self.weights.shape[1]
-        return np.array([start, end] if near and end - start > len(alike) // 2 else [0, 0], np.uint64)
+        return np.array([start, end] if near and end - start > len(equal) // 2 else [0, 0], np.uint64)
 
 
-def _by_sums(volumes: torch.Tensor, matrices: Matrices) -> None:
+def band_filter(volumes: torch.Tensor, matrices: Matrices) -> None:
+    """Compute `filter_in_place` by sums over the bands, on a CPU."""
     x, y, z = (Band.of(matrix) for matrix in matrices)
     columns, width = np.ascontiguousarray(z.weights.T), np.uint64(z.weights.shape[1])
     result = np.empty(volumes.shape[1:], np.float32)
     for volume in volumes:
-        _filter(volume.numpy(), result, *x, *y, z.first + width, columns, z.run)
+        _filter(volume.numpy(), result, *x, *y, z.first + width, columns, z.toeplitz_rows)
         volume.copy_(torch.from_numpy(result))
 
 
@@ -92,28 +94,28 @@ def _filter(
     weights_y: np.ndarray,
     first_z: np.ndarray,
     weights_z: np.ndarray,
-    run: np.ndarray,
+    toeplitz_rows: np.ndarray,
 ) -> None:
-    """(X, Y, Z) to (X, Y, Z); `weights_z` is (T, Z), the others (n, T)."""
+    """Filter (X, Y, Z) into `result`; `weights_z` is (T, Z), the other weights (n, T)."""
     n_x, n_y, n_z = volume.shape
     start, end = np.uint64(0), np.uint64(n_z)
     low, high = first_y.min(), min(first_y.max() + np.uint64(weights_y.shape[1]), np.uint64(n_y))
     planes = volume.reshape(n_x, n_y * n_z)
     after_x = np.zeros((n_y, n_z), np.float32)
-    beside = np.uint64(weights_z.shape[0])  # columns of 0 on both sides, as a band may reach beyond the volume
+    margin = np.uint64(weights_z.shape[0])  # columns of 0 on both sides, as a band may reach beyond the volume
     after_y = np.zeros((n_y, n_z + 2 * weights_z.shape[0]), np.float32)
     for i in range(n_x):
         plane = after_x.reshape(1, n_y * n_z)
         _add_rows(planes, first_x[i : i + 1], weights_x[i : i + 1], plane, low * end, high * end, start)
-        _add_rows(after_x, first_y, weights_y, after_y, start, end, beside)
-        if run[1] > run[0]:
-            _along_rows_alike(after_y, first_z, weights_z, run, result[i])
+        _add_rows(after_x, first_y, weights_y, after_y, start, end, margin)
+        if toeplitz_rows[1] > toeplitz_rows[0]:
+            _along_toeplitz_rows(after_y, first_z, weights_z, toeplitz_rows, result[i])
         else:
             _along_rows(after_y, first_z, weights_z, start, end, result[i])
 
 
-# The loops below count in unsigned integers: with signed ones, which Python lets count from the end, the compiler
-# cannot tell that neighbouring voxels are read and computes one at a time.
+# The loops below count in unsigned integers. Signed ones may count from the end in Python, so the compiler does not
+# recognize reads of neighboring voxels and does not vectorize.
 
 
 @jit
@@ -141,7 +143,7 @@ def _along_rows(
 ) -> None:
     """out[j, k] = Σ weights[t, k] · rows[j, first[k] + t], for k from `start` to `end`.
 
-    Four rows at a time, which share what is read of `first` and `weights`.
+    Four rows at a time share the reads of `first` and `weights`.
     """
     height = np.uint64(out.shape[0])
     for j in range(np.uint64(0), height, np.uint64(4)):
@@ -160,12 +162,14 @@ def _along_rows(
 
 
 @jit
-def _along_rows_alike(
-    rows: np.ndarray, first: np.ndarray, weights: np.ndarray, run: np.ndarray, out: np.ndarray
+def _along_toeplitz_rows(
+    rows: np.ndarray, first: np.ndarray, weights: np.ndarray, toeplitz_rows: np.ndarray, out: np.ndarray
 ) -> None:
-    """The same of whole rows, where all columns from run[0] to run[1] have the same weights and each reads one voxel on
-    from the last; the row is computed as if all did, then mended at its ends."""
-    start, end, n_z = run[0], run[1], np.uint64(out.shape[1])
+    """Compute `_along_rows` for whole rows of a matrix that is Toeplitz between toeplitz_rows[0] and toeplitz_rows[1].
+
+    The row is computed as if it were Toeplitz throughout, then its ends are computed again.
+    """
+    start, end, n_z = toeplitz_rows[0], toeplitz_rows[1], np.uint64(out.shape[1])
     for j in range(np.uint64(out.shape[0])):
         for t in range(np.uint64(0), np.uint64(weights.shape[0]), np.uint64(4)):
             u, v, w, x = weights[t, start], weights[t + _1, start], weights[t + _2, start], weights[t + _3, start]

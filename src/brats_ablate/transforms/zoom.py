@@ -1,4 +1,4 @@
-"""Zooming into the patch: the paper's second augmentation."""
+"""Zoom: the paper's second augmentation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from brats_ablate.transforms.separable import filter_in_place
 
 
 class Zoom:
-    """Enlarges the patch about its centre and keeps the middle, so that its shape stays (paper section 2.2).
+    """Enlarges the patch about its center and crops it to its original shape (paper section 2.2).
 
-    Images by cubic convolution (Keys 1981, a = -1/2), labels and foreground by nearest neighbour from the
-    same coordinates. The released code crops the centre to 1/factor, rounded to whole voxels, and resizes the
-    crop; here the crop's edge is not rounded, so the factor is exact, the centre stays put, and voxels beside
-    the crop serve the interpolation at its border.
+    Images are interpolated by cubic convolution (Keys 1981, a = -1/2), labels and foreground by nearest neighbor at the
+    same coordinates. The released code crops the center to 1/factor, rounded to whole voxels, and resizes the crop.
+    Here the crop is not rounded: the factor is exact, the center does not move, and voxels next to the crop contribute
+    to the interpolation at its border.
 
     Args:
         p: probability per sample; 0.15 in the paper.
-        factor: ends of the uniform distribution, at least 1; (1, 1.4) in the paper.
+        factor: bounds of the uniform distribution, at least 1; (1, 1.4) in the paper.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: a value is out of range.
     """
 
     def __init__(self, p: float, factor: list[float]) -> None:
@@ -31,6 +31,7 @@ class Zoom:
         self.factor = check_range("zoom.factor", factor, at_least=1)
 
     def __call__(self, batch: Batch) -> Batch:
+        """Zoom into the selected samples in place."""
         for b, rng in selected_samples(batch, "zoom", self.p):
             factor = rng.uniform(*self.factor)
             x, y, z = (source_coordinates(n, factor) for n in batch.labels.shape[1:])
@@ -41,13 +42,13 @@ class Zoom:
 
 
 def source_coordinates(n: int, factor: float) -> np.ndarray:
-    """Where each of `n` voxels of the zoomed axis lies on the original one, in voxels; (n,) float64."""
-    centre = (n - 1) / 2
-    return (np.arange(n) - centre) / factor + centre
+    """Return the position of each of `n` voxels of the zoomed axis on the original one, in voxels; (n,) float64."""
+    center = (n - 1) / 2
+    return (np.arange(n) - center) / factor + center
 
 
 def cubic_matrix(coordinates: np.ndarray) -> np.ndarray:
-    """Cubic convolution weights (n, n) of n source coordinates; at the border, the rest scaled to sum 1.
+    """Return the cubic convolution weights (n, n) of n source coordinates; those cut at the border are scaled to sum 1.
 
     Keys, "Cubic convolution interpolation for digital image processing", IEEE ASSP 29 (1981), with a = -1/2,
     which reproduces quadratic functions.
@@ -56,13 +57,14 @@ def cubic_matrix(coordinates: np.ndarray) -> np.ndarray:
     near = (1.5 * t - 2.5) * t**2 + 1
     far = ((-0.5 * t + 2.5) * t - 4) * t + 2
     weights = np.where(t <= 1, near, np.where(t < 2, far, 0.0))
-    return weights / weights.sum(axis=1, keepdims=True)
+    normalized: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return normalized
 
 
 def _nearest(mask: torch.Tensor, coordinates: tuple[np.ndarray, np.ndarray, np.ndarray]) -> torch.Tensor:
-    """(X, Y, Z) of any type, sampled at the nearest voxels."""
+    """Sample (X, Y, Z) of any type at the nearest voxels."""
     nearest = [np.floor(along + 0.5).astype(np.int64) for along in coordinates]
-    if mask.device.type == "cpu":  # where NumPy takes a third of torch's time
+    if mask.device.type == "cpu":  # NumPy takes a third of torch's time
         x, y, z = nearest
         return torch.from_numpy(mask.numpy().take(x, 0).take(y, 1).take(z, 2))
     for axis, index in enumerate(nearest):

@@ -37,8 +37,7 @@ def predictions(work: Path, output: str = "baseline") -> PredictionFolder:
 def by_monai(store: CaseStore, case_id: str, runs: list[RunDirectory], flips: bool) -> np.ndarray:
     """The ensemble's probabilities, by MONAI's inferer and explicit flips."""
     record = store.record(case_id)
-    raw = torch.from_numpy(store.read_images(case_id))[None]
-    volume = normalize(raw, torch.tensor([record.mean]), torch.tensor([record.std]))
+    volume = normalize(torch.from_numpy(store.read_images(case_id)), record.mean, record.std)[None]
     total, count = torch.zeros(1, 3, *volume.shape[2:]), 0
     axes_of = [[], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]] if flips else [[]]
     for run in runs:

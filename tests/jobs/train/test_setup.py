@@ -1,4 +1,4 @@
-"""What a starting run puts on record of its cost."""
+"""The cost that a starting run records in its manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brats_ablate.runs.identity import identity
 from brats_ablate.training.distributed import DistributedContext
 
 
-def put_on_record(cfg: DictConfig) -> dict[str, object]:
+def manifest_of(cfg: DictConfig) -> dict[str, object]:
     directory = run_directory(cfg)
     directory.path.mkdir(parents=True, exist_ok=True)
     with build_trainer(cfg, directory, torch.device("cpu"), DistributedContext()):
@@ -28,22 +28,22 @@ def test_the_arithmetic_of_one_patch_is_that_of_a_real_forward(
     experiment: str, composed: Callable[..., DictConfig]
 ) -> None:
     cfg = composed(f"+experiment={experiment}")
-    found = put_on_record(cfg)
+    manifest = manifest_of(cfg)
     channels = 5 if experiment == "ds_onehot" else 4
     with FlopCounterMode(display=False) as counter:
         build_model(cfg)(torch.zeros((1, channels, *cfg.patches.shape)))
-    assert found["gflops"] == pytest.approx(counter.get_total_flops() / 1e9)
-    assert found["identity"] == identity(cfg)
+    assert manifest["gflops"] == pytest.approx(counter.get_total_flops() / 1e9)
+    assert manifest["identity"] == identity(cfg)
 
 
 def test_it_is_counted_once_and_added_to_an_older_record(composed: Callable[..., DictConfig]) -> None:
     cfg = composed("+experiment=baseline")
-    first = put_on_record(cfg)
+    first = manifest_of(cfg)
     directory = run_directory(cfg)
     directory.write_manifest({**first, "gflops": 7.0})
-    assert put_on_record(cfg)["gflops"] == 7.0
+    assert manifest_of(cfg)["gflops"] == 7.0
     directory.write_manifest({key: value for key, value in first.items() if key != "gflops"})
-    assert put_on_record(cfg)["gflops"] == first["gflops"]
+    assert manifest_of(cfg)["gflops"] == first["gflops"]
 
 
 def test_a_network_that_cannot_be_counted_is_trained_all_the_same(
@@ -58,4 +58,4 @@ def test_a_network_that_cannot_be_counted_is_trained_all_the_same(
         return real(self, x)
 
     monkeypatch.setattr(UNet, "forward", reads_a_number)
-    assert put_on_record(composed("+experiment=baseline"))["gflops"] is None
+    assert manifest_of(composed("+experiment=baseline"))["gflops"] is None

@@ -1,4 +1,4 @@
-"""The validation case that a tracker may show: its slice, what is drawn on it, and that nobody draws it unasked."""
+"""The image of a validation case: its slice, its content, and that it is rendered only on demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from brats_ablate.tracking.base import NullTracker, RunInfo
 
 
 class Album:
-    """A tracker that keeps the pictures."""
+    """A tracker that keeps the images."""
 
     def __init__(self) -> None:
         self.pictures: list[Image.Image] = []
@@ -42,15 +42,15 @@ def panels(picture: Image.Image) -> list[np.ndarray]:
     return [pixels[:, i * (width + 6) : i * (width + 6) + width] for i in range(3)]
 
 
-def test_prediction_beside_reference_on_the_slice_with_most_tumour(store: CaseStore) -> None:
+def test_prediction_next_to_reference_on_the_slice_with_most_tumor(store: CaseStore) -> None:
     case_id = store.case_ids[0]
     labels = store.read_labels(case_id)
     masks = to_regions(torch.from_numpy(labels)[None])[0]
     album = Album()
-    shown = ValidationImageLogger(store, case_id, album)
-    shown(store.case_ids[1], torch.zeros((3, 1, 1, 1), dtype=torch.bool))
+    on_case = ValidationImageLogger(store, case_id, album)
+    on_case(store.case_ids[1], torch.zeros((3, 1, 1, 1), dtype=torch.bool))
     assert album.pictures == []
-    shown(case_id, masks)
+    on_case(case_id, masks)
     flair, predicted, reference = panels(album.pictures[0])
     np.testing.assert_array_equal(predicted, reference)
     assert (flair[..., 0] == flair[..., 1]).all()  # grey
@@ -59,7 +59,7 @@ def test_prediction_beside_reference_on_the_slice_with_most_tumour(store: CaseSt
     assert 1 - background == pytest.approx(area.max() / area[0].size / labels[:, :, 0].size, abs=0.02)
 
     nothing = torch.zeros_like(masks)
-    shown(case_id, nothing)
+    on_case(case_id, nothing)
     _, predicted, again = panels(album.pictures[1])
     assert (predicted == COLOURS[0]).all()
     np.testing.assert_array_equal(again, reference)
@@ -78,5 +78,5 @@ def test_et_outside_tc_is_not_drawn_as_et(store: CaseStore) -> None:
 
 def test_without_a_tracker_nothing_is_read(tmp_path: Path) -> None:
     tracker = NullTracker(RunInfo("a", "a", "train", tmp_path, {}))
-    shown = ValidationImageLogger(None, "case", tracker)  # type: ignore[arg-type]
-    shown("case", torch.zeros((3, 1, 1, 1), dtype=torch.bool))
+    on_case = ValidationImageLogger(None, "case", tracker)  # type: ignore[arg-type]
+    on_case("case", torch.zeros((3, 1, 1, 1), dtype=torch.bool))

@@ -8,14 +8,14 @@ from brats_ablate.models.kernels.bfloat16 import bf16_to_f32, f32_to_bf16, suppo
 from brats_ablate.runtime import threads
 
 
-def test_every_bfloat16_is_widened_as_torch_does() -> None:
+def test_every_bfloat16_is_converted_to_float32_as_in_torch() -> None:
     bits = np.arange(1 << 16, dtype=np.uint16)
     expected = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16).float().numpy()
-    found = np.array([bf16_to_f32(b) for b in bits], np.float32)
-    assert np.array_equal(found, expected, equal_nan=True)
+    converted = np.array([bf16_to_f32(b) for b in bits], np.float32)
+    assert np.array_equal(converted, expected, equal_nan=True)
 
 
-def test_values_are_narrowed_as_torch_does() -> None:
+def test_values_are_rounded_to_bfloat16_as_in_torch() -> None:
     """All exponents, ties in both directions, what becomes infinite, and what is not a number."""
     generator = np.random.default_rng(0)
     bits = generator.integers(0, 1 << 32, 5000, np.uint32)
@@ -25,10 +25,11 @@ def test_values_are_narrowed_as_torch_does() -> None:
         np.concatenate([bits, ties, edges, [0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF]]).astype(np.uint32).view(np.float32)
     )
     expected = torch.from_numpy(values).bfloat16()
-    found = torch.from_numpy(np.array([f32_to_bf16(v) for v in values], np.uint16).view(np.int16)).view(torch.bfloat16)
-    assert torch.equal(found.isnan(), expected.isnan())
+    bits = np.array([f32_to_bf16(v) for v in values], np.uint16)
+    rounded = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
+    assert torch.equal(rounded.isnan(), expected.isnan())
     numbers = ~expected.isnan()
-    assert torch.equal(found[numbers].view(torch.int16), expected[numbers].view(torch.int16))
+    assert torch.equal(rounded[numbers].view(torch.int16), expected[numbers].view(torch.int16))
 
 
 def test_voxels_are_a_view() -> None:
@@ -40,7 +41,7 @@ def test_voxels_are_a_view() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "taken"),
+    ("change", "supported"),
     [
         (lambda x: x, True),
         (lambda x: x.contiguous(), False),
@@ -48,12 +49,12 @@ def test_voxels_are_a_view() -> None:
         (lambda x: x.to("meta"), False),
     ],
 )
-def test_only_what_can_be_viewed_is_taken(change, taken, monkeypatch):
+def test_only_tensors_that_can_be_viewed_are_supported(change, supported, monkeypatch):
     monkeypatch.setattr(threads, "available", lambda: True)
     x = torch.randn(1, 4, 3, 3, 3).bfloat16().to(memory_format=torch.channels_last_3d)
-    assert supports_numba(x, change(x)) is taken
+    assert supports_numba(x, change(x)) is supported
 
 
-def test_none_are_taken_where_torch_s_threads_cannot_be_had(monkeypatch):
+def test_none_are_supported_without_torch_s_threads(monkeypatch):
     monkeypatch.setattr(threads, "available", lambda: False)
     assert not supports_numba(torch.zeros(1, 4, 3, 3, 3).bfloat16().to(memory_format=torch.channels_last_3d))

@@ -18,7 +18,7 @@ from brats_ablate.jobs.predict.case_source import CaseSource
 from brats_ablate.jobs.predict.members import Predictor, load_member
 from brats_ablate.training.distributed import local_rank
 from brats_ablate.training.precision import Precision, choose_device
-from brats_ablate.transforms.normalize import non_zero_in_any, normalize
+from brats_ablate.transforms.pipeline import case_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,16 +76,12 @@ class EnsemblePredictor:
                     yield case_id, (self._predict(case), case.record)
 
     def _predict(self, case: PreparedCase) -> np.ndarray:
-        device = self.precision.device
-        raw = torch.from_numpy(case.images)[None].to(device)
-        mean, std = (torch.tensor([values], device=device) for values in (case.record.mean, case.record.std))
-        images = normalize(raw, mean, std)
+        record, device = case.record, self.precision.device
         volumes: dict[str, torch.Tensor] = {}
         members = []
-        for predictor in self._predictors(self.source.fold_of.get(case.record.case_id)):
+        for predictor in self._predictors(self.source.fold_of.get(record.case_id)):
             if predictor.input_key not in volumes:
-                foreground = predictor.inputs.foreground(non_zero_in_any(raw), images)
-                volumes[predictor.input_key] = predictor.inputs.assemble(images, foreground)
+                volumes[predictor.input_key] = case_input(case.images, record, predictor.channels, device)
             members.append((predictor.predict, volumes[predictor.input_key]))
         return to_float16(ensemble_mean(members, self.tta))
 

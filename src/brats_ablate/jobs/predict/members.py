@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brats_ablate.training.precision import Precision
-    from brats_ablate.transforms.foreground import Inputs
+    from brats_ablate.transforms.foreground import InputChannels
 
 
 @dataclass(frozen=True)
 class Predictor:
     """A loaded network with its input builder and its window over a whole volume."""
 
-    inputs: Inputs
+    channels: InputChannels
     input_key: str
-    """Predictors with the same key share one input volume."""
+    """Members of the same key take the same input volume."""
     predict: Callable[[Tensor], Tensor]
     """(1, C, X, Y, Z) -> (1, 3, X, Y, Z) region probabilities."""
 
@@ -42,7 +42,6 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
         ConfigError: the network does not support this window.
     """
     from brats_ablate.jobs import build
-    from brats_ablate.models.base import to_device
     from brats_ablate.training import checkpoint
 
     check_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
@@ -54,7 +53,7 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
         raise ConfigError(reason)
     model = build.build_model(cfg)
     checkpoint.load_weights(member.checkpoint, model)
-    to_device(model, precision.device).eval()
+    build.execute_on(model, precision.device).eval()
     window, network = build.build_window(cfg, model), build.probabilities_network(model, precision)
-    inputs: Inputs = build.instantiate(cfg.inputs)
-    return Predictor(inputs, str(cfg.inputs), partial(window, network))
+    channels: InputChannels = build.instantiate(cfg.inputs)
+    return Predictor(channels, str(cfg.inputs), partial(window, network))

@@ -1,7 +1,7 @@
-"""A training run in its smallest form: two epochs of one step, one validated case, real data, real checkpoints.
+"""Dry run of a training run: two epochs of one step and one validated case, with real data and checkpoints.
 
-`job=plan` starts it in a process of its own per experiment, so that a crash or a kill for memory is a result and not
-the end of the plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
+`job=plan` starts one process per experiment, so that a crash or a kill for memory does not end the plan. It reads a
+configuration as YAML from standard input; the last line of its output is a JSON object.
 """
 
 from __future__ import annotations
@@ -10,32 +10,37 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.cases import CaseMetadata, Patch
 from brats_ablate.errors import UserError
 from brats_ablate.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from brats_ablate.training.trainer import Loader
 
 
 @dataclass(frozen=True)
 class SingleStepLoader:
     """A loader whose epochs have one step."""
 
-    loader: Any
+    loader: Loader
     steps_per_epoch: int = 1
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Any]:
-        patches = self.loader.epoch(epoch, start_step)
-        yield next(patches)
-        patches.close()
+    def epoch(self, epoch: int, start_step: int = 0) -> Generator[list[Patch], None, None]:
+        """Yield the first batch of `epoch`."""
+        with closing(self.loader.epoch(epoch, start_step)) as batches:
+            yield next(batches)
 
 
 def measure(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Run the miniature of `cfg` in `folder`.
+    """Run the dry run of `cfg` in `folder`.
 
     Returns:
         `step_s`, `case_s` (validation of the largest case), `memory_bytes`, `disk_bytes` (all checkpoints that a run
@@ -49,18 +54,15 @@ def measure(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     directory = RunDirectory.at(folder, run_directory(cfg).coordinates)
     device = choose_device(str(cfg.trainer.device), 0)
-    with build_trainer(cfg, directory, device, DistributedContext()) as whole:
+    with build_trainer(cfg, directory, device, DistributedContext()) as full:
         store = open_store(cfg)
-        validation = whole.parts.validation
+        validation = full.validation
         largest = max(validation.case_ids, key=lambda case: _voxels(store.record(case)))
         trainer = replace(
-            whole,
-            parts=replace(
-                whole.parts,
-                loader=SingleStepLoader(whole.parts.loader),
-                validation=replace(validation, case_ids=[largest]),
-            ),
-            settings=replace(whole.settings, epochs=2, validate_every=2, validate_untrained=False),
+            full,
+            loader=SingleStepLoader(full.loader),
+            validation=replace(validation, case_ids=[largest]),
+            settings=replace(full.settings, epochs=2, validate_every=2, validate_untrained=False),
         )
         trainer.fit()
     _, row = directory.metrics()  # the first epoch warms up
@@ -69,20 +71,20 @@ def measure(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "step_s": row["seconds"] - row["seconds/validation"],
         "case_s": row["seconds/validation"],
         "memory_bytes": row["peak_memory_bytes"],
-        "disk_bytes": last + whole.settings.keep_best * best,
-        "steps_per_epoch": whole.steps_per_epoch,
+        "disk_bytes": last + full.settings.keep_best * best,
+        "steps_per_epoch": full.steps_per_epoch,
         "validation_cases": len(validation.case_ids),
         "device": device.type,
     }
 
 
-def _voxels(record: Any) -> int:
+def _voxels(record: CaseMetadata) -> int:
     x, y, z = record.box.shape
     return int(x * y * z)
 
 
 def main() -> None:
-    """Measure the configuration on standard input; a user's error is the last line on standard error."""
+    """Measure the configuration on standard input; a UserError is the last line on standard error."""
     cfg = OmegaConf.create(sys.stdin.read())
     assert isinstance(cfg, DictConfig)
     with tempfile.TemporaryDirectory(prefix="brats_ablate-dry-run-") as folder:

@@ -13,29 +13,30 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.runs.directory import FINISHED, RUNNING, Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runtime import signals
-from brats_ablate.training.failure import failure_on_record
+from brats_ablate.training.failure import record_failure
 
 if TYPE_CHECKING:
     from brats_ablate.training.distributed import DistributedContext
 
 
 def run_directory(cfg: DictConfig) -> RunDirectory:
-    """Where the run that `cfg` describes keeps its record."""
+    """Return the directory of the run that `cfg` describes."""
     where = Coordinates(str(cfg.name), int(cfg.fold), float(cfg.lr), int(cfg.seed))
     return RunDirectory.at(Path(cfg.paths.runs), where)
 
 
 def run(cfg: DictConfig) -> None:
-    """Train the run that `cfg` describes, from wherever it stands.
+    """Train the run that `cfg` describes, from its last checkpoint if there is one.
 
     Raises:
-        RunFailed: it cannot go on, it is being trained already, or it was begun with another configuration or data.
+        RunFailed: training failed, the run is being trained already, or was started with a different configuration or
+            data.
         DataError: the data is not prepared, or cannot be read.
-        Interrupted: somebody asked to stop; the same command continues it.
+        Interrupted: a stop was requested; the same command continues the run.
     """
     directory = run_directory(cfg)
     if is_finished(cfg, directory):
-        print(f"{directory.coordinates}: finished before, skipped ({directory.path})", flush=True)
+        print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
         return
     from brats_ablate.jobs.train.spawn import must_start_ranks, start_ranks
 
@@ -51,7 +52,7 @@ def run(cfg: DictConfig) -> None:
     with (
         distributed_context(use_cuda=device.type == "cuda") as ranks,
         _held(directory, ranks, int(cfg.trainer.epochs)),
-        failure_on_record(directory, ranks, int(cfg.trainer.epochs)),
+        record_failure(directory, ranks, int(cfg.trainer.epochs)),
         build_trainer(cfg, directory, device, ranks) as trainer,
     ):
         trainer.fit()
@@ -60,30 +61,30 @@ def run(cfg: DictConfig) -> None:
 
 
 def is_finished(cfg: DictConfig, directory: RunDirectory) -> bool:
-    """Whether this very run has been trained to its end.
+    """Return True if this run has been trained to its last epoch.
 
     Raises:
-        RunFailed: the directory belongs to a run of another configuration; names what differs.
+        RunFailed: the directory belongs to a run of a different configuration; names the differences.
     """
-    refuse_other_configuration(directory, identity(cfg))
+    require_same_configuration(directory, identity(cfg))
     status = directory.status()
     return status is not None and status.state == FINISHED
 
 
-def refuse_other_configuration(directory: RunDirectory, wanted: dict[str, Any]) -> None:
-    """Raise RunFailed if `directory` was begun with another configuration than `wanted`; names what differs."""
+def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:
+    """Raise RunFailed if `directory` was started with a different configuration; names the differences."""
     recorded = directory.manifest().get("identity")
-    if recorded is not None and recorded != wanted:
-        shown = "; ".join(differences(recorded, wanted)[:5])
+    if recorded is not None and recorded != expected:
+        shown = "; ".join(differences(recorded, expected)[:5])
         raise RunFailed(
-            f"{directory.path} was begun with another configuration ({shown}); give this one another name=…, "
+            f"{directory.path} was started with a different configuration ({shown}); give this one another name=…, "
             "or delete that directory"
         )
 
 
 @contextmanager
 def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> Iterator[None]:
-    """The run's lock, held by the first rank for all of them; the reason of an earlier failure is forgotten."""
+    """Hold the run's lock, on the first rank for all of them, and clear the reason of an earlier failure."""
     if not ranks.is_main_process:
         ranks.barrier()
         yield

@@ -1,10 +1,11 @@
-"""Builds everything that a training run is made of, and puts on record what it is: configuration and manifest."""
+"""Builds a trainer from a configuration, and writes the run's configuration and manifest."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import other_data
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
 from brats_ablate.metrics.dice import dice_per_region
-from brats_ablate.models.base import to_device
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import config_hash, identity
 from brats_ablate.runs.provenance import code_version
@@ -25,10 +25,10 @@ from brats_ablate.runtime.files import atomic_write
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.tracking.base import NullTracker, RunInfo
 from brats_ablate.training.precision import Precision
-from brats_ablate.training.progress import NullProgress, Progress, make_progress
-from brats_ablate.training.trainer import Parts, Tracker, Trainer
+from brats_ablate.training.progress import make_progress
+from brats_ablate.training.trainer import Tracker, Trainer
 from brats_ablate.training.validation import Validation
-from brats_ablate.transforms.normalize import to_batch
+from brats_ablate.transforms.pipeline import BatchPipeline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from brats_ablate.data.store import CaseStore
     from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.distributed import DistributedContext
+    from brats_ablate.training.settings import TrainerSettings
 
 _PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "hydra-core", "omegaconf")
 
@@ -44,41 +45,51 @@ _PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "hydra-core", "omega
 def build_trainer(
     cfg: DictConfig, directory: RunDirectory, device: torch.device, ranks: DistributedContext
 ) -> Iterator[Trainer]:
-    """A trainer ready to fit; its tracker is finished when the block ends, however it ends."""
-    settings = build.instantiate(cfg.trainer)
+    """Build a trainer that is ready to fit; its tracker is finished when the block ends, also by an exception."""
+    settings: TrainerSettings = build.instantiate(cfg.trainer)
     precision = Precision.resolve(settings.precision, device)
     store = build.open_store(cfg)
     training, validation = split(cfg, store)
     model = build.build_model(cfg)
-    precision.guard(model)
-    to_device(model, device)
+    precision.force_fp32_on_flat_inputs(model)
+    build.execute_on(model, device)
+    network = ranks.wrap(model, device)
     if ranks.is_main_process:
-        _put_on_record(cfg, directory, store, model, precision, ranks)
+        write_manifest(cfg, directory, store, model, precision, ranks)
     ranks.barrier()
 
-    kept = settings.keep_freed_memory and disable_malloc_trim()
+    keeps_memory = settings.keep_freed_memory and disable_malloc_trim()
     label = str(directory.coordinates)
     if ranks.is_main_process:
         print(
             f"{label}: {len(training)} training and {len(validation)} validation cases, {precision.name} on {device}, "
-            f"{ranks.world_size} process(es), freed memory {'kept' if kept else 'returned'}",
+            f"{ranks.world_size} process(es), freed memory {'kept' if keeps_memory else 'returned'}",
             flush=True,
         )
-
-    def progress(first_step: int, total_steps: int) -> Progress:
-        return (
-            make_progress(settings.progress, label, first_step, total_steps)
-            if ranks.is_main_process
-            else NullProgress()
-        )
-
-    facts = _facts(cfg, directory)
-    tracker = build.instantiate(cfg.tracker, run=facts) if ranks.is_main_process else NullTracker(facts)
+    info = run_info(cfg, directory)
+    tracker = build.instantiate(cfg.tracker, run=info) if ranks.is_main_process else NullTracker(info)
     for row in directory.metrics():
-        tracker.log(row)  # a killed process can lose what its tracker had not written: a resumed run tells it again
+        tracker.log(row)  # a killed process can lose rows that its tracker had not written, so a resumed run logs all
     try:
         yield Trainer(
-            parts=_parts(cfg, store, training, validation, model, precision, ranks, tracker),
+            model=model,
+            network=torch.compile(network) if settings.compile else network,
+            pipeline=BatchPipeline(build.instantiate(cfg.augment), build.instantiate(cfg.inputs), device),
+            loss=build.build_loss(cfg),
+            optimizer=build.build_optimizer(cfg, model),
+            schedule=build.instantiate(cfg.schedule),
+            loader=PatchLoader(
+                store,
+                training,
+                build.instantiate(cfg.patches),
+                seed=int(cfg.seed),
+                batch_size=settings.batch_size,
+                crops_per_case=settings.crops_per_case,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                threads=settings.loader_threads,
+            ),
+            validation=build_validation(cfg, store, validation, model, precision, tracker),
             settings=settings,
             lr=float(cfg.lr),
             seed=int(cfg.seed),
@@ -86,7 +97,7 @@ def build_trainer(
             run=directory,
             ranks=ranks,
             tracker=tracker,
-            progress=progress,
+            progress=make_progress(settings.progress if ranks.is_main_process else "none", label),
             identity=identity(cfg),
         )
     finally:
@@ -94,11 +105,11 @@ def build_trainer(
 
 
 def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
-    """Training and validation cases of `cfg.fold`, as frozen beside the prepared data.
+    """Return the training and validation cases of `cfg.fold`, as frozen with the prepared data.
 
     Raises:
         ConfigError: the prepared data has fewer folds.
-        DataError: a case has no segmentation, so that nothing can be learned from it.
+        DataError: a case has no segmentation.
     """
     fold = int(cfg.fold)
     if fold >= len(store.folds):
@@ -108,7 +119,7 @@ def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
     for case_id in (*training, *validation):
         if not store.record(case_id).has_labels:
             raise DataError(
-                f"case {case_id} has no segmentation; take it out of the raw folder to train, and prepare again"
+                f"case {case_id} has no segmentation; remove it from the raw folder to train, and prepare again"
             )
     return training, validation
 
@@ -121,63 +132,27 @@ def build_validation(
     precision: Precision,
     tracker: Tracker,
 ) -> Validation:
-    """Validation of `case_ids` on whole volumes by the window of `cfg.inference`, without test-time augmentation.
+    """Build the validation of `case_ids` on whole volumes by the window of `cfg.inference`, without TTA.
 
-    `tracker` is offered a picture of the first case, which the first rank validates.
+    `tracker` may log an image of the first case, which the first rank validates.
     """
     from brats_ablate.labels import to_regions
 
     window = build.build_window(cfg, model)
     network = build.probabilities_network(model, precision)
-    volume_of = build.volume_loader(cfg, store, precision.device)
+    load_volume = build.volume_loader(cfg, store, precision.device)
 
     def load(case_id: str) -> tuple[Tensor, Tensor]:
-        volume, _ = volume_of(case_id)
+        volume, _ = load_volume(case_id)
         labels = torch.from_numpy(store.read_labels(case_id)).to(precision.device)
         return volume, to_regions(labels[None])[0]
 
-    watch = ValidationImageLogger(store, case_ids[0], tracker)
-    return Validation(case_ids, load, lambda volume: window(network, volume), dice_per_region, watch)
+    on_case = ValidationImageLogger(store, case_ids[0], tracker)
+    return Validation(case_ids, load, partial(window, network), dice_per_region, on_case)
 
 
-def _parts(
-    cfg: DictConfig,
-    store: CaseStore,
-    training: list[str],
-    validation: list[str],
-    model: SegmentationModel,
-    precision: Precision,
-    ranks: DistributedContext,
-    tracker: Tracker,
-) -> Parts:
-    settings = build.instantiate(cfg.trainer)
-    inputs, augment = build.instantiate(cfg.inputs), build.instantiate(cfg.augment)
-    network = ranks.wrap(model, precision.device)
-    return Parts(
-        model=model,
-        network=torch.compile(network) if settings.compile else network,
-        to_batch=lambda patches: to_batch(augment.on_patches(patches), inputs, precision.device),
-        augment=augment,
-        assemble=inputs.assemble,
-        objective=build.build_loss(cfg),
-        optimizer=build.instantiate(cfg.optimizer, parameters=model.parameters(), lr=float(cfg.lr)),
-        schedule=build.instantiate(cfg.schedule),
-        loader=PatchLoader(
-            store,
-            training,
-            build.instantiate(cfg.patches),
-            seed=int(cfg.seed),
-            batch_size=settings.batch_size,
-            crops_per_case=settings.crops_per_case,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            threads=settings.loader_threads,
-        ),
-        validation=build_validation(cfg, store, validation, model, precision, tracker),
-    )
-
-
-def _facts(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
+def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
+    """Describe the run for a tracker."""
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     about, where = resolved["about"], directory.coordinates
@@ -194,7 +169,7 @@ def _facts(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
     )
 
 
-def _put_on_record(
+def write_manifest(
     cfg: DictConfig,
     directory: RunDirectory,
     store: CaseStore,
@@ -202,15 +177,19 @@ def _put_on_record(
     precision: Precision,
     ranks: DistributedContext,
 ) -> None:
-    """Write configuration and manifest; on a resume, refuse data that changed since the run began."""
+    """Write configuration and manifest.
+
+    Raises:
+        RunFailed: the run was started on different data or by a different number of processes.
+    """
     recorded = directory.manifest().get("data_fingerprint")
     if recorded is not None and recorded != store.fingerprint:
         raise RunFailed(other_data(directory.path, str(cfg.paths.prepared), recorded, store.fingerprint))
     processes = directory.manifest().get("world_size", ranks.world_size)
     if directory.last_checkpoint.exists() and processes != ranks.world_size:
         raise RunFailed(
-            f"{directory.path} was begun by {processes} processes and would be another run with {ranks.world_size}; "
-            f"continue it with {processes}, or delete that directory"
+            f"{directory.path} was started by {processes} processes and would be a different run with "
+            f"{ranks.world_size}; continue it with {processes}, or delete that directory"
         )
     with atomic_write(directory.path / "config.yaml") as temporary:
         temporary.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
@@ -244,11 +223,11 @@ def _hardware(device: torch.device) -> str:
 
 
 def _gflops(cfg: DictConfig) -> float | None:
-    """Forward of one training patch, in 10⁹ operations; None for a network that reads numbers off its activations."""
+    """Return 10⁹ operations of the forward of one training patch; None if the network reads values of activations."""
     from brats_ablate.model_summary.counts import count
 
     shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
     try:
         return count(lambda: build.build_model(cfg), shape).forward_flop / 1e9
-    except RuntimeError:  # the meta device has no numbers to read
+    except RuntimeError:  # the meta device has no values
         return None

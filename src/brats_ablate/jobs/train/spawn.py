@@ -20,14 +20,14 @@ from brats_ablate.runs.directory import FAILED, RunDirectory, RunRecord
 from brats_ablate.runtime import signals
 
 _KILLERS = {
-    "SIGKILL": "; if nobody did it, the machine ran out of memory",
-    "SIGBUS": "; a file that it had open, or the machine's shared memory, was lost or full",
+    "SIGKILL": "; unless somebody did so, the machine ran out of memory",
+    "SIGBUS": "; an open file or the machine's shared memory was lost or full",
 }
-_GRACE_S = 30.0  # for the other ranks to notice that one is gone
+_GRACE_S = 30.0  # for the other ranks to notice that one has exited
 
 
 def must_start_ranks(cfg: DictConfig) -> bool:
-    """Whether this process has to start the ranks, or is one itself (torchrun's, SLURM's, or started here)."""
+    """Return False if this process is a rank itself (started by torchrun, SLURM or `start_ranks`)."""
     return int(cfg.trainer.devices) > 1 and "WORLD_SIZE" not in os.environ
 
 
@@ -35,8 +35,8 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
     """Train the run that `cfg` describes with `trainer.devices` processes on this machine.
 
     Raises:
-        RunFailed: a rank failed; the first reason on record.
-        Interrupted: the ranks were asked to stop and have saved their state.
+        RunFailed: a rank failed; gives the first recorded reason.
+        Interrupted: a stop was requested; the ranks have saved their state.
     """
     signals.install_handlers()
     count = int(cfg.trainer.devices)
@@ -57,14 +57,14 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
 
 
 def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: Sequence[int]) -> str:
-    """Why the run failed, `rank` having died first: as it says itself, or as its exit code does, which is recorded.
+    """Return why the run failed, where `rank` failed first: its recorded reason, or its signal, which is recorded.
 
-    A killed rank cannot say why it died, and what the others say is only the consequence.
+    The exit signal of a killed rank takes precedence over the errors of the others, which are its consequence.
     """
     status = directory.status()
     if codes[rank] >= 0:
-        said = status.reason if status is not None and status != before else None  # else it is an earlier start's
-        return said or f"the ranks ended with exit codes {list(codes)}; see their messages above"
+        reason = status.reason if status is not None and status != before else None  # else of an earlier start
+        return reason or f"the ranks ended with exit codes {list(codes)}; see their messages above"
     name = signal.Signals(-codes[rank]).name
     cause = f"rank {rank} was killed by {name}{_KILLERS.get(name, '')}"
     if status is not None:
@@ -90,14 +90,15 @@ def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
 
 
 def _wait(ranks: Sequence[BaseProcess]) -> tuple[list[int], int | None]:
-    """Pass a stop request on, and end the others some time after one died.
+    """Forward a stop request to the ranks, and kill them some time after one failed.
 
-    Returns every exit code, and which rank was the first to fail.
+    Returns:
+        Every exit code, and the rank that failed first.
     """
-    told, died_at, first_dead = False, 0.0, None
+    stopping, died_at, first_dead = False, 0.0, None
     while any(process.is_alive() for process in ranks):
-        if signals.stop_requested() and not told:
-            told = True
+        if signals.stop_requested() and not stopping:
+            stopping = True
             for process in ranks:
                 process.terminate()  # SIGTERM: they save and stop
         first_dead = _first_failed(ranks) if first_dead is None else first_dead

@@ -1,6 +1,6 @@
-"""The validation case whose picture a tracker may show while the network trains: always the same, on the same slice.
+"""Image of one validation case for the tracker: always the same case and slice.
 
-validation ─here→ tracker. A tracker that shows nothing costs nothing: it never asks for the picture.
+The image is rendered lazily, so a tracker that logs no images costs nothing.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 class ValidationImageLogger:
-    """Offers `tracker` the picture of `case_id` whenever validation has predicted that case."""
+    """Logs an image of `case_id` with `tracker` whenever validation has predicted that case."""
 
     def __init__(self, store: CaseStore, case_id: str, tracker: Tracker) -> None:
         self.store, self.case_id, self.tracker = store, case_id, tracker
 
     def __call__(self, case_id: str, predicted: Tensor) -> None:
-        """Called for every validated case; `predicted` are its region masks, (3, X, Y, Z) bool."""
+        """Log the image if this is the case; `predicted` are its region masks, (3, X, Y, Z) bool."""
         if case_id == self.case_id:
             self.tracker.show(lambda: self.draw(predicted))
 
     def draw(self, predicted: Tensor) -> Image:
-        """FLAIR, prediction and reference on the slice with the largest reference tumour area."""
+        """Draw FLAIR, prediction and reference on the slice with the largest reference tumor area."""
         z, flair, reference = self._slice
         wt, tc, et = predicted[..., z].cpu().numpy()
-        depth = wt + (wt & tc).astype(np.uint8) + (wt & tc & et)
-        return draw_slice(flair, depth, reference, self.case_id)
+        labels = wt + (wt & tc).astype(np.uint8) + (wt & tc & et)
+        return draw_slice(flair, labels, reference, self.case_id)
 
     @cached_property
     def _slice(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Index, FLAIR and reference depths of the slice; read once, when the first picture is asked for."""
+        """Index, FLAIR and reference labels of the slice; read once, for the first image."""
         labels = self.store.read_labels(self.case_id)
         z = largest_tumor_slice(labels)
         flair = self.store.read_images(self.case_id)[MODALITIES.index("flair")]

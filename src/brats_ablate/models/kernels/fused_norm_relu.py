@@ -1,45 +1,74 @@
-"""Instance norm and leaky ReLU as one operation, for bfloat16 on a CPU, where memory is what they wait for.
+"""Instance norm and leaky ReLU as one operation for bfloat16 on a CPU, where both are memory-bandwidth bound.
 
-The map is read for the statistics, then read and written; torch's two layers read and write it once more, and in the
+The map is read for the statistics, then read and written. Torch's two layers read and write it once more, and in the
 backward pass read two maps and write one more. Sums are float32 over 64 rows of the loops and float64 over these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from brats_ablate.models.kernels.bfloat16 import bf16_to_f32, f32_to_bf16, supports_numba, voxels_of
+from brats_ablate.models.blocks import NEGATIVE_SLOPE, ConvLayer
+from brats_ablate.models.kernels.bfloat16 import (
+    add_gradient_moments,
+    add_moments,
+    norm_relu,
+    norm_relu_gradient,
+    supports_numba,
+    voxels_of,
+)
+from brats_ablate.models.norm import InstanceNorm
 from brats_ablate.runtime import threads
-from brats_ablate.runtime.jit import jit
 
 SMALLEST = 1 << 19
-"""Elements of a sample from which on this is faster than the two layers (measured)."""
+"""Elements of a sample from which on the fusion is faster than the two layers (docs/speed.md)."""
 _SAMPLED = 1000
-"""Voxels whose mean is taken from all values before they are squared, so that no digits cancel."""
-_LANES = 512
-"""Neighbouring values that are treated alike, whatever their channels: the length of the compiled loops."""
+"""Voxels whose mean is subtracted from all values before they are squared, so that no digits cancel."""
+_ROW = 512
+"""Values in a row of the compiled loops, at most: neighbors in memory, regardless of their channels."""
+
+
+class FusedConvLayer(ConvLayer):
+    """`ConvLayer` with norm and activation fused where that is faster."""
+
+    @staticmethod
+    def replaces(module: nn.Module) -> bool:
+        """Return True if `module` is a layer whose `norm_act` this class computes."""
+        return type(module) is ConvLayer and isinstance(module[2], InstanceNorm)
+
+    def norm_act(self, x: Tensor) -> Tensor:
+        """Apply drop, instance norm and leaky ReLU."""
+        x = self[1](x)
+        norm = cast(InstanceNorm, self[2])
+        if should_fuse(x):
+            return leaky_instance_norm(x, cast(Tensor, norm.weight), cast(Tensor, norm.bias), norm.eps, NEGATIVE_SLOPE)
+        return cast(Tensor, self[3](norm(x)))
 
 
 def should_fuse(x: Tensor) -> bool:
-    """Whether `leaky_instance_norm` takes `x` and is the faster way here."""
+    """Return True if `leaky_instance_norm` takes `x` and is faster than the two layers."""
     return x[0].numel() >= SMALLEST and supports_numba(x)
 
 
 def leaky_instance_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
-    """`leaky_relu(instance_norm(x, weight, bias, eps), slope)`.
+    """Compute `leaky_relu(instance_norm(x, weight, bias, eps), slope)`.
 
     Args:
         x: (B, C, X, Y, Z) bfloat16 in channels_last_3d on a CPU.
-        weight, bias: (C,) float32.
+        weight: (C,) float32.
+        bias: (C,) float32.
+        eps: added to the variance.
+        slope: of negative values.
 
     Returns:
-        The shape, type and layout of `x`; it is rounded once, where the two layers round twice.
+        The shape, type and layout of `x`, rounded once where the two layers round twice.
     """
     return cast(Tensor, _LeakyInstanceNorm.apply(x, weight, bias, eps, slope))
 
@@ -52,14 +81,14 @@ class _LeakyInstanceNorm(torch.autograd.Function):
         for voxels, out in zip(_samples(x), _samples(result), strict=True):
             sampled = voxels[:: max(1, len(voxels) // _SAMPLED)]
             shift = (sampled.astype(np.uint32) << 16).view(np.float32).mean(axis=0, dtype=np.float64)
-            lanes = _Lanes(voxels)
-            first, second = lanes.sums(_moments, np.stack([shift]))
+            tiles = _ChannelTiles(voxels)
+            first, second = tiles.sums(add_moments, np.stack([shift]))
             mean = first / len(voxels)
-            with np.errstate(invalid="ignore"):  # infinite values make a result that is no number, as torch's do
+            with np.errstate(invalid="ignore"):  # infinite values give NaN, as in torch
                 inverse_std = 1 / np.sqrt(np.maximum(second / len(voxels) - mean**2, 0) + eps)
             means.append(mean + shift)
             inverse_stds.append(inverse_std)
-            lanes.fill(_result, np.stack([means[-1], gain * inverse_std, offset]), slope, out)
+            tiles.fill(norm_relu, np.stack([means[-1], gain * inverse_std, offset]), slope, out)
         ctx.save_for_backward(x, weight, bias)
         ctx.statistics, ctx.slope = (means, inverse_stds), slope
         return result
@@ -73,11 +102,11 @@ class _LeakyInstanceNorm(torch.autograd.Function):
         of_weight, of_bias = np.zeros(len(gain)), np.zeros(len(gain))
         samples = zip(_samples(x), _samples(upstream), _samples(downstream), *ctx.statistics, strict=True)
         for voxels, above, below, mean, inverse_std in samples:
-            lanes, n = _Lanes(voxels, above), len(voxels)
+            tiles, n = _ChannelTiles(voxels, above), len(voxels)
             scale = gain * inverse_std
-            plain, centred = lanes.sums(_gradient_moments, np.stack([mean, scale, offset]), ctx.slope)
+            plain, centred = tiles.sums(add_gradient_moments, np.stack([mean, scale, offset]), ctx.slope)
             along = centred * inverse_std**2 / n
-            lanes.fill(_gradient, np.stack([mean, scale, offset, plain / n, along]), ctx.slope, below)
+            tiles.fill(norm_relu_gradient, np.stack([mean, scale, offset, plain / n, along]), ctx.slope, below)
             of_weight += centred * inverse_std
             of_bias += plain
         return downstream, torch.from_numpy(of_weight).to(weight), torch.from_numpy(of_bias).to(bias), None, None
@@ -88,108 +117,44 @@ def _array(parameter: Tensor) -> np.ndarray:
 
 
 def _samples(x: Tensor) -> np.ndarray:
-    """(B, C, X, Y, Z) as (B, X·Y·Z, C), its bits; a view."""
+    """View (B, C, X, Y, Z) bfloat16 as (B, X·Y·Z, C) uint16 of the same bits."""
     voxels = voxels_of(x)
     return voxels.reshape(len(voxels), -1, voxels.shape[-1])
 
 
-class _Lanes:
-    """Arrays (N, C) of one sample, several voxels to a row of about `_LANES` values, shared out over threads by rows.
+class _ChannelTiles:
+    """Arrays (N, C) of one sample with several voxels to a row of up to `_ROW` values; threads divide the rows.
 
     Coefficients are (K, C), one per channel.
     """
 
     def __init__(self, *arrays: np.ndarray) -> None:
         n, self.channels = arrays[0].shape
-        self.together = 1
-        while n % (2 * self.together) == 0 and 2 * self.together * self.channels <= _LANES:
-            self.together *= 2
+        self.per_row = 1
+        while n % (2 * self.per_row) == 0 and 2 * self.per_row * self.channels <= _ROW:
+            self.per_row *= 2
         self.arrays = [self._in_rows(array) for array in arrays]
 
     def _in_rows(self, array: np.ndarray) -> np.ndarray:
-        return array.reshape(-1, self.together * self.channels)
+        return array.reshape(-1, self.per_row * self.channels)
 
     def _spread(self, coefficients: np.ndarray) -> np.ndarray:
-        return np.tile(coefficients.astype(np.float32), self.together)
+        return np.tile(coefficients.astype(np.float32), self.per_row)
 
-    def sums(self, loop: Any, coefficients: np.ndarray, *more: float) -> tuple[np.ndarray, np.ndarray]:
-        """Two sums over all voxels, per channel in float64, of what `loop` adds up."""
+    def sums(self, loop: Callable[..., None], coefficients: np.ndarray, *more: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the two sums over all voxels that `loop` adds up, each (C,) float64."""
         spread, others = self._spread(coefficients), [np.float32(value) for value in more]
 
         def part(start: int, end: int) -> np.ndarray:
-            found = np.zeros((2, spread.shape[1]))
-            loop(*self.arrays, spread, *others, found, start, end)
-            return found
+            subtotal = np.zeros((2, spread.shape[1]))
+            loop(*self.arrays, spread, *others, subtotal, start, end)
+            return subtotal
 
         total = np.sum(threads.parallel_for(len(self.arrays[0]), part), axis=0)
-        first, second = total.reshape(2, self.together, self.channels).sum(axis=1)
+        first, second = total.reshape(2, self.per_row, self.channels).sum(axis=1)
         return first, second
 
-    def fill(self, loop: Any, coefficients: np.ndarray, slope: float, out: np.ndarray) -> None:
-        """Fills `out`, (N, C), by `loop`."""
-        given = (*self.arrays, self._spread(coefficients), np.float32(slope), self._in_rows(out))
-        threads.parallel_for(len(self.arrays[0]), partial(loop, *given))
-
-
-# The loops count in unsigned integers, as signed ones may count from the end in Python and are not vectorised. The
-# coefficients are one array and not several, as a compiler checks each pair of arrays for overlap and gives up on many.
-
-
-@jit
-def _moments(x: np.ndarray, shift: np.ndarray, sums: np.ndarray, start: int, end: int) -> None:
-    """Adds Σ(x - shift) and Σ(x - shift)² over the rows from `start` to `end`."""
-    n = np.uint64(x.shape[1])
-    first, second = np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
-    for low in range(start, end, 64):
-        first[:] = 0
-        second[:] = 0
-        for i in range(np.uint64(low), np.uint64(min(low + 64, end))):
-            for j in range(n):
-                d = bf16_to_f32(x[i, j]) - shift[0, j]
-                first[j] += d
-                second[j] += d * d
-        for j in range(n):
-            sums[0, j] += first[j]
-            sums[1, j] += second[j]
-
-
-@jit
-def _result(x: np.ndarray, c: np.ndarray, slope: float, out: np.ndarray, start: int, end: int) -> None:
-    """`c` is mean, scale, bias."""
-    for i in range(np.uint64(start), np.uint64(end)):
-        for j in range(np.uint64(x.shape[1])):
-            y = (bf16_to_f32(x[i, j]) - c[0, j]) * c[1, j] + c[2, j]
-            out[i, j] = f32_to_bf16(y if y > 0 else y * slope)
-
-
-@jit
-def _gradient_moments(
-    x: np.ndarray, upstream: np.ndarray, c: np.ndarray, slope: float, sums: np.ndarray, start: int, end: int
-) -> None:
-    """Adds Σg and Σg (x - mean), where g is the gradient of the norm's result; `c` is mean, scale, bias."""
-    n = np.uint64(x.shape[1])
-    first, second = np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
-    for low in range(start, end, 64):
-        first[:] = 0
-        second[:] = 0
-        for i in range(np.uint64(low), np.uint64(min(low + 64, end))):
-            for j in range(n):
-                d, g = bf16_to_f32(x[i, j]) - c[0, j], bf16_to_f32(upstream[i, j])
-                g = g if d * c[1, j] + c[2, j] > 0 else g * slope
-                first[j] += g
-                second[j] += g * d
-        for j in range(n):
-            sums[0, j] += first[j]
-            sums[1, j] += second[j]
-
-
-@jit
-def _gradient(
-    x: np.ndarray, upstream: np.ndarray, c: np.ndarray, slope: float, out: np.ndarray, start: int, end: int
-) -> None:
-    """`c` is mean, scale, bias, and the two moments, the second over the variance."""
-    for i in range(np.uint64(start), np.uint64(end)):
-        for j in range(np.uint64(x.shape[1])):
-            d, g = bf16_to_f32(x[i, j]) - c[0, j], bf16_to_f32(upstream[i, j])
-            g = g if d * c[1, j] + c[2, j] > 0 else g * slope
-            out[i, j] = f32_to_bf16((g - c[3, j] - d * c[4, j]) * c[1, j])
+    def fill(self, loop: Callable[..., None], coefficients: np.ndarray, slope: float, out: np.ndarray) -> None:
+        """Fill `out` (N, C) by `loop`."""
+        arguments = (*self.arrays, self._spread(coefficients), np.float32(slope), self._in_rows(out))
+        threads.parallel_for(len(self.arrays[0]), partial(loop, *arguments))

@@ -1,0 +1,71 @@
+"""From patches as read to the network's input: flip, normalize, augment, stack channels (paper section 2.2).
+
+The store keeps raw int16 values. They are transferred as stored, half the bytes of float32, and flipped and normalized
+on the device, for the voxels of the patch only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brats_ablate.cases import Batch, CaseMetadata, Patch
+from brats_ablate.runtime.memory import empty_float32
+from brats_ablate.transforms.compose import Compose
+from brats_ablate.transforms.flip import flip, flip_samples
+from brats_ablate.transforms.foreground import InputChannels, non_zero_in_any
+from brats_ablate.transforms.normalize import normalize, normalize_volume
+
+
+@dataclass(frozen=True)
+class BatchPipeline:
+    """Patches of one shape to a training batch on `device`."""
+
+    augment: Compose
+    channels: InputChannels
+    device: torch.device
+
+    def __call__(self, patches: Sequence[Patch]) -> tuple[Tensor, Tensor]:
+        """Return images (B, C, X, Y, Z) in channels_last_3d and labels (B, X, Y, Z) uint8."""
+        batch = self.augment(self.collate(patches))
+        images = self.channels.stack_channels(batch.images, batch.foreground)
+        return images.contiguous(memory_format=torch.channels_last_3d), batch.labels
+
+    def collate(self, patches: Sequence[Patch]) -> Batch:
+        """Transfer, flip and normalize; the batch shares no memory with the patches, so transforms work in place."""
+        raw = _transfer([patch.images for patch in patches], self.device)
+        labels = _transfer([patch.labels for patch in patches], self.device)
+        sample_keys = [patch.sample_key for patch in patches]
+        axes = [self.augment.flip_axes(key) for key in sample_keys]
+        non_zero = flip_samples(non_zero_in_any(raw), axes)  # first, while the patches are still in the cache
+        images = empty_float32(tuple(raw.shape), self.device)
+        for b, patch in enumerate(patches):
+            for c, volume in enumerate(raw[b]):  # by volume, so that it is still in the cache when it is normalized
+                normalize_volume(flip(volume, axes[b]), patch.mean[c], patch.std[c], out=images[b, c])
+        foreground = self.channels.foreground_mask(non_zero, images)
+        return Batch(images, foreground, flip_samples(labels, axes), sample_keys)
+
+
+def case_input(images: np.ndarray, record: CaseMetadata, channels: InputChannels, device: torch.device) -> Tensor:
+    """Return the network's input (1, C, X, Y, Z) on `device` for a whole case's raw images (4, X, Y, Z)."""
+    raw = torch.from_numpy(images).to(device)
+    normalized = normalize(raw, record.mean, record.std)[None]
+    return channels.stack_channels(normalized, channels.foreground_mask(non_zero_in_any(raw[None]), normalized))
+
+
+def _transfer(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Stack arrays on `device`; through pinned memory, so that copying to a GPU does not block the host.
+
+    A single array that stays on the CPU is not copied.
+    """
+    if device.type != "cuda":
+        return torch.from_numpy(np.stack(arrays) if len(arrays) > 1 else arrays[0][None]).to(device)
+    dtype = torch.from_numpy(np.empty(0, np.result_type(*arrays))).dtype
+    pinned = torch.empty((len(arrays), *arrays[0].shape), dtype=dtype, pin_memory=True)
+    for target, array in zip(pinned, arrays, strict=True):
+        target.copy_(torch.from_numpy(array))
+    return pinned.to(device, non_blocking=True)

@@ -1,0 +1,93 @@
+"""Enabling the fusions: what changes in a network, and what does not."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from brats_ablate.models import kernels
+from brats_ablate.models.attention_gate import NoGate
+from brats_ablate.models.blocks import ConvBlock, ConvLayer
+from brats_ablate.models.dropblock import NoDrop
+from brats_ablate.models.encoder import EncoderConfig
+from brats_ablate.models.kernels.fused_norm_relu import FusedConvLayer
+from brats_ablate.models.kernels.fused_upsample_conv import FusedDecoderStage
+from brats_ablate.models.unet import DecoderStage, UNet
+
+
+@pytest.fixture
+def network() -> UNet:
+    torch.manual_seed(0)
+    return UNet(
+        in_channels=4,
+        out_channels=3,
+        n_heads=2,
+        patch_shape=(16, 24, 32),
+        encoder=EncoderConfig([8, 16, 32]),
+        encoder_block=ConvBlock,
+        decoder_block=ConvBlock,
+        gate=NoGate,
+        drop=NoDrop,
+        blocks_per_level=[1],
+        checkpointing=False,
+    )
+
+
+def test_a_network_is_plain_until_its_fusions_are_enabled(network: UNet) -> None:
+    assert not any(isinstance(m, FusedConvLayer | FusedDecoderStage) for m in network.modules())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    kernels.enable(network)
+    assert {type(m) for m in network.modules() if isinstance(m, ConvLayer)} == {FusedConvLayer}
+    assert {type(m) for m in network.decoder} == {FusedDecoderStage}
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_keeps_the_fusions_and_a_second_call_changes_nothing(network: UNet, duplicate) -> None:
+    kernels.enable(network)
+    twin = duplicate(network)
+    kernels.enable(twin)
+    assert [type(m) for m in twin.modules()] == [type(m) for m in network.modules()]
+    x = torch.randn(1, 4, 16, 24, 32)
+    for one, other in zip(network(x).logits, twin(x).logits, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_own_subclass_of_a_layer_is_left_alone(network: UNet) -> None:
+    class Custom(ConvLayer):
+        pass
+
+    class CustomStage(DecoderStage):
+        pass
+
+    for module in (Custom(4, 8), CustomStage(16, 8, ConvBlock, NoGate)):
+        kernels.enable(module)
+        assert type(module) in (Custom, CustomStage)
+
+
+def test_recomputed_activations_give_equal_gradients(network: UNet) -> None:
+    kernels.enable(network)
+    recomputing = copy.deepcopy(network)
+    recomputing.checkpointing = True
+    x = torch.randn(1, 4, 16, 24, 32)
+    for model in (network, recomputing):
+        model(x).logits[0].square().mean().backward()
+    pairs = zip(network.parameters(), recomputing.parameters(), strict=True)
+    assert all(torch.equal(a.grad, b.grad) for a, b in pairs if a.grad is not None)
+
+
+def test_an_enabled_network_is_traced_as_one_graph(network: UNet) -> None:
+    kernels.enable(network)
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    torch.compile(network, backend=count, fullgraph=True)(torch.randn(1, 4, 16, 24, 32)).logits[0].sum().backward()
+    assert len(graphs) == 1
