@@ -54,7 +54,7 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["-cd", "sweeps", "-cn", "tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["-cd", "nowhere"], "nowhere; give -cd a folder that exists"),
         (["trainer.epocs=3"], "trainer.epocs is not a known key; did you mean trainer.epochs?"),
-        (["patches.shape=[96,96,96]", "encoder=depth7"], "is not divisible by 64, as 7 levels need"),
+        (["patches.shape=[96,96,96]", "encoder=depth7"], "is not divisible by 64, as UNet's 7 levels need"),
         (["fold=0"], PREPARE),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -20,6 +20,8 @@ class WholeVolume:
         divisor: what each spatial size must be divisible by; the job passes the model's.
     """
 
+    keeps_patch_shape = False
+
     def __init__(self, divisor: tuple[int, int, int]) -> None:
         x, y, z = divisor
         self.divisor = (x, y, z)

@@ -83,7 +83,7 @@ def build_loss(cfg: DictConfig) -> TotalLoss:
 
 def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Tensor]:
     """How a network of patches sees a whole volume: windows of the training patch, or one padded forward."""
-    derived = {"divisor": model.divisor, "patch_shape": tuple(cfg.patches.shape)}
+    derived = {"divisor": model.size_divisor, "patch_shape": tuple(cfg.patches.shape)}
     signature = signature_of(str(cfg.inference.window["_target_"]))
     wanted = {name: value for name, value in derived.items() if signature is not None and signature.get(name)}
     return instantiate(cfg.inference.window, **wanted)

@@ -9,6 +9,8 @@ from torch import Tensor
 class NoAuxiliary:
     """Nothing beside the segmentation is trained."""
 
+    aux_inputs = ()
+
     def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
         """No terms."""
         return {}
@@ -25,6 +27,8 @@ class VAELoss:
         reconstruction_weight: of L2.
         kl_weight: of KL.
     """
+
+    aux_inputs = ("vae_reconstruction", "vae_mean", "vae_log_var")
 
     def __init__(self, reconstruction_weight: float, kl_weight: float) -> None:
         if min(reconstruction_weight, kl_weight) < 0:

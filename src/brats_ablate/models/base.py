@@ -1,8 +1,8 @@
-"""What the trainer and the jobs may ask of any network: every model is a `SegmentationModel`."""
+"""The interface of every network, `SegmentationModel`, and what all of them share."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,50 +19,56 @@ class Scheduled(nn.Module):
 
 
 class SegmentationModel(nn.Module):
-    """A network from (B, C, X, Y, Z) to an `Output`; its constructor gets `patch_shape` and `divisor` checked
-    here.
+    """A network from (B, C, X, Y, Z) to a `SegmentationOutput`.
+
+    Its class attributes declare what it can do. They are literals, as `config.constraints` reads them from the source
+    to refuse impossible configurations before anything is loaded; a plain `nn.Module` may declare them, too.
 
     Args:
         patch_shape: (X, Y, Z) of the training patches.
-        divisor: what each axis of any input must be divisible by.
+        size_divisor: what each axis of any input must be divisible by; None for the class's own.
 
     Raises:
-        ConfigError: if `patch_shape` is not divisible by `divisor`.
+        ConfigError: if `patch_shape` is not divisible by `size_divisor`.
     """
 
-    def __init__(self, patch_shape: tuple[int, int, int], divisor: tuple[int, int, int]) -> None:
+    size_divisor: tuple[int, int, int] = (1, 1, 1)
+    """What X, Y and Z of any input must be divisible by."""
+    per_level: ClassVar[tuple[str, ...]] = ()
+    """Configuration keys of the lists with one entry per level. `size_divisor` is then 2^(levels - 1)."""
+    min_bottom_voxels: ClassVar[int] = 1
+    """Voxels that must be left at the lowest resolution; instance norm needs 2."""
+    supports_deep_supervision: ClassVar[bool] = False
+    """Whether it can be built with several heads."""
+    fixed_shape: ClassVar[bool] = False
+    """Whether `forward` takes volumes of `patch_shape` only."""
+    aux_outputs: ClassVar[tuple[str, ...]] = ()
+    """Names in `SegmentationOutput.aux` during training, for an auxiliary loss."""
+
+    def __init__(self, patch_shape: tuple[int, int, int], size_divisor: tuple[int, int, int] | None = None) -> None:
         super().__init__()
         self.patch_shape = tuple(patch_shape)
-        self._divisor = divisor
-        if any(s % d for s, d in zip(self.patch_shape, divisor, strict=True)):
+        if size_divisor is not None:
+            self.size_divisor = size_divisor
+        if any(size % d for size, d in zip(self.patch_shape, self.size_divisor, strict=True)):
             raise ConfigError(
-                f"patches.shape={list(patch_shape)} is not divisible by {list(divisor)}, "
+                f"patches.shape={list(patch_shape)} is not divisible by {list(self.size_divisor)}, "
                 f"as {type(self).__name__} needs; change patches.shape or encoder"
             )
 
-    @property
-    def divisor(self) -> tuple[int, int, int]:
-        """What X, Y and Z of a volume given to `forward` must be divisible by."""
-        return self._divisor
-
-    @property
-    def fixed_shape(self) -> bool:
-        """Whether `forward` takes volumes of `patch_shape` only."""
-        return False
-
     def forward(self, x: Tensor) -> SegmentationOutput:
-        """(B, C, X, Y, Z) -> Output."""
+        """Map (B, C, X, Y, Z) to logits and auxiliary outputs."""
         raise NotImplementedError
 
     def set_step(self, step: int) -> None:
-        """Tell every layer that has a schedule which training step (0-based) comes next."""
+        """Set every layer that has a schedule for training step `step` (0-based)."""
         for module in self.modules():
             if isinstance(module, Scheduled):
                 module.set_step(step)
 
 
 def initialize(model: nn.Module) -> None:
-    """Kaiming (normal, a = 0.01, fan-in) for (transposed) 3-D convolutions, biases 0 (paper section 3.2)."""
+    """Initialize (transposed) 3-D convolutions: Kaiming normal, a = 0.01, fan-in, biases 0 (paper section 3.2)."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(module.weight, a=0.01)
@@ -71,24 +77,21 @@ def initialize(model: nn.Module) -> None:
 
 
 class SegmentationOutput(NamedTuple):
-    """A network's answer.
-
-    logits: one (B, K, X, Y, Z) per head, finest first; head i has the spatial shape of the input divided by
-        2^i.
-    extras: what an auxiliary loss needs besides, by name (`SegResNetVAE`, in training); else empty.
-    """
+    """The output of a network."""
 
     logits: list[Tensor]
+    """One (B, K, X, Y, Z) per head, finest first; head i has the spatial shape of the input divided by 2^i."""
     aux: dict[str, Tensor]
+    """What an auxiliary loss needs, by name (`SegResNetVAE`, in training); else empty."""
 
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def to_device(model: Model, device: torch.device | str, layout: torch.memory_format = torch.channels_last_3d) -> Model:
-    """Moves `model`, in place, and lays the weights of its 3-D convolutions out as `layout`; returns it.
+    """Move `model` in place, set the memory layout of its 3-D convolutions' weights, and return it.
 
-    Channels last is what the fast convolutions of CPUs and GPUs want; the volumes follow the weights' layout.
+    The fast convolutions of CPUs and GPUs need channels last; the volumes follow the weights' layout.
     """
     model.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs know of 4-D alone
     return model

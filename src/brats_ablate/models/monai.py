@@ -59,6 +59,9 @@ class UNETR(MonaiModel):
         ConfigError: if a patch axis is not divisible by 16, or for more than one head.
     """
 
+    size_divisor = (16, 16, 16)
+    fixed_shape = True
+
     def __init__(
         self,
         in_channels: int,
@@ -88,10 +91,6 @@ class UNETR(MonaiModel):
             block.norm_cross_attn = nn.Identity()
         self.set_network(network)
 
-    @property
-    def fixed_shape(self) -> bool:
-        return True
-
 
 class SegResNetVAE(MonaiModel):
     """SegResNetVAE: (B, C, X, Y, Z) -> logits (paper section 2.3, Myronenko, arXiv:1810.11654).
@@ -112,6 +111,9 @@ class SegResNetVAE(MonaiModel):
     Raises:
         ConfigError: if a patch axis is not divisible by 16, or for more than one head.
     """
+
+    size_divisor = (16, 16, 16)
+    aux_outputs = ("vae_reconstruction", "vae_mean", "vae_log_var")
 
     def __init__(
         self,
@@ -167,6 +169,9 @@ class SwinUNETR(MonaiModel):
         ConfigError: if a patch axis is not divisible by 32, or for more than one head.
     """
 
+    size_divisor = (32, 32, 32)
+    min_bottom_voxels = 2
+
     def __init__(
         self,
         in_channels: int,
@@ -197,6 +202,8 @@ class MedNeXt(MonaiModel):
     Raises:
         ConfigError: if the patch does not fit the depth, or for more than one head.
     """
+
+    per_level = ("model.blocks", "model.expansion_ratios")
 
     def __init__(
         self,

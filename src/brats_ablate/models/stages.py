@@ -22,6 +22,10 @@ class UNetBase(SegmentationModel):
         ConfigError: if the patch does not fit the depth, or there are more heads than decoder levels.
     """
 
+    supports_deep_supervision = True
+    per_level = ("encoder.channels",)
+    min_bottom_voxels = 2
+
     def __init__(self, patch_shape: tuple[int, int, int], levels: int, heads: int) -> None:
         step = 2 ** (levels - 1)
         super().__init__(patch_shape, (step, step, step))
