@@ -39,13 +39,13 @@ IMPOSSIBLE = [
     (["encoder.channels=[32]"], "encoder.channels=[32] must be two or more positive numbers"),
     (["encoder.channels=[32,0,8]"], "encoder.channels=[32, 0, 8] must be two or more positive numbers"),
     (["encoder.width=0"], "encoder.width=0 must be positive"),
-    (["patches.shape=[128,128,144]"], "patches.shape=[128, 128, 144] is not divisible by 32, as UNet's 6 levels need"),
-    (["encoder=depth7", "patches.shape=[96,96,96]"], "is not divisible by 64, as UNet's 7 levels need"),
+    (["patches.shape=[128,128,144]"], "patches.shape=[128, 128, 144] is not divisible by 32, as UNet's 6 stages need"),
+    (["encoder=depth7", "patches.shape=[96,96,96]"], "is not divisible by 64, as UNet's 7 stages need"),
     (
         ["patches.shape=[32,32,32]"],
         "patches.shape=[32, 32, 32] leaves UNet one voxel at its lowest resolution; change ",
     ),
-    (["model=unet_plus_plus", "patches.shape=[48,64,64]"], "is not divisible by 32, as UNetPlusPlus's 6 levels need"),
+    (["model=unet_plus_plus", "patches.shape=[48,64,64]"], "is not divisible by 32, as UNetPlusPlus's 6 stages need"),
     (["model=unet_plus_plus", "patches.shape=[32,32,32]"], "leaves UNetPlusPlus one voxel at its lowest resolution"),
     (["model=unetr", "patches.shape=[120,128,128]"], "is not divisible by 16, as UNETR needs"),
     (
@@ -57,13 +57,13 @@ IMPOSSIBLE = [
         ["model=swin_unetr", "patches.shape=[32,32,32]"],
         "leaves SwinUNETR one voxel at its lowest resolution; change patches.shape",
     ),
-    (["model=mednext", "patches.shape=[120,128,128]"], "is not divisible by 16, as MedNeXt's 5 levels need"),
-    (["model=mednext", "model.blocks=[2,2,2]"], "must have one entry per level each"),
+    (["model=mednext", "patches.shape=[120,128,128]"], "is not divisible by 16, as MedNeXt's 5 stages need"),
+    (["model=mednext", "model.blocks=[2,2,2]"], "must have one entry per stage each"),
     (["model=unetr", "supervision=deep"], "UNETR has no lower heads to supervise; set supervision=none"),
     (["model=mednext", "supervision=deep_as_released"], "MedNeXt has no lower heads to supervise"),
     (
         ["supervision=deep", "encoder.channels=[8,16,32]", "patches.shape=[16,16,16]"],
-        "supervision.weights=[1.0, 0.5, 0.25] needs 3 heads, but 3 levels have 2; shorten it, or add levels to encoder.channels",
+        "supervision.weights=[1.0, 0.5, 0.25] needs 3 heads, but 3 stages have 2; shorten it, or add stages to encoder.channels",
     ),
     (["supervision=deep", "supervision.weights=[1,0]"], "supervision.weights=[1, 0] must be positive, one per head"),
     (["supervision=deep", "supervision.weights=[]"], "supervision.weights=[] must be positive, one per head"),
@@ -148,7 +148,7 @@ class Plain(nn.Module):
 class Supervised(nn.Module):
     supports_deep_supervision = True
 
-    def __init__(self, in_channels, out_channels, heads):
+    def __init__(self, in_channels, out_channels, **kwargs):
         super().__init__()
 
 
@@ -160,7 +160,7 @@ class Unreadable(__import__("torch").nn.Module):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["model._target_=own_models.Subclass", "patches.shape=[128,128,144]"], "as Subclass's 6 levels need"),
+        (["model._target_=own_models.Subclass", "patches.shape=[128,128,144]"], "as Subclass's 6 stages need"),
         (["model._target_=own_models.Subclass", "supervision=deep"], None),
         (["model=unetr", "model._target_=own_models.Fixed", "supervision=deep"], "Fixed has no lower heads"),
         (["model=unetr", "model._target_=own_models.Fixed", "inference=whole_volume"], "Fixed takes patches of one"),

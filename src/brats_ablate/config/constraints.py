@@ -68,10 +68,10 @@ def constructible_groups(cfg: Tree) -> str | None:
 
 
 def encoder(cfg: Tree) -> str | None:
-    """There must be two levels or more, and a positive factor on their channels."""
+    """There must be two stages or more, and a positive factor on their channels."""
     channels, width = cfg["encoder"]["channels"], cfg["encoder"]["width"]
     if len(channels) < 2 or min(channels) < 1:
-        return f"encoder.channels={channels} must be two or more positive numbers, finest level first"
+        return f"encoder.channels={channels} must be two or more positive numbers, finest stage first"
     if not 0 < width < math.inf:
         return f"encoder.width={width} must be positive; 1.0 is the paper's"
     return None
@@ -79,12 +79,12 @@ def encoder(cfg: Tree) -> str | None:
 
 def patch_and_model(cfg: Tree) -> str | None:
     """Every axis of the patch must be divisible as often as the network halves it, and leave enough voxels."""
-    patch, name, levels = cfg["patches"]["shape"], _class_name(cfg["model"]), _levels(cfg)
-    if isinstance(levels, str):
-        return levels
-    if levels is not None:
-        divisor, needed = [2 ** (levels - 1)] * 3, f"{name}'s {levels} levels need"
-        remedy = f"change patches.shape or {_declared(cfg['model'], 'per_level', ())[0]}"
+    patch, name, n_stages = cfg["patches"]["shape"], _class_name(cfg["model"]), _n_stages(cfg)
+    if isinstance(n_stages, str):
+        return n_stages
+    if n_stages is not None:
+        divisor, needed = [2 ** (n_stages - 1)] * 3, f"{name}'s {n_stages} stages need"
+        remedy = f"change patches.shape or {_declared(cfg['model'], 'per_stage', ())[0]}"
     else:
         declared = _declared(cfg["model"], "size_divisor", (1, 1, 1))
         if declared is None:
@@ -101,9 +101,9 @@ def patch_and_model(cfg: Tree) -> str | None:
     return None
 
 
-def _levels(cfg: Tree) -> int | str | None:
-    """Return the model's number of levels, or a sentence if its lists disagree; None if it has no such lists."""
-    keys = _declared(cfg["model"], "per_level", ()) or ()
+def _n_stages(cfg: Tree) -> int | str | None:
+    """Return the model's number of stages, or a sentence if its lists disagree; None if it has no such lists."""
+    keys = _declared(cfg["model"], "per_stage", ()) or ()
     lists = {}
     for key in keys:
         group, _, name = key.partition(".")
@@ -112,7 +112,7 @@ def _levels(cfg: Tree) -> int | str | None:
         lists[key] = cfg[group][name]
     if len({len(values) for values in lists.values()}) > 1:
         shown = " and ".join(f"{key}={values}" for key, values in lists.items())
-        return f"{shown} must have one entry per level each"
+        return f"{shown} must have one entry per stage each"
     return len(next(iter(lists.values()))) if lists else None
 
 
@@ -121,17 +121,17 @@ def supervision_and_model(cfg: Tree) -> str | None:
     weights = cfg["supervision"].get("weights")
     if weights is not None and (not weights or min(weights) <= 0):
         return f"supervision.weights={weights} must be positive, one per head, finest first"
-    heads = len(weights) if weights is not None else _declared(cfg["supervision"], "heads", None)
+    n_heads = len(weights) if weights is not None else _declared(cfg["supervision"], "n_heads", None)
     supported = _declared(cfg["model"], "supports_deep_supervision", False)
-    if heads in (None, 1) or supported is None:
+    if n_heads in (None, 1) or supported is None:
         return None
     if not supported:
         return f"{_class_name(cfg['model'])} has no lower heads to supervise; set supervision=none"
-    levels = _levels(cfg)
-    if isinstance(levels, int) and heads > levels - 1:
+    n_stages = _n_stages(cfg)
+    if isinstance(n_stages, int) and n_heads > n_stages - 1:
         return (
-            f"supervision.weights={weights} needs {heads} heads, but {levels} levels have {levels - 1}; "
-            f"shorten it, or add levels to {_declared(cfg['model'], 'per_level', ())[0]}"
+            f"supervision.weights={weights} needs {n_heads} heads, but {n_stages} stages have {n_stages - 1}; "
+            f"shorten it, or add stages to {_declared(cfg['model'], 'per_stage', ())[0]}"
         )
     return None
 
@@ -152,7 +152,7 @@ def auxiliary_and_model(cfg: Tree) -> str | None:
     return None
 
 
-def window_and_model(cfg: Tree) -> str | None:
+def whole_volume_and_model(cfg: Tree) -> str | None:
     """A model of one input shape cannot run over whole volumes."""
     keeps_shape = _declared(cfg["inference"].get("window") or {}, "keeps_patch_shape", None)
     if keeps_shape is False and _declared(cfg["model"], "fixed_shape", False):
@@ -168,5 +168,5 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     patch_and_model,
     supervision_and_model,
     auxiliary_and_model,
-    window_and_model,
+    whole_volume_and_model,
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError, UserError
@@ -65,7 +65,7 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
 
     torch.manual_seed(derive_seed(int(cfg.seed), "weights"))
     return instantiate(
-        cfg.model,
+        _model_node(cfg),
         in_channels=instantiate(cfg.inputs).channels,
         out_channels=len(REGIONS),
         heads=instantiate(cfg.supervision).heads,
@@ -74,11 +74,32 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
     )
 
 
+def _model_node(cfg: DictConfig) -> DictConfig:
+    """Return `cfg.model`, within an adapter if its class is not a `SegmentationModel`."""
+    from hydra.utils import get_object
+
+    from brats_ablate.models.base import SegmentationModel
+
+    target = get_object(cfg.model._target_)
+    if isinstance(target, type) and issubclass(target, SegmentationModel):
+        return cfg.model
+    network = {**OmegaConf.to_container(cfg.model, resolve=True), "_partial_": True}
+    adapter = "brats_ablate.models.external.ExternalModel"
+    node: DictConfig = OmegaConf.create({"model": {"_target_": adapter, "network": network}}).model
+    return node
+
+
 def build_loss(cfg: DictConfig) -> TotalLoss:
     """Region loss, supervision and auxiliary terms."""
+    import torch
+
+    from brats_ablate.losses.external import ModuleLoss
     from brats_ablate.losses.total_loss import TotalLoss
 
-    return TotalLoss(instantiate(cfg.loss), instantiate(cfg.supervision), instantiate(cfg.auxiliary))
+    region_loss = instantiate(cfg.loss)
+    if isinstance(region_loss, torch.nn.Module):
+        region_loss = ModuleLoss(region_loss)
+    return TotalLoss(region_loss, instantiate(cfg.supervision), instantiate(cfg.auxiliary))
 
 
 def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Tensor]:

@@ -34,8 +34,8 @@ class SegmentationModel(nn.Module):
 
     size_divisor: tuple[int, int, int] = (1, 1, 1)
     """What X, Y and Z of any input must be divisible by."""
-    per_level: ClassVar[tuple[str, ...]] = ()
-    """Configuration keys of the lists with one entry per level. `size_divisor` is then 2^(levels - 1)."""
+    per_stage: ClassVar[tuple[str, ...]] = ()
+    """Configuration keys of the lists with one entry per stage. `size_divisor` is then 2^(n_stages - 1)."""
     min_bottom_voxels: ClassVar[int] = 1
     """Voxels that must be left at the lowest resolution; instance norm needs 2."""
     supports_deep_supervision: ClassVar[bool] = False

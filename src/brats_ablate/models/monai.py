@@ -203,7 +203,7 @@ class MedNeXt(MonaiModel):
         ConfigError: if the patch does not fit the depth, or for more than one head.
     """
 
-    per_level = ("model.blocks", "model.expansion_ratios")
+    per_stage = ("model.blocks", "model.expansion_ratios")
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class UNetBase(SegmentationModel):
     """
 
     supports_deep_supervision = True
-    per_level = ("encoder.channels",)
+    per_stage = ("encoder.channels",)
     min_bottom_voxels = 2
 
     def __init__(self, patch_shape: tuple[int, int, int], levels: int, heads: int) -> None:
@@ -40,14 +40,14 @@ def build_encoder(
     channels: tuple[int, ...],
     block: Callable[..., nn.Module],
     drop: Callable[[], nn.Module],
-    blocks_per_level: list[int],
+    blocks_per_stage: list[int],
 ) -> nn.ModuleList:
     """The encoder, finest level first; a level's first block changes resolution and channels."""
     levels = nn.ModuleList()
     for i, width in enumerate(channels):
         here = partial(block, drop=drop if i >= len(channels) - N_DROPBLOCK_STAGES else NoDrop)
         first = here(channels[i - 1], width, stride=2) if i else here(in_channels, width, stride=1)
-        more = blocks_per_level[min(i, len(blocks_per_level) - 1)] - 1
+        more = blocks_per_stage[min(i, len(blocks_per_stage) - 1)] - 1
         levels.append(nn.Sequential(first, *(here(width, width, stride=1) for _ in range(more))))
     return levels
 
