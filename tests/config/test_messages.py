@@ -25,7 +25,7 @@ from brats_ablate.config.messages import format_error
         (["tracker.project=x"], "tracker.project is a key of tracker=wandb only; choose it too"),
         (["qqqqqqqq=3"], "qqqqqqqq is not a known key; `--cfg job` shows every key"),
         (["+experiment"], "+experiment has no value; write +experiment=<value>"),
-        (["patches.shape=[1,2"], "patches.shape=[1,2 cannot be parsed; write key=value, with a list in brackets"),
+        (["patches.shape=[1,2"], "patches.shape=[1,2 cannot be parsed; write key=value, lists in brackets"),
         (["+experiment=ds", "+experiment=focal"], "experiment is given twice; give it once, or experiment=a,b and -m"),
     ],
 )

@@ -65,9 +65,7 @@ def no_network(in_channels):
 
 
 @pytest.fixture
-def with_model(
-    composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., DictConfig]:
+def with_model(composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
     """Return a function that composes a checked configuration with this model node."""
     (tmp_path / "own_networks.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -125,14 +123,14 @@ def test_norms_are_replaced_and_the_divisor_is_set_on_request(with_model: Callab
 
 
 def test_what_is_no_network_is_refused(with_model: Callable[..., DictConfig]) -> None:
-    with pytest.raises(ConfigError, match="model: no_network constructs a int, not a torch.nn.Module"):
+    with pytest.raises(ConfigError, match=r"model: no_network constructs a int, not a torch.nn.Module"):
         build_model(with_model({"_target_": "own_networks.no_network"}))
     model = build_model(with_model({"_target_": "own_networks.Confused", "width": 2}))
     with pytest.raises(ConfigError, match="model: Confused returns dict; it must return logits"):
         model(torch.randn(1, 4, 16, 16, 8))
-    with pytest.raises(ConfigError, match="model.in_channels is set by the job"):
+    with pytest.raises(ConfigError, match=r"model.in_channels is set by the job"):
         with_model(MONAI_UNET | {"in_channels": 4})
-    with pytest.raises(ConfigError, match="model.channels is missing; monai.networks.nets.UNet needs it"):
+    with pytest.raises(ConfigError, match=r"model.channels is missing; monai.networks.nets.UNet needs it"):
         with_model({"_target_": "monai.networks.nets.UNet", "spatial_dims": 3, "strides": [2]})
 
 

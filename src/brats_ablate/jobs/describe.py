@@ -16,7 +16,7 @@ from brats_ablate.runtime.files import atomic_write
 from brats_ablate.runtime.text import suggest
 
 if TYPE_CHECKING:
-    from brats_ablate.model_summary.markdown import Provenance, Description
+    from brats_ablate.model_summary.markdown import Description, Provenance
     from brats_ablate.model_summary.timings import TimedModel, Timing
 
 REFERENCE = "baseline"
@@ -53,7 +53,7 @@ def run(
     Raises:
         ConfigError: an experiment does not exist, or the timed patch does not suit its network.
     """
-    from brats_ablate.model_summary.markdown import PICTURES, csv_text, markdown, table
+    from brats_ablate.model_summary.markdown import IMAGES, csv_text, markdown, table
 
     subjects = [cfg] if experiments is None else [compose(name) for name in _ordered(experiments)]
     described = []
@@ -64,14 +64,14 @@ def run(
         print(f"{subject.name}: described", flush=True)
     print(table(described))
     if len(described) == 1:
-        print(f"\n{described[0].drawing}")
+        print(f"\n{described[0].diagram}")
     if output is None:
         return
     provenance = _provenance(cfg, experiments, measure, timing_shape, timing_width, repeats)
     for file, text in {
         "variants.md": markdown(described, provenance),
         "variants.csv": csv_text(described),
-        **{f"{PICTURES}/{d.name}.svg": d.picture for d in described},
+        **{f"{IMAGES}/{d.name}.svg": d.svg for d in described},
     }.items():
         with atomic_write(Path(output) / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -96,14 +96,16 @@ def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
 
 def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) -> Description:
     """Count and draw the network of `cfg` at its full size, and list the differences from its baseline."""
+    import torch
+
     from brats_ablate.jobs import build
     from brats_ablate.model_summary.ascii import draw
     from brats_ablate.model_summary.counts import count
     from brats_ablate.model_summary.markdown import Description
-    from brats_ablate.model_summary.svg import picture
+    from brats_ablate.model_summary.svg import draw_svg
 
     check(cfg)
-    shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
+    shape = torch.Size((1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape))
     counts = count(lambda: build.build_model(cfg), shape)
     baseline = cfg.about.baseline or (None if cfg.name == REFERENCE and shared_overrides else REFERENCE)
     return Description(
@@ -113,8 +115,8 @@ def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) 
         baseline=baseline,
         changes=tuple(changes(cfg, compose(baseline, with_overrides=shared_overrides))) if baseline else (),
         counts=counts,
-        drawing=draw(counts.passed, shape),
-        picture=picture(counts.passed, shape, str(cfg.name)),
+        diagram=draw(counts.calls, shape),
+        svg=draw_svg(counts.calls, shape, str(cfg.name)),
         timing=timing,
     )
 
@@ -225,7 +227,7 @@ def _provenance(
         f"Times are relative to the baseline, interleaved on {machine}, {precision}, torch {torch.__version__}, "
         f"at reduced size: patch {'×'.join(str(s) for s in timing_shape)}, encoder.width={timing_width}, batch 1, "
         f"best of {repeats}. Ratios at full size and on other devices differ; the baseline's own "
-        "row shows how exact they are."
+        "row shows their precision."
     )
     return Provenance(command, patch, timing)
 

@@ -6,6 +6,7 @@ settings and is printed with the results, as libraries differ: BraTS gives 1 whe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,9 @@ import numpy as np
 from brats_ablate.labels import REGIONS
 from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
 from brats_ablate.metrics.surface import HD95, Spacing, between_elements, bounding_box, surface_dice, weighted_maximum
+
+RegionMetric = Callable[[np.ndarray, np.ndarray, Spacing], float]
+"""(predicted, reference, spacing_mm) -> value; two masks (X, Y, Z) of a region, cropped to the box of both tumors."""
 
 METRICS = [
     "dice",
@@ -41,6 +45,7 @@ class CaseMetrics:
         lesion_dilation: steps of dilation that join a lesion's parts.
         lesion_above_mm3: reference lesions of at most this volume are ignored.
         lesion_missed_mm: lesion-wise HD95 of a missed or invented lesion.
+        extra: further metrics by name.
     """
 
     def __init__(
@@ -51,7 +56,11 @@ class CaseMetrics:
         lesion_dilation: int,
         lesion_above_mm3: float,
         lesion_missed_mm: float,
+        extra: Mapping[str, RegionMetric] | None = None,
     ) -> None:
+        if taken := [name for name in extra or {} if name in METRICS]:
+            raise ValueError(f"extra.{taken[0]} is the name of a built-in metric; rename it")
+        self.extra = dict(extra or {})
         self.hd95 = hd95
         self.one_empty_mm = one_empty_mm
         self.tolerance_mm = tolerance_mm
@@ -111,6 +120,7 @@ class CaseMetrics:
             "lesions_found": lesions.found,
         }
         scores |= {"lesions_missed": lesions.missed, "lesions_invented": lesions.invented}
+        scores |= {name: metric(predicted, reference, spacing_mm) for name, metric in self.extra.items()}
         return scores | self._surface(predicted, reference, spacing_mm)
 
     def _surface(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Descriptions of experiments as Markdown (table, notes, drawings) and as CSV."""
+"""Summaries of experiments as Markdown (table, notes, diagrams) and as CSV."""
 
 from __future__ import annotations
 
@@ -13,34 +13,33 @@ from brats_ablate.model_summary.timings import Timing
 
 @dataclass(frozen=True)
 class Description:
-    """One experiment: what it asks, what it exchanges, what its network is and costs."""
+    """One experiment: its question, its differences from the baseline, its network and the cost."""
 
     name: str
     question: str | None
     paper: str | None
     baseline: str | None
     changes: tuple[str, ...]
-    """`group=option` for each group that differs from the baseline."""
+    """`key=value` for each setting that differs from the baseline."""
     counts: Counts
-    drawing: str
+    diagram: str
     """The network in text."""
-    picture: str
-    """The network as SVG."""
+    svg: str
     timing: Timing | None
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What the figures of a report were taken with, said in it."""
+class Provenance:
+    """Command and measuring conditions, printed with the figures."""
 
     command: str
     patch: str
     timing: str | None
-    """One sentence on machine, size and precision; None without timings."""
+    """A sentence on machine, size and precision; None without timings."""
 
 
-PICTURES = "images"
-"""The folder of the SVG files, beside the Markdown."""
+IMAGES = "images"
+"""The folder of the SVG files, next to the Markdown."""
 
 COLUMNS = (
     *("experiment", "baseline", "differs", "parameters", "forward_gflop", "activation_gib"),
@@ -49,7 +48,7 @@ COLUMNS = (
 
 
 def csv_text(descriptions: Sequence[Description]) -> str:
-    """One row per experiment; timings are empty where they were not taken."""
+    """Return one row per experiment; timings are empty where they were not measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -70,32 +69,32 @@ def csv_text(descriptions: Sequence[Description]) -> str:
     return text.getvalue()
 
 
-def markdown(descriptions: Sequence[Description], conditions: Conditions) -> str:
-    """The table, how its figures were taken, then the question and the drawing of each experiment."""
+def markdown(descriptions: Sequence[Description], provenance: Provenance) -> str:
+    """Return the table, notes on its figures, then the question and the diagram of each experiment."""
     parts = [
         "# Variants",
-        f"Written by `{conditions.command}`; do not edit.",
+        f"Written by `{provenance.command}`; do not edit.",
         table(descriptions),
-        _notes(conditions),
+        _notes(provenance),
         "## Networks",
-        "Each drawing is made from the shapes that passed through the composed network. A U-Net's row is one "
+        "Each diagram is derived from the shapes in a forward pass of the composed network. A row of a U-Net is one "
         "resolution, as in the paper's Fig. 2; `3³/2 32→64` is a convolution of kernel 3³ and stride 2 from 32 to 64 "
-        "channels, `up` a transposed one, `+` a shortcut beside the others. In the pictures a box is what a part puts "
-        "out, and an arrow where its input was traced to. MONAI's networks are drawn by their own parts.",
+        "channels, `up` a transposed one, `+` a parallel shortcut. In the images a box is the output of a part, and an "
+        "arrow the traced source of its input. MONAI's networks are drawn by their own parts.",
     ]
     for d in descriptions:
         lines = [f"### {d.name}"]
         if d.question:
-            lines.append(f"{d.question} Paper: {d.paper}.")
-        lines += [f"```\n{d.drawing}\n```", f"![{d.name}]({PICTURES}/{d.name}.svg)"]
+            lines.append(d.question + (f" Paper: {d.paper}." if d.paper else ""))
+        lines += [f"```\n{d.diagram}\n```", f"![{d.name}]({IMAGES}/{d.name}.svg)"]
         parts += lines
     return "\n\n".join(parts) + "\n"
 
 
 def table(descriptions: Sequence[Description]) -> str:
-    """The Markdown table alone."""
+    """Return the Markdown table alone."""
     timed = any(d.timing for d in descriptions)
-    head = ["experiment", "differs from", "in", "parameters, M", "GFLOP", "activations, GiB"]
+    head = ["experiment", "baseline", "differences", "parameters, M", "GFLOP", "activations, GiB"]
     head += ["forward ×", "training step ×"] if timed else []
     rows = [head, ["---"] * 3 + ["---:"] * (len(head) - 3)]
     for d in descriptions:
@@ -113,13 +112,13 @@ def table(descriptions: Sequence[Description]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _notes(conditions: Conditions) -> str:
+def _notes(provenance: Provenance) -> str:
     notes = [
-        f"Parameters, GFLOP and activations are counted, not measured, for one {conditions.patch}. "
+        f"Parameters, GFLOP and activations are counted, not measured, for one {provenance.patch}. "
         "GFLOP: convolutions and matrix products of one training-mode forward (a VAE branch included), a "
-        "multiplication and an addition being two; a training step takes about three times as many.",
-        "Activations: what the forward keeps for the backward, in float32; about half of it in bf16 or fp16.",
+        "multiplication and an addition are two; a training step takes about three times as many.",
+        "Activations: saved by the forward for the backward pass, in float32; about half of it in bf16 or fp16.",
     ]
-    if conditions.timing:
-        notes.append(conditions.timing)
+    if provenance.timing:
+        notes.append(provenance.timing)
     return "\n".join(f"- {note}" for note in notes)

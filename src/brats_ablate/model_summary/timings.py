@@ -1,7 +1,7 @@
-"""Times of a network relative to another's on this machine: forward passes and whole training steps, taken in turns.
+"""Relative run time of two networks: forward passes and training steps, interleaved.
 
-Absolute times of a busy machine mean little. Two networks timed alternately meet the same load, and other work only
-ever lengthens a pass, so the ratio of the shortest passes holds.
+Absolute times of a busy machine mean little. Two networks timed alternately have the same load, and other work only
+lengthens a pass, so the ratio of the shortest passes is stable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from brats_ablate.training.precision import Precision
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A network with what a training step of it needs, on the device that is measured."""
+    """A network and the other objects of a training step, on the device that is timed."""
 
     model: SegmentationModel
     objective: TotalLoss
@@ -32,13 +32,13 @@ class TimedModel:
     precision: Precision
 
     def forward(self) -> None:
-        """One forward pass as inference does it."""
+        """Run one forward pass as in inference."""
         self.model.eval()
         with torch.no_grad(), self.precision.autocast():
             self.model(self.images)
 
     def step(self) -> None:
-        """One training step: forward, loss, backward, update."""
+        """Run one training step: forward, loss, backward, update."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
@@ -50,7 +50,7 @@ class TimedModel:
 
 @dataclass(frozen=True)
 class Timing:
-    """The shortest of the repeated passes in seconds, and relative to the reference's shortest."""
+    """The shortest of the repeated passes, in seconds and relative to the reference's shortest."""
 
     forward_s: float
     step_s: float
@@ -59,13 +59,13 @@ class Timing:
 
 
 def time_against(reference: TimedModel, candidate: TimedModel, repeats: int) -> Timing:
-    """Time `candidate` and `reference` in turns, `repeats` times after one warm-up each."""
-    forward, forward_ratio = _in_turns(reference.forward, candidate.forward, reference.precision, repeats)
-    step, step_ratio = _in_turns(reference.step, candidate.step, reference.precision, repeats)
+    """Time `candidate` and `reference` alternately, `repeats` times after one warm-up each."""
+    forward, forward_ratio = _interleaved(reference.forward, candidate.forward, reference.precision, repeats)
+    step, step_ratio = _interleaved(reference.step, candidate.step, reference.precision, repeats)
     return Timing(forward, step, forward_ratio, step_ratio)
 
 
-def _in_turns(
+def _interleaved(
     reference: Callable[[], None], candidate: Callable[[], None], precision: Precision, repeats: int
 ) -> tuple[float, float]:
     _seconds(reference, precision)
@@ -76,13 +76,13 @@ def _in_turns(
 
 
 def _seconds(work: Callable[[], None], precision: Precision) -> float:
-    _wait_for(precision)
+    _synchronize(precision)
     start = time.perf_counter()
     work()
-    _wait_for(precision)
+    _synchronize(precision)
     return time.perf_counter() - start
 
 
-def _wait_for(precision: Precision) -> None:
+def _synchronize(precision: Precision) -> None:
     if precision.device.type == "cuda":
         torch.cuda.synchronize(precision.device)

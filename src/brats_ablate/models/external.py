@@ -60,5 +60,6 @@ class ExternalModel(SegmentationModel):
             return output
         logits = list(output) if isinstance(output, Sequence) else [output]
         if not all(isinstance(head, Tensor) for head in logits):
-            raise ConfigError(f"model: {self.name} returns {type(output).__name__}; it must return logits (B, K, X, Y, Z)")
+            kind = type(output).__name__
+            raise ConfigError(f"model: {self.name} returns {kind}; it must return logits (B, K, X, Y, Z)")
         return SegmentationOutput(logits, {})
