@@ -43,6 +43,9 @@ def test_shows_seven_extensions_of_at_most_20_lines_a_file() -> None:
 def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, small: tuple[str, ...]) -> None:
     study = tmp_path / "study"
     write_files(study)
+    (study / "labels").mkdir()
+    for file in (work / "phantom" / "raw").rglob("*_seg.nii.gz"):
+        (study / "labels" / file.name).symlink_to(file.resolve())
     commands = [line for head, content in blocks() if head == "sh" for line in content.splitlines()]
     assert {line.split()[0] for line in commands} == {"python", "brats-ablate"}
     script = str(Path(sys.executable).with_name("brats-ablate"))
@@ -70,6 +73,6 @@ def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, smal
         (status,) = (produced / "runs" / name).rglob("status.json")
         assert '"finished"' in status.read_text()
     assert "Weight decay" in (produced / "tables" / "decay.md").read_text()
-    with (produced / "evaluation" / "baseline.csv").open(newline="") as stream:
+    with (produced / "evaluation" / "reader.csv").open(newline="") as stream:
         metrics = [row["metric"] for row in csv.DictReader(stream)]
     assert metrics.count("volume_error_ml") == metrics.count("dice") > 0

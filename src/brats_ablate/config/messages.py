@@ -40,9 +40,7 @@ def _unreadable(override: str) -> str:
     if "=" not in override:
         return f"{override} has no value; write {override}=<value>"
     example = "'patches.shape=[128,128,128]'"
-    return (
-        f"{override} cannot be parsed; write key=value, lists in brackets and all of it in quotes, as {example}"
-    )
+    return f"{override} cannot be parsed; write key=value, lists in brackets and all of it in quotes, as {example}"
 
 
 def _unknown_key(match: re.Match[str]) -> str:

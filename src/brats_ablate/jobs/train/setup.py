@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.jobs import build
@@ -87,7 +88,7 @@ def build_trainer(
             ranks=ranks,
             tracker=tracker,
             progress=progress,
-            identity=identity(cfg),
+            identity=identity(resolve(cfg)),
         )
     finally:
         tracker.finish()
@@ -215,7 +216,7 @@ def _put_on_record(
     with atomic_write(directory.path / "config.yaml") as temporary:
         temporary.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     where = directory.coordinates
-    flat = identity(cfg)
+    flat = identity(resolve(cfg))
     directory.write_manifest(
         {
             "experiment": where.name,
