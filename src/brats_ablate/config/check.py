@@ -70,7 +70,7 @@ _PLAIN_TYPES: Mapping[str, tuple[type, ...]] = {
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError with one sentence if `cfg` is invalid; cheap, imports no torch."""
     tree = resolve(cfg)
-    _known("", tree, (*GROUPS, *COORDINATES, "hydra"))
+    _known("", tree, (*GROUPS, *COORDINATES))
     for missing in [g for g in (*GROUPS, *COORDINATES) if g not in tree]:
         remedy = f"choose one with {missing}=<option>" if missing in GROUPS else "build yours on conf/config.yaml"
         raise ConfigError(f"{missing} is missing from the configuration; {remedy}")
@@ -86,18 +86,22 @@ def check(cfg: DictConfig) -> None:
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
-    """Return the whole configuration as plain containers with all interpolations resolved.
+    """Return the configuration, without Hydra's own part, as plain containers with all interpolations resolved.
 
     Raises:
         ConfigError: a value is missing, or refers to one that is.
     """
     try:
-        tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        return {str(key): _plain(cfg[key]) for key in cfg if key != "hydra"}
     except OmegaConfBaseException as error:
         key, first_line = getattr(error, "full_key", None) or "configuration", str(error).splitlines()[0]
         raise ConfigError(f"{key} has no value ({first_line}); set {key}=<value>") from error
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
+
+
+def _plain(value: Any) -> Any:
+    if not OmegaConf.is_config(value):
+        return value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
 
 
 def check_data(cfg: DictConfig) -> None:

@@ -51,6 +51,7 @@ def _of_class(classes: list[Definition | None]) -> Signature | None:
         if each is None:
             return None
         node = each.node
+        assert isinstance(node, ast.ClassDef)
         methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
         if "__init__" in methods:
             own = _of_arguments(methods["__init__"].args, bound=True)

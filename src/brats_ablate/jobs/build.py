@@ -82,11 +82,13 @@ def _model_node(cfg: DictConfig) -> DictConfig:
 
     target = get_object(cfg.model._target_)
     if isinstance(target, type) and issubclass(target, SegmentationModel):
-        return cfg.model
-    network = {**OmegaConf.to_container(cfg.model, resolve=True), "_partial_": True}
+        own: DictConfig = cfg.model
+        return own
+    network: Any = OmegaConf.to_container(cfg.model, resolve=True)
     adapter = "brats_ablate.models.external.ExternalModel"
-    node: DictConfig = OmegaConf.create({"model": {"_target_": adapter, "network": network}}).model
-    return node
+    node = {"_target_": adapter, "network": network | {"_partial_": True}}
+    adapted: DictConfig = OmegaConf.create({"model": node}).model
+    return adapted
 
 
 def build_loss(cfg: DictConfig) -> TotalLoss:

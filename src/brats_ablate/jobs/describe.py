@@ -96,8 +96,6 @@ def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
 
 def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) -> Description:
     """Count and draw the network of `cfg` at its full size, and list the differences from its baseline."""
-    import torch
-
     from brats_ablate.jobs import build
     from brats_ablate.model_summary.ascii import draw
     from brats_ablate.model_summary.counts import count
@@ -105,7 +103,7 @@ def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) 
     from brats_ablate.model_summary.svg import draw_svg
 
     check(cfg)
-    shape = torch.Size((1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape))
+    shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
     counts = count(lambda: build.build_model(cfg), shape)
     baseline = cfg.about.baseline or (None if cfg.name == REFERENCE and shared_overrides else REFERENCE)
     return Description(

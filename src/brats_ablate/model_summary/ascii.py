@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from brats_ablate.model_summary.counts import ModuleCall
@@ -16,7 +15,7 @@ from brats_ablate.model_summary.counts import ModuleCall
 _SUPERSCRIPT = {1: "1³", 2: "2³", 3: "3³", 5: "5³", 7: "7³"}
 
 
-def draw(calls: Sequence[ModuleCall], input_shape: torch.Size) -> str:
+def draw(calls: Sequence[ModuleCall], input_shape: Sequence[int]) -> str:
     """Return the diagram, without a trailing newline.
 
     Args:
@@ -28,7 +27,7 @@ def draw(calls: Sequence[ModuleCall], input_shape: torch.Size) -> str:
     return "\n".join([head, *(_u_shape(stages, calls) if stages else _parts(calls))])
 
 
-def resolution(shape: torch.Size) -> str:
+def resolution(shape: Sequence[int]) -> str:
     """Format the spatial part of (B, C, X, Y, Z): `128³` for a cube, else `64×64×128`."""
     spatial = shape[2:]
     if len(spatial) == 3 and len(set(spatial)) == 1:
@@ -128,12 +127,12 @@ def _at_depth(calls: Sequence[ModuleCall], depth: int) -> list[ModuleCall]:
     return [p for p in calls if depth_of(p.name) == depth]
 
 
-def with_channels(shape: torch.Size) -> str:
+def with_channels(shape: Sequence[int]) -> str:
     """Format (B, C, X, Y, Z) as `32 × 128³`, tokens as `512×768`."""
     if len(shape) == 5:
         return f"{shape[1]} × {resolution(shape)}"
     return "×".join(str(s) for s in shape[1:])
 
 
-def _with_channels_each(shapes: Sequence[torch.Size]) -> str:
+def _with_channels_each(shapes: Sequence[Sequence[int]]) -> str:
     return " + ".join(with_channels(s) for s in shapes[:3]) + (" + …" if len(shapes) > 3 else "")

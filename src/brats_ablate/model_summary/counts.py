@@ -5,7 +5,7 @@ The meta device propagates shapes and computes no values, so a full-size network
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +45,7 @@ class Counts:
     """Every call of a submodule, in the order in which they returned."""
 
 
-def count(build: Callable[[], SegmentationModel], input_shape: tuple[int, int, int, int, int]) -> Counts:
+def count(build: Callable[[], SegmentationModel], input_shape: Sequence[int]) -> Counts:
     """Count the network that `build` returns for an input (B, C, X, Y, Z)."""
     model = _on_meta_device(build).train()
     x = torch.zeros(input_shape, device="meta")

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-import torch
 from torch import nn
 
 from brats_ablate.model_summary.ascii import (
@@ -54,7 +53,7 @@ class Node:
 
     name: str
     head: bool
-    shape: torch.Size
+    shape: Sequence[int]
     lines: list[str]
     sources: list[int]
     """Positions of the boxes that are its inputs."""
@@ -85,7 +84,7 @@ class Node:
         return self.y + self.height / 2
 
 
-def draw_svg(calls: Sequence[ModuleCall], input_shape: torch.Size, title: str) -> str:
+def draw_svg(calls: Sequence[ModuleCall], input_shape: Sequence[int], title: str) -> str:
     """Return the text of the SVG file.
 
     Args:
@@ -121,7 +120,7 @@ def draw_svg(calls: Sequence[ModuleCall], input_shape: torch.Size, title: str) -
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _boxes(calls: Sequence[ModuleCall], input_shape: torch.Size) -> list[Node]:
+def _boxes(calls: Sequence[ModuleCall], input_shape: Sequence[int]) -> list[Node]:
     parts = top_parts(calls)
     ours = any(part.name == "encoder.0" for part in parts)
     given = Node("input", False, input_shape, [with_channels(input_shape), "input"], [], "")

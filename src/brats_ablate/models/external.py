@@ -39,7 +39,8 @@ class ExternalModel(SegmentationModel):
         **arguments: Any,
     ) -> None:
         constructor = getattr(network, "func", network)
-        x, y, z = size_divisor or getattr(constructor, "size_divisor", SegmentationModel.size_divisor)
+        declared: Sequence[int] = getattr(constructor, "size_divisor", SegmentationModel.size_divisor)
+        x, y, z = size_divisor or declared
         super().__init__(patch_shape, (x, y, z))
         parameters = inspect.signature(network).parameters
         accepted = set(parameters)
