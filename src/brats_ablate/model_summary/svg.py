@@ -64,6 +64,7 @@ class Node:
 
     @property
     def row(self) -> str:
+        """Name of the row, its resolution."""
         return resolution(self.shape) if len(self.shape) == 5 else NO_GRID
 
     @property
@@ -73,14 +74,17 @@ class Node:
 
     @property
     def width(self) -> float:
+        """Pixels."""
         return max(len(line) for line in self.lines) * CHARACTER + 2 * PAD
 
     @property
     def height(self) -> float:
+        """Pixels."""
         return len(self.lines) * LINE + 2 * PAD - 3
 
     @property
     def middle(self) -> float:
+        """Vertical position of the center in pixels."""
         return self.y + self.height / 2
 
 
