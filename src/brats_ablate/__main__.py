@@ -1,21 +1,22 @@
-"""The entry point: a Hydra application whose `job` says what is done; training unless told otherwise."""
+"""The entry point: a Hydra application that runs the chosen `job`, by default training."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from brats_ablate.config.locations import resource_dir
+from brats_ablate.config.locations import make_importable, own_config_dir, resource_dir
 
 _exit_codes: list[int] = []
 
 
 @hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")
 def application(cfg: DictConfig) -> int:
-    """Check and execute one composed configuration. Never raises: the exit code is kept for `main`."""
+    """Check and execute one composed configuration. Never raises: `main` exits with the recorded exit code."""
     from brats_ablate.jobs.execute import execute
 
     refusal = _without_effect()
@@ -30,12 +31,14 @@ def main() -> None:
     """Run the application and exit with 0, with 2 for a configuration error, else with 1."""
     from brats_ablate.config.messages import format_error
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they can be told in one sentence
-    sys.argv[1:] = _multirun_first(_packaged_sweeps(sys.argv[1:]))
+    _exit_codes.clear()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
+    sys.argv[1:] = multirun_first(packaged_sweeps(sys.argv[1:]))
+    make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
         application()
     except KeyboardInterrupt:
-        sys.exit("brats-ablate: interrupted; the same command continues where it stopped")
+        sys.exit("brats-ablate: interrupted; re-run the same command to resume")
     except Exception as error:
         sentence = format_error(error)
         if sentence is None:
@@ -46,7 +49,7 @@ def main() -> None:
 
 
 def _without_effect() -> str | None:
-    """One sentence where Hydra accepts a command line and does something else than it says; else None."""
+    """Return a sentence if Hydra accepts the command line but ignores a part of it; else None."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -55,24 +58,24 @@ def _without_effect() -> str | None:
         return None
     for override in hydra_cfg.overrides.hydra:
         if override.startswith("hydra/launcher="):
-            return f"{override} launches sweeps only; add -m"
+            return f"{override} applies to sweeps only; add -m"
     task = list(hydra_cfg.overrides.task)
     if any(o.startswith("+experiment=[") for o in task) and not any(o.startswith("name=") for o in task):
         return (
-            "+experiment=[…] merges experiments under the last one's name; give the merged one a name=… of its own, "
+            "+experiment=[…] merges experiments under the last one's name; set name=… for the merged one, "
             "or write +experiment=a,b -m to run each"
         )
     return None
 
 
-def _multirun_first(arguments: list[str]) -> list[str]:
-    """`-m` may stand anywhere: Hydra's parser takes overrides on one side of it only."""
+def multirun_first(arguments: list[str]) -> list[str]:
+    """Move `-m` to the front: Hydra's parser takes overrides on one side of it only."""
     flags = [a for a in arguments if a in ("-m", "--multirun")]
     return flags + [a for a in arguments if a not in flags]
 
 
-def _packaged_sweeps(arguments: list[str]) -> list[str]:
-    """`-cd sweeps` means the installed sweeps where the current directory has no such folder."""
+def packaged_sweeps(arguments: list[str]) -> list[str]:
+    """Replace `-cd sweeps` by the installed sweeps if the current directory has no such folder."""
     if os.path.isdir("sweeps"):
         return arguments
     installed = str(resource_dir("sweeps"))

@@ -1,14 +1,14 @@
-"""Errors that a user can mend: one sentence that names the file or key and says what to do.
+"""User-facing errors: one sentence that names the file or key, and the fix.
 
-The entry point prints the sentence without a traceback and exits with `exit_code`; any other exception is a bug
-of ours and keeps its traceback.
+The entry point prints the sentence without a traceback and exits with `exit_code`. Any other exception is a bug and
+keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something outside the program is wrong: a file, the data, a run. The message is one sentence with the remedy."""
+    """Something outside the program is wrong: a file, the data, a run."""
 
     exit_code = 1
 
@@ -24,9 +24,9 @@ class DataError(UserError):
 
 
 class RunFailed(UserError):
-    """A training run cannot go on (non-finite loss, a checkpoint of another configuration, …).
+    """A training run cannot continue (non-finite loss, a checkpoint of a different configuration, …).
 
-    `rank` is the rank at fault where others tell of it too; None where it is the one that raises.
+    `rank` is the rank that failed, if it is not the one that raises.
     """
 
     def __init__(self, message: str, rank: int | None = None) -> None:

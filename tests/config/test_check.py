@@ -63,20 +63,20 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["lr=${learning_rate}"], "lr has no value (Interpolation key 'learning_rate' not found); set lr=<value>"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_one_sentence(composition: Composition, overrides: list[str], sentence: str) -> None:
-    told = refusal(composition(*overrides))
-    assert sentence in told
-    assert "\n" not in told
+def test_a_fault_is_one_sentence(composition: Composition, overrides: list[str], sentence: str) -> None:
+    message = refusal(composition(*overrides))
+    assert sentence in message
+    assert "\n" not in message
 
 
-def test_a_group_that_is_no_group_is_told(composition: Composition) -> None:
+def test_a_group_that_is_no_group_is_refused(composition: Composition) -> None:
     cfg = composition()
     with open_dict(cfg):
         cfg.inference = 3
     assert refusal(cfg) == "inference=3 must be a group of keys; see conf/inference"
 
 
-def test_a_component_of_ones_own_is_held_against_its_constructor_too(
+def test_an_own_component_is_compared_with_its_constructor(
     composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_tracker.py").write_text("class Tracker:\n    def __init__(self, run, place: str):\n        pass\n")
@@ -86,6 +86,56 @@ def test_a_component_of_ones_own_is_held_against_its_constructor_too(
     check(cfg)
     cfg.tracker = OmegaConf.create({"_target_": "own_tracker.Tracker", "plaice": "here"})
     assert refusal(cfg) == "tracker.plaice is not an argument of own_tracker.Tracker; did you mean tracker.place?"
+
+
+OWN_PARTS = """
+import torch
+
+
+class Schedule:
+    def __init__(self, warmup_steps: int, power: float = 0.9):
+        pass
+
+    def factor(self, step, total_steps):
+        return 1.0
+
+
+def lion(weights, lr, beta: float):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "node", "sentence"),
+    [
+        ("optimizer", {"_target_": "torch.optim.SGD", "momentum": 0.9}, None),
+        ("optimizer", {"_target_": "torch.optim.SGD", "momentun": 0.9}, "did you mean optimizer.momentum?"),
+        ("optimizer", {"_target_": "torch.optim.AdamW", "lr": 0.9}, "optimizer.lr is set by the job"),
+        ("optimizer", {"_target_": "own_parts.lion", "beta": 0.9}, None),
+        ("optimizer", {"_target_": "own_parts.lion"}, "optimizer.beta is missing; own_parts.lion needs it"),
+        ("optimizer", {"_target_": "own_parts.lion", "beta": 0.9, "weights": 1}, "optimizer.weights is set by the job"),
+        ("schedule", {"_target_": "own_parts.Schedule", "warmup_steps": 3}, None),
+        ("schedule", {"_target_": "own_parts.Schedule", "warmup_steps": "3"}, "must be of type int"),
+        ("loss", {"_target_": "monai.losses.DiceCELoss", "sigmoid": True}, None),
+        ("loss", {"_target_": "monai.losses.DiceCELoss", "sigmoyd": True}, "did you mean loss.sigmoid?"),
+    ],
+)
+def test_parts_of_torch_monai_and_the_user_need_no_change_here(
+    composition: Composition,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group: str,
+    node: dict[str, object],
+    sentence: str | None,
+) -> None:
+    (tmp_path / "own_parts.py").write_text(OWN_PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = composition()
+    cfg[group] = OmegaConf.create(node)
+    if sentence is None:
+        check(cfg)
+    else:
+        assert sentence in refusal(cfg)
 
 
 def test_training_on_data_that_is_not_prepared_names_the_command(composition: Composition, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
 
 from brats_ablate.config.check import check
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.build import build_model
 
 Composition = Callable[..., DictConfig]
 
@@ -36,36 +39,45 @@ IMPOSSIBLE = [
     (["encoder.channels=[32]"], "encoder.channels=[32] must be two or more positive numbers"),
     (["encoder.channels=[32,0,8]"], "encoder.channels=[32, 0, 8] must be two or more positive numbers"),
     (["encoder.width=0"], "encoder.width=0 must be positive"),
-    (["patches.shape=[128,128,144]"], "patches.shape=[128, 128, 144] is not divisible by 32, as 6 levels need"),
-    (["encoder=depth7", "patches.shape=[96,96,96]"], "is not divisible by 64, as 7 levels need"),
-    (["patches.shape=[32,32,32]"], "patches.shape=[32, 32, 32] leaves one voxel after 6 levels"),
-    (["model=unet_plus_plus", "patches.shape=[48,64,64]"], "is not divisible by 32, as 6 levels need"),
-    (["model=unet_plus_plus", "patches.shape=[32,32,32]"], "leaves one voxel after 6 levels"),
-    (["model=unetr", "patches.shape=[120,128,128]"], "is not divisible by 16, as UNETR's tokens need"),
+    (["patches.shape=[128,128,144]"], "patches.shape=[128, 128, 144] is not divisible by 32, as UNet's 6 stages need"),
+    (["encoder=depth7", "patches.shape=[96,96,96]"], "is not divisible by 64, as UNet's 7 stages need"),
+    (
+        ["patches.shape=[32,32,32]"],
+        "patches.shape=[32, 32, 32] leaves UNet one voxel at its lowest resolution; change ",
+    ),
+    (["model=unet_plus_plus", "patches.shape=[48,64,64]"], "is not divisible by 32, as UNetPlusPlus's 6 stages need"),
+    (["model=unet_plus_plus", "patches.shape=[32,32,32]"], "leaves UNetPlusPlus one voxel at its lowest resolution"),
+    (["model=unetr", "patches.shape=[120,128,128]"], "is not divisible by 16, as UNETR needs"),
     (
         ["model=segresnet_vae", "auxiliary=vae", "patches.shape=[120,128,128]"],
         "is not divisible by 16, as SegResNetVAE",
     ),
     (["model=swin_unetr", "patches.shape=[80,96,96]"], "is not divisible by 32, as SwinUNETR needs"),
-    (["model=swin_unetr", "patches.shape=[32,32,32]"], "leaves SwinUNETR one voxel; make one axis at least 64"),
-    (["model=mednext", "patches.shape=[120,128,128]"], "is not divisible by 16, as MedNeXt's 5 levels need"),
-    (["model=mednext", "model.blocks=[2,2,2]"], "must have one entry per level each"),
+    (
+        ["model=swin_unetr", "patches.shape=[32,32,32]"],
+        "leaves SwinUNETR one voxel at its lowest resolution; change patches.shape",
+    ),
+    (["model=mednext", "patches.shape=[120,128,128]"], "is not divisible by 16, as MedNeXt's 5 stages need"),
+    (["model=mednext", "model.blocks=[2,2,2]"], "must have one entry per stage each"),
     (["model=unetr", "supervision=deep"], "UNETR has no lower heads to supervise; set supervision=none"),
     (["model=mednext", "supervision=deep_as_released"], "MedNeXt has no lower heads to supervise"),
     (
         ["supervision=deep", "encoder.channels=[8,16,32]", "patches.shape=[16,16,16]"],
-        "supervision.weights=[1.0, 0.5, 0.25] asks for 3 heads, but 3 levels have 2",
+        "supervision.weights=[1.0, 0.5, 0.25] needs 3 heads, but 3 stages have 2; shorten it, or add stages to encoder.channels",
     ),
     (["supervision=deep", "supervision.weights=[1,0]"], "supervision.weights=[1, 0] must be positive, one per head"),
     (["supervision=deep", "supervision.weights=[]"], "supervision.weights=[] must be positive, one per head"),
-    (["model=segresnet_vae"], "SegResNetVAE's VAE branch would be trained by nothing; set auxiliary=vae"),
-    (["auxiliary=vae"], "auxiliary=vae needs a model with a VAE branch; set model=segresnet_vae or auxiliary=none"),
+    (
+        ["model=segresnet_vae"],
+        "model: SegResNetVAE returns vae_reconstruction, vae_mean, vae_log_var, which no loss trains; set auxiliary=vae",
+    ),
+    (["auxiliary=vae"], "which UNet does not return; set model=segresnet_vae or auxiliary=none"),
     (["model=unetr", "inference=whole_volume"], "UNETR takes patches of one shape only; set inference=sliding_window"),
 ]
 
 
 @pytest.mark.parametrize(("overrides", "sentence"), IMPOSSIBLE, ids=[" ".join(o) for o, _ in IMPOSSIBLE])
-def test_an_impossible_combination_is_told_in_one_sentence(
+def test_an_impossible_combination_is_refused_in_one_sentence(
     composition: Composition, overrides: list[str], sentence: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
@@ -94,3 +106,86 @@ def test_an_impossible_combination_is_told_in_one_sentence(
 )
 def test_a_possible_combination_passes(composition: Composition, overrides: list[str]) -> None:
     check(composition(*overrides))
+
+
+@pytest.mark.parametrize("option", sorted(file.stem for file in (resource_dir("conf") / "model").glob("*.yaml")))
+def test_the_declared_divisor_is_that_of_the_constructed_model(composition: Composition, option: str) -> None:
+    auxiliary = "vae" if option == "segresnet_vae" else "none"
+    cfg = composition(f"model={option}", f"auxiliary={auxiliary}", "encoder.width=0.0625", "patches.shape=[64,64,64]")
+    divisor = build_model(cfg).size_divisor
+    smaller = [size - d // 2 for size, d in zip((64, 64, 64), divisor, strict=True)]
+    cfg.patches.shape = smaller
+    with pytest.raises(ConfigError, match=rf"is not divisible by {divisor[0]}, as "):
+        check(cfg)
+
+
+OWN_MODELS = """
+from torch import nn
+
+from brats_ablate.models.monai import SegResNetVAE, UNETR
+from brats_ablate.models.unet import UNet
+
+
+class Subclass(UNet):
+    pass
+
+
+class Fixed(UNETR):
+    pass
+
+
+class WithBranch(SegResNetVAE):
+    pass
+
+
+class Plain(nn.Module):
+    size_divisor = (1, 1, 3)
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+
+
+class Supervised(nn.Module):
+    supports_deep_supervision = True
+
+    def __init__(self, in_channels, out_channels, **kwargs):
+        super().__init__()
+
+
+class Unreadable(__import__("torch").nn.Module):
+    supports_deep_supervision = bool(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["model._target_=own_models.Subclass", "patches.shape=[128,128,144]"], "as Subclass's 6 stages need"),
+        (["model._target_=own_models.Subclass", "supervision=deep"], None),
+        (["model=unetr", "model._target_=own_models.Fixed", "supervision=deep"], "Fixed has no lower heads"),
+        (["model=unetr", "model._target_=own_models.Fixed", "inference=whole_volume"], "Fixed takes patches of one"),
+        (["model=segresnet_vae", "model._target_=own_models.WithBranch"], "model: WithBranch returns vae_"),
+        (["~model", "+model._target_=own_models.Plain"], "is not divisible by [1, 1, 3], as Plain needs"),
+        (["~model", "+model._target_=own_models.Plain", "patches.shape=[128,128,129]"], None),
+        (["~model", "+model._target_=own_models.Plain", "patches.shape=[9,9,9]", "supervision=deep"], "Plain has no"),
+        (["~model", "+model._target_=own_models.Supervised", "supervision=deep"], None),
+        (["~model", "+model._target_=own_models.Unreadable", "supervision=deep"], None),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_capabilities_of_own_classes_are_checked(
+    composition: Composition,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    sentence: str | None,
+) -> None:
+    (tmp_path / "own_models.py").write_text(OWN_MODELS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = composition(*overrides)
+    if sentence is None:
+        check(cfg)
+        return
+    with pytest.raises(ConfigError) as raised:
+        check(cfg)
+    assert sentence in str(raised.value)

@@ -12,12 +12,12 @@ from brats_ablate.config.messages import format_error
     ("overrides", "sentence"),
     [
         (["+experiment=dss"], "experiment=dss is not an option; did you mean ds?"),
-        (["experiment=ds"], "an experiment is added, not exchanged; write +experiment=ds"),
+        (["experiment=ds"], "experiments are added, not overridden: use +experiment=ds"),
         (["model=unett"], "model=unett is not an option; did you mean unet?"),
         (["supervision=x"], "supervision=x is not an option; choose one of deep, deep_as_released, none"),
         (["hydra/launcher=slrm"], "hydra/launcher=slrm is not an option; did you mean slurm?"),
         (["hydra/lancher=slurm"], "hydra/lancher is not a known group; did you mean hydra/launcher?"),
-        (["model@x=unet"], "model@x is not in the defaults; to add it write +model@x=unet"),
+        (["model@x=unet"], "model@x is not in the defaults; use +model@x=unet to add it"),
         (["modl=unet"], "modl is not a known key; did you mean model?"),
         (["trainer.epocs=3"], "trainer.epocs is not a known key; did you mean trainer.epochs?"),
         (["job.checkpoint=2"], "job.checkpoint is not a known key; did you mean job.checkpoints?"),
@@ -25,20 +25,20 @@ from brats_ablate.config.messages import format_error
         (["tracker.project=x"], "tracker.project is a key of tracker=wandb only; choose it too"),
         (["qqqqqqqq=3"], "qqqqqqqq is not a known key; `--cfg job` shows every key"),
         (["+experiment"], "+experiment has no value; write +experiment=<value>"),
-        (["patches.shape=[1,2"], "patches.shape=[1,2 cannot be read; write key=value, a list in brackets"),
+        (["patches.shape=[1,2"], "patches.shape=[1,2 cannot be parsed; write key=value, lists in brackets"),
         (["+experiment=ds", "+experiment=focal"], "experiment is given twice; give it once, or experiment=a,b and -m"),
     ],
 )
-def test_a_composition_error_is_told_in_one_sentence(overrides: list[str], sentence: str) -> None:
+def test_a_composition_error_is_one_sentence(overrides: list[str], sentence: str) -> None:
     with (
         pytest.raises(HydraException) as raised,
         initialize_config_dir(str(resource_dir("conf")), version_base="1.3"),
     ):
         compose("config", overrides)
-    told = format_error(raised.value)
-    assert told is not None
-    assert sentence in told
-    assert "\n" not in told
+    message = format_error(raised.value)
+    assert message is not None
+    assert sentence in message
+    assert "\n" not in message
 
 
 def test_an_error_that_is_not_known_keeps_its_text_on_one_line() -> None:
@@ -46,11 +46,11 @@ def test_an_error_that_is_not_known_keeps_its_text_on_one_line() -> None:
     assert format_error(ConfigCompositionException(text)) == "first second"
 
 
-def test_an_error_of_ours_is_not_explained_away() -> None:
+def test_another_error_is_not_formatted() -> None:
     assert format_error(KeyError("bug")) is None
 
 
-def test_the_cause_of_a_wrapped_error_is_explained() -> None:
+def test_the_cause_of_a_wrapped_error_is_formatted() -> None:
     wrapper = RuntimeError("wrapped")
     wrapper.__cause__ = HydraException("inner")
     assert format_error(wrapper) == "inner"

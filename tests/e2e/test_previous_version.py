@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
 from brats_ablate.runs.directory import RunDirectory, read_jsonl
 from brats_ablate.runs.identity import config_hash, identity
 
@@ -33,7 +34,7 @@ def test_every_experiment_keeps_its_identity(recorded: tuple[str, str], composit
     overrides, expected = recorded
     first, *others = overrides.split()
     cfg = composition(first if "=" in first else f"+experiment={first}", *others)
-    assert config_hash(identity(cfg)) == expected
+    assert config_hash(identity(resolve(cfg))) == expected
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import torch
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
 from brats_ablate.jobs.build import build_model, open_store
 from brats_ablate.jobs.train import run_directory
 from brats_ablate.runs.directory import FINISHED, RunDirectory, RunRecord
@@ -34,14 +35,14 @@ def finished_run(composed: Callable[..., DictConfig]) -> FinishedRun:
         run = run_directory(cfg)
         run.path.mkdir(parents=True)
         (run.path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-        run.write_manifest({"identity": identity(cfg), "data_fingerprint": open_store(cfg).fingerprint})
+        run.write_manifest({"identity": identity(resolve(cfg)), "data_fingerprint": open_store(cfg).fingerprint})
         for epoch, value in enumerate(dice, start=1):
             model = build_model(cfg)
             with torch.no_grad():
                 generator = torch.Generator().manual_seed(1000 * int(cfg.fold) + epoch)
                 for p in model.parameters():
                     p += 0.1 * torch.randn(p.shape, generator=generator)
-            content = {"model": model.state_dict(), "epoch": epoch, "dice": value, "identity": identity(cfg)}
+            content = {"model": model.state_dict(), "epoch": epoch, "dice": value, "identity": identity(resolve(cfg))}
             checkpoint.save(content, run.best_checkpoint(epoch, value))
         run.write_status(RunRecord(state, len(dice), len(dice), max(dice, default=None)))
         return run

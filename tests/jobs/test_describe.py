@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-import xml.etree.ElementTree as ET
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hydra import compose as hydra_compose
@@ -63,7 +63,7 @@ def test_writes_markdown_csv_and_pictures_with_timings(tmp_path: Path, capsys: p
     assert "### ds" in text
     shown = re.findall(r"!\[.*\]\((.*)\)", text)
     assert shown == ["images/baseline.svg", "images/ds.svg"]
-    assert all(ET.parse(tmp_path / "out" / file).getroot().tag.endswith("svg") for file in shown)
+    assert all(ElementTree.parse(tmp_path / "out" / file).getroot().tag.endswith("svg") for file in shown)
     assert "supervision=DeepSupervision" in capsys.readouterr().out
 
 

@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.launch import sweep as selecting
@@ -33,7 +34,7 @@ def works_of(baseline: DictConfig, runs: Path, folds: int) -> list[SweepRun]:
 
 def give_status(each: SweepRun, state: str) -> None:
     assert each.run is not None
-    each.run.write_manifest({"identity": identity(each.cfg)})
+    each.run.write_manifest({"identity": identity(resolve(each.cfg))})
     each.run.write_status(RunRecord(state, 1, 4))
 
 

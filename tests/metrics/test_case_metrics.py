@@ -88,3 +88,15 @@ def test_the_named_definition_is_used_with_the_spacing() -> None:
 def test_rejects_two_grids() -> None:
     with pytest.raises(ValueError, match="not on one grid"):
         metrics()(tumor(4), tumor(4)[1:], UNIT)
+
+
+def _volume_error(predicted: np.ndarray, reference: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
+    return float(predicted.sum() - reference.sum()) * float(np.prod(spacing_mm))
+
+
+def test_an_extra_metric_gets_the_masks_of_each_region() -> None:
+    extended = CaseMetrics("monai", 373.13, 1.0, 3, 50.0, 374.0, extra={"volume_error": _volume_error})
+    scores = extended(tumor(4, et=False), tumor(4), (1.0, 2.0, 1.5))
+    assert [scores[region, "volume_error"] for region in REGIONS] == [0, 0, -(4**3) * 3]
+    with pytest.raises(ValueError, match=r"extra.dice is the name of a built-in metric; rename it"):
+        CaseMetrics("monai", 373.13, 1.0, 3, 50.0, 374.0, extra={"dice": _volume_error})

@@ -33,14 +33,14 @@ def unet(gate: type[nn.Module]) -> UNet:
 
 def rows_of(gate: type[nn.Module]) -> list[list[str]]:
     shape = (1, 4, 16, 16, 32)
-    drawing = draw(count(lambda: unet(gate), shape).passed, shape)
+    drawing = draw(count(lambda: unet(gate), shape).calls, shape)
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in drawing.splitlines()]
 
 
 def test_a_unet_is_drawn_as_in_figure_2() -> None:
     assert rows_of(NoGate) == [
         ["input", "4 × 16×16×32"],
-        ["level", "resolution", "encoder", "decoder", "head"],
+        ["stage", "resolution", "encoder", "decoder", "head"],
         ["1", "16×16×32", "3³ 4→8, 3³ 8→8", "─ skip ▸", "up 2³ 16→8, 3³ 16→8, 3³ 8→8", "1³ 8→3"],
         ["2", "8×8×16", "3³/2 8→16, 3³ 16→16", "─ skip ▸", "up 2³ 24→16, 3³ 32→16, 3³ 16→16", "1³ 16→3"],
         ["3", "4×4×8", "3³/2 16→24, 3³ 24→24", "bottom"],
@@ -67,7 +67,7 @@ class Sequence3d(SegmentationModel):
 
 def test_another_network_is_drawn_as_its_parts_that_have_parameters() -> None:
     shape = (1, 4, 4, 4, 4)
-    lines = draw(count(Sequence3d, shape).passed, shape).splitlines()
+    lines = draw(count(Sequence3d, shape).calls, shape).splitlines()
     assert [line.split()[0] for line in lines] == ["input", "part", "network.0", "network.2"]
     assert "4 × 4³" in lines[2]
     assert "3 × 4³" in lines[3]

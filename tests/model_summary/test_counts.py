@@ -40,7 +40,7 @@ def test_activations_by_hand() -> None:
 
 
 def test_shapes_are_recorded_in_order() -> None:
-    passed = count(TwoLayers, INPUT).passed
+    passed = count(TwoLayers, INPUT).calls
     assert [p.name for p in passed] == ["wide", "relu", "head"]
     assert passed[0].inputs == ((2, 4, 5, 6, 7),)
     assert passed[2].outputs == ((2, 3, 5, 6, 7),)

@@ -30,7 +30,7 @@ class Wired(SegmentationModel):
 
 
 def test_sources_are_those_that_the_forward_used() -> None:
-    passed = count(Wired, INPUT).passed
+    passed = count(Wired, INPUT).calls
     assert [p.name for p in passed] == ["a", "b", "unheard", "c", "c", "join"]
     assert trace(passed) == [
         InputEdges((), True),
@@ -43,5 +43,5 @@ def test_sources_are_those_that_the_forward_used() -> None:
 
 
 def test_a_part_that_is_left_out_of_the_parts_is_seen_through() -> None:
-    passed = [p for p in count(Wired, INPUT).passed if p.name != "b"]
+    passed = [p for p in count(Wired, INPUT).calls if p.name != "b"]
     assert trace(passed)[2] == InputEdges((0,), False)

@@ -6,7 +6,7 @@ import csv
 from dataclasses import replace
 
 from brats_ablate.model_summary.counts import Counts
-from brats_ablate.model_summary.markdown import Conditions, Description, csv_text, markdown, table
+from brats_ablate.model_summary.markdown import Description, Provenance, csv_text, markdown, table
 from brats_ablate.model_summary.timings import Timing
 
 GATED = Description(
@@ -16,8 +16,8 @@ GATED = Description(
     baseline="baseline",
     changes=("model.gate=AttentionGate",),
     counts=Counts(31_382_280, 973_700_000_000, 3 * 2**30, ()),
-    drawing="the drawing",
-    picture="<svg/>",
+    diagram="the drawing",
+    svg="<svg/>",
     timing=Timing(0.5, 2.0, 1.25, 1.1),
 )
 
@@ -43,7 +43,7 @@ def test_csv_reads_back() -> None:
 
 
 def test_markdown_says_how_it_was_made() -> None:
-    text = markdown([GATED], Conditions("the command", "patch of 8 voxels", "Timed on a thing."))
+    text = markdown([GATED], Provenance("the command", "patch of 8 voxels", "Timed on a thing."))
     for part in (
         "`the command`",
         "patch of 8 voxels",
@@ -53,4 +53,4 @@ def test_markdown_says_how_it_was_made() -> None:
         "(images/attention.svg)",
     ):
         assert part in text
-    assert "Timed" not in markdown([GATED], Conditions("the command", "patch of 8 voxels", None))
+    assert "Timed" not in markdown([GATED], Provenance("the command", "patch of 8 voxels", None))

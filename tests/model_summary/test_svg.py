@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.jobs.build import build_model, instantiate
 from brats_ablate.model_summary.counts import count
-from brats_ablate.model_summary.svg import picture
+from brats_ablate.model_summary.svg import draw_svg
 
 EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
 SVG = "{http://www.w3.org/2000/svg}"
@@ -32,17 +32,17 @@ def thin(experiment: str) -> DictConfig:
     return cfg
 
 
-def drawn(cfg: DictConfig) -> ET.Element:
+def drawn(cfg: DictConfig) -> ElementTree.Element:
     shape = (1, instantiate(cfg.inputs).channels, *cfg.patches.shape)
-    return ET.fromstring(picture(count(lambda: build_model(cfg), shape).passed, shape, cfg.name))
+    return ElementTree.fromstring(draw_svg(count(lambda: build_model(cfg), shape).calls, shape, cfg.name))
 
 
-def boxes_of(svg: ET.Element) -> list[tuple[str, list[str]]]:
+def boxes_of(svg: ElementTree.Element) -> list[tuple[str, list[str]]]:
     """(part, its lines of text) in the order drawn."""
     return [(g.attrib["data-part"], [str(t.text) for t in g.iter(f"{SVG}text")]) for g in svg.iter(f"{SVG}g")]
 
 
-def arrows_of(svg: ET.Element) -> set[tuple[str, str]]:
+def arrows_of(svg: ElementTree.Element) -> set[tuple[str, str]]:
     return {(p.attrib["data-from"], p.attrib["data-to"]) for p in svg.iter(f"{SVG}path") if "data-from" in p.attrib}
 
 
@@ -140,7 +140,7 @@ def test_boxes_lie_inside_and_apart_and_hold_their_text(experiment: str) -> None
 
 
 def test_the_file_needs_no_other_and_knows_a_dark_page() -> None:
-    text = picture(count(lambda: build_model(thin("ds")), (1, 4, 8, 8, 16)).passed, (1, 4, 8, 8, 16), "a < b & c")
-    assert ET.fromstring(text).find(f"{SVG}title").text == "a < b & c"  # type: ignore[union-attr]
+    text = draw_svg(count(lambda: build_model(thin("ds")), (1, 4, 8, 8, 16)).calls, (1, 4, 8, 8, 16), "a < b & c")
+    assert ElementTree.fromstring(text).find(f"{SVG}title").text == "a < b & c"  # type: ignore[union-attr]
     assert "prefers-color-scheme: dark" in text
     assert not re.search(r"(href|src|@import|url\((?!#))", text)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.models.base import SegmentationModel
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = resource_dir("conf")
 
 
 @pytest.fixture(autouse=True)
@@ -35,11 +36,14 @@ def build() -> Callable[..., SegmentationModel]:
         channels: list[int] | None = None,
         **changes: object,
     ) -> SegmentationModel:
-        stages = OmegaConf.load(CONF / "encoder" / f"{encoder}.yaml")
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", [f"model={model}", f"encoder={encoder}"])
+        OmegaConf.set_struct(cfg, False)
+        stages = cfg.encoder
         stages.width = width
         if channels is not None:
             stages.channels = channels
-        node = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), changes)
+        node = OmegaConf.merge(cfg.model, changes)
         factory = instantiate(node, _partial_=True, _convert_="all")
         return factory(
             in_channels=in_channels,

@@ -65,7 +65,7 @@ def test_channels_last_bfloat16_step(build, name):
 def test_other_shapes_than_the_patch_in_evaluation(build, name):
     model = build_small(build, name).eval()
     assert not model.fixed_shape
-    shape = [d * n for d, n in zip(model.divisor, (3, 2, 4), strict=True)]
+    shape = [d * n for d, n in zip(model.size_divisor, (3, 2, 4), strict=True)]
     if name == "swin_unetr":
         shape = [64, 32, 64]
     with torch.no_grad():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
+from brats_ablate.config.check import resolve
 from brats_ablate.runs.identity import config_hash, differences, identity
 
 Composition = Callable[..., DictConfig]
@@ -30,7 +31,7 @@ Composition = Callable[..., DictConfig]
     ],
 )
 def test_what_does_not_change_the_result_is_not_of_the_identity(composition: Composition, override: str) -> None:
-    assert identity(composition(override)) == identity(composition())
+    assert identity(resolve(composition(override))) == identity(resolve(composition()))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_what_does_not_change_the_result_is_not_of_the_identity(composition: Com
     ],
 )
 def test_what_changes_the_result_is_of_the_identity(composition: Composition, override: str, key: str) -> None:
-    changed, plain = identity(composition(override)), identity(composition())
+    changed, plain = identity(resolve(composition(override))), identity(resolve(composition()))
     assert config_hash(changed) != config_hash(plain)
     assert [line.split(":")[0] for line in differences(plain, changed)] == [key]
 

@@ -1,1 +1,1 @@
-"""The configuration: where it lies, whether it is sound, and what of it makes a run's identity. Knows Hydra."""
+"""The configuration: where its files are, whether it is valid, and messages about it."""

@@ -1,24 +1,24 @@
-"""Checks a composed configuration as a whole, before anything is loaded, trained or submitted.
+"""Checks of a whole composed configuration, before anything is loaded, trained or submitted.
 
-Every `_target_`'s keys are held against its constructor's arguments, read from the source (no import of torch), and
-the combinations against `rules`. The first fault is raised as one sentence with its remedy.
+The keys of every `_target_` are compared with its constructor's arguments, read from the source (no import of torch),
+and the combinations with `constraints`. The first fault is raised as one sentence with its remedy.
 """
 
 from __future__ import annotations
 
 import ast
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from brats_ablate.config.constraints import RULES
-from brats_ablate.config.signatures import Parameter, Signature, signature_of
+from brats_ablate.config.constraints import CONSTRAINTS
+from brats_ablate.config.signatures import Parameter, signature_of
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.renamed import RENAMED
+from brats_ablate.runtime.text import suggest
 
 GROUPS = [
     "data",
@@ -45,14 +45,18 @@ DATA_KEYS = ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "pha
 INFERENCE_KEYS = ("window", "tta", "labels")
 PATH_KEYS = ("work", "prepared", "runs", "predictions", "evaluation", "tables")
 
+_OF_A_MODEL = frozenset({"in_channels", "out_channels", "n_heads", "patch_shape", "encoder"})
 INJECTED: Mapping[str, frozenset[str]] = {
-    # Arguments that the job derives and passes itself; a configuration must leave them out.
-    "model": frozenset({"in_channels", "out_channels", "n_heads", "patch_shape", "encoder"}),
-    "optimizer": frozenset({"parameters", "lr"}),
-    "inference.window": frozenset({"patch_shape", "divisor"}),
+    "model": _OF_A_MODEL,
+    "model.network": _OF_A_MODEL,
+    "optimizer": frozenset({"lr"}),
+    "inference.window": frozenset({"patch_shape", "size_divisor"}),
     "tracker": frozenset({"run"}),
     "job": frozenset({"cfg"}),
 }
+"""Arguments that a job derives and passes itself; a configuration must leave them out."""
+_INJECTED_FIRST = ("optimizer",)
+"""Groups whose first argument a job passes by position, regardless of its name."""
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 _PLAIN_TYPES: Mapping[str, tuple[type, ...]] = {
     "int": (int,),
@@ -64,14 +68,9 @@ _PLAIN_TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise ConfigError with one sentence if `cfg` is not a sound configuration; cheap, imports no torch."""
-    try:
-        tree: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        key, first_line = getattr(error, "full_key", None) or "configuration", str(error).splitlines()[0]
-        raise ConfigError(f"{key} has no value ({first_line}); set {key}=<value>") from error
-    assert isinstance(tree, dict)
-    _known("", tree, (*GROUPS, *COORDINATES, "hydra"))
+    """Raise ConfigError with one sentence if `cfg` is invalid; cheap, imports no torch."""
+    tree = resolve(cfg)
+    _known("", tree, (*GROUPS, *COORDINATES))
     for missing in [g for g in (*GROUPS, *COORDINATES) if g not in tree]:
         remedy = f"choose one with {missing}=<option>" if missing in GROUPS else "build yours on conf/config.yaml"
         raise ConfigError(f"{missing} is missing from the configuration; {remedy}")
@@ -80,17 +79,36 @@ def check(cfg: DictConfig) -> None:
     _known("paths", tree["paths"], PATH_KEYS)
     for group in GROUPS:
         _check_node(group, tree[group])
-    for rule in RULES:
-        sentence = rule(tree)
+    for constraint in CONSTRAINTS:
+        sentence = constraint(tree)
         if sentence is not None:
             raise ConfigError(sentence)
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration, without Hydra's own part, as plain containers with all interpolations resolved.
+
+    Raises:
+        ConfigError: a value is missing, or refers to one that is.
+    """
+    try:
+        return {str(key): _plain(cfg[key]) for key in cfg if key != "hydra"}
+    except OmegaConfBaseException as error:
+        key, first_line = getattr(error, "full_key", None) or "configuration", str(error).splitlines()[0]
+        raise ConfigError(f"{key} has no value ({first_line}); set {key}=<value>") from error
+
+
+def _plain(value: Any) -> Any:
+    if not OmegaConf.is_config(value):
+        return value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
 
 
 def check_data(cfg: DictConfig) -> None:
     """Raise ConfigError with the command to run if `cfg` trains on data that is not prepared; imports no torch.
 
-    Apart from `check`, because a configuration can be sound where its data is not. Whether the data is whole and
-    unchanged is the store's to say when it is opened.
+    Separate from `check`, as a valid configuration may refer to data that is not prepared yet. The integrity of the
+    data is verified by `CaseStore` on opening.
     """
     if cfg.job._target_ != "brats_ablate.jobs.train.run" or (Path(cfg.paths.prepared) / "cohort.json").is_file():
         return
@@ -118,28 +136,30 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     except LookupError as error:
         now = RENAMED.get(target)
         raise ConfigError(
-            f"{path}._target_: {target} is now called {now}; write that"
+            f"{path}._target_: {target} is now called {now}; use the new name"
             if now is not None
             else f"{path}._target_: {error.args[0]}; correct the name"
         ) from None
     if signature is None:
         return
-    supplied = INJECTED.get(path, frozenset())
+    injected = INJECTED.get(path, frozenset())
+    if path in _INJECTED_FIRST:
+        injected |= {p.name for p in signature.parameters[:1]}
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
-        if key in supplied:
+        if key in injected:
             raise ConfigError(f"{path}.{key} is set by the job; remove it from the configuration")
         parameter = signature.get(key)
         if parameter is None:
             if signature.open_ended:
                 continue
-            hint = _hint(key, _names(signature, supplied), f"{path}.")
+            hint = _hint(key, [p.name for p in signature.parameters if p.name not in injected], f"{path}.")
             raise ConfigError(f"{path}.{key} is not an argument of {target}{hint}")
         _check_type(f"{path}.{key}", parameter, value)
     if not node.get("_partial_"):
         for parameter in signature.parameters:
-            if parameter.required and parameter.name not in node and parameter.name not in supplied:
+            if parameter.required and parameter.name not in node and parameter.name not in injected:
                 raise ConfigError(f"{path}.{parameter.name} is missing; {target} needs it")
 
 
@@ -151,7 +171,7 @@ def _check_type(path: str, parameter: Parameter, value: Any) -> None:
 
 
 def _fits(annotation: ast.expr, value: Any) -> bool:
-    """Whether `value` fits an annotation made of builtin types; anything else is left to the constructor."""
+    """Return whether `value` fits an annotation made of builtin types; others are left to the constructor."""
     if isinstance(annotation, ast.Constant):
         return value is None if annotation.value is None else True
     if isinstance(annotation, ast.Name) and annotation.id in _PLAIN_TYPES:
@@ -179,7 +199,7 @@ def _fits_generic(kind: str, inner: ast.expr, value: Any) -> bool:
     return all(_fits(items[0], v) for v in value)
 
 
-def _known(path: str, node: Any, known: Iterable[str]) -> None:
+def _known(path: str, node: Any, known: Collection[str]) -> None:
     if not isinstance(node, dict):
         raise ConfigError(f"{path or 'configuration'}={node!r} must be a group of keys; see conf/{path}")
     for key in node:
@@ -188,13 +208,5 @@ def _known(path: str, node: Any, known: Iterable[str]) -> None:
             raise ConfigError(f"{prefix}{key} is not a known key{_hint(str(key), known, prefix)}")
 
 
-def _names(signature: Signature, supplied: frozenset[str]) -> list[str]:
-    return [p.name for p in signature.parameters if p.name not in supplied]
-
-
-def _hint(key: str, known: Iterable[str], prefix: str = "") -> str:
-    known = list(known)
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
-    return f"; known are: {', '.join(known)}" if known else "; it takes none, remove it"
+def _hint(key: str, known: Collection[str], prefix: str = "") -> str:
+    return f"; {suggest(key, known, prefix=prefix)}" if known else "; it takes none, remove it"

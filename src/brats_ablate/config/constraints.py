@@ -1,7 +1,8 @@
-"""Combinations that cannot work, each a small function: composed configuration in, one sentence out (None: fine).
+"""Combinations that cannot work, each a small function: resolved configuration in, one sentence out (None: possible).
 
-They read plain values only. What a rule needs to know of a component it says itself, next to the reason; components
-that load nothing heavy are constructed, so that their own constructors say what is wrong.
+What a component can do is declared by its class (`size_divisor`, `supports_deep_supervision`, …; see
+`models.base.SegmentationModel`) and read from its source, so a class of the user's own is checked like any other. What
+a class does not declare in a readable way is not refused here. Components that import nothing heavy are constructed.
 """
 
 from __future__ import annotations
@@ -11,24 +12,26 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from brats_ablate.config.source import PACKAGE, class_attribute
+
 Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
 
 _LAYOUTS = ("brats2021", "brats2018", "brats2023", "msd")
 _CONVENTIONS = ("brats2021", "brats2023", "msd")
-_WITH_LOWER_HEADS = ("UNet", "UNetPlusPlus")
-
-
-def _is(node: Any, name: str) -> bool:
-    return isinstance(node, dict) and _class_name(node) == name
 
 
 def _class_name(node: Tree) -> str:
     return str(node.get("_target_", "")).rsplit(".", maxsplit=1)[-1]
 
 
+def _declared(node: Tree, name: str, default: Any) -> Any:
+    """Return what the component of `node` declares as `name`, None if that is unknown; a key of that name wins."""
+    return node[name] if name in node else class_attribute(str(node.get("_target_", "")), name, default)
+
+
 def coordinates(cfg: Tree) -> str | None:
-    """fold, lr and seed must name a run."""
+    """The fold, learning rate, seed and name must identify a run."""
     folds = cfg["data"]["n_folds"]
     if not isinstance(cfg["fold"], int) or isinstance(cfg["fold"], bool) or not 0 <= cfg["fold"] < folds:
         return f"fold={cfg['fold']} does not exist; choose 0 to {folds - 1} (data.n_folds={folds})"
@@ -43,7 +46,7 @@ def coordinates(cfg: Tree) -> str | None:
 
 
 def data_set(cfg: Tree) -> str | None:
-    """Layout and label convention are declared, never guessed."""
+    """The layout and the label convention must be known; they are never guessed."""
     data = cfg["data"]
     if data["layout"] not in _LAYOUTS:
         return f"data.layout={data['layout']} is unknown; choose one of {', '.join(_LAYOUTS)}"
@@ -54,127 +57,115 @@ def data_set(cfg: Tree) -> str | None:
     return None
 
 
-def light_components(cfg: Tree) -> str | None:
-    """Trainer, schedule and patches import no torch: their constructors check their own values (ConfigError)."""
+def constructible_groups(cfg: Tree) -> str | None:
+    """Construct this package's trainer, schedule and patches, which import no torch: they check their own values."""
     for group in ("trainer", "schedule", "patches"):
         node = cfg[group]
         module, _, name = node["_target_"].rpartition(".")
-        getattr(import_module(module), name)(**{k: v for k, v in node.items() if not k.startswith("_")})
+        if module.split(".")[0] == PACKAGE:
+            getattr(import_module(module), name)(**{k: v for k, v in node.items() if not k.startswith("_")})
     return None
 
 
 def encoder(cfg: Tree) -> str | None:
-    """Levels, finest first, and a factor on their channels."""
+    """There must be two stages or more, and a positive factor on their channels."""
     channels, width = cfg["encoder"]["channels"], cfg["encoder"]["width"]
     if len(channels) < 2 or min(channels) < 1:
-        return f"encoder.channels={channels} must be two or more positive numbers, finest level first"
+        return f"encoder.channels={channels} must be two or more positive numbers, finest stage first"
     if not 0 < width < math.inf:
         return f"encoder.width={width} must be positive; 1.0 is the paper's"
     return None
 
 
-def patch_and_encoder(cfg: Tree) -> str | None:
-    """A U-Net of depth d halves d - 1 times, and instance norm needs more than one voxel at the bottom."""
-    if _class_name(cfg["model"]) not in _WITH_LOWER_HEADS:
-        return None
-    patch, depth = cfg["patches"]["shape"], len(cfg["encoder"]["channels"])
-    divisor = 2 ** (depth - 1)
-    if any(s % divisor for s in patch):
-        remedy = "change patches.shape or encoder"
-        return f"patches.shape={patch} is not divisible by {divisor}, as {depth} levels need; {remedy}"
-    if all(s == divisor for s in patch):
-        return f"patches.shape={patch} leaves one voxel after {depth} levels; take a larger patch or fewer levels"
+def patch_and_model(cfg: Tree) -> str | None:
+    """Every axis of the patch must be divisible as often as the network halves it, and leave enough voxels."""
+    patch, name, n_stages = cfg["patches"]["shape"], _class_name(cfg["model"]), _n_stages(cfg)
+    if isinstance(n_stages, str):
+        return n_stages
+    if n_stages is not None:
+        divisor, needed = [2 ** (n_stages - 1)] * 3, f"{name}'s {n_stages} stages need"
+        remedy = f"change patches.shape or {_declared(cfg['model'], 'per_stage', ())[0]}"
+    else:
+        declared = _declared(cfg["model"], "size_divisor", (1, 1, 1))
+        if declared is None:
+            return None
+        if not isinstance(declared, list | tuple) or len(declared) != 3:
+            return f"size_divisor={declared} of {name} must be three numbers, for X, Y and Z"
+        divisor, needed, remedy = list(declared), f"{name} needs", "change patches.shape"
+    if any(size % d for size, d in zip(patch, divisor, strict=True)):
+        shown = divisor[0] if len(set(divisor)) == 1 else divisor
+        return f"patches.shape={patch} is not divisible by {shown}, as {needed}; {remedy}"
+    left = math.prod(size // d for size, d in zip(patch, divisor, strict=True))
+    if left < (_declared(cfg["model"], "min_bottom_voxels", 1) or 1):
+        return f"patches.shape={patch} leaves {name} one voxel at its lowest resolution; {remedy}"
     return None
 
 
-def patch_and_unetr(cfg: Tree) -> str | None:
-    """UNETR cuts the patch into tokens of 16³."""
-    patch = cfg["patches"]["shape"]
-    if _is(cfg["model"], "UNETR") and any(s % 16 for s in patch):
-        return f"patches.shape={patch} is not divisible by 16, as UNETR's tokens need; change patches.shape"
-    return None
-
-
-def patch_and_segresnet(cfg: Tree) -> str | None:
-    """SegResNetVAE halves three times, its VAE branch a fourth time."""
-    patch = cfg["patches"]["shape"]
-    if _is(cfg["model"], "SegResNetVAE") and any(s % 16 for s in patch):
-        return f"patches.shape={patch} is not divisible by 16, as SegResNetVAE needs; change patches.shape"
-    return None
-
-
-def patch_and_swin_unetr(cfg: Tree) -> str | None:
-    """SwinUNETR halves five times, and instance norm needs more than one voxel at the bottom."""
-    patch = cfg["patches"]["shape"]
-    if not _is(cfg["model"], "SwinUNETR"):
-        return None
-    if any(s % 32 for s in patch):
-        return f"patches.shape={patch} is not divisible by 32, as SwinUNETR needs; change patches.shape"
-    if all(s == 32 for s in patch):
-        return f"patches.shape={patch} leaves SwinUNETR one voxel; make one axis at least 64"
-    return None
-
-
-def patch_and_mednext(cfg: Tree) -> str | None:
-    """MedNeXt halves once for each entry of `blocks` but the first."""
-    if not _is(cfg["model"], "MedNeXt"):
-        return None
-    patch, blocks, ratios = cfg["patches"]["shape"], cfg["model"]["blocks"], cfg["model"]["expansion_ratios"]
-    if len(blocks) != len(ratios):
-        return f"model.blocks={blocks} and model.expansion_ratios={ratios} must have one entry per level each"
-    divisor = 2 ** (len(blocks) - 1)
-    if any(s % divisor for s in patch):
-        needed = f"as MedNeXt's {len(blocks)} levels need"
-        return f"patches.shape={patch} is not divisible by {divisor}, {needed}; change patches.shape or model.blocks"
-    return None
+def _n_stages(cfg: Tree) -> int | str | None:
+    """Return the model's number of stages, or a sentence if its lists disagree; None if it has no such lists."""
+    keys = _declared(cfg["model"], "per_stage", ()) or ()
+    lists = {}
+    for key in keys:
+        group, _, name = key.partition(".")
+        if not isinstance(cfg[group].get(name), list):
+            return None
+        lists[key] = cfg[group][name]
+    if len({len(values) for values in lists.values()}) > 1:
+        shown = " and ".join(f"{key}={values}" for key, values in lists.items())
+        return f"{shown} must have one entry per stage each"
+    return len(next(iter(lists.values()))) if lists else None
 
 
 def supervision_and_model(cfg: Tree) -> str | None:
-    """Deep supervision needs heads on lower decoder levels: our U-Nets have one for every level but the bottom."""
-    if _is(cfg["supervision"], "SingleHead"):
-        return None
-    if _class_name(cfg["model"]) not in _WITH_LOWER_HEADS:
-        return f"{_class_name(cfg['model'])} has no lower heads to supervise; set supervision=none"
-    weights, depth = cfg["supervision"].get("weights"), len(cfg["encoder"]["channels"])
-    if weights is None:
-        return None
-    if not weights or min(weights) <= 0:
+    """Supervising more than one head needs a model with heads on its lower decoder levels."""
+    weights = cfg["supervision"].get("weights")
+    if weights is not None and (not weights or min(weights) <= 0):
         return f"supervision.weights={weights} must be positive, one per head, finest first"
-    if len(weights) > depth - 1:
+    n_heads = len(weights) if weights is not None else _declared(cfg["supervision"], "n_heads", None)
+    supported = _declared(cfg["model"], "supports_deep_supervision", False)
+    if n_heads in (None, 1) or supported is None:
+        return None
+    if not supported:
+        return f"{_class_name(cfg['model'])} has no lower heads to supervise; set supervision=none"
+    n_stages = _n_stages(cfg)
+    if isinstance(n_stages, int) and n_heads > n_stages - 1:
         return (
-            f"supervision.weights={weights} asks for {len(weights)} heads, but {depth} levels have {depth - 1}; "
-            "shorten it, or add levels to encoder.channels"
+            f"supervision.weights={weights} needs {n_heads} heads, but {n_stages} stages have {n_stages - 1}; "
+            f"shorten it, or add stages to {_declared(cfg['model'], 'per_stage', ())[0]}"
         )
     return None
 
 
 def auxiliary_and_model(cfg: Tree) -> str | None:
-    """The VAE terms and the VAE branch need each other."""
-    has_branch, has_terms = _is(cfg["model"], "SegResNetVAE"), _is(cfg["auxiliary"], "VAELoss")
-    if has_branch and not has_terms:
-        return "SegResNetVAE's VAE branch would be trained by nothing; set auxiliary=vae"
-    if has_terms and not has_branch:
-        return "auxiliary=vae needs a model with a VAE branch; set model=segresnet_vae or auxiliary=none"
+    """An auxiliary loss and the outputs that it trains need each other."""
+    outputs, inputs = _declared(cfg["model"], "aux_outputs", ()), _declared(cfg["auxiliary"], "aux_inputs", None)
+    if outputs is None or inputs is None:
+        return None
+    model, loss = _class_name(cfg["model"]), _class_name(cfg["auxiliary"])
+    if missing := [name for name in inputs if name not in outputs]:
+        return (
+            f"auxiliary: {loss} needs {', '.join(missing)}, which {model} does not return; "
+            "set model=segresnet_vae or auxiliary=none"
+        )
+    if untrained := [name for name in outputs if name not in inputs]:
+        return f"model: {model} returns {', '.join(untrained)}, which no loss trains; set auxiliary=vae"
     return None
 
 
 def whole_volume_and_model(cfg: Tree) -> str | None:
-    """UNETR's positional embedding fixes the input's shape."""
-    if _is(cfg["inference"].get("window"), "WholeVolume") and _is(cfg["model"], "UNETR"):
-        return "UNETR takes patches of one shape only; set inference=sliding_window"
+    """A model of one input shape cannot run over whole volumes."""
+    keeps_shape = _declared(cfg["inference"].get("window") or {}, "keeps_patch_shape", None)
+    if keeps_shape is False and _declared(cfg["model"], "fixed_shape", False):
+        return f"{_class_name(cfg['model'])} takes patches of one shape only; set inference=sliding_window"
     return None
 
 
-RULES: tuple[Constraint, ...] = (
+CONSTRAINTS: tuple[Constraint, ...] = (
     coordinates,
     data_set,
-    light_components,
+    constructible_groups,
     encoder,
-    patch_and_encoder,
-    patch_and_unetr,
-    patch_and_segresnet,
-    patch_and_swin_unetr,
-    patch_and_mednext,
+    patch_and_model,
     supervision_and_model,
     auxiliary_and_model,
     whole_volume_and_model,

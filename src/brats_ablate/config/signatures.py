@@ -1,15 +1,12 @@
-"""Constructor signatures of `_target_`s, read from the source without importing it.
-
-Checking a configuration must not wait for torch, so the targets' modules are parsed, not imported.
-"""
+"""Constructor signatures of `_target_`s, read from the source (see `source`), inherited constructors included."""
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.machinery import PathFinder
-from pathlib import Path
+
+from brats_ablate.config.source import Definition, ancestors, find
 
 
 @dataclass(frozen=True)
@@ -29,82 +26,85 @@ class Signature:
     open_ended: bool
 
     def get(self, name: str) -> Parameter | None:
+        """Return the parameter called `name`."""
         return next((p for p in self.parameters if p.name == name), None)
 
 
 @cache
 def signature_of(target: str) -> Signature | None:
-    """The signature of a dotted class or function name.
-
-    Returns None if the target's source cannot be found or its signature cannot be read (a C extension, a re-export).
+    """Return the signature of a dotted class or function name; None if it cannot be read from the source.
 
     Raises:
-        LookupError: the module is found but holds no such name.
+        LookupError: the module exists and has no such name.
     """
-    module, _, name = target.rpartition(".")
-    source = _source_of(module)
-    if source is None:
-        if module.split(".")[0] == "brats_ablate":
-            raise LookupError(f"there is no module {module}")
+    definition = find(target)
+    if definition is None:
         return None
-    tree = _parse(source)
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return _of_arguments(node.args, skip_first=False)
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return _of_class(node, tree)
-    if any(isinstance(n, ast.ImportFrom) for n in tree.body) and module.split(".")[0] != "brats_ablate":
-        return None
-    raise LookupError(f"{module} has no {name}")
+    if isinstance(definition.node, ast.FunctionDef):
+        return _of_arguments(definition.node.args)
+    return _of_class(list(ancestors(definition)))
 
 
-def _of_class(node: ast.ClassDef, tree: ast.Module) -> Signature | None:
+def _of_class(classes: list[Definition | None]) -> Signature | None:
+    """Return the signature of the first of `classes`, the others being its bases."""
+    for i, each in enumerate(classes):
+        if each is None:
+            return None
+        node = each.node
+        assert isinstance(node, ast.ClassDef)
+        methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+        if "__init__" in methods:
+            own = _of_arguments(methods["__init__"].args, bound=True)
+            return _with_forwarded(own, classes[i + 1 :]) if own.open_ended else own
+        if "__new__" in methods or node.keywords:
+            return None
+        decorators = [ast.unparse(d) for d in node.decorator_list]
+        if any("dataclass" in d for d in decorators):
+            parents = _of_class(classes[i + 1 :])
+            return parents and _of_fields(node, parents)
+        if decorators:
+            return None
+    return Signature((), open_ended=False)
+
+
+def _with_forwarded(own: Signature, bases: list[Definition | None]) -> Signature:
+    """Add the arguments of the base classes, to which `**kwargs` are usually passed on."""
+    inherited = _of_class(bases)
+    if not bases or inherited is None:
+        return own
+    further = [replace(p, required=False) for p in inherited.parameters if own.get(p.name) is None]
+    return Signature((*own.parameters, *further), open_ended=True)
+
+
+def _of_fields(node: ast.ClassDef, parents: Signature) -> Signature:
+    """Return the signature of a dataclass: its parents' fields, then its own."""
+    fields = {p.name: p for p in parents.parameters}
     for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _of_arguments(item.args, skip_first=True)
-    inherited: tuple[Parameter, ...] = ()
-    for base in node.bases:
-        parent = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == ast.unparse(base)), None)
-        if parent is not None and (found := _of_class(parent, tree)) is not None:
-            inherited += found.parameters
-    is_dataclass = any("dataclass" in ast.unparse(d) for d in node.decorator_list)
-    if not is_dataclass:
-        return Signature(inherited, open_ended=False)
-    fields = tuple(
-        Parameter(item.target.id, ast.unparse(item.annotation), item.value is None)
-        for item in node.body
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-    )
-    return Signature(inherited + fields, open_ended=False)
+        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+            continue
+        annotation = ast.unparse(item.annotation)
+        options: dict[str | None, ast.expr] = {}
+        if isinstance(item.value, ast.Call) and ast.unparse(item.value.func).endswith("field"):
+            options = {k.arg: k.value for k in item.value.keywords}
+            required = not options.keys() & {"default", "default_factory"}
+        else:
+            required = item.value is None
+        is_argument = "init" not in options or ast.unparse(options["init"]) != "False"
+        if is_argument and not annotation.endswith("KW_ONLY") and "ClassVar" not in annotation:
+            fields[item.target.id] = Parameter(item.target.id, annotation, required)
+    return Signature(tuple(fields.values()), open_ended=False)
 
 
-def _of_arguments(arguments: ast.arguments, *, skip_first: bool) -> Signature:
+def _of_arguments(arguments: ast.arguments, *, bound: bool = False) -> Signature:
     positional = arguments.posonlyargs + arguments.args
     first_default = len(positional) - len(arguments.defaults)
-    found = [
-        Parameter(a.arg, ast.unparse(a.annotation) if a.annotation else "", i < first_default)
-        for i, a in enumerate(positional)
-    ]
-    found += [
-        Parameter(a.arg, ast.unparse(a.annotation) if a.annotation else "", default is None)
+    parameters = [_parameter(a, required=i < first_default) for i, a in enumerate(positional)]
+    parameters += [
+        _parameter(a, required=default is None)
         for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     ]
-    return Signature(tuple(found[1:] if skip_first else found), open_ended=arguments.kwarg is not None)
+    return Signature(tuple(parameters[bound:]), open_ended=arguments.kwarg is not None)
 
 
-def _source_of(module: str) -> Path | None:
-    """The file of a module, found without importing its parents (which find_spec would do)."""
-    path: list[str] | None = None
-    spec = None
-    parts = module.split(".")
-    for i in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: i + 1]), path)
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-@cache
-def _parse(source: Path) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"))
+def _parameter(argument: ast.arg, *, required: bool) -> Parameter:
+    return Parameter(argument.arg, ast.unparse(argument.annotation) if argument.annotation else "", required)

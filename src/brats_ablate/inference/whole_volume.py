@@ -17,17 +17,19 @@ class WholeVolume:
     """`inference=whole_volume`: one padded forward pass. Not in the paper, which slides a window.
 
     Args:
-        divisor: divides each spatial size after padding; the job passes the model's.
+        size_divisor: divides each spatial size after padding; the job passes the model's.
     """
 
-    def __init__(self, divisor: tuple[int, int, int]) -> None:
-        x, y, z = divisor
-        self.divisor = (x, y, z)
+    keeps_patch_shape = False
+
+    def __init__(self, size_divisor: tuple[int, int, int]) -> None:
+        x, y, z = size_divisor
+        self.size_divisor = (x, y, z)
 
     def __call__(self, network: Callable[[Tensor], Tensor], volume: Tensor) -> Tensor:
         """Run the network on the padded volume (1, C, X, Y, Z); return its cropped output (1, K, X, Y, Z) float32."""
-        shape = [-(-size // d) * d for size, d in zip(volume.shape[2:], self.divisor, strict=True)]
-        if tuple(shape) == self.divisor:
+        shape = [-(-size // d) * d for size, d in zip(volume.shape[2:], self.size_divisor, strict=True)]
+        if tuple(shape) == self.size_divisor:
             shape[-1] *= 2  # a single voxel in the deepest stage has no instance statistics
         padded, inner = pad_centered(volume, tuple(shape))
         return network(padded).float()[inner]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError, UserError
@@ -65,7 +65,7 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
 
     torch.manual_seed(derive_seed(int(cfg.seed), "weights"))
     model: SegmentationModel = instantiate(
-        cfg.model,
+        _model_node(cfg),
         in_channels=instantiate(cfg.inputs).channels,
         out_channels=len(REGIONS),
         n_heads=instantiate(cfg.supervision).n_heads,
@@ -90,16 +90,39 @@ def build_optimizer(cfg: DictConfig, model: SegmentationModel) -> torch.optim.Op
     return optimizer
 
 
+def _model_node(cfg: DictConfig) -> DictConfig:
+    """Return `cfg.model`, within an adapter if its class is not a `SegmentationModel`."""
+    from hydra.utils import get_object
+
+    from brats_ablate.models.base import SegmentationModel
+
+    target = get_object(cfg.model._target_)
+    if isinstance(target, type) and issubclass(target, SegmentationModel):
+        own: DictConfig = cfg.model
+        return own
+    network: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    adapter = "brats_ablate.models.external.ExternalModel"
+    node = {"_target_": adapter, "network": network | {"_partial_": True}}
+    adapted: DictConfig = OmegaConf.create({"model": node}).model
+    return adapted
+
+
 def build_loss(cfg: DictConfig) -> TotalLoss:
     """Build the total loss from region loss, supervision and auxiliary terms."""
+    import torch
+
+    from brats_ablate.losses.external import ModuleLoss
     from brats_ablate.losses.total_loss import TotalLoss
 
-    return TotalLoss(instantiate(cfg.loss), instantiate(cfg.supervision), instantiate(cfg.auxiliary))
+    region_loss = instantiate(cfg.loss)
+    if isinstance(region_loss, torch.nn.Module):
+        region_loss = ModuleLoss(region_loss)
+    return TotalLoss(region_loss, instantiate(cfg.supervision), instantiate(cfg.auxiliary))
 
 
 def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Tensor]:
     """Build the inferer of whole volumes: windows of the training patch, or one padded forward."""
-    derived = {"divisor": model.divisor, "patch_shape": tuple(cfg.patches.shape)}
+    derived = {"size_divisor": model.size_divisor, "patch_shape": tuple(cfg.patches.shape)}
     signature = signature_of(str(cfg.inference.window["_target_"]))
     accepted = {name: value for name, value in derived.items() if signature is not None and signature.get(name)}
     window: Callable[..., Tensor] = instantiate(cfg.inference.window, **accepted)

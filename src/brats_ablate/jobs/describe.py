@@ -1,8 +1,7 @@
-"""job=describe: experiments in; what they exchange, count, cost and look like out, as Markdown, CSV and SVG."""
+"""`job=describe`: summarize experiments: config diff, parameters, FLOPs, timings, diagram; Markdown, CSV and SVG."""
 
 from __future__ import annotations
 
-import difflib
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check
-from brats_ablate.config.locations import resource_dir
+from brats_ablate.config.locations import experiment_names, resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.text import suggest
 
 if TYPE_CHECKING:
-    from brats_ablate.model_summary.markdown import Conditions, Description
+    from brats_ablate.model_summary.markdown import Description, Provenance
     from brats_ablate.model_summary.timings import TimedModel, Timing
 
 REFERENCE = "baseline"
-"""The experiment that times are relative to."""
+"""The experiment that timings are relative to."""
 
 DESCRIBED_GROUPS = (
     *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
     *("optimizer", "schedule", "trainer", "inference", "postprocess"),
 )
-"""The groups that an experiment may be about."""
+"""The groups whose differences are listed."""
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
 
     Args:
         cfg: the composed configuration.
-        experiments: names in conf/experiment, or ["all"]; None for `cfg` itself.
+        experiments: names of experiments, or ["all"]; None for `cfg` itself.
         output: folder for `variants.md`, `variants.csv` and `images/<name>.svg`; None to print only.
         measure: whether to time each network against the baseline's.
         timing_shape: (X, Y, Z) of the patch that is timed.
@@ -53,25 +53,25 @@ def run(
     Raises:
         ConfigError: an experiment does not exist, or the timed patch does not suit its network.
     """
-    from brats_ablate.model_summary.markdown import PICTURES, csv_text, markdown, table
+    from brats_ablate.model_summary.markdown import IMAGES, csv_text, markdown, table
 
     subjects = [cfg] if experiments is None else [compose(name) for name in _ordered(experiments)]
     described = []
     for subject in subjects:
         timing = _time(subject, timing_shape, timing_width, repeats) if measure else None
-        # A named experiment shares the command's overrides with its baseline; for `cfg` they are what is asked about.
+        # A named experiment and its baseline share the command's overrides; for `cfg` the overrides are the difference.
         described.append(describe(subject, timing, shared_overrides=experiments is not None))
         print(f"{subject.name}: described", flush=True)
     print(table(described))
     if len(described) == 1:
-        print(f"\n{described[0].drawing}")
+        print(f"\n{described[0].diagram}")
     if output is None:
         return
-    conditions = _conditions(cfg, experiments, measure, timing_shape, timing_width, repeats)
+    provenance = _provenance(cfg, experiments, measure, timing_shape, timing_width, repeats)
     for file, text in {
-        "variants.md": markdown(described, conditions),
+        "variants.md": markdown(described, provenance),
         "variants.csv": csv_text(described),
-        **{f"{PICTURES}/{d.name}.svg": d.picture for d in described},
+        **{f"{IMAGES}/{d.name}.svg": d.svg for d in described},
     }.items():
         with atomic_write(Path(output) / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -79,7 +79,7 @@ def run(
 
 
 def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
-    """The named experiment, under the overrides of the command that is running (its experiment and job apart)."""
+    """Compose the named experiment with the running command's overrides, except its experiment and job."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -95,12 +95,12 @@ def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
 
 
 def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) -> Description:
-    """Counts and drawings of the composed `cfg`, at its full size, and how it differs from its baseline."""
+    """Count and draw the network of `cfg` at its full size, and list the differences from its baseline."""
     from brats_ablate.jobs import build
     from brats_ablate.model_summary.ascii import draw
     from brats_ablate.model_summary.counts import count
     from brats_ablate.model_summary.markdown import Description
-    from brats_ablate.model_summary.svg import picture
+    from brats_ablate.model_summary.svg import draw_svg
 
     check(cfg)
     shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
@@ -113,14 +113,14 @@ def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) 
         baseline=baseline,
         changes=tuple(changes(cfg, compose(baseline, with_overrides=shared_overrides))) if baseline else (),
         counts=counts,
-        drawing=draw(counts.passed, shape),
-        picture=picture(counts.passed, shape, str(cfg.name)),
+        diagram=draw(counts.calls, shape),
+        svg=draw_svg(counts.calls, shape, str(cfg.name)),
         timing=timing,
     )
 
 
 def changes(cfg: DictConfig, other: DictConfig) -> Iterator[str]:
-    """`key=value` for what `cfg` sets otherwise than `other`; an exchanged component is named by its class."""
+    """Yield `key=value` for each setting of `cfg` that differs from `other`; components by their class's name."""
     for group in DESCRIBED_GROUPS:
         yield from _changes(group, OmegaConf.to_container(cfg[group]), OmegaConf.to_container(other[group]))
 
@@ -138,16 +138,18 @@ def _changes(path: str, node: Any, other: Any) -> Iterator[str]:
 
 
 def _ordered(experiments: list[str]) -> list[str]:
-    """The named ones as they are; for ["all"] every file's, each after its baseline's kind."""
-    known = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
+    """Return the given names; for ["all"] those of every experiment, grouped by baseline.
+
+    Raises:
+        ConfigError: a name is not an experiment.
+    """
+    known = experiment_names()
     if experiments == ["all"]:
         baseline_of = {name: compose(name).about.baseline for name in known}
         return sorted(known, key=lambda name: (baseline_of[name] is not None, baseline_of[name] != REFERENCE, name))
     for name in experiments:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
-            raise ConfigError(f"job.experiments: {name} is not an experiment; {hint}")
+            raise ConfigError(f"job.experiments: {name} is not an experiment; {suggest(name, known)}")
     return experiments
 
 
@@ -159,7 +161,7 @@ def _shrunk(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> DictC
     return small
 
 
-def _contestant(cfg: DictConfig) -> TimedModel:
+def _timed_model(cfg: DictConfig) -> TimedModel:
     import torch
 
     from brats_ablate.jobs import build
@@ -183,7 +185,7 @@ def _contestant(cfg: DictConfig) -> TimedModel:
 
 
 def _time(cfg: DictConfig, shape: tuple[int, int, int], width: float, repeats: int) -> Timing:
-    """Times of `cfg` against the baseline's, both executed as `cfg.trainer` says."""
+    """Time `cfg` relative to the baseline, both with the settings of `cfg.trainer`."""
     from brats_ablate.model_summary.timings import time_against
     from brats_ablate.runtime.memory import disable_malloc_trim
 
@@ -191,40 +193,40 @@ def _time(cfg: DictConfig, shape: tuple[int, int, int], width: float, repeats: i
     reference.trainer = cfg.trainer
     if cfg.trainer.keep_freed_memory:
         disable_malloc_trim()
-    contestants = [_contestant(_shrunk(c, shape, width)) for c in (reference, cfg)]
-    return time_against(contestants[0], contestants[1], repeats)
+    timed = [_timed_model(_shrunk(c, shape, width)) for c in (reference, cfg)]
+    return time_against(timed[0], timed[1], repeats)
 
 
-def _conditions(
+def _provenance(
     cfg: DictConfig,
     experiments: list[str] | None,
     measure: bool,
     timing_shape: tuple[int, int, int],
     timing_width: float,
     repeats: int,
-) -> Conditions:
+) -> Provenance:
     import torch
 
-    from brats_ablate.model_summary.markdown import Conditions
+    from brats_ablate.model_summary.markdown import Provenance
     from brats_ablate.training.precision import Precision, choose_device
 
     which = f"+experiment={cfg.name}" if experiments is None else f"'job.experiments=[{','.join(experiments)}]'"
     command = f"python -m brats_ablate job=describe {which}" + (" job.measure=true" if measure else "")
     patch = f"patch of {'×'.join(str(s) for s in cfg.patches.shape)} voxels"
     if not measure:
-        return Conditions(command, patch, None)
+        return Provenance(command, patch, None)
     device = choose_device(str(cfg.trainer.device), 0)
     precision = Precision.resolve(str(cfg.trainer.precision), device).name
     machine = f"{torch.get_num_threads()} threads of a CPU ({_cpu_name()})"
     if device.type == "cuda":
         machine = torch.cuda.get_device_name(device)
     timing = (
-        f"Times are relative to the baseline, taken in turns on {machine}, {precision}, torch {torch.__version__}, "
+        f"Times are relative to the baseline, interleaved on {machine}, {precision}, torch {torch.__version__}, "
         f"at reduced size: patch {'×'.join(str(s) for s in timing_shape)}, encoder.width={timing_width}, batch 1, "
-        f"best of {repeats}. Ratios at full size and on another device differ; the baseline's own "
-        "row shows how exact they are."
+        f"best of {repeats}. Ratios at full size and on other devices differ; the baseline's own "
+        "row shows their precision."
     )
-    return Conditions(command, patch, timing)
+    return Provenance(command, patch, timing)
 
 
 def _cpu_name() -> str:

@@ -1,4 +1,4 @@
-"""Executes one composed configuration: checks it as a whole, then runs the job that it names."""
+"""Execution of one composed configuration: the check, then its job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brats_ablate.runtime import files, signals
 
 
 def execute(cfg: DictConfig) -> int:
-    """Run `cfg.job`. Errors are printed, not raised: in a sweep the other jobs go on. Returns the exit code."""
+    """Check `cfg`, run its job and return the exit code. Errors are printed: the other runs of a sweep continue."""
     from hydra.utils import get_method
 
     try:
@@ -23,7 +23,7 @@ def execute(cfg: DictConfig) -> int:
         job: Any = OmegaConf.to_container(cfg.job, resolve=True)
         get_method(job.pop("_target_"))(cfg, **job)
     except signals.Interrupted:
-        print("brats-ablate: stopped as asked, state saved; the same command continues it", file=sys.stderr)
+        print("brats-ablate: interrupted, checkpoint saved; re-run the same command to resume", file=sys.stderr)
         return signals.EXIT_CODE
     except UserError as error:
         print(f"brats-ablate: {error}", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.locations import resource_dir
+from brats_ablate.config.locations import table_dirs
 from brats_ablate.jobs.build import instantiate
 from brats_ablate.runtime.files import atomic_write
 from brats_ablate.tracking.base import RunInfo, TableText
@@ -84,7 +84,7 @@ def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, s
     from brats_ablate.tables.run_summary import load_runs
     from brats_ablate.tables.spec import load_table_specs
 
-    studies = load_table_specs([resource_dir("experiments"), Path("experiments")], names)
+    studies = load_table_specs(table_dirs(), names)
     runs = Path(cfg.paths.runs)
     trained = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
     evaluated = [path.stem for path in Path(cfg.paths.evaluation).glob("*.csv") if path.stem not in _RANKING]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
 from brats_ablate.errors import ConfigError
 from brats_ablate.launch.submission import Submission, activity, read_submission
 from brats_ablate.runs.directory import FINISHED, Coordinates, RunDirectory
@@ -110,7 +111,7 @@ def _no_duplicates(works: Sequence[SweepRun]) -> None:
 
 def _same_configuration(each: SweepRun, run: RunDirectory) -> None:
     recorded = run.manifest().get("identity")
-    wanted = identity(each.cfg)
+    wanted = identity(resolve(each.cfg))
     if recorded is not None and recorded != wanted:
         shown = "; ".join(differences(recorded, wanted)[:3])
         raise ConfigError(

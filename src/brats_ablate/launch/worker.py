@@ -60,7 +60,7 @@ class RunTask:
         return code
 
     def checkpoint(self) -> Any:
-        """submitit's hook for jobs other than training: started again, they skip what is done."""
+        """Submitit's hook for jobs other than training: started again, they skip what is done."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)

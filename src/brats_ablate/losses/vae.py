@@ -9,6 +9,8 @@ from torch import Tensor
 class NoAuxiliary:
     """Adds no terms to the region loss."""
 
+    aux_inputs = ()
+
     def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
         """Return no terms."""
         return {}
@@ -28,6 +30,8 @@ class VAELoss:
     Raises:
         ValueError: a weight is negative.
     """
+
+    aux_inputs = ("vae_reconstruction", "vae_mean", "vae_log_var")
 
     def __init__(self, reconstruction_weight: float, kl_weight: float) -> None:
         if min(reconstruction_weight, kl_weight) < 0:

@@ -6,6 +6,7 @@ others give no value.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,9 @@ from brats_ablate.labels import REGIONS
 from brats_ablate.metrics.dice import dice_from_counts
 from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
 from brats_ablate.metrics.surface import HD95, Spacing, between_elements, surface_dice, weighted_maximum
+
+RegionMetric = Callable[[np.ndarray, np.ndarray, Spacing], float]
+"""(predicted, reference, spacing_mm) -> value; two masks (X, Y, Z) of a region, cropped to the box of both tumors."""
 
 METRICS = [
     "dice",
@@ -43,6 +47,7 @@ class CaseMetrics:
         lesion_dilation: steps of dilation that join the parts of a lesion.
         lesion_above_mm3: reference lesions of at most this volume are ignored.
         lesion_missed_mm: lesion-wise HD95 of a false-negative or false-positive lesion.
+        extra: further metrics by name.
     """
 
     def __init__(
@@ -53,7 +58,11 @@ class CaseMetrics:
         lesion_dilation: int,
         lesion_above_mm3: float,
         lesion_missed_mm: float,
+        extra: Mapping[str, RegionMetric] | None = None,
     ) -> None:
+        if taken := [name for name in extra or {} if name in METRICS]:
+            raise ValueError(f"extra.{taken[0]} is the name of a built-in metric; rename it")
+        self.extra = dict(extra or {})
         self.hd95 = hd95
         self.one_empty_mm = one_empty_mm
         self.tolerance_mm = tolerance_mm
@@ -115,6 +124,7 @@ class CaseMetrics:
             "lesions_missed": lesions.false_negatives,
             "lesions_invented": lesions.false_positives,
         }
+        scores |= {name: metric(predicted, reference, spacing_mm) for name, metric in self.extra.items()}
         return scores | self._surface(predicted, reference, spacing_mm)
 
     def _surface(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""What a network is and costs before it has seen a case: counts, timings, drawings. Used by `job=describe`."""
+"""Summaries of networks: counts, run time, data flow and diagrams."""

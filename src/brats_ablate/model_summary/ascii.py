@@ -1,7 +1,7 @@
-"""A drawing of a composed network in text, from the shapes that really passed through it: to be held against Fig. 2.
+"""Text diagram of a composed network, from the shapes of its forward pass, for comparison with the paper's Fig. 2.
 
-A network with an encoder and a decoder list of levels is drawn as a U, one resolution a row; any other as the list of
-its parts.
+A network with an encoder and a decoder list of stages is drawn as a U, one resolution per row; any other as the list
+of its parts.
 """
 
 from __future__ import annotations
@@ -10,72 +10,72 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from brats_ablate.model_summary.counts import Passed, Shape
+from brats_ablate.model_summary.counts import ModuleCall
 
 _SUPERSCRIPT = {1: "1³", 2: "2³", 3: "3³", 5: "5³", 7: "7³"}
 
 
-def draw(passed: Sequence[Passed], input_shape: Shape) -> str:
-    """The drawing, without a trailing newline.
+def draw(calls: Sequence[ModuleCall], input_shape: Sequence[int]) -> str:
+    """Return the diagram, without a trailing newline.
 
     Args:
-        passed: what `counts.count` recorded of the network.
+        calls: recorded by `counts.count`.
         input_shape: (B, C, X, Y, Z).
     """
     head = f"input  {input_shape[1]} × {resolution(input_shape)}"
-    levels = _levels(passed)
-    return "\n".join([head, *(_u_shape(levels, passed) if levels else _parts(passed))])
+    stages = _stages(calls)
+    return "\n".join([head, *(_u_shape(stages, calls) if stages else _parts(calls))])
 
 
-def resolution(shape: Shape) -> str:
-    """`128³` for a cube, else `64×64×128`, of the spatial part of (B, C, X, Y, Z)."""
+def resolution(shape: Sequence[int]) -> str:
+    """Format the spatial part of (B, C, X, Y, Z): `128³` for a cube, else `64×64×128`."""
     spatial = shape[2:]
     if len(spatial) == 3 and len(set(spatial)) == 1:
         return f"{spatial[0]}³"
     return "×".join(str(s) for s in spatial)
 
 
-def _levels(passed: Sequence[Passed]) -> list[tuple[Passed, Passed | None]]:
-    """(encoder level, decoder level of the same resolution or None at the bottom), finest first; [] for no U-Net."""
-    by_name = {p.name: p for p in passed}
-    down = [by_name[name] for i in range(len(passed)) if (name := f"encoder.{i}") in by_name]
-    up = [by_name[name] for i in range(len(passed)) if (name := f"decoder.{i}") in by_name]
+def _stages(calls: Sequence[ModuleCall]) -> list[tuple[ModuleCall, ModuleCall | None]]:
+    """Return (encoder stage, decoder stage of its resolution or None), finest first; [] if it is no U-Net."""
+    by_name = {p.name: p for p in calls}
+    down = [by_name[name] for i in range(len(calls)) if (name := f"encoder.{i}") in by_name]
+    up = [by_name[name] for i in range(len(calls)) if (name := f"decoder.{i}") in by_name]
     if not up or len(up) != len(down) - 1:
         return []
     return list(zip(down, [*up, None], strict=True))
 
 
-def _u_shape(levels: Sequence[tuple[Passed, Passed | None]], passed: Sequence[Passed]) -> list[str]:
-    heads = {p.inputs[0]: p for p in passed if p.name.startswith("heads.") and p.name.count(".") == 1}
-    rows = [("level", "resolution", "encoder", "", "decoder", "head")]
-    for number, (down, up) in enumerate(levels, start=1):
+def _u_shape(stages: Sequence[tuple[ModuleCall, ModuleCall | None]], calls: Sequence[ModuleCall]) -> list[str]:
+    heads = {p.inputs[0]: p for p in calls if p.name.startswith("heads.") and p.name.count(".") == 1}
+    rows = [("stage", "resolution", "encoder", "", "decoder", "head")]
+    for number, (down, up) in enumerate(stages, start=1):
         shape = down.outputs[0]
-        row = (str(number), resolution(shape), ", ".join(layers_of(down, passed)))
+        row = (str(number), resolution(shape), ", ".join(layers_of(down, calls)))
         if up is None:
             rows.append((*row, "bottom", "", ""))
             continue
-        skip = f"─ {gate_of(up, passed) or 'skip'} ▸"
+        skip = f"─ {gate_of(up, calls) or 'skip'} ▸"
         head = heads.get(up.outputs[0])
-        rows.append((*row, skip, ", ".join(layers_of(up, passed)), convolution(head) if head else ""))
+        rows.append((*row, skip, ", ".join(layers_of(up, calls)), convolution(head) if head else ""))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def gate_of(level: Passed, passed: Sequence[Passed]) -> str | None:
-    """What the skip into decoder level `level` passes through; None where that is nothing."""
-    gate = next((p for p in passed if p.name == f"{level.name}.gate"), None)
+def gate_of(stage: ModuleCall, calls: Sequence[ModuleCall]) -> str | None:
+    """Return the class of the gate on the skip into decoder stage `stage`; None without one."""
+    gate = next((p for p in calls if p.name == f"{stage.name}.gate"), None)
     gated = gate is not None and any(True for _ in gate.module.parameters())
     return type(gate.module).__name__ if gate is not None and gated else None
 
 
-def layers_of(level: Passed, passed: Sequence[Passed]) -> list[str]:
-    """The convolutions below `level` in the order in which they ran, and what acts between them; at most four."""
-    inside = [p for p in passed if p.name.startswith(f"{level.name}.") and not p.name.startswith(f"{level.name}.gate")]
+def layers_of(stage: ModuleCall, calls: Sequence[ModuleCall]) -> list[str]:
+    """List the convolutions of `stage` in execution order, with DropBlock between them; at most four."""
+    inside = [p for p in calls if p.name.startswith(f"{stage.name}.") and not p.name.startswith(f"{stage.name}.gate")]
     layers = []
     for part in inside:
         if isinstance(part.module, nn.Conv3d | nn.ConvTranspose3d):
-            beside = "+ " if ".shortcut" in part.name else ""
-            layers.append(beside + convolution(part))
+            parallel = "+ " if ".shortcut" in part.name else ""
+            layers.append(parallel + convolution(part))
         elif type(part.module).__name__.startswith("DropBlock"):
             layers[-1] += " drop"
     if len(layers) > 4:
@@ -83,8 +83,8 @@ def layers_of(level: Passed, passed: Sequence[Passed]) -> list[str]:
     return layers
 
 
-def convolution(part: Passed) -> str:
-    """`3³/2 32→64`: kernel, stride, channels of a (transposed) convolution."""
+def convolution(part: ModuleCall) -> str:
+    """Format a (transposed) convolution: kernel, stride and channels as `3³/2 32→64`."""
     module = part.module
     assert isinstance(module, nn.Conv3d | nn.ConvTranspose3d)
     edge, stride = module.kernel_size[0], module.stride[0]
@@ -95,44 +95,44 @@ def convolution(part: Passed) -> str:
     return f"{up}{kernel}{by_stride} {module.in_channels}→{module.out_channels}{groups}"
 
 
-def _parts(passed: Sequence[Passed]) -> list[str]:
-    """One row per part of the network."""
+def _parts(calls: Sequence[ModuleCall]) -> list[str]:
+    """Return one row per part of the network."""
     rows = [("part", "is a", "parameters", "in", "out")]
-    for part in top_parts(passed):
+    for part in top_parts(calls):
         inputs, outputs = _with_channels_each(part.inputs), _with_channels_each(part.outputs)
         rows.append((part.name, type(part.module).__name__, parameters_of(part), inputs, outputs))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def top_parts(passed: Sequence[Passed]) -> list[Passed]:
-    """What has parameters on the first level of the module tree that has several parts, in the order of the pass."""
-    depth = next((d for d in range(1, 6) if len(_at_depth(passed, d)) > 1), 1)
-    return [p for p in _at_depth(passed, depth) if any(True for _ in p.module.parameters())]
+def top_parts(calls: Sequence[ModuleCall]) -> list[ModuleCall]:
+    """Return the parts with parameters at the first depth of the module tree that has several, in execution order."""
+    depth = next((d for d in range(1, 6) if len(_at_depth(calls, d)) > 1), 1)
+    return [p for p in _at_depth(calls, depth) if any(True for _ in p.module.parameters())]
 
 
-def parameters_of(part: Passed) -> str:
-    """`0.031 M`."""
+def parameters_of(part: ModuleCall) -> str:
+    """Format the number of parameters: `0.031 M`."""
     return f"{sum(p.numel() for p in part.module.parameters()) / 1e6:.3f} M"
 
 
-def _at_depth(passed: Sequence[Passed], depth: int) -> list[Passed]:
-    """What passed at `depth` of the module tree; list containers, which are not called, do not count as a level."""
-    called = {p.name for p in passed}
+def _at_depth(calls: Sequence[ModuleCall], depth: int) -> list[ModuleCall]:
+    """Return the calls at `depth` of the module tree; list containers, which are not called, do not count."""
+    called = {p.name for p in calls}
 
     def depth_of(name: str) -> int:
         pieces = name.split(".")
         return sum(".".join(pieces[: i + 1]) in called for i in range(len(pieces)))
 
-    return [p for p in passed if depth_of(p.name) == depth]
+    return [p for p in calls if depth_of(p.name) == depth]
 
 
-def with_channels(shape: Shape) -> str:
-    """`32 × 128³` of (B, C, X, Y, Z); `512×768` of tokens."""
+def with_channels(shape: Sequence[int]) -> str:
+    """Format (B, C, X, Y, Z) as `32 × 128³`, tokens as `512×768`."""
     if len(shape) == 5:
         return f"{shape[1]} × {resolution(shape)}"
     return "×".join(str(s) for s in shape[1:])
 
 
-def _with_channels_each(shapes: Sequence[Shape]) -> str:
+def _with_channels_each(shapes: Sequence[Sequence[int]]) -> str:
     return " + ".join(with_channels(s) for s in shapes[:3]) + (" + …" if len(shapes) > 3 else "")

@@ -1,12 +1,11 @@
-"""Counts of a network that need no numbers: parameters, operations, activations, and the shapes on its way.
+"""Parameters, FLOPs, activations and shapes of a network, counted on the meta device.
 
-The network runs on torch's meta device, which knows shapes and computes nothing, so a full-size network at a
-full-size patch is counted in a second.
+The meta device propagates shapes and computes no values, so a full-size network is counted in a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,64 +17,64 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brats_ablate.models.base import SegmentationModel
 
-Shape = tuple[int, ...]
-
 
 @dataclass(frozen=True)
-class Passed:
-    """One module that the input passed through, in the order of the forward pass."""
+class ModuleCall:
+    """One call of a submodule in the forward pass."""
 
     name: str
     module: nn.Module
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-    entered: tuple[Node | None, ...] = field(default=(), repr=False)
-    """What computed each input; None for the network's own input. For `flow`."""
-    left: tuple[Node | None, ...] = field(default=(), repr=False)
-    """What computed each output."""
+    inputs: tuple[torch.Size, ...]
+    outputs: tuple[torch.Size, ...]
+    input_nodes: tuple[Node | None, ...] = field(default=(), repr=False)
+    """The autograd node of each input, for `dataflow`; None for the network's own input."""
+    output_nodes: tuple[Node | None, ...] = field(default=(), repr=False)
+    """The autograd node of each output."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What one training-mode forward of one patch needs."""
+    """Cost of one training-mode forward of one patch."""
 
     parameters: int
     forward_flop: int
-    """Of convolutions and matrix products, a multiplication and an addition being two."""
+    """Of convolutions and matrix products; a multiplication and an addition are two."""
     activation_bytes: int
-    """Kept for the backward pass in float32, without parameters; about half of it under 16-bit autocast."""
-    passed: tuple[Passed, ...]
+    """Saved for the backward pass in float32, without parameters; about half of it under 16-bit autocast."""
+    calls: tuple[ModuleCall, ...]
+    """Every call of a submodule, in the order in which they returned."""
 
 
-def count(build: Callable[[], SegmentationModel], input_shape: tuple[int, int, int, int, int]) -> Counts:
-    """The counts of the network that `build` returns for an input (B, C, X, Y, Z)."""
-    model = _without_numbers(build).train()
+def count(build: Callable[[], SegmentationModel], input_shape: Sequence[int]) -> Counts:
+    """Count the network that `build` returns for an input (B, C, X, Y, Z)."""
+    model = _on_meta_device(build).train()
     x = torch.zeros(input_shape, device="meta")
     parameters = sum(p.numel() for p in model.parameters())
-    passed: list[Passed] = []
-    kept: dict[int, torch.UntypedStorage] = {}
-    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    calls: list[ModuleCall] = []
+    of_parameters = [p.untyped_storage() for p in model.parameters()]
+    saved = {id(storage): storage for storage in of_parameters}
 
-    def keep(tensor: Tensor) -> Tensor:
-        # Many operations keep the same tensor: a storage counts once, and is held so that its address stays its own.
+    def save(tensor: Tensor) -> Tensor:
+        # Several operations save the same tensor: each storage counts once, and is held so that its id is unique.
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage
+        saved[id(storage)] = storage
         return tensor
 
     counter = FlopCounterMode(display=False)
     with (
-        _recorded(model, passed),
+        _recorded(model, calls),
         counter,
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
     ):
         model(x)
-    activation_bytes = sum(storage.nbytes() for storage in kept.values())
-    return Counts(parameters, counter.get_total_flops(), activation_bytes, tuple(passed))
+    for storage in of_parameters:
+        saved.pop(id(storage), None)
+    activation_bytes = sum(storage.nbytes() for storage in saved.values())
+    return Counts(parameters, counter.get_total_flops(), activation_bytes, tuple(calls))
 
 
-def _without_numbers(build: Callable[[], SegmentationModel]) -> SegmentationModel:
-    """The network on the meta device: at once, or by way of the CPU where a constructor reads a number off a tensor."""
+def _on_meta_device(build: Callable[[], SegmentationModel]) -> SegmentationModel:
+    """Build the network on the meta device, via the CPU if its constructor reads a value of a tensor."""
     try:
         with torch.device("meta"):
             return build()
@@ -84,13 +83,13 @@ def _without_numbers(build: Callable[[], SegmentationModel]) -> SegmentationMode
 
 
 @contextmanager
-def _recorded(model: nn.Module, passed: list[Passed]) -> Iterator[None]:
-    """Append every module that `model` calls to `passed` as it returns."""
+def _recorded(model: nn.Module, calls: list[ModuleCall]) -> Iterator[None]:
+    """Append every call of a submodule of `model` to `calls` as it returns."""
 
     def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            given, made = tuple(_tensors(inputs)), tuple(_tensors(outputs))
-            passed.append(Passed(name, module, _shapes(given), _shapes(made), _nodes(given), _nodes(made)))
+            x, y = tuple(_tensors(inputs)), tuple(_tensors(outputs))
+            calls.append(ModuleCall(name, module, _shapes(x), _shapes(y), _nodes(x), _nodes(y)))
 
         return hook
 
@@ -110,8 +109,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _shapes(tensors: tuple[Tensor, ...]) -> tuple[Shape, ...]:
-    return tuple(tuple(t.shape) for t in tensors)
+def _shapes(tensors: tuple[Tensor, ...]) -> tuple[torch.Size, ...]:
+    return tuple(t.shape for t in tensors)
 
 
 def _nodes(tensors: tuple[Tensor, ...]) -> tuple[Node | None, ...]:

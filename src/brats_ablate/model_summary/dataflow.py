@@ -1,6 +1,6 @@
-"""Which part of a network feeds which, traced through what computed each tensor: nothing is taken from the names.
+"""Data flow between the parts of a network, traced through the autograd graph, regardless of the modules' names.
 
-So an arrow of a drawing is a path that the numbers took, also where a forward adds or concatenates between modules.
+An arrow of a diagram is therefore a path of the computation, also where a forward adds or concatenates.
 """
 
 from __future__ import annotations
@@ -10,45 +10,46 @@ from dataclasses import dataclass
 
 from torch.autograd.graph import Node
 
-from brats_ablate.model_summary.counts import Passed
+from brats_ablate.model_summary.counts import ModuleCall
 
 
 @dataclass(frozen=True)
 class InputEdges:
-    """Where the inputs of one part come from."""
+    """The sources of the inputs of one part."""
 
     parts: tuple[int, ...]
     """Positions in the sequence of parts, ascending."""
     network_input: bool
-    """Whether the network's input is among them, as it is."""
+    """Whether the network's input is among them, unchanged."""
 
 
-def trace(parts: Sequence[Passed]) -> list[InputEdges]:
-    """For each of `parts`, which of the earlier ones it is fed by with none of `parts` between.
+def trace(parts: Sequence[ModuleCall]) -> list[InputEdges]:
+    """Return for each part the earlier ones whose output reaches it without passing through another part.
 
     Args:
-        parts: in the order of the forward pass, none inside another.
+        parts: in the order of the forward pass, none nested in another.
     """
-    left: dict[Node, int] = {}
-    found = []
+    producers: dict[Node, int] = {}
+    edges = []
     for position, part in enumerate(parts):
-        found.append(InputEdges(tuple(sorted(_reached(part.entered, left))), None in part.entered))
-        left.update((node, position) for node in part.left if node is not None)
-    return found
+        sources = tuple(sorted(_producers_of(part.input_nodes, producers)))
+        edges.append(InputEdges(sources, None in part.input_nodes))
+        producers.update((node, position) for node in part.output_nodes if node is not None)
+    return edges
 
 
-def _reached(entered: Iterable[Node | None], left: dict[Node, int]) -> set[int]:
-    """The positions in `left` that a walk back from `entered` meets first on each path."""
+def _producers_of(nodes: Iterable[Node | None], producers: dict[Node, int]) -> set[int]:
+    """Return the positions of the first producers on each path backwards from `nodes`."""
     reached = set()
-    seen: set[Node | None] = {None}
-    waiting = list(entered)
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
+    visited: set[Node | None] = {None}
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if node is None or node in visited:
             continue
-        seen.add(node)
-        if node in left:
-            reached.add(left[node])
+        visited.add(node)
+        if node in producers:
+            reached.add(producers[node])
         else:
-            waiting += [before for before, _ in node.next_functions]
+            stack += [before for before, _ in node.next_functions]
     return reached

@@ -1,15 +1,15 @@
-"""A drawing of a composed network as one SVG file, from the shapes and the flow that really passed: beside Fig. 2.
+"""SVG diagram of a composed network, from the shapes and the data flow of its forward pass.
 
-A row is a resolution, finest on top; a box is a part with the channels and resolution that it puts out; an arrow shows
-where its input was traced to (`flow`). Boxes go to the right in the order of the pass, so a U-Net falls into its U.
+A row is a resolution, finest on top. A box is a part with the channels and resolution of its output. An arrow is the
+source of an input (`dataflow`). Boxes go to the right in execution order, which gives a U-Net its U.
 """
 
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 from torch import nn
 
@@ -22,16 +22,16 @@ from brats_ablate.model_summary.ascii import (
     top_parts,
     with_channels,
 )
-from brats_ablate.model_summary.counts import Passed, Shape
+from brats_ablate.model_summary.counts import ModuleCall
 from brats_ablate.model_summary.dataflow import InputEdges, trace
 
 CHARACTER, LINE, PAD = 6.65, 15, 8
-"""Pixels: width of a letter of the drawing's font, height of a line of text, space around the text of a box."""
+"""Pixels: width of a character, height of a line of text, padding of a box."""
 GAP, STEP, ROW_GAP, MARGIN, LABELS = 26, 30, 30, 16, 96
-"""Between boxes of a row, from a box to one in another row, between rows, around all, for the rows' names."""
-LEGEND = "box: channels × resolution of what a part puts out · arrow: where its input came from"
+"""Pixels: between boxes of a row, from a box to one in another row, between rows, around all, for the rows' names."""
+LEGEND = "box: channels × resolution of a part's output · arrow: source of its input"
 NO_GRID = "no grid"
-"""The row of what has no resolution: tokens, latent vectors."""
+"""The row of parts whose output has no resolution: tokens, latent vectors."""
 
 STYLE = """
 text { font: 11px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; fill: #1f2328 }
@@ -49,21 +49,22 @@ text { font: 11px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; 
 
 @dataclass
 class Node:
-    """One part, or the network's input, with its place in pixels."""
+    """One part, or the network's input, with its position in pixels."""
 
     name: str
     head: bool
-    shape: Shape
+    shape: Sequence[int]
     lines: list[str]
     sources: list[int]
-    """Positions of the boxes that feed it."""
+    """Positions of the boxes that are its inputs."""
     skip: str
-    """What a skip connection into it passes through."""
+    """Label of a skip connection into it."""
     x: float = 0
     y: float = 0
 
     @property
     def row(self) -> str:
+        """Name of the row, its resolution."""
         return resolution(self.shape) if len(self.shape) == 5 else NO_GRID
 
     @property
@@ -73,75 +74,78 @@ class Node:
 
     @property
     def width(self) -> float:
+        """Pixels."""
         return max(len(line) for line in self.lines) * CHARACTER + 2 * PAD
 
     @property
     def height(self) -> float:
+        """Pixels."""
         return len(self.lines) * LINE + 2 * PAD - 3
 
     @property
     def middle(self) -> float:
+        """Vertical position of the center in pixels."""
         return self.y + self.height / 2
 
 
-def picture(passed: Sequence[Passed], input_shape: Shape, title: str) -> str:
-    """The SVG file's text.
+def draw_svg(calls: Sequence[ModuleCall], input_shape: Sequence[int], title: str) -> str:
+    """Return the text of the SVG file.
 
     Args:
-        passed: what `counts.count` recorded of the network.
+        calls: recorded by `counts.count`.
         input_shape: (B, C, X, Y, Z).
-        title: what it is a drawing of.
+        title: shown above the diagram.
     """
-    boxes = _boxes(passed, input_shape)
+    boxes = _boxes(calls, input_shape)
     tops = _place(boxes)
     legend_x = MARGIN + (len(title) + 3) * CHARACTER
     width = max(legend_x + len(LEGEND) * CHARACTER, *(box.x + box.width for box in boxes)) + MARGIN
     height = max(box.y + box.height for box in boxes) + MARGIN
     size = {"viewBox": f"0 0 {width:.0f} {height:.0f}", "width": f"{width:.0f}", "height": f"{height:.0f}"}
-    root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg"} | size | {"role": "img"})
-    ET.SubElement(root, "title").text = title
-    ET.SubElement(root, "style").text = STYLE
+    root = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg"} | size | {"role": "img"})
+    ElementTree.SubElement(root, "title").text = title
+    ElementTree.SubElement(root, "style").text = STYLE
     at_its_end = {"refX": "7", "refY": "4", "markerWidth": "7", "markerHeight": "7", "orient": "auto"}
-    marker = ET.SubElement(root, "marker", {"id": "tip", "viewBox": "0 0 8 8"} | at_its_end)
-    ET.SubElement(marker, "path", {"class": "tip", "d": "M0 0 L8 4 L0 8 Z"})
-    ET.SubElement(root, "rect", {"class": "paper", "width": "100%", "height": "100%"})
+    marker = ElementTree.SubElement(root, "marker", {"id": "tip", "viewBox": "0 0 8 8"} | at_its_end)
+    ElementTree.SubElement(marker, "path", {"class": "tip", "d": "M0 0 L8 4 L0 8 Z"})
+    ElementTree.SubElement(root, "rect", {"class": "paper", "width": "100%", "height": "100%"})
     _text(root, title, MARGIN, MARGIN + 10, "strong")
     _text(root, LEGEND, legend_x, MARGIN + 10, "dim")
     for name, top in tops.items():
         ends = {"x1": f"{MARGIN}", "x2": f"{width - MARGIN:.0f}", "y1": f"{top:.0f}", "y2": f"{top:.0f}"}
-        ET.SubElement(root, "line", {"class": "row"} | ends)
+        ElementTree.SubElement(root, "line", {"class": "row"} | ends)
         _text(root, name, MARGIN, top + LINE + 6, "strong")
     for box in boxes:
         for source in box.sources:
             _draw_flow(root, boxes, boxes[source], box)
     for box in boxes:
         _draw_box(root, box)
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode") + "\n"
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _boxes(passed: Sequence[Passed], input_shape: Shape) -> list[Node]:
-    parts = top_parts(passed)
+def _boxes(calls: Sequence[ModuleCall], input_shape: Sequence[int]) -> list[Node]:
+    parts = top_parts(calls)
     ours = any(part.name == "encoder.0" for part in parts)
     given = Node("input", False, input_shape, [with_channels(input_shape), "input"], [], "")
-    return [given, *(_box(part, source, passed, ours) for part, source in zip(parts, trace(parts), strict=True))]
+    return [given, *(_box(part, source, calls, ours) for part, source in zip(parts, trace(parts), strict=True))]
 
 
-def _box(part: Passed, source: InputEdges, passed: Sequence[Passed], ours: bool) -> Node:
+def _box(part: ModuleCall, source: InputEdges, calls: Sequence[ModuleCall], ours: bool) -> Node:
     shape = part.outputs[0]
     lines = [with_channels(shape), part.name.removeprefix("network.")]
     if isinstance(part.module, nn.Conv3d):
         lines.append(convolution(part))
     elif ours:
-        lines += layers_of(part, passed)
+        lines += layers_of(part, calls)
     else:
         lines += [type(part.module).__name__, parameters_of(part)]
     fed_by = [0] * source.network_input + [1 + position for position in source.parts]
-    return Node(part.name, part.name.startswith("heads."), shape, lines, fed_by, gate_of(part, passed) or "skip")
+    return Node(part.name, part.name.startswith("heads."), shape, lines, fed_by, gate_of(part, calls) or "skip")
 
 
 def _place(boxes: Sequence[Node]) -> dict[str, float]:
-    """Set every box's place; returns the upper edge of each row, finest resolution first."""
+    """Set the position of every box; return the upper edge of each row, finest resolution first."""
     voxels = {box.row: box.voxels for box in boxes}
     rows = sorted(voxels, key=lambda row: -voxels[row])
     free_from = dict.fromkeys(rows, float(MARGIN + LABELS - GAP))
@@ -165,12 +169,12 @@ def _place(boxes: Sequence[Node]) -> dict[str, float]:
 
 
 def _is_skipped_to(box: Node, boxes: Sequence[Node]) -> bool:
-    """Whether it joins its own resolution with a coarser one."""
+    """Return whether `box` joins its own resolution with a coarser one."""
     sources = [boxes[s] for s in box.sources]
     return any(s.row == box.row for s in sources) and any(s.voxels < box.voxels for s in sources)
 
 
-def _draw_flow(root: ET.Element, boxes: Sequence[Node], source: Node, box: Node) -> None:
+def _draw_flow(root: ElementTree.Element, boxes: Sequence[Node], source: Node, box: Node) -> None:
     between = [b for b in boxes if min(source.y, box.y) < b.y < max(source.y, box.y)]
     beside = [b for b in boxes if b.row == source.row == box.row and source.x < b.x < box.x]
     left, right = max(source.x, box.x), min(source.x + source.width, box.x + box.width)
@@ -191,7 +195,7 @@ def _draw_flow(root: ET.Element, boxes: Sequence[Node], source: Node, box: Node)
         bend = (end + box.x) / 2
         path = _curve((end, source.middle), (bend, source.middle), (bend, box.middle), (box.x, box.middle))
     attributes = {"class": "flow", "d": path, "marker-end": "url(#tip)", "data-from": source.name, "data-to": box.name}
-    ET.SubElement(root, "path", attributes)
+    ElementTree.SubElement(root, "path", attributes)
 
 
 def _curve(*points: tuple[float, float]) -> str:
@@ -199,15 +203,15 @@ def _curve(*points: tuple[float, float]) -> str:
     return f"M{start} C{' '.join(others)}"
 
 
-def _draw_box(root: ET.Element, box: Node) -> None:
-    group = ET.SubElement(root, "g", {"class": "head" if box.head else "part", "data-part": box.name})
+def _draw_box(root: ElementTree.Element, box: Node) -> None:
+    group = ElementTree.SubElement(root, "g", {"class": "head" if box.head else "part", "data-part": box.name})
     place = {"x": f"{box.x:.1f}", "y": f"{box.y:.1f}", "width": f"{box.width:.1f}", "height": f"{box.height:.1f}"}
-    ET.SubElement(group, "rect", place | {"rx": "4"})
+    ElementTree.SubElement(group, "rect", place | {"rx": "4"})
     for number, line in enumerate(box.lines):
         style = ("strong", "dim")[number] if number < 2 else ""
         _text(group, line, box.x + PAD, box.y + PAD + 9 + number * LINE, style)
 
 
-def _text(parent: ET.Element, text: str, x: float, y: float, style: str, anchor: str = "start") -> None:
+def _text(parent: ElementTree.Element, text: str, x: float, y: float, style: str, anchor: str = "start") -> None:
     attributes = {"x": f"{x:.1f}", "y": f"{y:.1f}", "class": style, "text-anchor": anchor}
-    ET.SubElement(parent, "text", attributes).text = text
+    ElementTree.SubElement(parent, "text", attributes).text = text

@@ -50,7 +50,7 @@ class TimedModel:
 
 @dataclass(frozen=True)
 class Timing:
-    """The shortest of the repeated passes in seconds, and relative to the reference's shortest."""
+    """The shortest of the repeated passes, in seconds and relative to the reference's shortest."""
 
     forward_s: float
     step_s: float
@@ -76,13 +76,13 @@ def _interleaved(
 
 
 def _seconds(work: Callable[[], None], precision: Precision) -> float:
-    _wait_for(precision)
+    _synchronize(precision)
     start = time.perf_counter()
     work()
-    _wait_for(precision)
+    _synchronize(precision)
     return time.perf_counter() - start
 
 
-def _wait_for(precision: Precision) -> None:
+def _synchronize(precision: Precision) -> None:
     if precision.device.type == "cuda":
         torch.cuda.synchronize(precision.device)

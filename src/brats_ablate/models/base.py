@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,39 +19,45 @@ class Scheduled(nn.Module):
 
 
 class SegmentationModel(nn.Module):
-    """A network from (B, C, X, Y, Z) to an `Output`; its constructor gets `patch_shape` and `divisor` checked
-    here.
+    """A network from (B, C, X, Y, Z) to a `SegmentationOutput`.
+
+    Its class attributes declare what it can do. They are literals, as `config.constraints` reads them from the source
+    to refuse impossible configurations before anything is loaded; a plain `nn.Module` may declare them, too.
 
     Args:
         patch_shape: (X, Y, Z) of the training patches.
-        divisor: what each axis of any input must be divisible by.
+        size_divisor: what each axis of any input must be divisible by; None for the class's own.
 
     Raises:
-        ConfigError: if `patch_shape` is not divisible by `divisor`.
+        ConfigError: if `patch_shape` is not divisible by `size_divisor`.
     """
 
-    def __init__(self, patch_shape: tuple[int, int, int], divisor: tuple[int, int, int]) -> None:
+    size_divisor: tuple[int, int, int] = (1, 1, 1)
+    """What X, Y and Z of any input must be divisible by."""
+    per_stage: ClassVar[tuple[str, ...]] = ()
+    """Configuration keys of the lists with one entry per stage. `size_divisor` is then 2^(n_stages - 1)."""
+    min_bottom_voxels: ClassVar[int] = 1
+    """Voxels that must be left at the lowest resolution; instance norm needs 2."""
+    supports_deep_supervision: ClassVar[bool] = False
+    """Whether it can be built with several heads."""
+    fixed_shape: ClassVar[bool] = False
+    """Whether `forward` takes volumes of `patch_shape` only."""
+    aux_outputs: ClassVar[tuple[str, ...]] = ()
+    """Names in `SegmentationOutput.aux` during training, for an auxiliary loss."""
+
+    def __init__(self, patch_shape: tuple[int, int, int], size_divisor: tuple[int, int, int] | None = None) -> None:
         super().__init__()
         self.patch_shape = tuple(patch_shape)
-        self._divisor = divisor
-        if any(s % d for s, d in zip(self.patch_shape, divisor, strict=True)):
+        if size_divisor is not None:
+            self.size_divisor = size_divisor
+        if any(size % d for size, d in zip(self.patch_shape, self.size_divisor, strict=True)):
             raise ConfigError(
-                f"patches.shape={list(patch_shape)} is not divisible by {list(divisor)}, "
+                f"patches.shape={list(patch_shape)} is not divisible by {list(self.size_divisor)}, "
                 f"as {type(self).__name__} needs; change patches.shape or encoder"
             )
 
-    @property
-    def divisor(self) -> tuple[int, int, int]:
-        """What X, Y and Z of a volume given to `forward` must be divisible by."""
-        return self._divisor
-
-    @property
-    def fixed_shape(self) -> bool:
-        """Whether `forward` takes volumes of `patch_shape` only."""
-        return False
-
     def forward(self, x: Tensor) -> SegmentationOutput:
-        """(B, C, X, Y, Z) -> Output."""
+        """Map (B, C, X, Y, Z) to logits and auxiliary outputs."""
         raise NotImplementedError
 
     def set_step(self, step: int) -> None:

@@ -18,8 +18,8 @@ class MonaiModel(SegmentationModel):
 
     Args:
         patch_shape: (X, Y, Z) of the training patches.
-        size_divisor: divides each axis of any input.
         n_heads: 1, as there are no lower heads to supervise.
+        size_divisor: what each axis of any input must be divisible by; None for the class's own.
 
     Raises:
         ConfigError: the patch is not divisible by `size_divisor`, or there is more than one head.
@@ -28,7 +28,9 @@ class MonaiModel(SegmentationModel):
     network: Any
     """MONAI's network, which is untyped."""
 
-    def __init__(self, patch_shape: tuple[int, int, int], size_divisor: tuple[int, int, int], n_heads: int) -> None:
+    def __init__(
+        self, patch_shape: tuple[int, int, int], n_heads: int, size_divisor: tuple[int, int, int] | None = None
+    ) -> None:
         super().__init__(patch_shape, size_divisor)
         if n_heads != 1:
             raise ConfigError(f"{type(self).__name__} has no lower heads to supervise; set supervision=none")
@@ -63,6 +65,9 @@ class UNETR(MonaiModel):
         ConfigError: a patch axis is not divisible by 16, or there is more than one head.
     """
 
+    size_divisor = (16, 16, 16)
+    fixed_shape = True
+
     def __init__(
         self,
         in_channels: int,
@@ -74,7 +79,7 @@ class UNETR(MonaiModel):
         hidden_size: int,
         num_heads: int,
     ) -> None:
-        super().__init__(patch_shape, (16, 16, 16), n_heads)
+        super().__init__(patch_shape, n_heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         hidden = encoder.scale(hidden_size, 2 * num_heads)
@@ -91,10 +96,6 @@ class UNETR(MonaiModel):
         for block in network.vit.blocks:
             block.norm_cross_attn = nn.Identity()
         self.set_network(network)
-
-    @property
-    def fixed_shape(self) -> bool:
-        return True
 
 
 class SegResNetVAE(MonaiModel):
@@ -117,6 +118,9 @@ class SegResNetVAE(MonaiModel):
         ConfigError: a patch axis is not divisible by 16, or there is more than one head.
     """
 
+    size_divisor = (16, 16, 16)
+    aux_outputs = ("vae_reconstruction", "vae_mean", "vae_log_var")
+
     def __init__(
         self,
         in_channels: int,
@@ -127,7 +131,7 @@ class SegResNetVAE(MonaiModel):
         filters: int,
         latent: int,
     ) -> None:
-        super().__init__(patch_shape, (16, 16, 16), n_heads)
+        super().__init__(patch_shape, n_heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         network = nets.SegResNetVAE(
@@ -172,6 +176,9 @@ class SwinUNETR(MonaiModel):
         ConfigError: a patch axis is not divisible by 32, or there is more than one head.
     """
 
+    size_divisor = (32, 32, 32)
+    min_bottom_voxels = 2
+
     def __init__(
         self,
         in_channels: int,
@@ -181,7 +188,7 @@ class SwinUNETR(MonaiModel):
         encoder: EncoderConfig,
         feature_size: int,
     ) -> None:
-        super().__init__(patch_shape, (32, 32, 32), n_heads)
+        super().__init__(patch_shape, n_heads)
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         self.set_network(nets.SwinUNETR(in_channels, out_channels, feature_size=encoder.scale(feature_size, 12)))
@@ -205,6 +212,8 @@ class MedNeXt(MonaiModel):
         ConfigError: the patch does not fit the depth, or there is more than one head.
     """
 
+    per_stage = ("model.blocks", "model.expansion_ratios")
+
     def __init__(
         self,
         in_channels: int,
@@ -218,7 +227,7 @@ class MedNeXt(MonaiModel):
         expansion_ratios: list[int],
     ) -> None:
         step = 2 ** (len(blocks) - 1)
-        super().__init__(patch_shape, (step, step, step), n_heads)
+        super().__init__(patch_shape, n_heads, (step, step, step))
         from monai.networks import nets  # all of MONAI loads with it: seconds
 
         network = nets.MedNeXt(

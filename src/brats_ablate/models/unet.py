@@ -27,6 +27,10 @@ class UNetBase(SegmentationModel):
         ConfigError: the patch does not fit the number of stages, or there are more heads than decoder stages.
     """
 
+    supports_deep_supervision = True
+    per_stage = ("encoder.channels",)
+    min_bottom_voxels = 2
+
     def __init__(self, patch_shape: tuple[int, int, int], n_stages: int, n_heads: int) -> None:
         step = 2 ** (n_stages - 1)
         super().__init__(patch_shape, (step, step, step))

@@ -1,4 +1,4 @@
-"""What of a configuration makes a run's identity: all that can change its result, and nothing else.
+"""The identity of a run: the part of its configuration that can change its result.
 
 Paths, tracking, the device and the number of threads can differ between two starts of the same run. Post-processing
 and test-time augmentation come after training.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.runs.renamed import with_first_names
 
@@ -27,7 +25,7 @@ EXECUTION_KEYS = frozenset(
         "model.checkpointing",
     ]
 )
-_SCIENCE = [
+IDENTITY_GROUPS = [
     "inputs",
     "patches",
     "augment",
@@ -47,23 +45,23 @@ _SCIENCE = [
 _DATA = ("name", "layout", "convention", "n_folds", "fold_seed")
 
 
-def identity(cfg: DictConfig) -> dict[str, Any]:
-    """The part of the resolved configuration that a run is known by, as a flat dict of dotted keys."""
-    tree = with_first_names(OmegaConf.to_container(cfg, resolve=True))
-    assert isinstance(tree, dict)
-    kept: dict[str, Any] = {key: tree[key] for key in _SCIENCE}
+def identity(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a resolved configuration that identifies a run, as a flat dict of dotted keys."""
+    tree = with_first_names(configuration)
+    assert isinstance(tree, dict), "resolve the configuration first"
+    kept: dict[str, Any] = {key: tree[key] for key in IDENTITY_GROUPS}
     kept["data"] = {key: tree["data"][key] for key in _DATA}
     kept["inference"] = {"window": tree["inference"]["window"]}  # validation chooses the checkpoints
     return {k: v for k, v in sorted(_flat(kept).items()) if k not in EXECUTION_KEYS}
 
 
 def config_hash(flat: dict[str, Any]) -> str:
-    """A short hash of an identity."""
+    """Return a short hash of an identity."""
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Each differing key as "key: recorded -> wanted", sorted."""
+    """Return each differing key as "key: recorded -> wanted", sorted."""
     keys = sorted(recorded.keys() | wanted.keys())
     missing = "(absent)"
     pairs = [(k, recorded.get(k, missing), wanted.get(k, missing)) for k in keys]

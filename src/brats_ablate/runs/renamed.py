@@ -1,8 +1,8 @@
-"""The `_target_` names of version 0.1 and what each is called now.
+"""The `_target_` names of version 0.1 and their current names.
 
-A run's identity is hashed over its configuration, `_target_` names included. It always spells a component by the name
-under which it first appeared. That keeps identities, and with them run directories, valid across a move of the code.
-Files that earlier versions wrote (a run's `config.yaml`, `tuned.yaml`, `predictions.json`) are read with today's names.
+A run's identity is hashed over its configuration, including the `_target_` names. A component is always hashed under
+its first name, so that identities, and with them run directories, stay valid when code moves. Files of earlier
+versions (a run's `config.yaml`, `tuned.yaml`, `predictions.json`) are read with the current names.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         }.items()
     }
 )
-"""First name -> today's name. A component that moves again changes the right-hand side only."""
+"""First name -> current name. When a component moves again, only the right-hand side changes."""
 
 _FIRST: Mapping[str, str] = MappingProxyType({now: first for first, now in RENAMED.items()})
 
 
 def with_first_names(tree: Any) -> Any:
-    """Return a copy of plain containers in which every `_target_` has the name under which it first appeared."""
+    """Return a copy of plain containers in which every `_target_` has its first name."""
     return _replaced(tree, _FIRST)
 
 
 def with_current_names(tree: Any) -> Any:
-    """Return a copy of plain containers in which every `_target_` has today's name."""
+    """Return a copy of plain containers in which every `_target_` has its current name."""
     return _replaced(tree, RENAMED)
 
 

@@ -32,7 +32,8 @@ def show(sheets: Sequence[Sheet], console: Console) -> None:
 
 def fitted(sheet: Sheet, width: int) -> list[Sheet]:
     """The sheet as it is if it fits into `width` characters, else in as few parts as can be: either its columns in
-    groups, each beside the first column, or the same of the sheet on its side, rows for columns."""
+    groups, each beside the first column, or the same of the sheet on its side, rows for columns.
+    """
     upright, on_its_side = _parts(sheet, width), _parts(_turned(sheet), width)
     return on_its_side if len(on_its_side) < len(upright) else upright
 

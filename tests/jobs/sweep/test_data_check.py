@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from brats_ablate.config.check import resolve
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import open_store
 from brats_ablate.jobs.sweep import data_check
@@ -55,7 +56,7 @@ def test_data_that_is_not_whole(brats_ablate: Command, work: Path) -> None:
 def begun(cfg: DictConfig, fingerprint: str, state: str) -> Path:
     run = run_directory(cfg)
     run.path.mkdir(parents=True)
-    run.write_manifest({"identity": identity(cfg), "data_fingerprint": fingerprint})
+    run.write_manifest({"identity": identity(resolve(cfg)), "data_fingerprint": fingerprint})
     run.write_status(RunRecord(state, 1, 2))
     return run.path
 

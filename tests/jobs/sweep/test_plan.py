@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs.sweep import plan
 from brats_ablate.jobs.sweep.dry_run import SingleStepLoader
@@ -47,7 +48,7 @@ def sweep(tmp_path: Path) -> list[DictConfig]:
 
 def set_status(cfg: DictConfig, status: RunRecord) -> None:
     run = run_directory(cfg)
-    run.write_manifest({"identity": identity(cfg)})
+    run.write_manifest({"identity": identity(resolve(cfg))})
     run.write_status(status)
 
 

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
+from brats_ablate.config.check import resolve
 from brats_ablate.jobs.build import build_model
 from brats_ablate.jobs.train import run_directory
 from brats_ablate.jobs.train.setup import build_trainer
@@ -33,7 +34,7 @@ def test_the_arithmetic_of_one_patch_is_that_of_a_real_forward(
     with FlopCounterMode(display=False) as counter:
         build_model(cfg)(torch.zeros((1, channels, *cfg.patches.shape)))
     assert manifest["gflops"] == pytest.approx(counter.get_total_flops() / 1e9)
-    assert manifest["identity"] == identity(cfg)
+    assert manifest["identity"] == identity(resolve(cfg))
 
 
 def test_it_is_counted_once_and_added_to_an_older_record(composed: Callable[..., DictConfig]) -> None:

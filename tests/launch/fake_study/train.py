@@ -14,6 +14,7 @@ import time
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunDirectory, RunRecord, write_json
@@ -42,7 +43,7 @@ def run(cfg: DictConfig, steps: int = 20, step_s: float = 0.02) -> None:
 
 def _train(cfg: DictConfig, where: RunDirectory, fault: str, steps: int, step_s: float) -> None:
     if not where.manifest():
-        where.write_manifest({"identity": identity(cfg), "devices": os.environ.get("CUDA_VISIBLE_DEVICES")})
+        where.write_manifest({"identity": identity(resolve(cfg)), "devices": os.environ.get("CUDA_VISIBLE_DEVICES")})
     state_file = where.path / "checkpoints" / "state.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {"step": 0, "weights": "", "starts": 0}
     state |= {"starts": state["starts"] + 1, "alive": [time.time(), 0.0]}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
 from brats_ablate.runs.directory import FINISHED, RUNNING, Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
@@ -66,7 +67,7 @@ def is_finished(cfg: DictConfig, directory: RunDirectory) -> bool:
     Raises:
         RunFailed: the directory belongs to a run of a different configuration; names the differences.
     """
-    require_same_configuration(directory, identity(cfg))
+    require_same_configuration(directory, identity(resolve(cfg)))
     status = directory.status()
     return status is not None and status.state == FINISHED
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.jobs import build
@@ -98,7 +99,7 @@ def build_trainer(
             ranks=ranks,
             tracker=tracker,
             progress=make_progress(settings.progress if ranks.is_main_process else "none", label),
-            identity=identity(cfg),
+            identity=identity(resolve(cfg)),
         )
     finally:
         tracker.finish()
@@ -194,7 +195,7 @@ def write_manifest(
     with atomic_write(directory.path / "config.yaml") as temporary:
         temporary.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     where = directory.coordinates
-    flat = identity(cfg)
+    flat = identity(resolve(cfg))
     directory.write_manifest(
         {
             "experiment": where.name,

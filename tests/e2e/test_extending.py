@@ -1,0 +1,78 @@
+"""docs/extending.md: its files work as they are printed, from a folder outside the project, by both commands."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
+MOST_LINES = 20
+TITLES = ["An experiment", "A table", "A loss", "A model", "A subclass of the U-Net", "A transform", "A metric"]
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Return (first line after the fence, content) of every code block, in order."""
+    return re.findall(r"^```([^\n]+)\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def write_files(folder: Path) -> None:
+    for head, content in blocks():
+        language, _, name = head.partition(" ")
+        if language != "sh":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content, encoding="utf-8")
+
+
+def test_shows_seven_extensions_of_at_most_20_lines_a_file() -> None:
+    sections = re.findall(r"^## ([^\n]+)$", DOCUMENT.read_text(encoding="utf-8"), re.M)
+    assert sections == TITLES
+    files = {head.partition(" ")[2]: content for head, content in blocks() if not head.startswith("sh")}
+    assert all(files), "a block without a file name"
+    assert len(files) == 13
+    assert {name: len(text.splitlines()) for name, text in files.items() if len(text.splitlines()) > MOST_LINES} == {}
+
+
+@pytest.mark.slow
+def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, small: tuple[str, ...]) -> None:
+    study = tmp_path / "study"
+    write_files(study)
+    (study / "labels").mkdir()
+    for file in (work / "phantom" / "raw").rglob("*_seg.nii.gz"):
+        (study / "labels" / file.name).symlink_to(file.resolve())
+    commands = [line for head, content in blocks() if head == "sh" for line in content.splitlines()]
+    assert {line.split()[0] for line in commands} == {"python", "brats-ablate"}
+    script = str(Path(sys.executable).with_name("brats-ablate"))
+    programs = {"brats-ablate": [script], "python": [sys.executable]}
+    environment = os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1"}
+    outputs = {}
+    for line in commands:
+        program, *arguments = shlex.split(line)
+        done = subprocess.run(
+            [*programs[program], *arguments, *small],
+            cwd=study,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}"
+        outputs[line] = done.stdout
+    assert any("optimizer.weight_decay=0.0" in text for text in outputs.values()), "describe lists the difference"
+    produced = work / "phantom"
+    names = {"baseline", "no_decay", "tversky", "shallow", "monai_unet", "centered", "with_gamma"}
+    assert {path.name for path in (produced / "runs").iterdir() if path.is_dir()} == names
+    for name in names:
+        (status,) = (produced / "runs" / name).rglob("status.json")
+        assert '"finished"' in status.read_text()
+    assert "Weight decay" in (produced / "tables" / "decay.md").read_text()
+    with (produced / "evaluation" / "reader.csv").open(newline="") as stream:
+        metrics = [row["metric"] for row in csv.DictReader(stream)]
+    assert metrics.count("volume_error_ml") == metrics.count("dice") > 0
