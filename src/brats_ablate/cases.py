@@ -38,7 +38,7 @@ class BBox:
         first = np.flatnonzero(by_memory.any(axis=(1, 2)))
         if first.size == 0:
             return None
-        slab = by_memory[first[0] : first[-1] + 1].any(axis=0)
+        slab = np.any(by_memory[first[0] : first[-1] + 1], axis=0)
         ranges = [first, np.flatnonzero(slab.any(axis=1)), np.flatnonzero(slab.any(axis=0))]
         x, y, z = (ranges[i] for i in np.argsort(order))
         return cls(shape3d((x[0], y[0], z[0])), shape3d((x[-1] + 1, y[-1] + 1, z[-1] + 1)))

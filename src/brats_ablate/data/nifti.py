@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 
 import nibabel as nib
 import numpy as np
@@ -112,7 +113,7 @@ class Orientation:
     def to_ras(self, array: np.ndarray) -> np.ndarray:
         """Return a view of (..., file axes) as (..., X, Y, Z) in RAS+."""
         leading = array.ndim - 3
-        steps = (..., *(slice(None, None, -1 if flip else 1) for flip in self.flipped))
+        steps: tuple[slice | EllipsisType, ...] = (..., *(slice(None, None, -1 if flip else 1) for flip in self.flipped))
         view: np.ndarray = array.transpose(*range(leading), *(leading + a for a in self.axes))[steps]
         return view
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch.distributed as dist
@@ -19,7 +20,8 @@ def all_reduce_sum(local: Tensor) -> Tensor:
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return local
-    return cast(Tensor, _GlobalSum.apply(local))
+    apply: Callable[[Tensor], Tensor] = _GlobalSum.apply
+    return apply(local)
 
 
 class _GlobalSum(Function):

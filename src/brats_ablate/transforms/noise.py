@@ -64,7 +64,7 @@ def _add_on_cpu(images: torch.Tensor, sigma: float, seed: int, keep_zeros: bool)
 
 
 @jit
-def _add_levels(seed: int, levels: np.ndarray, keep_zeros: bool, voxels: np.ndarray) -> None:
+def _add_levels(seed: np.uint64, levels: np.ndarray, keep_zeros: bool, voxels: np.ndarray) -> None:
     """Add to each voxel the level that 16 bits of SplitMix64 select; draw number i is a function of seed + i γ.
 
     Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.

@@ -45,7 +45,7 @@ def z_score_on_device(raw: Tensor, mean: float, scale: float, out: Tensor) -> No
 
 
 @jit
-def _z_score(raw: np.ndarray, mean: float, scale: float, out: np.ndarray) -> None:
+def _z_score(raw: np.ndarray, mean: np.float32, scale: np.float32, out: np.ndarray) -> None:
     for i in range(raw.size):
         value = raw[i]
         out[i] = (np.float32(value) - mean) * scale if value != 0 else np.float32(0)

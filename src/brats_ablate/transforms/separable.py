@@ -120,7 +120,13 @@ def _filter(
 
 @jit
 def _add_rows(
-    rows: np.ndarray, first: np.ndarray, weights: np.ndarray, out: np.ndarray, start: int, end: int, shift: int
+    rows: np.ndarray,
+    first: np.ndarray,
+    weights: np.ndarray,
+    out: np.ndarray,
+    start: np.uint64,
+    end: np.uint64,
+    shift: np.uint64,
 ) -> None:
     """out[j, k + shift] = Σ weights[j, t] · rows[first[j] + t, k], for k from `start` to `end`."""
     last = np.uint64(rows.shape[0] - 1)
@@ -139,7 +145,7 @@ def _add_rows(
 
 @jit
 def _along_rows(
-    rows: np.ndarray, first: np.ndarray, weights: np.ndarray, start: int, end: int, out: np.ndarray
+    rows: np.ndarray, first: np.ndarray, weights: np.ndarray, start: np.uint64, end: np.uint64, out: np.ndarray
 ) -> None:
     """out[j, k] = Σ weights[t, k] · rows[j, first[k] + t], for k from `start` to `end`.
 

@@ -48,7 +48,7 @@ def bf16_to_f32(bits: int) -> np.float32:
 
 
 @jit
-def f32_to_bf16(value: float) -> np.uint16:
+def f32_to_bf16(value: np.float32) -> np.uint16:
     """Round to the nearest bfloat16, ties to even, as torch does; NaN stays NaN."""
     bits = np.float32(value).view(np.uint32)
     odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))

@@ -70,7 +70,8 @@ def leaky_instance_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slo
     Returns:
         The shape, type and layout of `x`, rounded once where the two layers round twice.
     """
-    return cast(Tensor, _LeakyInstanceNorm.apply(x, weight, bias, eps, slope))
+    apply: Callable[..., Tensor] = _LeakyInstanceNorm.apply
+    return apply(x, weight, bias, eps, slope)
 
 
 class _LeakyInstanceNorm(torch.autograd.Function):

@@ -71,7 +71,8 @@ def upsample_and_convolve(coarse: Tensor, skip: Tensor, upsampling: Tensor, weig
     channels = upsampling.shape[1]
     fine = F.conv3d(skip, weight[:, channels:], padding=1)
     sub_voxels = F.conv3d(coarse, sub_voxel_weights(upsampling, weight[:, :channels]), padding=1)
-    return cast(Tensor, AddSubVoxels.apply(fine, sub_voxels))
+    apply: Callable[[Tensor, Tensor], Tensor] = AddSubVoxels.apply
+    return apply(fine, sub_voxels)
 
 
 def sub_voxel_weights(upsampling: Tensor, weight: Tensor) -> Tensor:
