@@ -162,7 +162,7 @@ def test_an_error_names_the_case(threads: int) -> None:
 
 
 def reading_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("patch-reader")]
+    return [t for t in threading.enumerate() if t.name.startswith("prefetch")]
 
 
 def test_closing_the_iterator_stops_the_threads() -> None:

@@ -29,7 +29,7 @@ def test_prefetch_takes_no_more_than_allowed_ahead() -> None:
     results = prefetch(lambda i: i, items(), ahead=2)
     assert next(results) == 0
     assert taken == [0, 1, 2]
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert taken == [0, 1, 2]
 
 

@@ -7,9 +7,9 @@ that of ranks changes it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from brats_ablate.cases import BBox, CaseMetadata, Patch, SampleKey, Shape3d
 from brats_ablate.errors import DataError, UserError
 from brats_ablate.runtime.random import rng_for
+from brats_ablate.runtime.workers import prefetch
 
 
 class Store(Protocol):
@@ -97,24 +98,13 @@ class PatchLoader:
             RuntimeError: any other failure, naming the case and the sample.
         """
         order = rng_for(self._seed, "order", epoch).permutation(self._samples)
-        steps = (self._samples_of(step, epoch, order) for step in range(start_step, self.steps_per_epoch))
-        if self._threads == 0:
-            for samples in steps:
-                yield [self._read(*sample) for sample in samples]
-            return
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="patch-reader")
-        ahead: deque[list[Future[Patch]]] = deque()
-        # Enough steps that no thread idles while the training loop works on one.
-        prefetch_steps = 1 + -(-2 * self._threads // self._batch_size)
-        try:
-            for samples in steps:
-                ahead.append([pool.submit(self._read, *sample) for sample in samples])
-                if len(ahead) > prefetch_steps:
-                    yield [patch.result() for patch in ahead.popleft()]
-            while ahead:
-                yield [patch.result() for patch in ahead.popleft()]
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        steps = range(start_step, self.steps_per_epoch)
+        samples = (sample for step in steps for sample in self._samples_of(step, epoch, order))
+        # Enough that no thread idles while the training loop works on one step.
+        ahead = self._batch_size + 2 * self._threads
+        with closing(prefetch(self._read, samples, threads=self._threads, ahead=ahead)) as patches:
+            for _ in steps:
+                yield list(islice(patches, self._batch_size))
 
     def _samples_of(self, step: int, epoch: int, order: np.ndarray) -> list[tuple[str, SampleKey]]:
         """Return case and key of each of this rank's samples in a step."""
@@ -125,7 +115,8 @@ class PatchLoader:
             samples.append((self._case_ids[case], (self._seed, epoch, index)))
         return samples
 
-    def _read(self, case_id: str, sample_key: SampleKey) -> Patch:
+    def _read(self, sample: tuple[str, SampleKey]) -> Patch:
+        case_id, sample_key = sample
         try:
             record = self._store.record(case_id)
             window = self._sampler.sample_bbox(record, record.box.shape, sample_key)

@@ -113,7 +113,10 @@ class Orientation:
     def to_ras(self, array: np.ndarray) -> np.ndarray:
         """Return a view of (..., file axes) as (..., X, Y, Z) in RAS+."""
         leading = array.ndim - 3
-        steps: tuple[slice | EllipsisType, ...] = (..., *(slice(None, None, -1 if flip else 1) for flip in self.flipped))
+        steps: tuple[slice | EllipsisType, ...] = (
+            ...,
+            *(slice(None, None, -1 if flip else 1) for flip in self.flipped),
+        )
         view: np.ndarray = array.transpose(*range(leading), *(leading + a for a in self.axes))[steps]
         return view
 

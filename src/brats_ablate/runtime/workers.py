@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ def available_cores() -> int:
 
 def prefetch(
     load: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 1, ahead: int = 1
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `load(item)` for each item, in order, while threads already load the next ones.
 
     Args:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from brats_ablate.labels import REGIONS
+from brats_ablate.runtime.workers import prefetch
 from brats_ablate.training.distributed import DistributedContext
 
 PROBABILITY_THRESHOLD = 0.5
@@ -47,8 +48,8 @@ class Validation:
         start = time.perf_counter()
         own_cases = self.case_ids[ranks.rank :: ranks.world_size]
         rows = []
-        with torch.inference_mode():
-            for case_id, (volume, reference) in self._prefetched(own_cases):
+        with torch.inference_mode(), closing(prefetch(self.load, own_cases)) as volumes:
+            for case_id, (volume, reference) in zip(own_cases, volumes, strict=True):
                 if stop():
                     break
                 predicted = self.predict(volume)[0] > PROBABILITY_THRESHOLD
@@ -63,12 +64,3 @@ class Validation:
         means = {f"dice/{r}": sum(row[r] for row in all_rows) / len(all_rows) for r in REGIONS}
         overall = {"dice": sum(means.values()) / len(REGIONS)}
         return ValidationResult(overall | means, all_rows, time.perf_counter() - start)
-
-    def _prefetched(self, case_ids: Sequence[str]) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-        """Yield each case while the next one is being read."""
-        with ThreadPoolExecutor(1) as reader:
-            coming = [reader.submit(self.load, case_id) for case_id in case_ids[:1]]
-            for i, case_id in enumerate(case_ids):
-                loaded = coming.pop().result()
-                coming += [reader.submit(self.load, following) for following in case_ids[i + 1 : i + 2]]
-                yield case_id, loaded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from brats_ablate.inference.thresholds import to_float16
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
 from brats_ablate.jobs.predict.members import Predictor, load_member
+from brats_ablate.runtime.workers import prefetch
 from brats_ablate.training.distributed import local_rank
 from brats_ablate.training.precision import Precision, choose_device
 from brats_ablate.transforms.pipeline import case_input
@@ -62,18 +63,16 @@ class EnsemblePredictor:
     def probabilities(
         self, case_ids: Sequence[str]
     ) -> Iterator[tuple[str, tuple[np.ndarray, CaseMetadata] | DataError]]:
-        """Each case's (3, X, Y, Z) float16 probabilities and record, or what is wrong; the next is read meanwhile."""
-        with ThreadPoolExecutor(1) as reader:
-            coming = [reader.submit(self.source.load, case_id) for case_id in case_ids[:1]]
-            for i, case_id in enumerate(case_ids):
-                reading = coming.pop()
-                coming += [reader.submit(self.source.load, following) for following in case_ids[i + 1 : i + 2]]
-                try:
-                    case = reading.result()
-                except DataError as error:
-                    yield case_id, error
-                else:
-                    yield case_id, (self._predict(case), case.record)
+        """Yield each case's (3, X, Y, Z) float16 probabilities and record, or its error, while the next one is read."""
+        with closing(prefetch(self._load, case_ids)) as cases:
+            for case_id, case in zip(case_ids, cases, strict=True):
+                yield case_id, case if isinstance(case, DataError) else (self._predict(case), case.record)
+
+    def _load(self, case_id: str) -> PreparedCase | DataError:
+        try:
+            return self.source.load(case_id)
+        except DataError as error:
+            return error
 
     def _predict(self, case: PreparedCase) -> np.ndarray:
         record, device = case.record, self.precision.device
