@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from brats_ablate.config.constraints import RULES
 from brats_ablate.config.signatures import Parameter, Signature, signature_of
 from brats_ablate.errors import ConfigError
+from brats_ablate.runs.directory import TRAIN_JOB
 from brats_ablate.runs.renamed import RENAMED
 
 GROUPS = [
@@ -92,7 +93,7 @@ def check_data(cfg: DictConfig) -> None:
     Apart from `check`, because a configuration can be sound where its data is not. Whether the data is whole and
     unchanged is the store's to say when it is opened.
     """
-    if cfg.job._target_ != "brats_ablate.jobs.train.run" or (Path(cfg.paths.prepared) / "cohort.json").is_file():
+    if cfg.job._target_ != TRAIN_JOB or (Path(cfg.paths.prepared) / "cohort.json").is_file():
         return
     raw = " data.raw=<folder of the data set>" if cfg.data.raw is None else ""
     command = f"python -m brats_ablate job=prepare data={cfg.data.name}{raw}"

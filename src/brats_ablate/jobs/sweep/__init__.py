@@ -1,1 +1,1 @@
-"""Jobs about a whole sweep: `job=plan` and `job=status`."""
+"""Jobs about a sweep as a whole: plan and status; and the check of its data."""

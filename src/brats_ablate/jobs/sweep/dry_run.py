@@ -1,7 +1,7 @@
-"""A training run in its smallest form: two epochs of one step, one validated case, real data, real checkpoints.
+"""Dry run of an experiment: two epochs of one step, one validated case, real data, real checkpoints.
 
-`job=plan` starts it in a process of its own per experiment, so that a crash or a kill for memory is a result and not
-the end of the plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
+`job=plan` starts it in a process of its own per experiment, so that a crash or running out of memory does not end the
+plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
 """
 
 from __future__ import annotations
@@ -13,34 +13,46 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import UserError
 from brats_ablate.runs.directory import RunDirectory
 
+if TYPE_CHECKING:
+    from brats_ablate.cases import CaseMetadata, Patch
+    from brats_ablate.training.trainer import Loader
+
+
+class Measurement(TypedDict):
+    """What a dry run measures; numbers of one process."""
+
+    step_s: float
+    case_s: float
+    """Validation of the largest case."""
+    memory_bytes: int
+    disk_bytes: int
+    """All checkpoints that a run keeps."""
+    steps_per_epoch: int
+    validation_cases: int
+    device: str
+
 
 @dataclass(frozen=True)
 class SingleStepLoader:
     """A loader whose epochs have one step."""
 
-    loader: Any
+    loader: Loader
     steps_per_epoch: int = 1
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Any]:
-        patches = self.loader.epoch(epoch, start_step)
-        yield next(patches)
-        patches.close()
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[Patch]]:
+        """Yield the first batch of an epoch."""
+        yield next(self.loader.epoch(epoch, start_step))  # dropping the iterator stops its reading threads
 
 
-def measure(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Run the miniature of `cfg` in `folder`.
-
-    Returns:
-        `step_s`, `case_s` (validation of the largest case), `memory_bytes`, `disk_bytes` (all checkpoints that a run
-        keeps), `steps_per_epoch` and `validation_cases` of one process, `device`.
-    """
+def measure(cfg: DictConfig, folder: Path) -> Measurement:
+    """Train and validate in `folder` as `cfg` says, but only for two steps and one case."""
     from brats_ablate.jobs.build import open_store
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.launch.sweep import run_directory
@@ -76,13 +88,13 @@ def measure(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     }
 
 
-def _voxels(record: Any) -> int:
+def _voxels(record: CaseMetadata) -> int:
     x, y, z = record.box.shape
     return int(x * y * z)
 
 
 def main() -> None:
-    """Measure the configuration on standard input; a user's error is the last line on standard error."""
+    """Measure the configuration on standard input; a user error is the last line on standard error."""
     cfg = OmegaConf.create(sys.stdin.read())
     assert isinstance(cfg, DictConfig)
     with tempfile.TemporaryDirectory(prefix="brats_ablate-dry-run-") as folder:
@@ -90,7 +102,7 @@ def main() -> None:
             print(json.dumps(measure(cfg, Path(folder))), flush=True)
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr, flush=True)
-            os._exit(error.exit_code)  # without waiting for reading threads
+            os._exit(error.exit_code)  # without waiting for threads that read cases
 
 
 if __name__ == "__main__":
