@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brats_ablate.launch.sweep import SweepRun
 
 SWEEP_JOBS = ("brats_ablate.jobs.sweep.plan.run", "brats_ablate.jobs.sweep.status.run")
-"""Jobs about a sweep as a whole: they are called once, with all its configurations."""
+"""Jobs about a whole sweep: they are called once, with all its configurations."""
 
 _COORDINATES = ("fold", "lr", "seed")
 
@@ -35,7 +35,7 @@ class ComposedRun:
     cfg: DictConfig
 
     def as_sweep_run(self) -> SweepRun:
-        """Return the run as the package knows it."""
+        """Return the run in the form that `launch` submits."""
         from brats_ablate.launch.sweep import as_sweep_run
 
         return as_sweep_run(self.cfg, self.label)
@@ -106,12 +106,8 @@ class CheckedLauncher(Launcher):
 
         job: Any = OmegaConf.to_container(runs[0].cfg.job, resolve=True)
         del job["_target_"]
-        get_method(target)(
-            runs[0].cfg,
-            sweep=[_without_hydra(r.cfg) for r in runs],
-            ranks=self.ranks_per_run,
-            **job,
-        )
+        sweep = [_without_hydra(r.cfg) for r in runs]
+        get_method(target)(runs[0].cfg, sweep=sweep, ranks=self.ranks_per_run, **job)
         return completed(runs, 0)
 
 

@@ -61,6 +61,6 @@ def _outcome(sweep_run: SweepRun, code: int, was_finished: bool) -> Outcome:
         return Outcome.from_record(sweep_run.label, status, ALREADY_FINISHED if was_finished else RunState.FINISHED)
     if code == EXIT_CODE:
         return Outcome.from_record(sweep_run.label, status, RunState.INTERRUPTED)
-    if status is not None and status.state == RunState.FAILED:
-        return Outcome.from_record(sweep_run.label, status, RunState.FAILED)
-    return Outcome(sweep_run.label, RunState.FAILED, reason="see its message above")
+    if status is None or status.state != RunState.FAILED:
+        return Outcome(sweep_run.label, RunState.FAILED, reason="see its message above")
+    return Outcome.from_record(sweep_run.label, status, RunState.FAILED)

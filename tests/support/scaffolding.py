@@ -148,7 +148,7 @@ def without_times(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assert_same_weights(one: RunDirectory, other: RunDirectory) -> None:
-    """The last checkpoints of both runs hold the same weights, bit for bit."""
+    """Assert that the last checkpoints of both runs have the same weights, bit for bit."""
     import torch
 
     expected, actual = (torch.load(run.last_checkpoint, weights_only=True)["model"] for run in (one, other))

@@ -1,6 +1,6 @@
 """Run a sweep on one machine: several runs at a time, each with its own devices, by submitit's local executor.
 
-Each run is a process of its own: it outlives the launcher, and the same command finds it again. Ctrl-C makes every
+Each run has its own process: it outlives the launcher, and the same command finds it again. Ctrl-C makes every
 active run save and stop.
 """
 

@@ -64,11 +64,7 @@ class Outcome:
 def run_outcome(label: str, run: RunDirectory, submission: Submission, final_state: str | None) -> Outcome:
     """Return the outcome of a training run whose job has ended; write the run's status if the run could not.
 
-    Args:
-        label: of the run.
-        run: its directory.
-        submission: of the job.
-        final_state: of the job in SLURM, if known.
+    `final_state` is that of the job in SLURM, if known.
     """
     status = run.status()
     if status is not None and status.updated == submission.status_before:
@@ -85,9 +81,8 @@ def run_outcome(label: str, run: RunDirectory, submission: Submission, final_sta
             reason = f"rank {rank}: {error}" if submission.ranks > 1 else error
             return Outcome.from_record(label, _write_status(run, RunState.FAILED, reason), RunState.FAILED)
     if status is not None and status.state == RunState.INTERRUPTED:
-        return Outcome.from_record(
-            label, replace(status, reason=status.reason or final_state_cause(final_state)), RunState.INTERRUPTED
-        )
+        status = replace(status, reason=status.reason or final_state_cause(final_state))
+        return Outcome.from_record(label, status, RunState.INTERRUPTED)
     cause = final_state_cause(final_state) or srun_error(folder, job) or _killed_rank(submission)
     cause += f" (SLURM: {final_state})" if final_state else ""
     state = RunState.INTERRUPTED if final_state in _STOPPED else RunState.FAILED
@@ -135,12 +130,9 @@ def skipped_outcomes(sweep_runs: Sequence[SweepRun], plan: SweepPlan) -> dict[in
 def wait_for_jobs(
     sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission], poll_seconds: float
 ) -> dict[int, Outcome]:
-    """Follow jobs until each has ended, print their counts whenever they change, and return their outcomes.
+    """Follow submitted jobs until each has ended and return their outcomes, both by index in the sweep.
 
-    Args:
-        sweep_runs: the sweep.
-        submissions: the jobs to follow, by index in the sweep.
-        poll_seconds: time between two checks.
+    Prints the numbers of jobs by state whenever they change.
     """
     outcomes: dict[int, Outcome] = {}
     printed = ""

@@ -188,11 +188,11 @@ class RunDirectory:
         """Lock the run for this process. The lock ends with its process (and its node), so it is never stale.
 
         Raises:
-            RunFailed: another process holds it; names host and process.
+            RunFailed: another process has locked it; names host and process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as stream:
-            deadline = time.monotonic() + patience_s  # `is_locked` of another process holds it for a moment
+            deadline = time.monotonic() + patience_s  # `is_locked` in another process takes it for a moment
             while not _try_lock(stream.fileno(), fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
                     raise RunFailed(f"{self.path} is being trained by {self.lock_owner()}; wait for it or stop it")
@@ -213,7 +213,7 @@ class RunDirectory:
         return file.read_text(encoding="utf-8") if file.exists() else "nobody"
 
     def is_locked(self) -> bool:
-        """Return True if a living process holds the lock."""
+        """Return True if a living process has locked the run."""
         file = self.path / "lock"
         if not file.exists():
             return False

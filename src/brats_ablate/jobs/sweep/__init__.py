@@ -1,1 +1,1 @@
-"""Jobs about a sweep as a whole: plan and status; and the check of its data."""
+"""Jobs about a whole sweep: `job=plan` and `job=status`."""

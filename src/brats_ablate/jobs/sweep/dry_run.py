@@ -1,6 +1,6 @@
 """Dry run of an experiment: two epochs of one step, one validated case, real data, real checkpoints.
 
-`job=plan` starts it in a process of its own per experiment, so that a crash or running out of memory does not end the
+`job=plan` starts it in its own process for each experiment, so that a crash or running out of memory does not end the
 plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
 """
 
@@ -52,7 +52,7 @@ class SingleStepLoader:
 
 
 def measure(cfg: DictConfig, folder: Path) -> Measurement:
-    """Train and validate in `folder` as `cfg` says, but only for two steps and one case."""
+    """Train the run of `cfg` in `folder`, shortened to two steps and the validation of one case."""
     from brats_ablate.jobs.build import open_store
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.launch.sweep import run_directory
@@ -61,18 +61,18 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
 
     directory = RunDirectory.at(folder, run_directory(cfg).coordinates)
     device = choose_device(str(cfg.trainer.device), 0)
-    with build_trainer(cfg, directory, device, DistributedContext()) as whole:
+    with build_trainer(cfg, directory, device, DistributedContext()) as full:
         store = open_store(cfg)
-        validation = whole.parts.validation
+        validation = full.parts.validation
         largest = max(validation.case_ids, key=lambda case: _voxels(store.record(case)))
         trainer = replace(
-            whole,
+            full,
             parts=replace(
-                whole.parts,
-                loader=SingleStepLoader(whole.parts.loader),
+                full.parts,
+                loader=SingleStepLoader(full.parts.loader),
                 validation=replace(validation, case_ids=[largest]),
             ),
-            settings=replace(whole.settings, epochs=2, validate_every=2, validate_untrained=False),
+            settings=replace(full.settings, epochs=2, validate_every=2, validate_untrained=False),
         )
         trainer.fit()
     _, row = directory.metrics()  # the first epoch warms up
@@ -81,8 +81,8 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
         "step_s": row["seconds"] - row["seconds/validation"],
         "case_s": row["seconds/validation"],
         "memory_bytes": row["peak_memory_bytes"],
-        "disk_bytes": last + whole.settings.keep_best * best,
-        "steps_per_epoch": whole.steps_per_epoch,
+        "disk_bytes": last + full.settings.keep_best * best,
+        "steps_per_epoch": full.steps_per_epoch,
         "validation_cases": len(validation.case_ids),
         "device": device.type,
     }

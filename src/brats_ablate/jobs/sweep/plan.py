@@ -1,8 +1,7 @@
 """`job=plan`: cost of a sweep, and whether its experiments run at all, before it is submitted.
 
 Append it to the command that you are about to submit (`-cd sweeps -cn table2 hydra/launcher=slurm_a100 job=plan`). The
-run directories tell the number of runs and which of them are finished; a dry run of each experiment on this machine
-measures time, memory and disk.
+numbers of runs come from the run directories; time, memory and disk from a dry run of each experiment on this machine.
 """
 
 from __future__ import annotations
@@ -145,7 +144,7 @@ def estimate_sweep(sweep: Sequence[DictConfig], ranks: int, measure: Measure | N
 
 
 def measure_in_subprocess(cfg: DictConfig) -> Measurement:
-    """Dry-run one experiment in a process of its own.
+    """Dry-run one experiment in its own process.
 
     Raises:
         RunFailed: the dry run failed or was killed; with the reason.
