@@ -16,10 +16,11 @@ def fake_study(tmp_path: Path) -> FakeStudy:
 
 @pytest.fixture
 def fake_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Writes a shell script under the name of a command; of SLURM's commands only these exist."""
+    """Writes a shell script under the name of a command; no others are in reach, a real SLURM's neither."""
     folder = tmp_path / "commands"
     folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    (folder / "sh").symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(folder))
 
     def write(name: str, script: str) -> None:
         program = folder / name
