@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from brats_ablate.launch.submission import Submission, write_submission
-from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 
 LIMIT_S = 2.0
 _EPOCHS = 1000
@@ -26,19 +27,28 @@ _EPOCHS = 1000
 
 def make(runs: Path, count: int) -> None:
     """Write `count` run directories below `runs`."""
-    states = (FINISHED, FINISHED, FINISHED, RUNNING, FAILED, INTERRUPTED)
+    states = (
+        RunState.FINISHED,
+        RunState.FINISHED,
+        RunState.FINISHED,
+        RunState.RUNNING,
+        RunState.FAILED,
+        RunState.INTERRUPTED,
+    )
     losses = {f"loss/{name}": 0.123456 for name in ("bce", "dice")}
     for i in range(count):
         state = states[i % len(states)]
         name, fold, lr = f"experiment_{i // 15:03}", i % 5, (5e-4, 7e-4, 9e-4)[i // 5 % 3]
         run = RunDirectory.at(runs, Coordinates(name, fold, lr, 0))
-        epochs = _EPOCHS if state == FINISHED else _EPOCHS // 3
+        epochs = _EPOCHS if state == RunState.FINISHED else _EPOCHS // 3
         rows = [{"epoch": e + 1, "step": 500 * e, "loss": 0.2, **losses, "seconds": 175.0} for e in range(epochs)]
         run.path.mkdir(parents=True)
         (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (run.path / "lock").touch()
         write_submission(run.path, Submission("local", "999999", "/logs", 1, "elsewhere", "1"))
-        run.write_status(RunRecord(state, epochs, _EPOCHS, 0.9, "the loss is not finite" if state == FAILED else None))
+        run.write_status(
+            RunRecord(state, epochs, _EPOCHS, 0.9, "the loss is not finite" if state == RunState.FAILED else None)
+        )
 
 
 def main() -> int:

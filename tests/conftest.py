@@ -1,16 +1,18 @@
-"""What several test folders need: a small prepared phantom cohort, and the commands a user types."""
+"""Fixtures for tests of all packages: a small prepared phantom cohort, compositions, the command line on both."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from scaffolding import CommandLine
 
 from brats_ablate.config.locations import resource_dir
 
@@ -19,7 +21,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Small enough for seconds on two cores; 4 levels, so that deep supervision has its three heads.
-SMALL = [
+SMALL = (
     "data=phantom",
     "data.phantom.cases=6",
     "data.phantom.shape=[32,32,24]",
@@ -33,36 +35,34 @@ SMALL = [
     "patches.shape=[16,16,16]",
     "encoder.channels=[8,8,16,16]",
     "encoder.width=1.0",
-]
+)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def start(*arguments: str, work: Path, **environment: str) -> subprocess.Popen[str]:
-    """`python -m brats_ablate ARGUMENTS` as a process of its own, its output in one stream."""
-    variables = os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen(
-        [sys.executable, "-m", "brats_ablate", *arguments],
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def small_study(work: Path) -> CommandLine:
+    """The command line on the small cohort, with its results in `work`."""
+    return CommandLine(work, SMALL, {"BRATS_ABLATE_WORK": str(work)})
+
+
+@functools.cache
+def _compose(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+        return compose("config", list(overrides))
 
 
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
     """The overrides that make everything small, for tests that start their own processes."""
-    return tuple(SMALL)
+    return SMALL
 
 
 @pytest.fixture(scope="session")
 def phantom_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder with the small phantom cohort, prepared. Tests must not write into it."""
     work = tmp_path_factory.mktemp("phantom_work")
-    process = start(*SMALL, "job=prepare", work=work)
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    done = small_study(work).run("job=prepare")
+    assert done.returncode == 0, done.stdout
     return work
 
 
@@ -78,41 +78,23 @@ def work(phantom_work: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def launch(work: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts the command line on the small cohort and does not wait: `launch("+experiment=ds", "fold=0")`."""
-    return lambda *arguments, **environment: start(*SMALL, *arguments, work=work, **environment)
+    return small_study(work).start
 
 
 @pytest.fixture
-def brats_ablate(launch: Callable[..., subprocess.Popen[str]]) -> Command:
+def brats_ablate(work: Path) -> Command:
     """The same, waiting for the end: `.returncode` and `.stdout` (both streams)."""
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        process = launch(*arguments, **environment)
-        output, _ = process.communicate(timeout=600)
-        return subprocess.CompletedProcess(arguments, process.returncode, output)
-
-    return run
+    return small_study(work).run
 
 
 @pytest.fixture
 def composed(work: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
     """Composes the configuration of the small cohort in this process: `composed("+experiment=ds", "fold=0")`."""
-    from brats_ablate.config.locations import resource_dir
-
     monkeypatch.setenv("BRATS_ABLATE_WORK", str(work))
-
-    def make(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-            return compose("config", overrides=[*SMALL, *overrides])
-
-    return make
+    return lambda *overrides: copy.deepcopy(_compose(*SMALL, *overrides))
 
 
 @pytest.fixture
 def composition() -> Callable[..., DictConfig]:
     """`composition("+experiment=ds", "fold=1")`."""
-
-    def make(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-            return compose("config", list(overrides))
-
-    return make
+    return lambda *overrides: copy.deepcopy(_compose(*overrides))

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from brats_ablate.runs.directory import FINISHED, Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from measuring import Options, Row, Table, interleave
 
 HEAVY = ("torch", "monai", "wandb")
@@ -69,7 +70,7 @@ def write_runs(runs: Path) -> None:
             ]
             run.append("cases.jsonl", cases)
             run.write_manifest({"parameters": 31_190_000, "identity": {}, "data_fingerprint": "a"})
-            run.write_status(RunRecord(FINISHED, 20, 20, 0.9))
+            run.write_status(RunRecord(RunState.FINISHED, 20, 20, 0.9))
 
 
 def heavy_imports(arguments: list[str], work: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What all our launchers share: every run is composed and checked before the first one starts or is submitted."""
+"""Base class of our launchers: composes and checks every run before the first one is started or submitted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,72 +17,77 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+if TYPE_CHECKING:
+    from brats_ablate.launch.sweep import SweepRun
+
 SWEEP_JOBS = ("brats_ablate.jobs.sweep.plan.run", "brats_ablate.jobs.sweep.status.run")
-"""Jobs that look at a sweep as a whole: they are called once, with all its configurations."""
+"""Jobs about a whole sweep: they are called once, with all its configurations."""
 
 _COORDINATES = ("fold", "lr", "seed")
 
 
 @dataclass(frozen=True)
-class Composed:
-    """One run of a sweep: its number, the overrides that make it, and its configuration."""
+class ComposedRun:
+    """One run of a sweep: a label, the overrides that define it, and its configuration."""
 
-    number: int
     label: str
     overrides: Sequence[str]
     cfg: DictConfig
 
+    def as_sweep_run(self) -> SweepRun:
+        """Return the run in the form that `launch` submits."""
+        from brats_ablate.launch.sweep import as_sweep_run
+
+        return as_sweep_run(self.cfg, self.label)
+
 
 class CheckedLauncher(Launcher):
-    """Composes and checks every run, then hands them to `run_all`."""
+    """Composes and checks every run of a sweep, then passes them to `run_all`."""
+
+    ranks_per_run: int = 1
+    """Processes that train one run together."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra passes: how to compose, the application, and the configuration of the sweep."""
         self.config, self.context, self.task_function = config, hydra_context, task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Exits with 2 if any configuration or its data is wrong, before anything is started."""
+        """Launch the runs; exits with 2 before anything is started if a configuration or its data is invalid."""
         from brats_ablate.errors import UserError
-        from brats_ablate.jobs.sweep.data_check import refuse_unfit_data
+        from brats_ablate.jobs.sweep.data_check import check_sweep_data
 
         setup_globals()
         try:
-            runs = self._compose(job_overrides, initial_job_idx)
+            runs = self.compose(job_overrides, initial_job_idx)
             target = str(runs[0].cfg.job._target_)
             if target in SWEEP_JOBS:
-                return self._sweep_job(target, runs)
-            refuse_unfit_data([r.cfg for r in runs])
+                return self._run_sweep_job(target, runs)
+            check_sweep_data([r.cfg for r in runs])
             return self.run_all(runs)
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
 
     @abstractmethod
-    def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
-        """Run or submit them all."""
-
-    def gpus_per_run(self) -> int:
-        """How many processes train one run together under this launcher."""
-        return 1
+    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
+        """Run or submit all runs."""
 
     @property
     def folder(self) -> Path:
-        """Where this launch keeps its logs."""
+        """Folder of the logs of this launch."""
         return Path(str(self.config.hydra.sweep.dir)).absolute()
 
-    def finish(self, runs: Sequence[Composed], exit_code: int) -> Sequence[JobReturn]:
-        """What Hydra wants returned for runs that ran in other processes; leaves with `exit_code` if it is not 0."""
-        if exit_code:
-            sys.exit(exit_code)
-        return [
-            JobReturn(overrides=list(r.overrides), cfg=r.cfg, status=JobStatus.COMPLETED, _return_value=0) for r in runs
-        ]
+    def compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[ComposedRun]:
+        """Compose and check each run; `first` is the number of the first one.
 
-    def _compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Composed]:
+        Raises:
+            ConfigError: a configuration is invalid; names the run.
+        """
         from brats_ablate.config.check import check
         from brats_ablate.errors import ConfigError
 
         runs = []
-        compose = _CoordinatesApart(self.context.config_loader, self.config)
+        compose = _CachedComposition(self.context.config_loader, self.config)
         for number, overrides in enumerate(job_overrides, start=first):
             cfg = compose(overrides)
             with open_dict(cfg):
@@ -90,27 +95,33 @@ class CheckedLauncher(Launcher):
                 cfg.hydra.job.num = number
             label = " ".join(o.lstrip("+") for o in filter_overrides(overrides)) or str(cfg.name)
             try:
-                check(without_hydra(cfg))
+                check(_without_hydra(cfg))
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None
-            runs.append(Composed(number, label, overrides, cfg))
+            runs.append(ComposedRun(label, overrides, cfg))
         return runs
 
-    def _sweep_job(self, target: str, runs: Sequence[Composed]) -> Sequence[JobReturn]:
+    def _run_sweep_job(self, target: str, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
         from hydra.utils import get_method
 
         job: Any = OmegaConf.to_container(runs[0].cfg.job, resolve=True)
         del job["_target_"]
-        get_method(target)(
-            runs[0].cfg,
-            sweep=[without_hydra(r.cfg) for r in runs],
-            ranks=self.gpus_per_run(),
-            **job,
-        )
-        return self.finish(runs, 0)
+        sweep = [_without_hydra(r.cfg) for r in runs]
+        get_method(target)(runs[0].cfg, sweep=sweep, ranks=self.ranks_per_run, **job)
+        return completed(runs, 0)
 
 
-class _CoordinatesApart:
+def completed(runs: Sequence[ComposedRun], exit_code: int) -> Sequence[JobReturn]:
+    """Return what Hydra expects of runs that ran in other processes; exits if `exit_code` is not 0."""
+    if exit_code:
+        sys.exit(exit_code)
+    returns = [JobReturn(overrides=list(r.overrides), cfg=r.cfg, status=JobStatus.COMPLETED) for r in runs]
+    for each in returns:
+        each.return_value = 0
+    return returns
+
+
+class _CachedComposition:
     """Composes each combination of groups once and sets fold, lr and seed afterwards: 180 runs in seconds."""
 
     def __init__(self, loader: ConfigLoader, base: DictConfig) -> None:
@@ -130,6 +141,6 @@ class _CoordinatesApart:
         return cfg
 
 
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """The configuration as a job sees it."""
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return the configuration without Hydra's part, as a job gets it."""
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])

@@ -1,4 +1,7 @@
-"""The sweeper: Hydra's own grid, without composing every run a second time, as our launchers compose and check them."""
+"""The sweeper: Hydra's grid without composing every run a second time; our launchers compose and check them.
+
+`BasicSweeper`, Hydra's default sweeper, has no public import path; it is imported here only.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,19 @@ class GridSweeper(BasicSweeper):
     """`hydra/sweeper=grid`."""
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Left to the launcher."""
+        """Do nothing: the launcher checks the runs."""
 
     def sweep(self, arguments: list[str]) -> None:
-        """Launch the grid. A sweep that is refused leaves no folder behind, though Hydra makes one first."""
+        """Launch the grid; for a refused sweep, remove the folder that Hydra creates before the launcher checks it."""
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
-        absent = [path for path in (folder, *folder.parents) if not path.exists()]
+        new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             super().sweep(arguments)
-        except SystemExit as refusal:
-            if refusal.code != CONFIGURATION_ERROR:
-                raise
-            (folder / "multirun.yaml").unlink(missing_ok=True)
-            for path in absent:
-                if path.is_dir() and not any(path.iterdir()):
-                    path.rmdir()
+        except SystemExit as leaving:
+            if leaving.code == CONFIGURATION_ERROR:
+                (folder / "multirun.yaml").unlink(missing_ok=True)
+                for path in new_folders:
+                    if path.is_dir() and not any(path.iterdir()):
+                        path.rmdir()
             raise

@@ -1,7 +1,7 @@
-"""The default launcher: one run after the other in this process, after all of them have been checked.
+"""The default launcher: runs one after the other in this process, after all of them have been checked.
 
-Hydra's own launcher starts the first run before it has looked at the last one's configuration. This one composes and
-checks every run first, goes on when a run fails, stops when one is interrupted, and ends with what happened to each.
+Hydra's own launcher starts the first run before it composes the last one. This one checks every run first, continues
+after a failed run, stops when a run is interrupted, and ends with a summary.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, run_job
 
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, Composed
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
 
 if TYPE_CHECKING:
     from brats_ablate.launch.outcome import Outcome
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 class SerialLauncher(CheckedLauncher):
     """`hydra/launcher=serial`."""
 
-    def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
-        from brats_ablate.launch.outcome import NOT_STARTED, Outcome, table
-        from brats_ablate.launch.sweep import as_sweep_run
-        from brats_ablate.runs.directory import FINISHED
+    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
+        """Run them one after the other."""
+        from brats_ablate.launch.outcome import Outcome, print_summary
+        from brats_ablate.runs.state import RunState
         from brats_ablate.runtime.signals import EXIT_CODE
 
         returns: list[JobReturn] = []
-        outcomes: list[Outcome] = []
-        works = [as_sweep_run(each.cfg, each.label) for each in runs]
-        for position, (each, its) in enumerate(zip(runs, works, strict=True), start=1):
-            print(f"[{position}/{len(runs)}] {each.label}", flush=True)
-            before = its.run.status() if its.run else None
+        sweep_runs = [each.as_sweep_run() for each in runs]
+        outcomes = {i: Outcome(each.label, RunState.NOT_STARTED) for i, each in enumerate(sweep_runs)}
+        for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
+            print(f"[{i + 1}/{len(runs)}] {each.label}", flush=True)
+            was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
             returns.append(
                 run_job(
                     hydra_context=self.context,
@@ -42,26 +42,25 @@ class SerialLauncher(CheckedLauncher):
                     job_subdir_key="hydra.sweep.subdir",
                 )
             )
-            outcomes.append(_outcome(its, returns[-1].return_value, before is not None and before.state == FINISHED))
-            if returns[-1].return_value == EXIT_CODE:
+            code: int = returns[-1].return_value
+            outcomes[i] = _outcome(sweep_run, code, was_finished)
+            if code == EXIT_CODE:
                 break
-        outcomes += [Outcome(each.label, NOT_STARTED) for each in works[len(outcomes) :]]
-        print(table(outcomes), flush=True)
-        if any(each.is_failure for each in outcomes):
-            print("the same command runs again what is not finished", flush=True)
+        if print_summary(outcomes):
+            print("run the same command again to resume unfinished runs", flush=True)
         return returns
 
 
-def _outcome(as_sweep_run: SweepRun, code: int, finished_before: bool) -> Outcome:
-    from brats_ablate.launch.outcome import BEFORE, Outcome, of_status
-    from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED
-    from brats_ablate.runtime import signals
+def _outcome(sweep_run: SweepRun, code: int, was_finished: bool) -> Outcome:
+    from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome
+    from brats_ablate.runs.state import RunState
+    from brats_ablate.runtime.signals import EXIT_CODE
 
-    status = as_sweep_run.run.status() if as_sweep_run.run else None
+    status = sweep_run.status
     if code == 0:
-        return of_status(as_sweep_run.label, status, BEFORE if finished_before else FINISHED)
-    if code == signals.EXIT_CODE:
-        return of_status(as_sweep_run.label, status, INTERRUPTED)
-    if status is not None and status.state == FAILED:
-        return of_status(as_sweep_run.label, status, FAILED)
-    return Outcome(as_sweep_run.label, FAILED, reason="see its message above")
+        return Outcome.from_record(sweep_run.label, status, ALREADY_FINISHED if was_finished else RunState.FINISHED)
+    if code == EXIT_CODE:
+        return Outcome.from_record(sweep_run.label, status, RunState.INTERRUPTED)
+    if status is None or status.state != RunState.FAILED:
+        return Outcome(sweep_run.label, RunState.FAILED, reason="see its message above")
+    return Outcome.from_record(sweep_run.label, status, RunState.FAILED)

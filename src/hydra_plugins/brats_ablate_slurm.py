@@ -1,4 +1,4 @@
-"""The launcher for SLURM: submits what is due as one job array, follows it, and ends with what happened to each run."""
+"""The launcher for SLURM: submits the runs as one job array, follows it, and ends with a summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, Composed
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun, completed
 
 
 class SlurmLauncher(CheckedLauncher):
@@ -19,14 +19,14 @@ class SlurmLauncher(CheckedLauncher):
         nodes, tasks_per_node: a run trains with nodes × tasks_per_node ranks.
         gpus_per_node: 0 trains on the CPU.
         cpus_per_task, mem_gb: per rank, per node; None for the site's default.
-        timeout_min: time limit; a run that reaches it saves, is requeued and goes on.
-        signal_delay_s: how long before the limit (or at preemption) the run is told to save.
+        timeout_min: time limit; a run that reaches it saves, is requeued and resumes.
+        signal_delay_s: seconds before the limit at which SLURM signals the run to save.
         array_parallelism: runs at the same time.
         partition, account, qos, constraint: site settings; None for the site's default.
         setup: shell lines before the run (modules, environment).
         additional_parameters: any other sbatch option, by its long name.
         wait: follow the jobs to their end; False returns after submission.
-        poll_seconds: how often SLURM is asked.
+        poll_seconds: time between two queries of SLURM.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class SlurmLauncher(CheckedLauncher):
         wait: bool,
         poll_seconds: float,
     ) -> None:
-        self.ranks = nodes * tasks_per_node
+        self.ranks_per_run = nodes * tasks_per_node
         self.wait, self.poll_seconds = wait, poll_seconds
-        wanted = {
+        parameters = {
             "name": job_name,
             "nodes": nodes,
             "tasks_per_node": tasks_per_node,
@@ -65,23 +65,21 @@ class SlurmLauncher(CheckedLauncher):
             "slurm_account": account,
             "slurm_qos": qos,
             "slurm_constraint": constraint,
-            "slurm_setup": _plain(setup) or None,
-            # Preemption and node failure put the job back into the queue even where the site's default is to end it.
-            "slurm_additional_parameters": {"requeue": True, **_plain(additional_parameters)},
+            "slurm_setup": _to_container(setup) or None,
+            # Preemption and node failure put the job back into the queue even where the site's default is to cancel it.
+            "slurm_additional_parameters": {"requeue": True, **_to_container(additional_parameters)},
         }
-        self.parameters = {key: value for key, value in wanted.items() if value is not None}
+        self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
-    def gpus_per_run(self) -> int:
-        return self.ranks
-
-    def run_all(self, runs: Sequence[Composed]) -> Sequence[JobReturn]:
+    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
+        """Submit them all as one array; with `wait`, follow them to their end."""
+        from brats_ablate.jobs.execute import execute
         from brats_ablate.launch.slurm import launch
-        from brats_ablate.launch.sweep import as_sweep_run
 
-        works = [as_sweep_run(r.cfg, r.label) for r in runs]
-        _, code = launch(works, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
-        return self.finish(runs, code)
+        sweep_runs = [r.as_sweep_run() for r in runs]
+        code = launch(sweep_runs, execute, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
+        return completed(runs, code)
 
 
-def _plain(node: Any) -> Any:
+def _to_container(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -1,4 +1,4 @@
-"""What the tests of whole commands share: a faulty part slipped into them, and where their one run lies."""
+"""Fixtures for tests of whole commands: own modules that their processes can import, and the directory of a run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scaffolding import run_at
 
 from brats_ablate.runs.directory import RunDirectory
 
 
 @pytest.fixture
 def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Makes `source` the module `package.module` of every process started from here on."""
+    """Writes `source` as module `package.module`, importable in every process started afterwards."""
 
     def write(name: str, source: str) -> None:
         package, module = name.split(".")
@@ -26,5 +27,5 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 
 @pytest.fixture
 def run(work: Path) -> RunDirectory:
-    """Of `+experiment=baseline fold=0 lr=0.001` on the small cohort."""
-    return RunDirectory(work / "phantom" / "runs" / "baseline" / "fold=0" / "lr=0.001" / "seed=0")
+    """The run `+experiment=baseline fold=0 lr=0.001` on the small cohort."""
+    return run_at(work / "phantom" / "runs", lr=0.001)

@@ -239,8 +239,8 @@ def test_data_that_changed_since_a_run_began(raw: Path, tmp_path: Path) -> None:
     code, output = cli(*training, work=tmp_path)
     assert code == 1
     told = sentence(output)
-    assert f"{run.path} was begun on other data than {tmp_path}/brats21/prepared now holds" in told
-    assert "delete that directory to train anew, or restore the data" in told
+    assert f"{run.path} was started with different data than {tmp_path}/brats21/prepared now contains" in told
+    assert "delete that directory to train again, or restore the data" in told
 
 
 def test_two_processes_at_one_run(launch: Callable[..., Started], work: Path) -> None:

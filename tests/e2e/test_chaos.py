@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from scaffolding import assert_same_weights, finish, without_times
 
-from brats_ablate.runs.directory import FINISHED, find_runs
+from brats_ablate.runs.directory import find_runs
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -25,19 +25,19 @@ SWEEP = (
 
 
 def processes(token: str) -> list[int]:
-    """Every living process that was started, directly or not, with CHAOS=token in its environment."""
-    found = []
+    """Return every living process that was started, directly or not, with CHAOS=token in its environment."""
+    alive = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if f"CHAOS={token}\0".encode() in (folder / "environ").read_bytes() + b"\0":
-                found.append(int(folder.name))
+                alive.append(int(folder.name))
         except OSError:
             continue
-    return found
+    return alive
 
 
 def kill_one(draw: random.Random, token: str) -> bool:
-    """kill -9 one of them: a launcher, a controlling process or a training process, as the draw will have it."""
+    """kill −9 a random one of them: a launcher, a controlling process or a training process."""
     alive = sorted(processes(token))
     if not alive:
         return False
@@ -49,55 +49,46 @@ def kill_one(draw: random.Random, token: str) -> bool:
 
 
 def finished(runs: Path) -> int:
-    return sum(status is not None and status.state == FINISHED for status in (run.status() for run in find_runs(runs)))
-
-
-def without_times(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if not k.startswith(("seconds", "patches_per_second", "peak_memory"))}
+    return sum(run.is_finished() for run in find_runs(runs))
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds its processes in /proc")
 def test_twenty_kills_change_nothing(launch: Callable[..., subprocess.Popen[str]], work: Path) -> None:
-    import torch
-
     undisturbed, disturbed = work / "undisturbed", work / "disturbed"
-    first = launch(*SWEEP, f"paths.runs={undisturbed}", "-m")
-    text, _ = first.communicate(timeout=900)
-    assert first.returncode == 0, text
+    done = finish(launch(*SWEEP, f"paths.runs={undisturbed}", "-m"))
+    assert done.returncode == 0, done.stdout
 
     draw, token, kills = random.Random(12345), str(work), 0
     log = (work / "launchers.log").open("w")
 
-    def again() -> subprocess.Popen[str]:
+    def launch_again() -> subprocess.Popen[str]:
         process = launch(*SWEEP, f"paths.runs={disturbed}", "-m", CHAOS=token)
         assert process.stdout is not None
         threading.Thread(target=lambda: log.writelines(process.stdout), daemon=True).start()
         return process
 
-    launcher = again()
+    launcher = launch_again()
     while kills < KILLS:
         time.sleep(draw.uniform(0.5, 3.0))
         assert finished(disturbed) < 4, f"all finished after {kills} kills; make the runs longer"
         kills += kill_one(draw, token)
         if launcher.poll() is not None:
-            launcher = again()
+            launcher = launch_again()
     deadline = time.monotonic() + 900
     while finished(disturbed) < 4:
         assert time.monotonic() < deadline, (work / "launchers.log").read_text()
         if launcher.poll() is not None:
-            launcher = again()
+            launcher = launch_again()
         time.sleep(0.5)
     launcher.wait(timeout=60)
 
     for one, other in zip(find_runs(undisturbed), find_runs(disturbed), strict=True):
         assert [without_times(row) for row in one.metrics()] == [without_times(row) for row in other.metrics()]
         assert one.cases() == other.cases()
-        weights, same = (torch.load(r.last_checkpoint, weights_only=True)["model"] for r in (one, other))
-        assert all(torch.equal(weights[name], same[name]) for name in weights)
+        assert_same_weights(one, other)
     tables = []
     for runs in (undisturbed, disturbed):
-        process = launch("job=tables", "job.tables=[demo]", f"paths.runs={runs}", f"paths.tables={runs}-tables")
-        text, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, text
+        done = finish(launch("job=tables", "job.tables=[demo]", f"paths.runs={runs}", f"paths.tables={runs}-tables"))
+        assert done.returncode == 0, done.stdout
         tables.append((Path(f"{runs}-tables") / "cases.csv").read_bytes())
     assert tables[0] == tables[1]

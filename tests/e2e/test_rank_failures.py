@@ -1,18 +1,18 @@
-"""A rank that fails, or is killed: the run's status says which and why, and not that a connection was closed."""
+"""A rank fails or is killed: the run's status names the rank and the cause, not the closed connections."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from scaffolding import CommandLine
 
 from brats_ablate.launch.submission import read_submission
-from brats_ablate.runs.directory import FAILED, FINISHED, PEER_LOST, RunDirectory
+from brats_ablate.runs.directory import PEER_LOST, RunDirectory
+from brats_ablate.runs.state import RunState
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -46,7 +46,7 @@ def run(cfg):
     Trainer.training_step = faulty
     train.run(cfg)
 """
-OF_ITS_OWN = {
+REASONS = {
     "has a case that cannot be read": "case phantom_0001 cannot be read; prepare it again",
     "has a bug": "KeyError: 'no such thing'",
     "has no memory": "out of memory; lower trainer.batch_size",
@@ -59,32 +59,31 @@ def stand_in(importable: Callable[[str, str], None]) -> None:
 
 
 def assert_failed(run: RunDirectory, reason: str) -> None:
-    """Failed for this reason after two whole epochs, whose checkpoint is good."""
+    """The run failed for this reason after two complete epochs, whose checkpoint is intact."""
     status = run.status()
     assert status is not None
-    assert (status.state, status.epoch) == (FAILED, 2)
+    assert (status.state, status.epoch) == (RunState.FAILED, 2)
     assert str(status.reason).startswith(reason), status.reason
     assert torch.load(run.last_checkpoint, weights_only=True)["position"]["epoch"] == 2
 
 
 def torchrun(work: Path, small: tuple[str, ...], fault: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    return subprocess.run(
-        [*command, "brats_ablate", *small, *RUN],
-        env=os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1", "FAULT": fault},
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    program = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "brats_ablate")
+    environment = {"BRATS_ABLATE_WORK": str(work), "FAULT": fault}
+    return CommandLine(work, (*small, *RUN), environment, program, stderr=subprocess.PIPE).run()
 
 
-@pytest.mark.parametrize(("rank", "fault"), list(zip((1, 0, 1), OF_ITS_OWN, strict=True)))
-def test_its_own_reason_is_on_record(brats_ablate: Command, run: RunDirectory, rank: int, fault: str) -> None:
+@pytest.mark.parametrize(("rank", "fault"), list(zip((1, 0, 1), REASONS, strict=True)))
+def test_the_reason_of_the_failed_rank_is_recorded(
+    brats_ablate: Command, run: RunDirectory, rank: int, fault: str
+) -> None:
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} {fault}")
     assert done.returncode == 1, done.stdout
-    assert_failed(run, f"rank {rank}: {OF_ITS_OWN[fault]}")
-    assert f"brats-ablate: rank {rank}: {OF_ITS_OWN[fault]}" in done.stdout
+    assert_failed(run, f"rank {rank}: {REASONS[fault]}")
+    assert f"brats-ablate: rank {rank}: {REASONS[fault]}" in done.stdout
 
 
-def test_under_torchrun_too(work: Path, run: RunDirectory, small: tuple[str, ...]) -> None:
+def test_the_reason_is_recorded_under_torchrun(work: Path, run: RunDirectory, small: tuple[str, ...]) -> None:
     done = torchrun(work, small, "1 has a case that cannot be read")
     assert done.returncode == 1, done.stdout
     assert_failed(run, "rank 1: case phantom_0001 cannot be read")
@@ -99,12 +98,12 @@ def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Comma
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_is_named_and_the_same_command_continues(
+def test_a_killed_rank_is_named_and_the_same_command_resumes(
     brats_ablate: Command, run: RunDirectory, rank: int
 ) -> None:
     done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} is killed")
     assert done.returncode == 1, done.stdout
-    cause = f"rank {rank} was killed by SIGKILL; unless somebody did so, the machine ran out of memory"
+    cause = f"rank {rank} was killed by SIGKILL; unless someone killed it, the machine ran out of memory"
     assert_failed(run, cause)
     assert f"brats-ablate: {cause}" in done.stdout
     assert "Traceback" not in done.stdout
@@ -114,10 +113,12 @@ def test_a_killed_rank_is_named_and_the_same_command_continues(
     assert done.returncode == 0, done.stdout
     status = run.status()
     assert status is not None
-    assert (status.state, status.reason) == (FINISHED, None)
+    assert (status.state, status.reason) == (RunState.FINISHED, None)
 
 
-def test_torchrun_does_not_tell_what_killed_a_rank(work: Path, run: RunDirectory, small: tuple[str, ...]) -> None:
+def test_under_torchrun_the_cause_of_a_killed_rank_is_unknown(
+    work: Path, run: RunDirectory, small: tuple[str, ...]
+) -> None:
     done = torchrun(work, small, "1 is killed")
     assert done.returncode == 1, done.stdout
     assert_failed(run, f"rank 0: {PEER_LOST}")
@@ -130,5 +131,5 @@ def test_a_sweeps_table_names_the_rank_that_was_killed(brats_ablate: Command, ru
     assert done.returncode == 1, done.stdout
     assert read_submission(run.path) is not None
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("baseline fold=0"))
-    assert "rank 1: killed without a word (for memory?)" in line
-    assert_failed(run, "rank 1: killed without a word (for memory?)")
+    assert "rank 1: killed (out of memory?)" in line
+    assert_failed(run, "rank 1: killed (out of memory?)")

@@ -1,4 +1,4 @@
-"""Finished runs without the training: what the jobs after training need."""
+"""Finished runs without training, for the jobs after training."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ import pytest
 import torch
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
+from scaffolding import write_run
 
 from brats_ablate.config.check import resolve
 from brats_ablate.jobs.build import build_model, open_store
-from brats_ablate.jobs.train import run_directory
-from brats_ablate.runs.directory import FINISHED, RunDirectory, RunRecord
+from brats_ablate.launch.sweep import run_directory
+from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import identity
+from brats_ablate.runs.state import RunState
 from brats_ablate.training import checkpoint
 
 FinishedRun = Callable[..., RunDirectory]
 
 
 def run_job(cfg: DictConfig) -> None:
-    """What the entry point does with a checked configuration, errors not caught."""
+    """Run the job of a configuration as the entry point does, but raise its errors."""
     job: Any = OmegaConf.to_container(cfg.job, resolve=True)
     get_method(job.pop("_target_"))(cfg, **job)
 
 
 @pytest.fixture
 def finished_run(composed: Callable[..., DictConfig]) -> FinishedRun:
-    """Puts a run on record as the trainer leaves it, with one checkpoint of random weights for each Dice."""
+    """Writes a run as the trainer leaves it, with one checkpoint of random weights for each Dice."""
 
-    def make(*overrides: str, dice: tuple[float, ...] = (0.5, 0.4), state: str = FINISHED) -> RunDirectory:
+    def make(*overrides: str, dice: tuple[float, ...] = (0.5, 0.4), state: str = RunState.FINISHED) -> RunDirectory:
         cfg = composed(*overrides)
         run = run_directory(cfg)
-        run.path.mkdir(parents=True)
+        manifest = {"identity": identity(resolve(cfg)), "data_fingerprint": open_store(cfg).fingerprint}
+        write_run(run, state, dice=dice, manifest=manifest)
         (run.path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-        run.write_manifest({"identity": identity(resolve(cfg)), "data_fingerprint": open_store(cfg).fingerprint})
         for epoch, value in enumerate(dice, start=1):
             model = build_model(cfg)
             with torch.no_grad():
@@ -44,7 +46,6 @@ def finished_run(composed: Callable[..., DictConfig]) -> FinishedRun:
                     p += 0.1 * torch.randn(p.shape, generator=generator)
             content = {"model": model.state_dict(), "epoch": epoch, "dice": value, "identity": identity(resolve(cfg))}
             checkpoint.save(content, run.best_checkpoint(epoch, value))
-        run.write_status(RunRecord(state, len(dice), len(dice), max(dice, default=None)))
         return run
 
     return make

@@ -1,4 +1,4 @@
-"""The launchers as Hydra sees them: composing, checking, refusing; nothing is started here."""
+"""The launchers as Hydra uses them: composition and checks, and the serial launcher from end to end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from scaffolding import FakeStudy, finish, wait_until
 
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.runtime import signals
@@ -24,73 +25,70 @@ def launcher(*overrides: str) -> Any:
         assert hydra is not None
         config = hydra.compose_config("config", ["data=phantom", *overrides], run_mode=RunMode.MULTIRUN)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
-        found: Any = Plugins.instance().instantiate_launcher(
+        return Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=lambda cfg: 0, config=config
         )
-        found.loader = hydra.config_loader
-    return found
-
-
-def grid(*experiments: str, folds: int = 2) -> list[list[str]]:
-    rates = ("5e-4", "9e-4")
-    return [[f"+experiment={e}", f"fold={f}", f"lr={lr}"] for e in experiments for f in range(folds) for lr in rates]
 
 
 @pytest.mark.parametrize("name", ["serial", "submitit_local", "local_gpus", "slurm", "slurm_a100"])
 def test_every_launcher_can_be_chosen(name: str) -> None:
-    assert launcher(f"hydra/launcher={name}").gpus_per_run() == (8 if name == "slurm_a100" else 1)
+    assert launcher(f"hydra/launcher={name}").ranks_per_run == (8 if name == "slurm_a100" else 1)
 
 
-def test_setting_the_coordinates_afterwards_composes_what_hydra_composes() -> None:
-    found = launcher()
-    overrides = grid("baseline", "ds_deeper_onehot")
-    composed = found._compose(overrides, 0)
-    assert len(composed) == 8
-    for each, one in zip(composed, overrides, strict=True):
-        expected = found.loader.load_sweep_config(found.config, one)
-        for tree in (each.cfg, expected):
-            assert isinstance(tree, DictConfig)
-        mine, its = (OmegaConf.to_container(c, resolve=False) for c in (each.cfg, expected))
-        assert isinstance(mine, dict)
-        assert isinstance(its, dict)
-        del mine["hydra"], its["hydra"]
-        assert mine == its
+def test_cached_composition_equals_hydras() -> None:
+    instance = launcher()
+    overrides = [
+        [f"+experiment={experiment}", f"fold={fold}", f"lr={lr}"]
+        for experiment, fold, lr in (("baseline", 0, "5e-4"), ("ds_deeper_onehot", 1, "9e-4"), ("baseline", 1, "9e-4"))
+    ]
+    composed = instance.compose(overrides, 0)
+    assert len(composed) == 3
+    for each, words in zip(composed, overrides, strict=True):
+        expected = instance.context.config_loader.load_sweep_config(instance.config, words)
+        trees: list[Any] = [OmegaConf.to_container(cfg, resolve=False) for cfg in (each.cfg, expected)]
+        for tree in trees:
+            del tree["hydra"]
+        assert trees[0] == trees[1]
 
 
-def test_one_wrong_configuration_stops_the_sweep_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
-    found = launcher()
-    found.run_all = lambda runs: pytest.fail("started")
-    with pytest.raises(SystemExit) as stopped:
-        found.launch([["fold=0"], ["fold=9"]], 0)
-    assert stopped.value.code == 2
+def test_an_invalid_configuration_stops_the_sweep_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance = launcher()
+    monkeypatch.setattr(instance, "run_all", lambda runs: pytest.fail("started"))
+    with pytest.raises(SystemExit) as leaving:
+        instance.launch([["fold=0"], ["fold=9"]], 0)
+    assert leaving.value.code == 2
     assert "fold=9 does not exist" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_runs_one_after_the_other_end_with_what_became_of_each(fake_study: Any) -> None:
-    sweep = ("+experiment=baseline", "fold=0,1,2")
-    code, text = fake_study.run(*sweep, faults={"baseline/1": "raises"})
-    assert code == 1
-    table = text.splitlines()[-5:]
+def test_a_serial_sweep_ends_with_the_outcome_of_each_run(fake_study: FakeStudy) -> None:
+    done = fake_study.run("+experiment=baseline", "fold=0,1,2", faults={"baseline/1": "raises"})
+    assert done.returncode == 1
+    table = done.stdout.splitlines()[-5:]
     assert table[0].split() == ["baseline", "fold=0", "lr=0.0007", "seed=0", "finished", "4/4", "0.5000"]
     assert table[1].split() == ["baseline", "fold=2", "lr=0.0007", "seed=0", "finished", "4/4", "0.5200"]
     assert table[2].split()[1:6] == ["fold=1", "lr=0.0007", "seed=0", "failed", "2/4"]
     assert table[2].endswith("the loss is not finite; lower lr")
-    assert table[3:] == ["3 runs: 2 finished, 1 failed", "the same command runs again what is not finished"]
+    assert table[3:] == ["3 runs: 2 finished, 1 failed", "run the same command again to resume unfinished runs"]
 
+
+@pytest.mark.slow
+def test_a_serial_sweep_that_is_interrupted_continues(fake_study: FakeStudy) -> None:
     process = fake_study.start("+experiment=baseline", "fold=1,3", "+job.steps=2000")
-    fake_study.wait_until(lambda: fake_study.runs()[1].status().state == "running", process)
+    wait_until(lambda: any(run.is_locked() for run in fake_study.runs()), process)
     process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == signals.EXIT_CODE
-    assert text.splitlines()[-2] == "2 runs: 1 not started, 1 interrupted"
+    done = finish(process)
+    assert done.returncode == signals.EXIT_CODE
+    assert done.stdout.splitlines()[-2] == "2 runs: 1 not started, 1 interrupted"
 
-    code, text = fake_study.run(*sweep)
-    assert code == 0, text
-    assert text.splitlines()[-1] == "3 runs: 2 finished before, 1 finished"
+    done = fake_study.run("+experiment=baseline", "fold=1,3")
+    assert done.returncode == 0, done.stdout
+    done = fake_study.run("+experiment=baseline", "fold=1,2,3")
+    assert done.stdout.splitlines()[-1] == "3 runs: 2 already finished, 1 finished"
 
 
-def test_site_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_site_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRATS_ABLATE_SLURM_PARTITION", "a100")
     parameters = launcher("hydra/launcher=slurm_a100", "hydra.launcher.account=lab").parameters
     assert parameters["slurm_partition"] == "a100"
@@ -100,7 +98,7 @@ def test_site_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
     assert parameters["slurm_additional_parameters"] == {"requeue": True}
 
 
-def test_more_runs_at_once_than_none_are_asked_for() -> None:
+def test_max_parallel_must_be_positive() -> None:
     with pytest.raises(Exception, match="max_parallel=0 must be at least 1"):
         launcher("hydra/launcher=submitit_local", "hydra.launcher.max_parallel=0")
 

@@ -5,138 +5,149 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scaffolding import run_at
 
-from brats_ablate.launch.outcome import Outcome, of_ended_job, of_ended_run, table
+from brats_ablate.launch.outcome import Outcome, format_outcomes, job_outcome, run_outcome
 from brats_ablate.launch.submission import Submission
-from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED, PEER_LOST, RUNNING, RunDirectory, RunRecord
+from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    directory = RunDirectory(tmp_path / "runs/baseline/fold=0/lr=0.0007/seed=0")
+    directory = run_at(tmp_path / "runs")
     directory.path.mkdir(parents=True)
     return directory
 
 
 @pytest.fixture
-def ticket(tmp_path: Path) -> Submission:
+def submission(tmp_path: Path) -> Submission:
     (tmp_path / "job").mkdir()
     return Submission("slurm", "7", str(tmp_path / "job"), 2, "login")
 
 
-def leave(ticket: Submission, rank: int, result: str | None, log: str = "") -> None:
-    """What submitit leaves of a rank."""
-    folder = Path(ticket.folder)
+def write_result(submission: Submission, rank: int, result: str | None, log: str = "") -> None:
+    """Write what submitit leaves of a rank; no result for one that was killed."""
+    folder = Path(submission.folder)
     if result is not None:
-        (folder / f"{ticket.job}_{rank}_result.pkl").write_bytes(pickle.dumps((result, 0)))
-    (folder / f"{ticket.job}_{rank}_log.err").write_text(log)
+        (folder / f"{submission.job}_{rank}_result.pkl").write_bytes(pickle.dumps((result, 0)))
+    (folder / f"{submission.job}_{rank}_log.err").write_text(log)
 
 
-def test_a_finished_run_is_told_with_its_best(run: RunDirectory, ticket: Submission) -> None:
-    run.write_status(RunRecord(FINISHED, 4, 4, 0.9))
-    found = of_ended_run("a", run, ticket, "COMPLETED")
-    assert (found.what, found.epoch, found.best, found.is_failure) == (FINISHED, "4/4", 0.9, False)
+def test_a_finished_run_has_its_progress_and_best_dice(run: RunDirectory, submission: Submission) -> None:
+    run.write_status(RunRecord(RunState.FINISHED, 4, 4, 0.9))
+    outcome = run_outcome("a", run, submission, "COMPLETED")
+    assert (outcome.result, outcome.progress, outcome.best, outcome.is_failure) == (
+        RunState.FINISHED,
+        "4/4",
+        0.9,
+        False,
+    )
 
 
-def test_the_runs_own_reason_is_the_truth(run: RunDirectory, ticket: Submission) -> None:
-    run.write_status(RunRecord(FAILED, 1, 4, None, "rank 1: the loss is not finite"))
-    leave(ticket, 0, "error", "ConnectionError: closed by peer")
-    assert of_ended_run("a", run, ticket, "FAILED").reason == "rank 1: the loss is not finite"
+def test_the_runs_own_reason_comes_first(run: RunDirectory, submission: Submission) -> None:
+    run.write_status(RunRecord(RunState.FAILED, 1, 4, None, "rank 1: the loss is not finite"))
+    write_result(submission, 0, "error", "ConnectionError: closed by peer")
+    assert run_outcome("a", run, submission, "FAILED").reason == "rank 1: the loss is not finite"
 
 
-def test_a_failure_on_another_rank_is_found_and_written_down(run: RunDirectory, ticket: Submission) -> None:
-    run.write_status(RunRecord(RUNNING, 1, 4))
-    leave(ticket, 0, "success")
-    leave(ticket, 1, "error", "brats-ablate: case 7 is damaged; prepare again\nTaskFailed: rank 1 ended with 1\n")
-    found = of_ended_run("a", run, ticket, "FAILED")
-    assert (found.what, found.reason) == (FAILED, "rank 1: case 7 is damaged; prepare again")
+def test_the_failure_of_another_rank_is_recorded(run: RunDirectory, submission: Submission) -> None:
+    run.write_status(RunRecord(RunState.RUNNING, 1, 4))
+    write_result(submission, 0, "success")
+    write_result(
+        submission, 1, "error", "brats-ablate: case 7 is damaged; prepare again\nTaskFailed: rank 1 ended with 1\n"
+    )
+    outcome = run_outcome("a", run, submission, "FAILED")
+    assert (outcome.result, outcome.reason) == (RunState.FAILED, "rank 1: case 7 is damaged; prepare again")
     status = run.status()
     assert status is not None
-    assert (status.state, status.epoch, status.reason) == (FAILED, 1, found.reason)
+    assert (status.state, status.epoch, status.reason) == (RunState.FAILED, 1, outcome.reason)
 
 
 @pytest.mark.parametrize(
-    ("end", "log", "what", "reason"),
+    ("end", "log", "state", "reason"),
     [
-        ("OUT_OF_MEMORY", "", FAILED, "killed for memory"),
-        ("NODE_FAIL", "", FAILED, "its node failed"),
-        ("CANCELLED", "", INTERRUPTED, "cancelled"),
-        ("FAILED", "srun: error: node2: task 3: Killed\n", FAILED, "rank 3 on node2: Killed"),
-        (None, "", FAILED, "killed without a word"),
+        ("OUT_OF_MEMORY", "", RunState.FAILED, "out of memory"),
+        ("NODE_FAIL", "", RunState.FAILED, "node failure"),
+        ("CANCELLED", "", RunState.INTERRUPTED, "canceled"),
+        ("FAILED", "srun: error: node2: task 3: Killed\n", RunState.FAILED, "rank 3 on node2: Killed"),
+        (None, "", RunState.FAILED, "killed"),
     ],
 )
-def test_a_run_that_could_not_say_why_gets_the_schedulers_word(
-    run: RunDirectory, ticket: Submission, end: str | None, log: str, what: str, reason: str
+def test_a_killed_run_gets_the_cause_from_the_scheduler(
+    run: RunDirectory, submission: Submission, end: str | None, log: str, state: RunState, reason: str
 ) -> None:
-    run.write_status(RunRecord(RUNNING, 2, 4, 0.5))
-    leave(ticket, 0, None, log)
-    found = of_ended_run("a", run, ticket, end)
-    assert found.what == what
-    assert reason in found.reason
+    run.write_status(RunRecord(RunState.RUNNING, 2, 4, 0.5))
+    write_result(submission, 0, None, log)
+    outcome = run_outcome("a", run, submission, end)
+    assert outcome.result == state
+    assert reason in outcome.reason
     status = run.status()
     assert status is not None
-    assert (status.state, status.best) == (what, 0.5)
+    assert (status.state, status.best) == (state, 0.5)
 
 
 @pytest.mark.parametrize(
     ("end", "log", "reason"),
     [
-        ("OUT_OF_MEMORY", "", "killed for memory; ask for more, or lower trainer.batch_size"),
-        ("NODE_FAIL", "", "its node failed"),
+        ("OUT_OF_MEMORY", "", "out of memory; request more, or lower trainer.batch_size"),
+        ("NODE_FAIL", "", "node failure"),
         ("FAILED", "srun: error: node2: task 1: Killed\n", "rank 1 on node2: Killed"),
-        (None, "", "rank 1: killed without a word (for memory?)"),
+        (None, "", "rank 1: killed (out of memory?)"),
     ],
 )
-def test_what_killed_a_rank_counts_and_not_what_the_others_noticed(
-    run: RunDirectory, ticket: Submission, end: str | None, log: str, reason: str
+def test_the_cause_of_a_lost_rank_replaces_the_errors_of_the_others(
+    run: RunDirectory, submission: Submission, end: str | None, log: str, reason: str
 ) -> None:
-    run.write_status(RunRecord(FAILED, 2, 4, 0.5, f"rank 0: {PEER_LOST}"))
-    leave(ticket, 0, "error", f"brats-ablate: {PEER_LOST}\nTaskFailed: rank 0 ended with exit code 1\n{log}")
-    found = of_ended_run("a", run, ticket, end)
-    assert found.what == FAILED
-    assert found.reason.startswith(reason)
+    run.write_status(RunRecord(RunState.FAILED, 2, 4, 0.5, f"rank 0: {PEER_LOST}"))
+    write_result(submission, 0, "error", f"brats-ablate: {PEER_LOST}\nTaskFailed: rank 0 ended with exit code 1\n{log}")
+    outcome = run_outcome("a", run, submission, end)
+    assert outcome.result == RunState.FAILED
+    assert outcome.reason.startswith(reason)
     status = run.status()
     assert status is not None
-    assert (status.state, status.epoch, status.best, status.reason) == (FAILED, 2, 0.5, found.reason)
+    assert (status.state, status.epoch, status.best, status.reason) == (RunState.FAILED, 2, 0.5, outcome.reason)
 
 
-def test_a_run_whose_directory_vanished_is_told_and_not_begun_again(run: RunDirectory, ticket: Submission) -> None:
+def test_a_run_directory_that_vanished_is_not_created_again(run: RunDirectory, submission: Submission) -> None:
     run.path.rmdir()
-    leave(ticket, 0, "error", "brats-ablate: the run vanished; bring it back\n")
-    found = of_ended_run("a", run, replace(ticket, ranks=1), "FAILED")
-    assert (found.what, found.reason) == (FAILED, "the run vanished; bring it back")
+    write_result(submission, 0, "error", "brats-ablate: the run vanished; bring it back\n")
+    outcome = run_outcome("a", run, replace(submission, ranks=1), "FAILED")
+    assert (outcome.result, outcome.reason) == (RunState.FAILED, "the run vanished; bring it back")
     assert not run.path.exists()
 
 
-def test_a_status_of_an_earlier_submission_says_nothing(run: RunDirectory, ticket: Submission) -> None:
-    run.write_status(RunRecord(FAILED, 1, 4, None, "an old reason"))
+def test_a_status_from_before_the_submission_is_ignored(run: RunDirectory, submission: Submission) -> None:
+    run.write_status(RunRecord(RunState.FAILED, 1, 4, None, "an old reason"))
     before = run.status()
     assert before is not None
-    leave(ticket, 0, "error", "ImportError: no torch\n")
-    found = of_ended_run("a", run, replace(ticket, status_before=before.updated, ranks=1), "FAILED")
-    assert found.reason == "ImportError: no torch"
+    write_result(submission, 0, "error", "ImportError: no torch\n")
+    outcome = run_outcome("a", run, replace(submission, status_before=before.updated, ranks=1), "FAILED")
+    assert outcome.reason == "ImportError: no torch"
 
 
-def test_a_run_that_another_process_trains_keeps_its_status(run: RunDirectory, ticket: Submission) -> None:
-    run.write_status(RunRecord(RUNNING, 2, 4))
+def test_a_run_that_another_process_trains_keeps_its_status(run: RunDirectory, submission: Submission) -> None:
+    run.write_status(RunRecord(RunState.RUNNING, 2, 4))
     with run.lock():
-        of_ended_run("a", run, ticket, "FAILED")
+        run_outcome("a", run, submission, "FAILED")
     status = run.status()
     assert status is not None
-    assert status.state == RUNNING
+    assert status.state == RunState.RUNNING
 
 
-def test_another_job_has_finished_when_every_rank_has_a_result(ticket: Submission) -> None:
-    leave(ticket, 0, "success")
-    assert of_ended_job("a", ticket, None).what == FAILED
-    leave(ticket, 1, "success")
-    assert of_ended_job("a", ticket, None).what == FINISHED
-    leave(ticket, 1, "error", "DataError: a case is missing")
-    assert of_ended_job("a", ticket, None).reason == "DataError: a case is missing"
+def test_another_job_is_finished_when_every_rank_has_a_result(submission: Submission) -> None:
+    write_result(submission, 0, "success")
+    assert job_outcome("a", submission, None).result == RunState.FAILED
+    write_result(submission, 1, "success")
+    assert job_outcome("a", submission, None).result == RunState.FINISHED
+    write_result(submission, 1, "error", "DataError: a case is missing")
+    assert job_outcome("a", submission, None).reason == "DataError: a case is missing"
 
 
 def test_the_table_ends_with_the_failures_and_a_count() -> None:
-    text = table([Outcome("bad", FAILED, "1/4", None, "no reason"), Outcome("good", FINISHED, "4/4", 0.91234)])
+    text = format_outcomes(
+        [Outcome("bad", RunState.FAILED, "1/4", None, "no reason"), Outcome("good", RunState.FINISHED, "4/4", 0.91234)]
+    )
     good, bad, total = text.splitlines()
     assert good.split() == ["good", "finished", "4/4", "0.9123"]
     assert bad.split() == ["bad", "failed", "1/4", "no", "reason"]

@@ -1,89 +1,78 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from brats_ablate.launch import submission as tickets
 from brats_ablate.launch.submission import (
     Submission,
-    activity,
+    active_states,
+    is_alive,
     local_submission,
     read_submission,
     requeued,
+    slurm_final_states,
     write_submission,
 )
+from brats_ablate.runs.state import RunState
+
+FakeCommand = Callable[[str, str], None]
 
 SUBMITTED = Submission("slurm", "12_3", "/logs/12_3", 4, "login")
 
 
-def fake_command(folder: Path, name: str, output: str, code: int = 0) -> None:
-    program = folder / name
-    program.write_text(f"#!/bin/sh\ncat <<'E'\n{output}\nE\nexit {code}\n")
-    program.chmod(0o755)
-
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return tmp_path
-
-
-def test_a_ticket_survives_the_disk(tmp_path: Path) -> None:
-    ticket = replace(SUBMITTED, devices=(2, 3), requeues=1)
+def test_a_submission_is_read_as_written(tmp_path: Path) -> None:
+    submission = replace(SUBMITTED, devices=(2, 3), requeues=3, requeues_without_progress=2)
     assert read_submission(tmp_path) is None
-    write_submission(tmp_path, ticket)
-    assert read_submission(tmp_path) == ticket
+    write_submission(tmp_path, submission)
+    assert read_submission(tmp_path) == submission
+    assert json.loads((tmp_path / "launch.json").read_text())["fruitless"] == 2  # the name of the file's key
 
 
-def test_a_local_process_is_active_until_it_ends_even_unreaped(tmp_path: Path) -> None:
+def test_a_local_process_is_active_until_it_ends_even_as_a_zombie(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    ticket = local_submission(process.pid, tmp_path, 1, (0,), "")
-    assert activity([ticket]) == {ticket: "running"}
+    submission = local_submission(process.pid, tmp_path, 1, (0,), "")
+    assert active_states([submission]) == {submission: RunState.RUNNING}
     process.kill()
-    process.stdin.close()  # type: ignore[union-attr]
-    for _ in range(100):
-        if not tickets.is_alive(ticket):
-            break
-        subprocess.run(["sleep", "0.02"], check=True)
-    assert activity([ticket]) == {}  # a zombie by now
+    deadline = time.monotonic() + 10
+    while is_alive(submission) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert active_states([submission]) == {}  # a zombie by now
     process.wait()
-    assert activity([ticket]) == {}
+    assert active_states([submission]) == {}
 
 
-def test_a_reused_process_id_and_another_machine_are_not_ours(tmp_path: Path) -> None:
+def test_a_reused_process_id_and_another_machine_do_not_count(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    ticket = local_submission(process.pid, tmp_path, 1, (), "")
-    assert activity([replace(ticket, started="1"), replace(ticket, host="elsewhere")]) == {}
+    submission = local_submission(process.pid, tmp_path, 1, (), "")
+    assert active_states([replace(submission, started="1"), replace(submission, host="elsewhere")]) == {}
     process.communicate(b"\n")
 
 
-def test_slurm_says_what_waits_and_what_runs(commands: Path) -> None:
-    fake_command(commands, "squeue", "12_1|RUNNING\n12_2|PENDING\n12_3|COMPLETING")
-    found = {t.job: state for t, state in activity([replace(SUBMITTED, job=f"12_{i}") for i in range(5)]).items()}
-    assert found == {"12_1": "running", "12_2": "waiting", "12_3": "running"}
+def test_states_of_queued_and_running_jobs(fake_command: FakeCommand) -> None:
+    fake_command("squeue", "printf '12_1|RUNNING\n12_2|PENDING\n12_3|COMPLETING\n'")
+    states = {s.job: state for s, state in active_states([replace(SUBMITTED, job=f"12_{i}") for i in range(5)]).items()}
+    assert states == {"12_1": RunState.RUNNING, "12_2": RunState.QUEUED, "12_3": RunState.RUNNING}
 
 
-def test_a_slurm_that_does_not_answer_counts_as_having_the_job(commands: Path) -> None:
-    fake_command(commands, "squeue", "", code=1)
-    assert activity([SUBMITTED]) == {SUBMITTED: "waiting"}
+def test_jobs_count_as_queued_if_slurm_does_not_answer(fake_command: FakeCommand) -> None:
+    fake_command("squeue", "exit 1")
+    assert active_states([SUBMITTED]) == {SUBMITTED: RunState.QUEUED}
 
 
-def test_ends_come_from_sacct_and_a_step_tells_of_memory(commands: Path) -> None:
-    fake_command(
-        commands,
-        "sacct",
-        "1|CANCELLED by 1000\n1.batch|CANCELLED\n2|FAILED\n2.0|OUT_OF_MEMORY\n3|COMPLETED\n3.0|COMPLETED",
-    )
-    assert tickets.slurm_ends(["1", "2", "3", "4"]) == {"1": "CANCELLED", "2": "OUT_OF_MEMORY", "3": "COMPLETED"}
+def test_final_states_come_from_sacct_out_of_memory_from_a_step(fake_command: FakeCommand) -> None:
+    jobs = "1|CANCELLED by 1000\n1.batch|CANCELLED\n2|FAILED\n2.0|OUT_OF_MEMORY\n3|COMPLETED\n3.0|COMPLETED\n"
+    fake_command("sacct", f"printf '{jobs}'")
+    assert slurm_final_states(["1", "2", "3", "4"]) == {"1": "CANCELLED", "2": "OUT_OF_MEMORY", "3": "COMPLETED"}
 
 
 def test_requeues_without_a_finished_epoch_between_are_counted() -> None:
-    ticket = SUBMITTED
-    for epoch, fruitless in [(0, 1), (0, 2), (3, 1), (3, 2), (4, 1)]:
-        ticket = requeued(ticket, epoch)
-        assert ticket.fruitless == fruitless
-    assert ticket.requeues == 5
+    submission = SUBMITTED
+    for epoch, in_a_row in [(0, 1), (0, 2), (3, 1), (3, 2), (4, 1)]:
+        submission = requeued(submission, epoch)
+        assert submission.requeues_without_progress == in_a_row
+    assert submission.requeues == 5

@@ -1,92 +1,109 @@
 from __future__ import annotations
 
+import pickle
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import pytest
+from scaffolding import run_at, write_run
 
-from brats_ablate.launch import worker as tasks
+from brats_ablate.jobs.execute import execute
 from brats_ablate.launch.submission import Submission, read_submission, write_submission
-from brats_ablate.launch.worker import RunTask, TaskFailed
-from brats_ablate.runs.directory import FAILED, INTERRUPTED, RunDirectory, RunRecord
+from brats_ablate.launch.worker import RunTask, TaskFailed, requeue_interrupted
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.state import RunState
+
+FakeCommand = Callable[[str, str], None]
 
 
-class Slurm(SimpleNamespace):
-    """A rank's place in a SLURM job."""
+class SlurmEnvironment(SimpleNamespace):
+    """What submitit reports about a rank of a SLURM job."""
 
     def name(self) -> str:
         return "slurm"
 
 
 @pytest.fixture
-def requeues(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The jobs that were requeued."""
-    found: list[str] = []
-    monkeypatch.setattr(tasks, "_requeue", found.append)
-    monkeypatch.setattr(tasks, "_slurm_job_is_running", lambda job: True)
-    monkeypatch.setattr(tasks.threading.Event, "wait", lambda self, timeout: True)
-    return found
+def requeued(tmp_path: Path, fake_command: FakeCommand) -> Iterator[Path]:
+    """A file with the jobs that were requeued, each at the cost of SLURM's SIGTERM to the process."""
+    file = tmp_path / "requeued"
+    file.touch()
+    fake_command("squeue", "echo RUNNING")
+    fake_command("scontrol", f'echo "$2" >> {file}; kill -TERM $PPID')
+    handler = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that comes early
+    yield file
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    directory = RunDirectory(tmp_path / "baseline/fold=0/lr=0.0007/seed=0")
-    directory.write_status(RunRecord(INTERRUPTED, 2, 4))
+    directory = write_run(run_at(tmp_path), RunState.INTERRUPTED, dice=(0.5, 0.5), epochs=4)
     write_submission(directory.path, Submission("slurm", "7", str(tmp_path), 2, ""))
     return directory
 
 
 def interrupt(run: RunDirectory, rank: int = 0) -> None:
     folder: Any = run.path.parents[3]
-    environment = Slurm(global_rank=rank, job_id="7", num_tasks=2, paths=SimpleNamespace(folder=folder))
-    RunTask("", str(run.path))._after_interruption(environment)
+    environment = SlurmEnvironment(global_rank=rank, job_id="7", num_tasks=2, paths=SimpleNamespace(folder=folder))
+    requeue_interrupted(environment, run)
 
 
-def test_the_first_rank_requeues_and_no_rank_leaves_a_result(run: RunDirectory, requeues: list[str]) -> None:
-    with pytest.raises(SystemExit) as other:
+def test_the_first_rank_requeues_and_no_rank_leaves_a_result(run: RunDirectory, requeued: Path) -> None:
+    with pytest.raises(SystemExit) as leaving:
         interrupt(run, rank=1)
-    assert other.value.code == 0
-    assert requeues == []
+    assert leaving.value.code == 0
+    assert requeued.read_text() == ""
     with pytest.raises(SystemExit):
         interrupt(run)
-    assert requeues == ["7"]
-    ticket = read_submission(run.path)
-    assert ticket is not None
-    assert (ticket.requeues, ticket.epoch) == (1, 2)
+    assert requeued.read_text() == "7\n"
+    submission = read_submission(run.path)
+    assert submission is not None
+    assert (submission.requeues, submission.epoch) == (1, 2)
 
 
-def test_a_job_that_is_being_cancelled_is_not_requeued(
-    run: RunDirectory, requeues: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_job_that_is_being_canceled_is_not_requeued(
+    run: RunDirectory, requeued: Path, fake_command: FakeCommand
 ) -> None:
-    monkeypatch.setattr(tasks, "_slurm_job_is_running", lambda job: False)
+    fake_command("squeue", "echo COMPLETING")
     with pytest.raises(SystemExit):
         interrupt(run)
-    assert requeues == []
+    assert requeued.read_text() == ""
 
 
-def test_a_run_that_never_finishes_an_epoch_is_given_up(run: RunDirectory, requeues: list[str]) -> None:
+def test_a_run_that_never_finishes_an_epoch_fails(run: RunDirectory, requeued: Path) -> None:
     for _ in range(5):
         with pytest.raises(SystemExit):
             interrupt(run)
     with pytest.raises(TaskFailed):
         interrupt(run)
-    assert len(requeues) == 5
+    assert requeued.read_text() == "7\n" * 5
     status = run.status()
     assert status is not None
-    assert status.state == FAILED
+    assert status.state == RunState.FAILED
     assert "without finishing an epoch" in (status.reason or "")
 
 
-def test_an_interruption_caused_by_another_ranks_failure_is_a_failure(run: RunDirectory, requeues: list[str]) -> None:
-    import pickle
-
+def test_an_interruption_that_follows_from_another_ranks_failure_is_a_failure(
+    run: RunDirectory, requeued: Path
+) -> None:
     folder = run.path.parents[3]
     (folder / "7_1_result.pkl").write_bytes(pickle.dumps(("error", "")))
     (folder / "7_1_log.err").write_text("brats-ablate: the disk is full; free some space\n")
     with pytest.raises(TaskFailed):
         interrupt(run)
-    assert requeues == []
+    assert requeued.read_text() == ""
     status = run.status()
     assert status is not None
     assert status.reason == "rank 1: the disk is full; free some space"
+
+
+def test_a_pickled_task_names_the_job_runner_instead_of_containing_it() -> None:
+    task = RunTask(execute, "fold: 0", "runs/x")
+    content = cloudpickle.dumps(task)
+    assert b"brats_ablate.jobs.execute" in content
+    assert cloudpickle.loads(content) == task

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from brats_ablate.errors import RunFailed
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs, read_jsonl
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs, trains_a_run
+from brats_ablate.runs.state import RunState
 
-HOLD = """
+LOCK = """
 import sys, time
 from pathlib import Path
 from brats_ablate.runs.directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).lock():
-    print("held", flush=True)
+    print("locked", flush=True)
     time.sleep(60)
 """
 
@@ -26,7 +27,7 @@ def test_path_and_coordinates_are_inverse(tmp_path: Path) -> None:
     assert directory.coordinates == where
 
 
-def test_a_run_that_never_started_reads_as_nothing(tmp_path: Path) -> None:
+def test_a_run_that_never_started_has_no_content(tmp_path: Path) -> None:
     directory = RunDirectory.at(tmp_path, Coordinates("ds", 0, 7e-4, 0))
     assert directory.status() is None
     assert (directory.metrics(), directory.cases(), directory.manifest(), directory.config()) == ([], [], {}, {})
@@ -35,13 +36,13 @@ def test_a_run_that_never_started_reads_as_nothing(tmp_path: Path) -> None:
     assert find_runs(tmp_path) == []
 
 
-def test_a_directory_that_vanished_under_its_run_is_not_begun_again(tmp_path: Path) -> None:
+def test_a_directory_that_vanished_is_not_created_again(tmp_path: Path) -> None:
     directory = RunDirectory.at(tmp_path, Coordinates("ds", 0, 7e-4, 0))
     with directory.lock():
-        directory.write_status(RunRecord("running", 3, 4))
+        directory.write_status(RunRecord(RunState.RUNNING, 3, 4))
         directory.path.rename(tmp_path / "elsewhere")
         for write in (
-            lambda: directory.write_status(RunRecord("running", 4, 4)),
+            lambda: directory.write_status(RunRecord(RunState.RUNNING, 4, 4)),
             lambda: directory.write_manifest({}),
             lambda: directory.append("metrics.jsonl", [{"epoch": 4}]),
         ):
@@ -49,7 +50,7 @@ def test_a_directory_that_vanished_under_its_run_is_not_begun_again(tmp_path: Pa
                 write()
         assert not directory.path.exists()
         (tmp_path / "elsewhere").rename(directory.path)
-        directory.write_status(RunRecord("running", 4, 4))
+        directory.write_status(RunRecord(RunState.RUNNING, 4, 4))
     assert directory.status() is not None
 
 
@@ -62,10 +63,10 @@ def test_the_later_line_of_an_epoch_counts(tmp_path: Path) -> None:
     assert directory.cases() == [{"epoch": 1, "case": "a", "WT": 0.2}, {"epoch": 1, "case": "b", "WT": 0.3}]
 
 
-def test_half_a_line_is_not_read_and_is_cut_before_the_next(tmp_path: Path) -> None:
+def test_a_partial_line_is_not_read_and_truncated_before_the_next(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"epoch": 1}\n{"epo')
-    assert read_jsonl(file) == [{"epoch": 1}]
+    assert RunDirectory(tmp_path).metrics() == [{"epoch": 1}]
     RunDirectory(tmp_path).append("metrics.jsonl", [{"epoch": 2}])
     assert file.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
 
@@ -79,21 +80,22 @@ def test_best_checkpoints_are_ranked_by_dice_then_epoch(tmp_path: Path) -> None:
     assert directory.best_checkpoints() == [files[2], files[1], files[0]]
 
 
-def test_status_is_replaced_whole(tmp_path: Path) -> None:
+def test_status_is_replaced_and_its_state_is_plain_text(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.write_status(RunRecord("running", 1, 5, 0.5))
-    directory.write_status(RunRecord("failed", 2, 5, 0.6, "the loss is nan"))
-    found = directory.status()
-    assert found is not None
-    assert (found.state, found.epoch, found.best, found.reason) == ("failed", 2, 0.6, "the loss is nan")
-    assert json.loads((tmp_path / "status.json").read_text())["updated"] == found.updated
+    directory.write_status(RunRecord(RunState.RUNNING, 1, 5, 0.5))
+    directory.write_status(RunRecord(RunState.FAILED, 2, 5, 0.6, "the loss is nan"))
+    status = directory.status()
+    assert status is not None
+    assert (status.state, status.epoch, status.best, status.reason) == (RunState.FAILED, 2, 0.6, "the loss is nan")
+    content = json.loads((tmp_path / "status.json").read_text())
+    assert (content["state"], content["updated"]) == ("failed", status.updated)
     assert [p.name for p in tmp_path.iterdir()] == ["status.json"]
 
 
-def test_a_second_process_cannot_hold_the_run_until_the_first_is_killed(tmp_path: Path) -> None:
-    lock_owner = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+def test_a_run_is_locked_until_its_process_is_killed(tmp_path: Path) -> None:
+    lock_owner = subprocess.Popen([sys.executable, "-c", LOCK, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert lock_owner.stdout is not None
-    assert lock_owner.stdout.readline() == "held\n"
+    assert lock_owner.stdout.readline() == "locked\n"
     directory = RunDirectory(tmp_path)
     assert directory.is_locked()
     with pytest.raises(RunFailed, match=f"process {lock_owner.pid} on"), directory.lock(patience_s=0.1):
@@ -103,3 +105,9 @@ def test_a_second_process_cannot_hold_the_run_until_the_first_is_killed(tmp_path
     assert not directory.is_locked()
     with directory.lock():
         assert directory.is_locked()
+
+
+def test_a_job_trains_a_run_if_it_is_the_function_run_of_a_module_train() -> None:
+    assert trains_a_run("brats_ablate.jobs.train.run")
+    assert trains_a_run("own.train.run")
+    assert not trains_a_run("brats_ablate.jobs.predict.run")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,33 +18,59 @@ from brats_ablate.runtime import files
         (errno.ESTALE, "the file system is lost or failing; bring it back and run the same command again"),
         (errno.EIO, "the file system is lost or failing; bring it back and run the same command again"),
         (errno.ENOTCONN, "the file system is lost or failing; bring it back and run the same command again"),
-        (errno.EACCES, "check path and rights"),
+        (errno.EACCES, "check path and permissions"),
     ],
 )
-def test_each_refusal_is_told_with_its_file_and_remedy(number: int, remedy: str) -> None:
+def test_each_error_has_a_message_with_file_and_remedy(number: int, remedy: str) -> None:
     error = OSError(number, os.strerror(number), "/runs/last.pt")
     assert files.os_error_message(error) == f"{os.strerror(number)}: /runs/last.pt; {remedy}"
 
 
-def test_a_file_that_python_does_not_name_is_named_where_it_is_known() -> None:
+def test_with_filename_names_the_file_that_python_leaves_out() -> None:
     error = OSError(errno.EIO, "Input/output error")  # as from writing to an open file
     assert "a file of this run" in str(files.os_error_message(error))
     assert "/runs/last.pt" in str(files.os_error_message(files.with_filename(error, "/runs/last.pt")))
 
 
-def test_errors_that_are_not_of_a_file_have_no_sentence() -> None:
+def test_errors_that_are_not_file_related_have_no_message() -> None:
     assert files.os_error_message(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")) is None
     assert files.os_error_message(OSError("a library's own words")) is None
 
 
-def test_the_file_systems_error_is_found_behind_a_librarys() -> None:
-    try:
-        try:
-            raise OSError(errno.EFBIG, "File too large")
-        except OSError:
-            raise RuntimeError("unexpected pos")  # noqa: B904 - as libraries do
-    except RuntimeError as error:
-        found = files.os_error_behind(error)
-    assert found is not None
-    assert found.errno == errno.EFBIG
+def test_the_os_error_behind_a_librarys_error() -> None:
+    error = RuntimeError("unexpected position")
+    error.__context__ = OSError(errno.EFBIG, "File too large")
+    cause = files.os_error_behind(error)
+    assert cause is not None
+    assert cause.errno == errno.EFBIG
     assert files.os_error_behind(RuntimeError("alone")) is None
+
+
+def test_json_is_read_as_written_and_an_absent_file_is_empty(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "a.json"
+    assert files.read_json(file) == {}
+    files.write_json(file, {"a": [1, None]})
+    assert files.read_json(file) == {"a": [1, None]}
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_partial_last_line_is_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    assert files.read_jsonl(file) == []
+    file.write_text('{"a": 1}\n{"a')
+    assert files.read_jsonl(file) == [{"a": 1}]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+
+    def fail() -> None:
+        with files.atomic_write(file) as temporary:
+            temporary.write_text("new")
+            raise RuntimeError("unexpected")
+
+    with pytest.raises(RuntimeError, match="unexpected"):
+        fail()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from brats_ablate.errors import DataError, RunFailed
-from brats_ablate.runs.directory import FAILED, PEER_LOST, RUNNING, RunDirectory, RunRecord
+from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.signals import Interrupted
 from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.failure import record_failure
@@ -18,7 +19,7 @@ CLOSED = "[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1
 def run(tmp_path: Path) -> RunDirectory:
     directory = RunDirectory(tmp_path / "run")
     directory.path.mkdir()
-    directory.write_status(RunRecord(RUNNING, 3, 9, 0.5))
+    directory.write_status(RunRecord(RunState.RUNNING, 3, 9, 0.5))
     return directory
 
 
@@ -32,7 +33,7 @@ def fail(run: RunDirectory, rank: int, error: Exception, world_size: int = 2) ->
 def recorded(run: RunDirectory) -> str | None:
     status = run.status()
     assert status is not None
-    assert (status.state, status.epoch, status.epochs, status.best) == (FAILED, 3, 9, 0.5)
+    assert (status.state, status.epoch, status.epochs, status.best) == (RunState.FAILED, 3, 9, 0.5)
     return status.reason
 
 
@@ -54,7 +55,7 @@ def test_the_reason_is_recorded_with_the_rank_if_there_are_several(
 ) -> None:
     fail(run, 1, error)
     assert recorded(run) == f"rank 1: {reason}"
-    run.write_status(RunRecord(RUNNING, 3, 9, 0.5))
+    run.write_status(RunRecord(RunState.RUNNING, 3, 9, 0.5))
     fail(run, 0, error, world_size=1)
     assert recorded(run) == reason
 
@@ -83,7 +84,7 @@ def test_the_cause_stays_whichever_rank_writes_first(run: RunDirectory) -> None:
     fail(run, 1, KeyError("a bug"))
     assert "another rank failed: rank 1: KeyError" in str(fail(run, 0, RuntimeError(CLOSED)))
     assert recorded(run) == "rank 1: KeyError: 'a bug'"
-    run.write_status(RunRecord(RUNNING, 3, 9, 0.5))
+    run.write_status(RunRecord(RunState.RUNNING, 3, 9, 0.5))
     fail(run, 0, RuntimeError(CLOSED))
     fail(run, 1, KeyError("a bug"))
     assert recorded(run) == "rank 1: KeyError: 'a bug'"
@@ -117,4 +118,4 @@ def test_an_interruption_is_no_failure(run: RunDirectory) -> None:
     assert isinstance(fail(run, 0, Interrupted()), Interrupted)
     status = run.status()
     assert status is not None
-    assert status.state == RUNNING
+    assert status.state == RunState.RUNNING

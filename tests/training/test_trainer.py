@@ -162,5 +162,5 @@ def test_data_that_changed_since_the_run_began_is_refused(composed: Composed, wo
     manifest = directory.manifest() | {"data_fingerprint": "0" * 64}
     directory.write_manifest(manifest)
     (directory.path / "status.json").unlink()
-    with pytest.raises(RunFailed, match="begun on other data"):
+    with pytest.raises(RunFailed, match="started with different data"):
         train.run(cfg)

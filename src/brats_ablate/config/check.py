@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from brats_ablate.config.constraints import CONSTRAINTS
 from brats_ablate.config.signatures import Parameter, signature_of
 from brats_ablate.errors import ConfigError
+from brats_ablate.runs.directory import TRAIN_JOB
 from brats_ablate.runs.renamed import RENAMED
 from brats_ablate.runtime.text import suggest
 
@@ -110,7 +111,7 @@ def check_data(cfg: DictConfig) -> None:
     Separate from `check`, as a valid configuration may refer to data that is not prepared yet. The integrity of the
     data is verified by `CaseStore` on opening.
     """
-    if cfg.job._target_ != "brats_ablate.jobs.train.run" or (Path(cfg.paths.prepared) / "cohort.json").is_file():
+    if cfg.job._target_ != TRAIN_JOB or (Path(cfg.paths.prepared) / "cohort.json").is_file():
         return
     raw = " data.raw=<folder of the data set>" if cfg.data.raw is None else ""
     command = f"python -m brats_ablate job=prepare data={cfg.data.name}{raw}"

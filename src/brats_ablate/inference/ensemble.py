@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import ConfigError, RunFailed
-from brats_ablate.runs.directory import FINISHED, RunDirectory, find_runs
+from brats_ablate.runs.directory import RunDirectory, find_runs
 from brats_ablate.runs.identity import differences
+from brats_ablate.runs.state import RunState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +113,12 @@ def _best_run_of_each_fold(runs: list[RunDirectory], lr: float | str, seed: int)
     best: dict[int, tuple[float, RunDirectory]] = {}
     for run in runs:
         status, where = run.status(), run.coordinates
-        if status is None or status.state != FINISHED or where.seed != seed or (lr != "best" and where.lr != lr):
+        if (
+            status is None
+            or status.state != RunState.FINISHED
+            or where.seed != seed
+            or (lr != "best" and where.lr != lr)
+        ):
             continue
         dice = status.best if status.best is not None else -1.0
         if where.fold not in best or dice > best[where.fold][0]:

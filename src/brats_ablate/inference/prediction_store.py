@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import DataError, RunFailed
-from brats_ablate.runs.directory import write_json
 from brats_ablate.runs.identity import differences
 from brats_ablate.runs.renamed import with_current_names
+from brats_ablate.runtime.files import write_json
 
 if TYPE_CHECKING:
     import numpy as np

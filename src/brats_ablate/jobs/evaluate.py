@@ -20,8 +20,7 @@ from omegaconf import DictConfig
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import find_label_files
 from brats_ablate.labels import REGIONS
-from brats_ablate.runs.directory import write_json
-from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.files import atomic_write, write_json
 
 if TYPE_CHECKING:
     from brats_ablate.metrics.case_metrics import CaseMetrics

@@ -1,1 +1,1 @@
-"""Sweeps beyond one process: what to submit, who has it, what became of it. Knows run directories, not Hydra."""
+"""Sweeps beyond one process: which runs to submit, their submission, their outcomes, the status of runs."""

@@ -1,7 +1,7 @@
-"""Runs a sweep on one machine: several runs at a time, each with its own devices, by submitit's local executor.
+"""Run a sweep on one machine: several runs at a time, each with its own devices, by submitit's local executor.
 
-A run is a process of its own: it outlives the launcher, and the same command finds it again. Ctrl-C asks every running
-run to save and stop.
+Each run has its own process: it outlives the launcher, and the same command finds it again. Ctrl-C makes every
+active run save and stop.
 """
 
 from __future__ import annotations
@@ -12,23 +12,26 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.launch import watch
-from brats_ablate.launch.outcome import Outcome
+from brats_ablate.launch.outcome import ended_outcomes, print_plan, print_summary, skipped_outcomes
 from brats_ablate.launch.submission import Submission, is_alive, local_submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, one_launcher_at_a_time, select
-from brats_ablate.launch.worker import RunTask
+from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
+from brats_ablate.launch.worker import Execute, RunTask
 
 Slot = tuple[int, ...]
-"""The devices that one run gets; () for the CPU."""
+"""The devices of one run; () for the CPU."""
 _NO_LIMIT_MINUTES = 60 * 24 * 365
 
 
 def visible_devices() -> list[int]:
-    """The machine's GPUs, or those that CUDA_VISIBLE_DEVICES leaves."""
+    """Return the machine's GPUs, or those that CUDA_VISIBLE_DEVICES leaves.
+
+    Raises:
+        ConfigError: CUDA_VISIBLE_DEVICES names devices by something other than numbers.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         try:
@@ -39,16 +42,20 @@ def visible_devices() -> list[int]:
             ) from None
     if shutil.which("nvidia-smi") is None:
         return []
-    answer = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60, check=False)
-    return list(range(sum(line.startswith("GPU ") for line in answer.stdout.splitlines())))
+    done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60, check=False)
+    return list(range(sum(line.startswith("GPU ") for line in done.stdout.splitlines())))
 
 
-def slots_of(devices: Sequence[int], devices_per_run: int) -> list[Slot]:
-    """Devices dealt to concurrent runs, no device twice. Raises ConfigError if not even one run has enough."""
+def make_slots(devices: Sequence[int], devices_per_run: int) -> list[Slot]:
+    """Return the devices of each concurrent run; no device occurs twice.
+
+    Raises:
+        ConfigError: there are too few devices for one run, or a device is named twice.
+    """
     if not 1 <= devices_per_run <= len(devices):
         raise ConfigError(
             f"hydra.launcher.devices_per_run={devices_per_run} does not fit into devices {list(devices)}; "
-            "lower it, set hydra.launcher.devices, or take hydra/launcher=submitit_local for the CPU"
+            "lower it, set hydra.launcher.devices, or use hydra/launcher=submitit_local for the CPU"
         )
     if len(set(devices)) != len(devices):
         raise ConfigError(f"hydra.launcher.devices={list(devices)} names a device twice; name each once")
@@ -57,91 +64,95 @@ def slots_of(devices: Sequence[int], devices_per_run: int) -> list[Slot]:
 
 
 def launch(
-    works: Sequence[SweepRun], folder: Path, slots: Sequence[Slot], ranks: int, poll_seconds: float
-) -> tuple[dict[int, Outcome], int]:
-    """Run what is due, one run a slot, and follow what an earlier launcher started; returns outcomes and exit code.
+    sweep_runs: Sequence[SweepRun],
+    execute: Execute,
+    folder: Path,
+    slots: Sequence[Slot],
+    ranks: int,
+    poll_seconds: float,
+) -> int:
+    """Run what is not done, one run per slot, follow what an earlier launcher started, and return the exit code.
 
     Raises:
-        ConfigError: a run exists under another configuration.
+        ConfigError: a run exists with a different configuration.
         KeyboardInterrupt: after Ctrl-C, when every run has saved and stopped.
     """
-    with one_launcher_at_a_time(works):
-        selection = select(works)
-        watch.announce(selection, len(works))
-    outcomes = watch.untouched(works, selection)
-    running: dict[int, Submission] = dict(selection.attached)
-    due = list(selection.due)
+    with submission_lock(sweep_runs):
+        plan = plan_sweep(sweep_runs)
+        print_plan(plan, len(sweep_runs))
+    outcomes = skipped_outcomes(sweep_runs, plan)
+    running = dict(plan.already_submitted)
+    to_start = list(plan.to_submit)
     stopped = False
-    while due or running:
+    while to_start or running:
         try:
-            while due and (slot := _free_slot(slots, running)) is not None:
-                # Two launchers may want the same run: look again, holding the lock.
-                i = due.pop(0)
-                with one_launcher_at_a_time([works[i]]):
-                    again = select([works[i]])
-                    if again.due:
-                        running[i] = _start(works[i], folder, slot, ranks)
-                if again.attached:
-                    running[i] = again.attached[0]
-                outcomes.update((i, o) for o in watch.untouched([works[i]], again).values())
-            ended = {i: t for i, t in running.items() if not is_alive(t)}
-            for i, each in watch.ended(works, ended).items():
+            while to_start and (slot := _free_slot(slots, running)) is not None:
+                i = to_start.pop(0)
+                with submission_lock([sweep_runs[i]]):
+                    plan = plan_sweep([sweep_runs[i]])  # another launcher may have submitted the run meanwhile
+                    if plan.to_submit:
+                        running[i] = _start(sweep_runs[i], execute, folder, slot, ranks)
+                if plan.already_submitted:
+                    running[i] = plan.already_submitted[0]
+                outcomes.update((i, o) for o in skipped_outcomes([sweep_runs[i]], plan).values())
+            ended = {i: s for i, s in running.items() if not is_alive(s)}
+            for i, each in ended_outcomes(sweep_runs, ended).items():
                 del running[i]
                 outcomes[i] = each
-                print(f"{time.strftime('%H:%M:%S')}  {each.label}: {each.what} {each.reason}".rstrip(), flush=True)
+                print(f"{time.strftime('%H:%M:%S')}  {each.label}: {each.result} {each.reason}".rstrip(), flush=True)
             if running:
                 time.sleep(poll_seconds)
         except KeyboardInterrupt:
             if stopped:
                 raise
             stopped = True
-            due.clear()
-            _stop(running)
-    code = watch.conclude(outcomes)
+            to_start.clear()
+            _stop(running.values())
+    code = print_summary(outcomes)
     if stopped:
         raise KeyboardInterrupt
-    return outcomes, code
+    return code
 
 
-def _free_slot(slots: Sequence[Slot], running: dict[int, Submission]) -> Slot | None:
-    """A slot none of whose devices is in use; CPU slots are counted."""
+def _free_slot(slots: Sequence[Slot], running: Mapping[int, Submission]) -> Slot | None:
+    """Return a slot none of whose devices is in use; CPU slots are counted."""
     if len(running) >= len(slots):
         return None
-    busy = {device for ticket in running.values() for device in ticket.devices}
+    busy = {device for submission in running.values() for device in submission.devices}
     return next((slot for slot in slots if not busy & set(slot)), None)
 
 
-def _start(each: SweepRun, folder: Path, slot: Slot, ranks: int) -> Submission:
+def _start(each: SweepRun, execute: Execute, folder: Path, slot: Slot, ranks: int) -> Submission:
     import submitit
 
-    status = each.run.status() if each.run else None
+    status = each.status
     executor = submitit.LocalExecutor(folder / "%j")
     executor.update_parameters(
         timeout_min=_NO_LIMIT_MINUTES, tasks_per_node=ranks, gpus_per_node=len(slot), visible_gpus=slot
     )
-    with _deaf_children():
-        job = executor.submit(RunTask(each.configuration, str(each.run.path) if each.run else ""))
-    ticket = local_submission(int(job.job_id), job.paths.folder, ranks, slot, status.updated if status else "")
+    with _ignoring_terminal_signals():
+        job = executor.submit(RunTask(execute, each.configuration, str(each.run.path) if each.run else ""))
+    submission = local_submission(int(job.job_id), job.paths.folder, ranks, slot, status.updated if status else "")
     if each.run:
-        write_submission(each.run.path, ticket)
+        write_submission(each.run.path, submission)
     on = f" on device {','.join(map(str, slot))}" if slot else ""
     print(f"{time.strftime('%H:%M:%S')}  {each.label}: started{on}, logs in {job.paths.folder}", flush=True)
-    return ticket
+    return submission
 
 
 @contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Processes started inside do not hear the terminal's Ctrl-C or its end (an ignored signal is inherited)."""
-    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+def _ignoring_terminal_signals() -> Iterator[None]:
+    """Start child processes that ignore SIGINT and SIGHUP; an ignored signal is inherited."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _stop(running: dict[int, Submission]) -> None:
-    print("\nsaving and stopping the running runs; Ctrl-C again leaves them alone", flush=True)
-    for ticket in running.values():
-        if is_alive(ticket):
-            os.kill(int(ticket.job), signal.SIGTERM)  # the controlling process passes it on to every rank
+def _stop(running: Iterable[Submission]) -> None:
+    print("\nsaving and stopping the active runs; press Ctrl-C again to leave them running", flush=True)
+    for submission in running:
+        if is_alive(submission):
+            os.kill(int(submission.job), signal.SIGTERM)  # the controlling process passes it on to every rank

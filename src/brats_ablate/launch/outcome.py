@@ -1,138 +1,198 @@
-"""What became of each run of a sweep: read from its status, its ranks' results and the scheduler, told as a table.
+"""Outcome of each run of a sweep, from its status, its ranks' results and the scheduler; waiting for it; the summary.
 
-A run's own status is the truth. Where the run could not write it (killed for memory, its node lost) the scheduler names
-the cause, and the launcher writes it down for the run.
+The run's own status comes first. Where the run could not write it (killed for memory, its node failed) the scheduler
+names the cause, and the launcher writes the status for the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brats_ablate.errors import RunFailed
-from brats_ablate.launch.logs import complaint, failed_rank, silent_rank, srun_complaint
-from brats_ablate.launch.submission import SLURM, Submission
-from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED, PEER_LOST, RunDirectory, RunRecord
+from brats_ablate.launch.logs import failed_rank, last_error, rank_without_result, srun_error
+from brats_ablate.launch.submission import SLURM, Submission, active_states, slurm_final_states
+from brats_ablate.launch.sweep import SweepPlan, SweepRun
+from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
+from brats_ablate.runtime.text import align
 
-BEFORE = "finished before"
-ELSEWHERE = "running elsewhere"
+ALREADY_FINISHED = "already finished"
+ALREADY_SUBMITTED = "already submitted"
+RUNNING_ELSEWHERE = "running elsewhere"
 SUBMITTED = "submitted"
-QUEUED = "queued or running"
-NOT_STARTED = "not started"
-_NOT_FAILURES = (FINISHED, BEFORE, SUBMITTED, QUEUED, ELSEWHERE, NOT_STARTED)
 
 _CAUSES = {
-    "OUT_OF_MEMORY": "killed for memory; ask for more, or lower trainer.batch_size",
-    "TIMEOUT": "reached the time limit before it could save; raise hydra.launcher.signal_delay_s",
-    "NODE_FAIL": "its node failed",
-    "BOOT_FAIL": "its node failed",
-    "CANCELLED": "cancelled",
+    "OUT_OF_MEMORY": "out of memory; request more, or lower trainer.batch_size",
+    "TIMEOUT": "reached the time limit before it had saved; raise hydra.launcher.signal_delay_s",
+    "NODE_FAIL": "node failure",
+    "BOOT_FAIL": "node failure",
+    "CANCELLED": "canceled",
     "PREEMPTED": "preempted",
     "DEADLINE": "reached its deadline",
 }
-_SILENT = "killed without a word (for memory?)"
+_KILLED = "killed (out of memory?)"
 _STOPPED = ("CANCELLED", "PREEMPTED")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened to one run, as the table at the end shows it."""
+    """One row of the summary."""
 
     label: str
-    what: str
-    epoch: str = ""
+    result: str
+    """A RunState, or one of the messages above for a run that was not followed to its end."""
+    progress: str = ""
     best: float | None = None
     reason: str = ""
 
+    @classmethod
+    def from_record(cls, label: str, record: RunRecord | None, result: str) -> Outcome:
+        """Return an outcome with the progress that a run recorded."""
+        if record is None:
+            return cls(label, result)
+        return cls(label, result, f"{record.epoch}/{record.epochs}", record.best, record.reason or "")
+
     @property
     def is_failure(self) -> bool:
-        return self.what not in _NOT_FAILURES
+        """True if the run has to be started again."""
+        return self.result in (RunState.FAILED, RunState.INTERRUPTED)
 
 
-def of_status(label: str, status: RunRecord | None, what: str) -> Outcome:
-    """An outcome whose progress is read from a run's status."""
-    if status is None:
-        return Outcome(label, what)
-    return Outcome(label, what, f"{status.epoch}/{status.epochs}", status.best, status.reason or "")
+def run_outcome(label: str, run: RunDirectory, submission: Submission, final_state: str | None) -> Outcome:
+    """Return the outcome of a training run whose job has ended; write the run's status if the run could not.
 
-
-def of_ended_run(label: str, run: RunDirectory, ticket: Submission, end: str | None) -> Outcome:
-    """The outcome of a training run whose job has ended; `end` is the scheduler's word for how, if it has one.
-
-    Writes the run's status where the run died before it could.
+    `final_state` is that of the job in SLURM, if known.
     """
     status = run.status()
-    if status is not None and status.updated == ticket.status_before:
+    if status is not None and status.updated == submission.status_before:
         status = None  # written by an earlier job
-    rank = failed_rank(Path(ticket.folder), ticket.job, ticket.ranks)
-    if status is not None and status.state == FINISHED:
-        return of_status(label, status, FINISHED)
-    if status is not None and status.state == FAILED and status.names_cause:
-        return of_status(label, status, FAILED)
+    folder, job = Path(submission.folder), submission.job
+    if status is not None and status.state == RunState.FINISHED:
+        return Outcome.from_record(label, status, RunState.FINISHED)
+    if status is not None and status.state == RunState.FAILED and status.names_cause:
+        return Outcome.from_record(label, status, RunState.FAILED)
+    rank = failed_rank(folder, job, submission.ranks)
     if rank is not None:
-        told = complaint(Path(ticket.folder), ticket.job, rank)
-        if PEER_LOST not in told:
-            reason = f"rank {rank}: {told}" if ticket.ranks > 1 else told
-            return of_status(label, _record(run, FAILED, reason), FAILED)
-    if status is not None and status.state == INTERRUPTED:
-        return of_status(label, replace(status, reason=status.reason or cause_of(end)), status.state)
-    cause = cause_of(end) or srun_complaint(Path(ticket.folder), ticket.job) or _silence(ticket)
-    cause += f" (SLURM: {end})" if end else ""
-    what = INTERRUPTED if end in _STOPPED else FAILED
-    return of_status(label, _record(run, what, f"{cause}; logs: {ticket.folder}"), what)
+        error = last_error(folder, job, rank)
+        if PEER_LOST not in error:
+            reason = f"rank {rank}: {error}" if submission.ranks > 1 else error
+            return Outcome.from_record(label, _write_status(run, RunState.FAILED, reason), RunState.FAILED)
+    if status is not None and status.state == RunState.INTERRUPTED:
+        status = replace(status, reason=status.reason or final_state_cause(final_state))
+        return Outcome.from_record(label, status, RunState.INTERRUPTED)
+    cause = final_state_cause(final_state) or srun_error(folder, job) or _killed_rank(submission)
+    cause += f" (SLURM: {final_state})" if final_state else ""
+    state = RunState.INTERRUPTED if final_state in _STOPPED else RunState.FAILED
+    return Outcome.from_record(label, _write_status(run, state, f"{cause}; logs: {folder}"), state)
 
 
-def of_ended_job(label: str, ticket: Submission, end: str | None) -> Outcome:
-    """The outcome of a job that is not training: what its ranks returned."""
-    from submitit.core.utils import JobPaths
-
-    rank = failed_rank(Path(ticket.folder), ticket.job, ticket.ranks)
+def job_outcome(label: str, submission: Submission, final_state: str | None) -> Outcome:
+    """Return the outcome of a job that does not train a run, from its ranks' results."""
+    folder, job = Path(submission.folder), submission.job
+    rank = failed_rank(folder, job, submission.ranks)
     if rank is not None:
-        return Outcome(label, FAILED, reason=complaint(Path(ticket.folder), ticket.job, rank))
-    if all(JobPaths(ticket.folder, ticket.job, r).result_pickle.exists() for r in range(ticket.ranks)):
-        return Outcome(label, FINISHED)
-    return Outcome(label, FAILED, reason=f"{_CAUSES.get(end or '', _SILENT)}; logs: {ticket.folder}")
+        return Outcome(label, RunState.FAILED, reason=last_error(folder, job, rank))
+    if rank_without_result(folder, job, submission.ranks) is None:
+        return Outcome(label, RunState.FINISHED)
+    return Outcome(label, RunState.FAILED, reason=f"{final_state_cause(final_state) or _KILLED}; logs: {folder}")
 
 
-def cause_of(end: str | None) -> str:
-    """The scheduler's word for how a job ended, in a sentence; "" if it says nothing."""
-    return _CAUSES.get(end or "", "")
+def final_state_cause(final_state: str | None) -> str:
+    """Return why SLURM ended a job, as a message; "" if its final state names no cause."""
+    return _CAUSES.get(final_state or "", "")
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """One line per run, failures last, and a line that counts them."""
+def ended_outcomes(sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission]) -> dict[int, Outcome]:
+    """Return the outcomes of jobs that have ended, by index in the sweep."""
+    if not submissions:
+        return {}
+    final_states = slurm_final_states(s.job for s in submissions.values() if s.cluster == SLURM)
+    outcomes = {}
+    for i, submission in submissions.items():
+        label, run = sweep_runs[i].label, sweep_runs[i].run
+        final_state = final_states.get(submission.job) if submission.cluster == SLURM else None
+        if run is None:
+            outcomes[i] = job_outcome(label, submission, final_state)
+        else:
+            outcomes[i] = run_outcome(label, run, submission, final_state)
+    return outcomes
+
+
+def skipped_outcomes(sweep_runs: Sequence[SweepRun], plan: SweepPlan) -> dict[int, Outcome]:
+    """Return the outcomes of runs that were neither submitted nor followed, by index in the sweep."""
+    results = dict.fromkeys(plan.finished, ALREADY_FINISHED) | dict.fromkeys(plan.running_elsewhere, RUNNING_ELSEWHERE)
+    return {i: Outcome.from_record(sweep_runs[i].label, sweep_runs[i].status, text) for i, text in results.items()}
+
+
+def wait_for_jobs(
+    sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission], poll_seconds: float
+) -> dict[int, Outcome]:
+    """Follow submitted jobs until each has ended and return their outcomes, both by index in the sweep.
+
+    Prints the numbers of jobs by state whenever they change.
+    """
+    outcomes: dict[int, Outcome] = {}
+    printed = ""
+    while len(outcomes) < len(submissions):
+        pending = {i: s for i, s in submissions.items() if i not in outcomes}
+        active = active_states(pending.values())
+        outcomes |= ended_outcomes(sweep_runs, {i: s for i, s in pending.items() if s not in active})
+        running = sum(state == RunState.RUNNING for state in active.values())
+        failed = sum(o.is_failure for o in outcomes.values())
+        line = f"{len(active) - running} queued, {running} running, {len(outcomes) - failed} finished"
+        line += f", {failed} failed or interrupted" if failed else ""
+        if line != printed:
+            print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+            printed = line
+        if active:
+            time.sleep(poll_seconds)
+    return outcomes
+
+
+def print_plan(plan: SweepPlan, total: int) -> None:
+    """Print how many of `total` runs will be submitted, and why the others are not."""
+    parts = [f"{len(plan.to_submit)} of {total} runs to do"]
+    parts += [f"{len(plan.finished)} {ALREADY_FINISHED}"] if plan.finished else []
+    parts += [f"{len(plan.already_submitted)} already queued or running"] if plan.already_submitted else []
+    parts += [f"{len(plan.running_elsewhere)} {RUNNING_ELSEWHERE}"] if plan.running_elsewhere else []
+    print(", ".join(parts), flush=True)
+
+
+def print_summary(outcomes: Mapping[int, Outcome]) -> int:
+    """Print one line per run and the counts; return exit code 1 if any run failed or was interrupted."""
+    ordered = [outcomes[i] for i in sorted(outcomes)]
+    print(format_outcomes(ordered), flush=True)
+    return int(any(o.is_failure for o in ordered))
+
+
+def format_outcomes(outcomes: Sequence[Outcome]) -> str:
+    """Return one line per run, failures last, and a line with the counts."""
+    if not outcomes:
+        return "no runs"
     ordered = sorted(outcomes, key=lambda o: o.is_failure)
-    label_width = max((len(o.label) for o in ordered), default=0)
-    lines = [
-        f"{o.label:<{label_width}}  {o.what:<17}  {o.epoch:>9}  "
-        f"{'' if o.best is None else f'{o.best:.4f}':>6}  {o.reason}".rstrip()
-        for o in ordered
-    ]
-    counts = {o.what: sum(p.what == o.what for p in ordered) for o in ordered}
-    total = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return "\n".join([*lines, f"{len(ordered)} runs: {total}" if ordered else "no runs"])
+    rows = [[o.label, o.result, o.progress, "" if o.best is None else f"{o.best:.4f}", o.reason] for o in ordered]
+    counts = {o.result: sum(p.result == o.result for p in ordered) for o in ordered}
+    total = ", ".join(f"{count} {result}" for result, count in counts.items())
+    return f"{align(rows)}\n{len(ordered)} runs: {total}"
 
 
-def _record(run: RunDirectory, state: str, reason: str) -> RunRecord:
-    """Write a dead run's status for it, unless it lives after all, or its directory is gone."""
-    found = run.status() or RunRecord(state)
-    if not run.path.is_dir():  # vanished: to begin another directory in its place would hide it
-        return replace(found, state=state, reason=reason)
-    status = RunRecord(state, found.epoch, found.epochs, found.best, reason)
+def _write_status(run: RunDirectory, state: RunState, reason: str) -> RunRecord:
+    """Write the status of a run whose process is dead, unless its directory vanished or another process trains it."""
+    before = run.status() or RunRecord(state)
+    status = replace(before, state=state, reason=reason)
+    if not run.path.is_dir():  # creating another one in its place would hide that it vanished
+        return status
     try:
         with run.lock(patience_s=0):
             run.write_status(status)
     except RunFailed:
-        return found
+        return before
     return status
 
 
-def _silence(ticket: Submission) -> str:
-    rank = silent_rank(Path(ticket.folder), ticket.job, ticket.ranks)
-    return f"rank {rank}: {_SILENT}" if ticket.ranks > 1 and rank is not None else _SILENT
-
-
-def ended_by(ticket: Submission, ends: dict[str, str]) -> str | None:
-    """The scheduler's word for how a ticket's job ended."""
-    return ends.get(ticket.job) if ticket.cluster == SLURM else None
+def _killed_rank(submission: Submission) -> str:
+    rank = rank_without_result(Path(submission.folder), submission.job, submission.ranks)
+    return f"rank {rank}: {_KILLED}" if submission.ranks > 1 and rank is not None else _KILLED

@@ -1,59 +1,72 @@
-"""Submits the runs of a sweep that are due to SLURM, as one job array, by submitit."""
+"""Submit the runs of a sweep to SLURM as one job array, by submitit."""
 
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from brats_ablate.errors import UserError
-from brats_ablate.launch import watch
-from brats_ablate.launch.outcome import QUEUED, SUBMITTED, Outcome
+from brats_ablate.launch.outcome import (
+    ALREADY_SUBMITTED,
+    SUBMITTED,
+    Outcome,
+    print_plan,
+    print_summary,
+    skipped_outcomes,
+    wait_for_jobs,
+)
 from brats_ablate.launch.submission import SLURM, Submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, one_launcher_at_a_time, select
-from brats_ablate.launch.worker import RunTask
+from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
+from brats_ablate.launch.worker import Execute, RunTask
 
 # A signal that comes before Python has installed its handlers must not kill the rank: ignored signals survive exec.
 _PYTHON = f'sh -c \'trap "" USR2 TERM; exec "$0" "$@"\' {shlex.quote(sys.executable)}'
 
 
 def launch(
-    works: Sequence[SweepRun], folder: Path, parameters: dict[str, Any], *, wait: bool, poll_seconds: float
-) -> tuple[dict[int, Outcome], int]:
-    """Submit what is due, follow it and what an earlier launcher submitted; returns outcomes and exit code.
+    sweep_runs: Sequence[SweepRun],
+    execute: Execute,
+    folder: Path,
+    parameters: Mapping[str, object],
+    *,
+    wait: bool,
+    poll_seconds: float,
+) -> int:
+    """Submit what is not done, follow it and what an earlier launcher submitted, and return the exit code.
 
     Raises:
-        ConfigError: a run exists under another configuration.
+        ConfigError: a run exists with a different configuration.
         UserError: SLURM refused the submission.
     """
-    with one_launcher_at_a_time(works):
-        selection = select(works)
-        watch.announce(selection, len(works))
-        submitted = _submit([works[i] for i in selection.due], folder, parameters)
-    tickets = selection.attached | dict(zip(selection.due, submitted, strict=True))
-    outcomes = watch.untouched(works, selection)
+    with submission_lock(sweep_runs):
+        plan = plan_sweep(sweep_runs)
+        print_plan(plan, len(sweep_runs))
+        submitted = _submit([sweep_runs[i] for i in plan.to_submit], execute, folder, parameters)
+    submissions = plan.already_submitted | dict(zip(plan.to_submit, submitted, strict=True))
+    outcomes = skipped_outcomes(sweep_runs, plan)
     if wait:
-        print("waiting for them; if this is stopped the jobs go on, and the same command waits again", flush=True)
-        outcomes |= watch.wait(works, tickets, poll_seconds)
-        return outcomes, watch.conclude(outcomes)
-    for i, ticket in tickets.items():
-        what = QUEUED if i in selection.attached else SUBMITTED
-        outcomes[i] = Outcome(works[i].label, what, reason=f"SLURM job {ticket.job}")
-    return outcomes, watch.conclude(outcomes)
+        print("waiting; the jobs keep running if this command is stopped, and it can be started again", flush=True)
+        outcomes |= wait_for_jobs(sweep_runs, submissions, poll_seconds)
+        return print_summary(outcomes)
+    for i, submission in submissions.items():
+        result = ALREADY_SUBMITTED if i in plan.already_submitted else SUBMITTED
+        outcomes[i] = Outcome(sweep_runs[i].label, result, reason=f"SLURM job {submission.job}")
+    return print_summary(outcomes)
 
 
-def _submit(due: Sequence[SweepRun], folder: Path, parameters: dict[str, Any]) -> list[Submission]:
-    """One array for all; a ticket in each run's directory."""
-    if not due:
+def _submit(
+    sweep_runs: Sequence[SweepRun], execute: Execute, folder: Path, parameters: Mapping[str, object]
+) -> list[Submission]:
+    """Submit one array for all, and record the submission in each run's directory."""
+    if not sweep_runs:
         return []
-    import socket
-
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    before = [(w.run.status() if w.run else None) for w in due]
+    statuses = [each.status for each in sweep_runs]
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster="slurm", slurm_python=_PYTHON)
     except RuntimeError as error:
@@ -63,19 +76,21 @@ def _submit(due: Sequence[SweepRun], folder: Path, parameters: dict[str, Any]) -
         slurm_srun_args=["--kill-on-bad-exit=1", "--wait=0"],
         **parameters,
     )
+    tasks = [RunTask(execute, each.configuration, str(each.run.path) if each.run else "") for each in sweep_runs]
     try:
-        jobs = executor.submit_array([RunTask(w.configuration, str(w.run.path) if w.run else "") for w in due])
+        jobs = executor.submit_array(tasks)
     except (FailedJobError, FailedSubmissionError) as error:
-        last = [line for line in str(error).splitlines() if line.strip()][-1]
-        raise UserError(f"SLURM refused the jobs: {last.strip()}; correct hydra.launcher's settings") from None
-    tickets = []
-    for each, job, status in zip(due, jobs, before, strict=True):
-        at = str(job.paths.folder)
-        ticket = Submission(
-            SLURM, job.job_id, at, job.num_tasks, socket.gethostname(), status_before=status.updated if status else ""
+        last_line = [line for line in str(error).splitlines() if line.strip()][-1]
+        raise UserError(f"SLURM refused the jobs: {last_line.strip()}; correct hydra.launcher's settings") from None
+    submissions = []
+    for each, job, status in zip(sweep_runs, jobs, statuses, strict=True):
+        before = status.updated if status else ""
+        submissions.append(
+            Submission(
+                SLURM, job.job_id, str(job.paths.folder), job.num_tasks, socket.gethostname(), status_before=before
+            )
         )
-        tickets.append(ticket)
         if each.run:
-            write_submission(each.run.path, ticket)
+            write_submission(each.run.path, submissions[-1])
     print(f"SLURM job {jobs[0].job_id.split('_')[0]}: {len(jobs)} runs; logs in {folder}", flush=True)
-    return tickets
+    return submissions

@@ -1,13 +1,11 @@
-"""The ticket of a submitted run: which job has it, and whether that job is still queued or running.
+"""Record of a run's submission: which job has the run, and whether that job is still queued or running.
 
-A launcher leaves `launch.json` in a run's directory when it submits the run. Whoever comes later (the same command,
-`job=status`) finds the job by it: a run in the queue is not submitted twice, and a launcher that was killed is replaced
-by starting another.
+A launcher writes `launch.json` into a run's directory when it submits the run. The same command and `job=status` find
+the job by it later: a queued run is not submitted twice, and a killed launcher is replaced by starting another.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -16,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from brats_ablate.runs.directory import write_json
+from brats_ablate.runs.state import RunState
+from brats_ablate.runtime.files import read_json, write_json
 
 SLURM, LOCAL = "slurm", "local"
-WAITING, RUNNING = "waiting", "running"
 _WAITING_STATES = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SPECIAL_EXIT")
 
 
@@ -39,69 +37,72 @@ class Submission:
     status_before: str = ""
     """When the run's status was last written before this submission."""
     requeues: int = 0
-    fruitless: int = 0
-    """Requeues in a row without a finished epoch between them."""
+    requeues_without_progress: int = 0
+    """Requeues in a row without a finished epoch between them; `fruitless` in the file."""
     epoch: int = 0
     """Finished epochs at the last requeue."""
 
 
 def read_submission(run: Path) -> Submission | None:
-    """The last ticket of the run in directory `run`, if it has one."""
-    file = run / "launch.json"
-    if not file.exists():
+    """Return the last submission of the run in directory `run`; None if there was none."""
+    content = read_json(run / "launch.json")
+    if not content:
         return None
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content["requeues_without_progress"] = content.pop("fruitless", 0)
     return Submission(**content | {"devices": tuple(content["devices"])})
 
 
-def write_submission(run: Path, ticket: Submission) -> None:
-    """Replace the run's ticket."""
-    write_json(run / "launch.json", asdict(ticket))
+def write_submission(run: Path, submission: Submission) -> None:
+    """Replace the record of the run's submission."""
+    content = asdict(submission)
+    content["fruitless"] = content.pop("requeues_without_progress")
+    write_json(run / "launch.json", content)
 
 
 def local_submission(
     process: int, folder: Path, ranks: int, devices: tuple[int, ...], status_before: str
 ) -> Submission:
-    """The ticket of a run that process `process` of this machine has."""
+    """Return the submission of a run to process `process` of this machine."""
     return Submission(
         LOCAL, str(process), str(folder), ranks, socket.gethostname(), _start_time(process), devices, status_before
     )
 
 
-def requeued(ticket: Submission, epoch: int) -> Submission:
-    """The ticket after one more requeue, with `epoch` finished epochs by now."""
-    fruitless = ticket.fruitless + 1 if epoch <= ticket.epoch else 1
-    return replace(ticket, requeues=ticket.requeues + 1, fruitless=fruitless, epoch=epoch)
+def requeued(submission: Submission, epoch: int) -> Submission:
+    """Return the submission after one more requeue, with `epoch` finished epochs by now."""
+    in_a_row = submission.requeues_without_progress + 1 if epoch <= submission.epoch else 1
+    return replace(submission, requeues=submission.requeues + 1, requeues_without_progress=in_a_row, epoch=epoch)
 
 
-def activity(tickets: Iterable[Submission]) -> dict[Submission, str]:
-    """WAITING or RUNNING for each ticket whose job is queued or alive; the others are left out.
+def active_states(submissions: Iterable[Submission]) -> dict[Submission, RunState]:
+    """Return QUEUED or RUNNING for each submission whose job is queued or alive; leaves out the others.
 
-    Where that cannot be known (SLURM does not answer, another machine's process) a SLURM job counts as waiting, so that
-    nothing is trained twice, and another machine's process as gone: the run's own lock guards that case.
+    If SLURM does not answer, its jobs count as queued, so that nothing is trained twice. A process of another machine
+    counts as ended: the run's own lock guards that case.
     """
-    tickets = list(tickets)
-    found = {t: RUNNING for t in tickets if t.cluster == LOCAL and is_alive(t)}
-    slurm = [t for t in tickets if t.cluster == SLURM]
-    if slurm:
-        states = slurm_states()
-        for ticket in slurm:
-            if states is None:
-                found[ticket] = WAITING
-            elif ticket.job in states:
-                found[ticket] = WAITING if states[ticket.job] in _WAITING_STATES else RUNNING
-    return found
+    submissions = list(submissions)
+    states = {s: RunState.RUNNING for s in submissions if s.cluster == LOCAL and is_alive(s)}
+    in_slurm = [s for s in submissions if s.cluster == SLURM]
+    if in_slurm:
+        job_states = slurm_states()
+        for submission in in_slurm:
+            job_state = "PENDING" if job_states is None else job_states.get(submission.job)
+            if job_state is not None:
+                states[submission] = RunState.QUEUED if job_state in _WAITING_STATES else RunState.RUNNING
+    return states
 
 
-def is_alive(ticket: Submission) -> bool:
-    """Whether a local ticket's controlling process still lives on this machine."""
+def is_alive(submission: Submission) -> bool:
+    """Return True if the controlling process of a local submission still lives on this machine."""
     return (
-        ticket.host == socket.gethostname() and ticket.started != "" and _start_time(int(ticket.job)) == ticket.started
+        submission.host == socket.gethostname()
+        and submission.started != ""
+        and _start_time(int(submission.job)) == submission.started
     )
 
 
 def slurm_states() -> Mapping[str, str] | None:
-    """State of each of this user's queued or running jobs, array tasks one by one; None if SLURM does not answer."""
+    """Return the state of each of this user's jobs in SLURM, array tasks one by one; None if SLURM does not answer."""
     if shutil.which("squeue") is None:
         return None
     try:
@@ -114,35 +115,33 @@ def slurm_states() -> Mapping[str, str] | None:
     return dict(line.strip().split("|", 1) for line in lines if "|" in line)
 
 
-def slurm_ends(jobs: Iterable[str]) -> dict[str, str]:
-    """How SLURM says that jobs ended (COMPLETED, CANCELLED, OUT_OF_MEMORY, NODE_FAIL, …); what it forgot is missing."""
-    wanted = sorted(set(jobs))
-    if not wanted or shutil.which("sacct") is None:
+def slurm_final_states(jobs: Iterable[str]) -> dict[str, str]:
+    """Return the final state of each ended SLURM job (COMPLETED, CANCELLED, OUT_OF_MEMORY, …), if sacct has it."""
+    job_ids = sorted(set(jobs))
+    if not job_ids or shutil.which("sacct") is None:
         return {}
-    command = ["sacct", "--noheader", "--parsable2", "--format=JobID,State", "--jobs", ",".join(wanted)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-    ends: dict[str, str] = {}
-    for line in answer.splitlines():
-        job, _, state = line.partition("|")
-        word = state.split(" ", maxsplit=1)[0]  # "CANCELLED by 1000"
-        step = job.partition(".")[2]
-        if not step:
-            ends[job] = word
-        elif word == "OUT_OF_MEMORY":  # a step killed for memory shows there, the job as failed
-            ends[job.partition(".")[0]] = word
-    return ends
+    command = ["sacct", "--noheader", "--parsable2", "--format=JobID,State", "--jobs", ",".join(job_ids)]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    final_states: dict[str, str] = {}
+    for line in output.splitlines():
+        job_step, _, text = line.partition("|")
+        job, _, step = job_step.partition(".")
+        state = text.split(" ", maxsplit=1)[0]  # "CANCELLED by 1000"
+        if not step or state == "OUT_OF_MEMORY":  # a step killed for memory has that state, its job is FAILED
+            final_states[job] = state
+    return final_states
 
 
 def _start_time(process: int) -> str:
-    """The kernel's start time of a living process in ticks since boot; "" for a dead one, zombies included."""
+    """Return the kernel's start time of a living process in ticks since boot; "" for a dead one or a zombie."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
-        return _without_proc(process)
+        return _start_time_without_proc(process)
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def _without_proc(process: int) -> str:
+def _start_time_without_proc(process: int) -> str:
     if Path("/proc/self/stat").exists():
         return ""
     try:

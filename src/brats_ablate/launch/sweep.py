@@ -1,6 +1,7 @@
-"""What of a sweep has to be submitted: the runs that are neither finished nor queued nor running.
+"""Plan of a sweep: submit the runs that are neither finished nor queued nor running.
 
-A run finished under another configuration is not skipped: that would pass off one experiment's result as another's.
+A run that was trained with a different configuration is refused instead of skipped: its result would be reported for
+the wrong experiment.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import ConfigError
-from brats_ablate.launch.submission import Submission, activity, read_submission
-from brats_ablate.runs.directory import FINISHED, Coordinates, RunDirectory
+from brats_ablate.launch.submission import Submission, active_states, read_submission
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
 
 
@@ -29,6 +30,11 @@ class SweepRun:
     run: RunDirectory | None
 
     @property
+    def status(self) -> RunRecord | None:
+        """What the run last recorded of its state; None before its first start, and for other jobs."""
+        return self.run.status() if self.run else None
+
+    @property
     def configuration(self) -> str:
         """The resolved configuration as YAML, without Hydra's own part."""
         tree = OmegaConf.to_container(self.cfg, resolve=True)
@@ -38,57 +44,60 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep sorted by what has to be done. Indices refer to the sweep's order."""
+    """The runs of a sweep by what has to be done, as indices into the sweep."""
 
     finished: list[int]
-    attached: dict[int, Submission]
+    already_submitted: dict[int, Submission]
     """Runs whose job is queued or running by an earlier submission."""
-    elsewhere: list[int]
-    """Runs that a process without a ticket is training."""
-    due: list[int]
+    running_elsewhere: list[int]
+    """Runs that a process without a submission trains."""
+    to_submit: list[int]
 
 
 def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
-    """The work that one composed configuration asks for; a training run is called by its coordinates."""
-    if not str(cfg.job._target_).endswith(".train.run"):
+    """Return the run of one composed configuration; a training run is labeled by its coordinates instead of `label`."""
+    if not trains_a_run(str(cfg.job._target_)):
         return SweepRun(label, cfg, None)
     run = run_directory(cfg)
     return SweepRun(str(run.coordinates), cfg, run)
 
 
 def run_directory(cfg: DictConfig) -> RunDirectory:
-    """The directory of the training run that a configuration describes."""
+    """Return the directory of the training run that a configuration describes."""
     coordinates = Coordinates(str(cfg.name), int(cfg.fold), float(cfg.lr), int(cfg.seed))
     return RunDirectory.at(Path(str(cfg.paths.runs)).absolute(), coordinates)
 
 
-def select(works: Sequence[SweepRun]) -> SweepPlan:
-    """Sort a sweep. Raises ConfigError for a run that exists under another configuration, or is asked for twice."""
-    _no_duplicates(works)
-    selection = SweepPlan([], {}, [], [])
-    tickets = {i: ticket for i, w in enumerate(works) if w.run and (ticket := read_submission(w.run.path))}
-    active = activity(tickets.values())
-    for i, each in enumerate(works):
+def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
+    """Sort the runs of a sweep by what has to be done.
+
+    Raises:
+        ConfigError: a run exists with a different configuration, or occurs twice in the sweep.
+    """
+    _check_no_duplicates(sweep_runs)
+    plan = SweepPlan([], {}, [], [])
+    submissions = {i: s for i, r in enumerate(sweep_runs) if r.run and (s := read_submission(r.run.path))}
+    active = active_states(submissions.values())
+    for i, each in enumerate(sweep_runs):
         if each.run is None:
-            selection.due.append(i)
+            plan.to_submit.append(i)
             continue
-        _same_configuration(each, each.run)
-        status = each.run.status()
-        if status is not None and status.state == FINISHED:
-            selection.finished.append(i)
-        elif i in tickets and tickets[i] in active:
-            selection.attached[i] = tickets[i]
+        _check_same_configuration(each, each.run)
+        if each.run.is_finished():
+            plan.finished.append(i)
+        elif i in submissions and submissions[i] in active:
+            plan.already_submitted[i] = submissions[i]
         elif each.run.is_locked():
-            selection.elsewhere.append(i)
+            plan.running_elsewhere.append(i)
         else:
-            selection.due.append(i)
-    return selection
+            plan.to_submit.append(i)
+    return plan
 
 
 @contextlib.contextmanager
-def one_launcher_at_a_time(works: Sequence[SweepRun]) -> Iterator[None]:
-    """Held from looking for what is due until it has tickets, so that two launchers never submit the same run."""
-    roots = sorted({w.run.path.parents[3] for w in works if w.run})
+def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
+    """Hold the lock from planning until submissions are recorded, so that two launchers never submit the same run."""
+    roots = sorted({r.run.path.parents[3] for r in sweep_runs if r.run})
     with contextlib.ExitStack() as stack:
         for root in roots:
             root.mkdir(parents=True, exist_ok=True)
@@ -97,23 +106,23 @@ def one_launcher_at_a_time(works: Sequence[SweepRun]) -> Iterator[None]:
         yield
 
 
-def _no_duplicates(works: Sequence[SweepRun]) -> None:
-    seen: dict[Path, str] = {}
-    for each in works:
+def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
+    labels: dict[Path, str] = {}
+    for each in sweep_runs:
         if each.run is None:
             continue
-        if each.run.path in seen:
+        if each.run.path in labels:
             raise ConfigError(
-                f"{seen[each.run.path]!r} and {each.label!r} are the same run {each.run.coordinates}; set name="
+                f"{labels[each.run.path]!r} and {each.label!r} are the same run {each.run.coordinates}; set name="
             )
-        seen[each.run.path] = each.label
+        labels[each.run.path] = each.label
 
 
-def _same_configuration(each: SweepRun, run: RunDirectory) -> None:
+def _check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
     recorded = run.manifest().get("identity")
-    wanted = identity(resolve(each.cfg))
-    if recorded is not None and recorded != wanted:
-        shown = "; ".join(differences(recorded, wanted)[:3])
+    expected = identity(resolve(each.cfg))
+    if recorded is not None and recorded != expected:
+        shown = "; ".join(differences(recorded, expected)[:3])
         raise ConfigError(
-            f"{run.path} holds a run of another configuration ({shown}); give this one its own name= or seed="
+            f"{run.path} contains a run with a different configuration ({shown}); give this one its own name= or seed="
         )

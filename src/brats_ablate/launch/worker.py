@@ -1,8 +1,8 @@
-"""What each rank of a submitted job does: join its peers, run the job, and on interruption ask for a requeue.
+"""What each rank of a submitted job runs: set up the ranks, run the job, requeue it after an interruption.
 
-submitit starts one process per rank with this callable. An interrupted training run has saved its exact state when it
-returns; then the first rank requeues the job. A run that failed by itself is not requeued: its rank ends with an error,
-and the reason stands in the run's status.
+submitit starts one process per rank with a `RunTask`. An interrupted training run has saved its exact state when it
+returns; then the first rank requeues the job. A run that failed because of an error of its own is not requeued: its
+rank ends with an error, and the reason is in the run's status.
 """
 
 from __future__ import annotations
@@ -12,117 +12,140 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
+
+from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import UserError
-from brats_ablate.launch.logs import complaint, failed_rank
+from brats_ablate.launch.logs import failed_rank, last_error
 from brats_ablate.launch.submission import read_submission, requeued, write_submission
-from brats_ablate.runs.directory import FAILED, RunDirectory, RunRecord
+from brats_ablate.runs.directory import RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 
-_MAX_FRUITLESS_REQUEUES = 5
+if TYPE_CHECKING:
+    from submitit import JobEnvironment
+    from submitit.helpers import DelayedSubmission
+
+_MAX_REQUEUES_WITHOUT_PROGRESS = 5
+
+Execute = Callable[[DictConfig], int]
+"""Runs the job of a configuration and returns the exit code; a function of a module, so that it can be pickled."""
 
 
 class TaskFailed(Exception):
-    """A rank ended with an exit code other than 0; what went wrong is in its log."""
+    """A rank ended with an exit code other than 0; the reason is in its log."""
 
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run as a submitit callable.
+    """One run of a sweep as a submitit callable.
 
-    `configuration` is the resolved configuration as YAML; `run` the run's directory, "" for other jobs than training.
+    Args:
+        execute: runs the job.
+        configuration: resolved, as YAML.
+        run: the run's directory, "" for a job other than training.
     """
 
+    execute: Execute
     configuration: str
     run: str
 
     def __call__(self) -> int:
-        """Run the job in this rank. Raises TaskFailed unless the exit code is 0, SystemExit if it was interrupted."""
-        import submitit
-        from omegaconf import DictConfig, OmegaConf
+        """Run the job in this rank and return 0.
 
-        from brats_ablate.jobs.execute import execute
+        Raises:
+            TaskFailed: the exit code is another one.
+            SystemExit: the run was interrupted.
+        """
+        import submitit
 
         environment = submitit.JobEnvironment()
-        _describe_ranks(environment)
+        _export_ranks(environment.num_tasks, environment.num_nodes)
         if self.run:
-            signals.install_handlers()  # instead of submitit's own handlers, which would end the process in mid-step
-        configuration = OmegaConf.create(self.configuration)
-        assert isinstance(configuration, DictConfig)
-        code = execute(configuration)
+            signals.install_handlers()  # in place of submitit's handlers, which end the process in mid-step
+        cfg = OmegaConf.create(self.configuration)
+        assert isinstance(cfg, DictConfig)
+        code = self.execute(cfg)
         if code == signals.EXIT_CODE:
-            self._after_interruption(environment)
+            requeue_interrupted(environment, RunDirectory(Path(self.run)))
         if code != 0:
             raise TaskFailed(f"rank {environment.global_rank} ended with exit code {code}")
         return code
 
-    def checkpoint(self) -> Any:
-        """Submitit's hook for jobs other than training: started again, they skip what is done."""
-        import submitit
+    def checkpoint(self) -> DelayedSubmission:
+        """Requeue a job other than training: submitit's hook. Started again, such a job skips what is done."""
+        from submitit.helpers import DelayedSubmission
 
-        return submitit.helpers.DelayedSubmission(self)
+        return DelayedSubmission(self)
 
-    def _after_interruption(self, environment: Any) -> None:
-        """Requeue if it was preemption or the time limit. Leaves no result, so that the job does not count as done."""
-        if environment.name() != "slurm":
-            raise SystemExit(signals.EXIT_CODE)
-        if environment.global_rank != 0:
-            raise SystemExit(0)  # a code other than 0 would make srun kill rank 0 before it has requeued
-        other = failed_rank(Path(environment.paths.folder), environment.job_id, environment.num_tasks)
-        if other is not None:
-            said = complaint(Path(environment.paths.folder), environment.job_id, other)
-            self._fail(f"rank {other}: {said}")
-            raise TaskFailed(f"rank {other} failed")
-        ticket = read_submission(Path(self.run))
-        if ticket is not None:
-            status = RunDirectory(Path(self.run)).status()
-            ticket = requeued(ticket, status.epoch if status else 0)
-            write_submission(Path(self.run), ticket)
-            if ticket.fruitless > _MAX_FRUITLESS_REQUEUES:
-                self._fail(f"interrupted {ticket.fruitless} times in a row without finishing an epoch")
-                raise TaskFailed("interrupted too often")
-        if _slurm_job_is_running(environment.job_id):
-            ended = threading.Event()
-            signal.signal(signal.SIGTERM, lambda *_: ended.set())
-            _requeue(environment.job_id)
-            # A process that leaves before SLURM ends it could let the job complete before it is requeued.
-            ended.wait(60)
+
+def requeue_interrupted(environment: JobEnvironment, run: RunDirectory) -> NoReturn:
+    """Requeue the SLURM job of a run that was interrupted by preemption or the time limit, then leave the process.
+
+    Raises:
+        SystemExit: always without a submitit result, so that the job does not count as done.
+        TaskFailed: another rank failed, or the run was interrupted too often without finishing an epoch.
+    """
+    if environment.name() != "slurm":
         raise SystemExit(signals.EXIT_CODE)
+    if environment.global_rank != 0:
+        raise SystemExit(0)  # any other code would make srun kill rank 0 before it has requeued the job
+    folder, job = Path(environment.paths.folder), environment.job_id
+    rank = failed_rank(folder, job, environment.num_tasks)
+    if rank is not None:
+        _write_failure(run, f"rank {rank}: {last_error(folder, job, rank)}")
+        raise TaskFailed(f"rank {rank} failed")
+    submission = read_submission(run.path)
+    if submission is not None:
+        status = run.status()
+        submission = requeued(submission, status.epoch if status else 0)
+        write_submission(run.path, submission)
+        if submission.requeues_without_progress > _MAX_REQUEUES_WITHOUT_PROGRESS:
+            _write_failure(
+                run, f"interrupted {submission.requeues_without_progress} times in a row without finishing an epoch"
+            )
+            raise TaskFailed("interrupted too often")
+    if _job_is_running(job):
+        terminated = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+        _requeue(job)
+        terminated.wait(60)  # a process that exits before SLURM ends it could complete the job before it is requeued
+    raise SystemExit(signals.EXIT_CODE)
 
-    def _fail(self, reason: str) -> None:
-        run = RunDirectory(Path(self.run))
-        found = run.status() or RunRecord(FAILED)
-        if found.state == FAILED and found.reason:
-            return  # the rank that failed has said why
-        run.write_status(RunRecord(FAILED, found.epoch, found.epochs, found.best, reason))
+
+def _write_failure(run: RunDirectory, reason: str) -> None:
+    before = run.status() or RunRecord(RunState.FAILED)
+    if before.state != RunState.FAILED or not before.reason:  # else the failed rank has recorded its own reason
+        run.write_status(replace(before, state=RunState.FAILED, reason=reason))
 
 
-def _describe_ranks(environment: Any) -> None:
-    """Set RANK, WORLD_SIZE, … from the scheduler's tasks, as torchrun would; nothing for a single task."""
-    import submitit
-
-    if environment.num_tasks == 1:
+def _export_ranks(tasks: int, nodes: int) -> None:
+    """Set RANK, WORLD_SIZE, … from the scheduler's tasks, as torchrun does; nothing for a single task."""
+    if tasks == 1:
         return
-    described = submitit.helpers.TorchDistributedEnvironment()
-    if environment.num_nodes == 1:
-        described.master_addr = "127.0.0.1"  # a host's own name does not resolve everywhere
-    described.export(set_cuda_visible_devices=False, overwrite=True)  # LOCAL_RANK chooses among the job's devices
+    from submitit.helpers import TorchDistributedEnvironment
+
+    ranks = TorchDistributedEnvironment()
+    if nodes == 1:
+        ranks.master_addr = "127.0.0.1"  # a host's own name does not resolve everywhere
+    ranks.export(set_cuda_visible_devices=False, overwrite=True)  # LOCAL_RANK selects one of the job's devices
 
 
-def _slurm_job_is_running(job: str) -> bool:
-    """False for a job that is being cancelled: SLURM would let us requeue that one too."""
+def _job_is_running(job: str) -> bool:
+    """Return False for a job that is being canceled, which SLURM would requeue as well."""
     command = ["squeue", "--noheader", "--jobs", job, "--format=%T"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return answer.returncode != 0 or answer.stdout.strip() in ("RUNNING", "PREEMPTED", "SUSPENDED")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode != 0 or done.stdout.strip() in ("RUNNING", "PREEMPTED", "SUSPENDED")
 
 
 def _requeue(job: str) -> None:
-    """`scontrol requeue` in a child that ignores SIGTERM, which the requeue sends to every process of the job."""
+    """Run `scontrol requeue` in a child that ignores SIGTERM, which the requeue sends to every process of the job."""
     command = ["sh", "-c", 'trap "" TERM; exec scontrol requeue "$0"', job]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ))
-    if answer.returncode != 0:
-        raise UserError(f"scontrol requeue {job} failed: {answer.stderr.strip()}; the same command continues the run")
-    print(f"saved; SLURM job {job} is requeued", file=sys.stderr, flush=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ))
+    if done.returncode != 0:
+        raise UserError(f"scontrol requeue {job} failed ({done.stderr.strip()}); run the same command again to resume")
+    print(f"checkpoint saved; SLURM job {job} is requeued", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""A run is a directory with an identity: what it is, how far it is, and what produced it."""
+"""Training runs as directories: content, identity, state, provenance."""

@@ -1,4 +1,4 @@
-"""A training run is a directory: what it was asked to do, how far it is, what it scored. Imports no torch.
+"""The directory of a training run: configuration, state, scores, checkpoints. Imports no torch.
 
     runs/<name>/fold=<f>/lr=<lr>/seed=<s>/
         config.yaml     the resolved configuration          manifest.json   identity, versions, hardware
@@ -6,8 +6,8 @@
         metrics.jsonl   one object per epoch                cases.jsonl     one object per validated epoch and case
         checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt
 
-JSON files are replaced whole (temporary name, then rename); JSONL files only grow. After a resume an epoch can occur
-twice in them: the later line counts.
+JSON files are replaced atomically; JSONL files only grow. An epoch can occur twice in them, after a resume: the later
+line counts.
 """
 
 from __future__ import annotations
@@ -27,20 +27,23 @@ from typing import Any
 
 from brats_ablate.errors import RunFailed
 from brats_ablate.runs.renamed import with_current_names
-from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runs.state import RunState
+from brats_ablate.runtime.files import read_json, read_jsonl, write_json
 
-RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
-PEER_LOST = "another rank ended without a word (killed for memory, or its node lost?)"
-"""What the other ranks can say when one was killed. Who watches the ranks may know more."""
+RUNNING, FINISHED, FAILED, INTERRUPTED = RunState.RUNNING, RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED
+TRAIN_JOB = "brats_ablate.jobs.train.run"
+"""The `_target_` of `job=train`."""
+PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"
+"""Reported by the surviving ranks of a run; the process that started the ranks may know the real cause."""
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
 _RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>[^/]+)/seed=(?P<seed>-?\d+)")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """How far a run is. `best` is the highest mean Dice of a validated epoch, `reason` why it failed."""
+    """Content of `status.json`. `best` is the highest mean Dice of a validated epoch, `reason` why the run failed."""
 
-    state: str
+    state: RunState
     epoch: int = 0
     epochs: int = 0
     best: float | None = None
@@ -49,13 +52,13 @@ class RunRecord:
 
     @property
     def names_cause(self) -> bool:
-        """Whether `reason` is why the run failed, and not merely that another rank is gone."""
+        """True if `reason` is why the run failed, and not only that another rank was lost."""
         return bool(self.reason) and PEER_LOST not in str(self.reason)
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """What a run is called: its place among the runs of a data set."""
+    """What identifies a run among the runs of a data set."""
 
     name: str
     fold: int
@@ -67,7 +70,7 @@ class Coordinates:
 
 
 class RunDirectory:
-    """One run's directory. Reading never needs the run to be alive, or complete."""
+    """The directory of one run. Reading it works at any time, also while the run is trained or after it failed."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -75,26 +78,32 @@ class RunDirectory:
 
     @classmethod
     def at(cls, runs: Path, coordinates: Coordinates) -> RunDirectory:
-        """The directory that belongs to `coordinates` below `runs`; it need not exist."""
+        """Return the directory of `coordinates` below `runs`, which need not exist."""
         c = coordinates
         return cls(Path(runs) / c.name / f"fold={c.fold}" / f"lr={c.lr:g}" / f"seed={c.seed}")
 
     @property
     def coordinates(self) -> Coordinates:
-        found = _RUN.fullmatch("/".join(self.path.parts[-4:]))
-        if found is None:
+        match = _RUN.fullmatch("/".join(self.path.parts[-4:]))
+        if match is None:
             raise ValueError(f"{self.path} is not a run directory")
-        return Coordinates(found["name"], int(found["fold"]), float(found["lr"]), int(found["seed"]))
+        return Coordinates(match["name"], int(match["fold"]), float(match["lr"]), int(match["seed"]))
 
     # ---- reading
 
     def status(self) -> RunRecord | None:
-        """The run's own record of its state; None before its first start."""
-        found = _read_json(self.path / "status.json")
-        return RunRecord(**found) if found else None
+        """Return what the run last recorded of its state; None before its first start."""
+        content = read_json(self.path / "status.json")
+        return RunRecord(**content | {"state": RunState(content["state"])}) if content else None
+
+    def is_finished(self) -> bool:
+        """Return True if the run recorded that it was trained to its end."""
+        status = self.status()
+        return status is not None and status.state == RunState.FINISHED
 
     def manifest(self) -> dict[str, Any]:
-        return _read_json(self.path / "manifest.json")
+        """Return identity, versions and hardware as recorded; {} before the first start."""
+        return read_json(self.path / "manifest.json")
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration as recorded, with today's `_target_` names; {} before the first start."""
@@ -104,12 +113,12 @@ class RunDirectory:
         return with_current_names(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One object per epoch, sorted; epoch 0, where it exists, is the untrained network."""
+        """Return one object per epoch, sorted; epoch 0, if present, is the untrained network."""
         rows = {row["epoch"]: row for row in read_jsonl(self.path / "metrics.jsonl")}
         return [rows[epoch] for epoch in sorted(rows)]
 
     def cases(self) -> list[dict[str, Any]]:
-        """One object per validated epoch and case, sorted."""
+        """Return one object per validated epoch and case, sorted."""
         rows = {(row["epoch"], row["case"]): row for row in read_jsonl(self.path / "cases.jsonl")}
         return [rows[key] for key in sorted(rows)]
 
@@ -118,22 +127,24 @@ class RunDirectory:
         return self.path / "checkpoints" / "last.pt"
 
     def best_checkpoint(self, epoch: int, dice: float) -> Path:
-        """Where the checkpoint of a validated epoch goes."""
+        """Return the path for the checkpoint of a validated epoch."""
         return self.path / "checkpoints" / f"best_epoch={epoch:04d}_dice={dice:.6f}.pt"
 
     def best_checkpoints(self) -> list[Path]:
-        """The checkpoints kept for their Dice, best first; of equal ones the earlier epoch."""
-        found = [(file, _BEST.fullmatch(file.name)) for file in self.path.glob("checkpoints/best_*.pt")]
-        ranked = [(-float(match[2]), int(match[1]), file) for file, match in found if match]
+        """Return the checkpoints kept for their Dice, best first; of equal ones the earlier epoch."""
+        matches = [(file, _BEST.fullmatch(file.name)) for file in self.path.glob("checkpoints/best_*.pt")]
+        ranked = [(-float(match[2]), int(match[1]), file) for file, match in matches if match]
         return [file for _, _, file in sorted(ranked)]
 
     # ---- writing
 
     def ensure_exists(self) -> None:
-        """Raise RunFailed if this process trains the run and its directory is not there any more.
+        """Check that the directory still exists, if this process trains the run.
 
-        Without it a run whose directory was moved, or whose file system was unmounted, would begin a second one at the
-        same path, in an empty mount point perhaps, and its checkpoints would be lost to whoever looks for them.
+        Prevents silently recreating a run directory that was moved or unmounted.
+
+        Raises:
+            RunFailed: the directory vanished.
         """
         if not self._is_held:
             return
@@ -146,16 +157,18 @@ class RunDirectory:
             ) from None
 
     def write_status(self, status: RunRecord) -> None:
+        """Replace `status.json`, stamped with the current time."""
         self.ensure_exists()
         stamped = asdict(status) | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
         write_json(self.path / "status.json", stamped)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace `manifest.json`."""
         self.ensure_exists()
         write_json(self.path / "manifest.json", manifest)
 
     def append(self, file: str, rows: list[dict[str, Any]]) -> None:
-        """Append rows to a JSONL file in one write; a line that a killed process left half is cut off first."""
+        """Append rows to a JSONL file in one write, after truncating a partial last line of a killed process."""
         self.ensure_exists()
         path = self.path / file
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -172,14 +185,14 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self, patience_s: float = 2.0) -> Iterator[None]:
-        """Hold the run. The lock dies with its process (and with its node), so it is never stale.
+        """Lock the run for this process. The lock ends with its process (and its node), so it is never stale.
 
         Raises:
-            RunFailed: another process holds it; names host and process.
+            RunFailed: another process has locked it; names host and process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as stream:
-            deadline = time.monotonic() + patience_s  # a reader that probes the lock holds it for a moment
+            deadline = time.monotonic() + patience_s  # `is_locked` in another process takes it for a moment
             while not _try_lock(stream.fileno(), fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
                     raise RunFailed(f"{self.path} is being trained by {self.lock_owner()}; wait for it or stop it")
@@ -195,12 +208,12 @@ class RunDirectory:
                 self._is_held = False
 
     def lock_owner(self) -> str:
-        """Who held the lock last, in words."""
+        """Return process and host that held the lock last."""
         file = self.path / "lock"
         return file.read_text(encoding="utf-8") if file.exists() else "nobody"
 
     def is_locked(self) -> bool:
-        """Whether a living process holds the run."""
+        """Return True if a living process has locked the run."""
         file = self.path / "lock"
         if not file.exists():
             return False
@@ -209,30 +222,17 @@ class RunDirectory:
 
 
 def find_runs(runs: Path) -> list[RunDirectory]:
-    """Every run directory below `runs`, sorted by path."""
-    found = Path(runs).glob("*/fold=*/lr=*/seed=*")
-    return sorted(
-        (RunDirectory(path) for path in found if _RUN.fullmatch("/".join(path.parts[-4:]))),
-        key=lambda r: r.path,
-    )
+    """Return every run directory below `runs`, sorted by path."""
+    paths = Path(runs).glob("*/fold=*/lr=*/seed=*")
+    return [RunDirectory(path) for path in sorted(paths) if _RUN.fullmatch("/".join(path.parts[-4:]))]
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file as a whole, so that a reader or a kill never meets half of one."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def trains_a_run(target: str) -> bool:
+    """Return True if the job `target` trains the run that its configuration describes, and so has a run directory.
 
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a JSONL file; [] if there is none. A last line that is still being written is left out."""
-    if not path.exists():
-        return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    These are `job=train` and every other function `run` of a module `train`, which is called in place of it.
+    """
+    return target.endswith(".train.run")
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

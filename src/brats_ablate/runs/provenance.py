@@ -1,4 +1,4 @@
-"""The version of the code: the commit of a checkout, or the version of an installed package."""
+"""The version of the code that produced a result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import brats_ablate
 
 
 def code_version() -> str:
-    """Return version and `git describe` (with -dirty) in a checkout; the version alone otherwise."""
+    """Return the package version, in a checkout with its commit and a mark if files differ from it."""
     here = Path(__file__).resolve()
     if not (here.parents[3] / "pyproject.toml").exists():
         return brats_ablate.__version__

@@ -1,17 +1,23 @@
-"""Files that appear as a whole or not at all, whatever is killed and however full the disk is."""
+"""Atomic file writes, JSON files, and actionable messages for file system errors."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the process's limit
+LOST = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENODEV, errno.EROFS)
+"""An NFS server that was replaced, a failing disk, a FUSE server that ended, a disk that became read-only."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`: renamed to it if the block succeeds, removed if it does not."""
+    """Yield a temporary path next to `path`: renamed to it if the block succeeds, removed if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -23,22 +29,37 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the process's limit
-LOST = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENODEV, errno.EROFS)
-"""An NFS server that was exchanged, a failing disk, a FUSE server that ended, a disk that went read-only."""
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; {} if there is no file."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Return the complete lines of a JSONL file; [] if there is no file. Skips a last line without its line end."""
+    if not path.exists():
+        return []
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def os_error_remedy(error: OSError) -> str:
-    """What to do about `error`."""
+    """Return what to do about a file system error."""
     if error.errno in FULL:
         return "free some space"
     if error.errno in LOST:
         return "the file system is lost or failing; bring it back"
-    return "check path and rights"
+    return "check path and permissions"
 
 
 def os_error_message(error: OSError) -> str | None:
-    """What the file system refused and the remedy; None if it does not say, or is no fault of a file."""
+    """Return the failed operation and its remedy as one sentence; None if the error is not file-related."""
     if error.errno in FULL or error.errno in LOST:
         where = error.filename or "a file of this run"
         return f"{error.strerror}: {where}; {os_error_remedy(error)} and run the same command again"
@@ -48,13 +69,13 @@ def os_error_message(error: OSError) -> str | None:
 
 
 def os_error_behind(error: BaseException) -> OSError | None:
-    """The file system's error behind one that a library raised in its place; None if there is none."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, OSError):
-        found = found.__cause__ or found.__context__
-    return found
+    """Return the OSError that caused a library's error; None if there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def with_filename(error: OSError, path: object) -> OSError:
-    """The same error, naming the file: reading and writing an open file does not."""
+    """Return the same error with a file name, which operations on an open file leave out."""
     return OSError(error.errno, error.strerror, str(path))

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from brats_ablate.errors import RunFailed, UserError
-from brats_ablate.runs.directory import FAILED, PEER_LOST, RunDirectory, RunRecord
+from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import files, signals
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def _write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | N
     A run whose directory vanished gets no status, which would create a second directory in its place.
     """
     with contextlib.suppress(OSError, RunFailed):  # the caller's own error must not be lost
-        before = directory.status() or RunRecord(FAILED, epochs=epochs)
-        if before.state == FAILED and before.names_cause:
+        before = directory.status() or RunRecord(RunState.FAILED, epochs=epochs)
+        if before.state == RunState.FAILED and before.names_cause:
             return before.reason
         if directory.path.is_dir():
-            directory.write_status(RunRecord(FAILED, before.epoch, epochs, before.best, reason))
+            directory.write_status(RunRecord(RunState.FAILED, before.epoch, epochs, before.best, reason))
     return None
 
 

@@ -19,7 +19,8 @@ from brats_ablate.cases import Patch
 from brats_ablate.errors import RunFailed
 from brats_ablate.losses.total_loss import TotalLoss
 from brats_ablate.models.base import SegmentationModel, SegmentationOutput
-from brats_ablate.runs.directory import FINISHED, INTERRUPTED, RUNNING, RunDirectory, RunRecord
+from brats_ablate.runs.directory import RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.runtime.memory import peak_memory_bytes
 from brats_ablate.runtime.random import derive_seed
@@ -132,10 +133,10 @@ class Trainer:
                 self.state = TrainState(self.state.epoch + 1, best=self.state.best)
                 self._save()
                 self._prune_checkpoints()
-                self._write_status(RUNNING)
+                self._write_status(RunState.RUNNING)
         finally:
             self.progress.close()
-        self._write_status(FINISHED)
+        self._write_status(RunState.FINISHED)
 
     # ---- one epoch
 
@@ -282,14 +283,14 @@ class Trainer:
             if "sums_of_ranks" in saved:  # checkpoints of earlier versions contain the first rank's only
                 self.state.sums = saved["sums_of_ranks"][self.ranks.rank]
         self._prune_checkpoints()
-        self._write_status(RUNNING)
+        self._write_status(RunState.RUNNING)
 
     def _stop(self) -> NoReturn:
         self._save()
-        self._write_status(INTERRUPTED)
+        self._write_status(RunState.INTERRUPTED)
         raise signals.Interrupted
 
-    def _write_status(self, state: str) -> None:
+    def _write_status(self, state: RunState) -> None:
         if self.ranks.is_main_process:
             best = self.state.best[0][1] if self.state.best else None
             self.run.write_status(RunRecord(state, self.state.epoch, self.settings.epochs, best))

@@ -1,22 +1,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from scaffolding import write_run
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
-from brats_ablate.jobs.sweep import plan
-from brats_ablate.jobs.sweep.dry_run import SingleStepLoader
+from brats_ablate.jobs.sweep.dry_run import Measurement, SingleStepLoader
+from brats_ablate.jobs.sweep.plan import estimate_sweep, measure_in_subprocess, run
 from brats_ablate.launch.sweep import run_directory
-from brats_ablate.runs.directory import FINISHED, INTERRUPTED, RunRecord
 from brats_ablate.runs.identity import identity
+from brats_ablate.runs.state import RunState
 
-MEASURED: dict[str, Any] = {
+MEASURED: Measurement = {
     "step_s": 2.0,
     "case_s": 10.0,
     "memory_bytes": 2**30,
@@ -28,78 +28,77 @@ MEASURED: dict[str, Any] = {
 
 
 @pytest.fixture
-def sweep(tmp_path: Path) -> list[DictConfig]:
-    from hydra import compose, initialize_config_dir
-
-    from brats_ablate.config.locations import resource_dir
-
-    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-        base = compose(
-            "config", ["data=phantom", f"paths.runs={tmp_path}", "trainer.epochs=10", "trainer.validate_every=5"]
-        )
-    found = []
+def sweep(composition: Callable[..., DictConfig], tmp_path: Path) -> list[DictConfig]:
+    base = composition("data=phantom", f"paths.runs={tmp_path}", "trainer.epochs=10", "trainer.validate_every=5")
+    configurations = []
     for name in ("a", "b"):
         for fold in range(2):
             cfg = OmegaConf.merge(base, {"name": name, "fold": fold})
             assert isinstance(cfg, DictConfig)
-            found.append(cfg)
-    return found
+            configurations.append(cfg)
+    return configurations
 
 
-def set_status(cfg: DictConfig, status: RunRecord) -> None:
-    run = run_directory(cfg)
-    run.write_manifest({"identity": identity(resolve(cfg))})
-    run.write_status(status)
+def write(cfg: DictConfig, state: RunState, finished_epochs: int) -> None:
+    dice = [0.9] * finished_epochs
+    write_run(run_directory(cfg), state, dice=dice, epochs=10, manifest={"identity": identity(resolve(cfg))})
 
 
-def test_hours_count_what_is_left_and_the_devices_of_a_run(
-    sweep: list[DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    set_status(sweep[0], RunRecord(FINISHED, 10, 10, 0.9))
-    set_status(sweep[1], RunRecord(INTERRUPTED, 4, 10))
-    monkeypatch.setattr(plan, "_measure", lambda cfg: (MEASURED, None))
-    plan.run(sweep[0], dry_run=True, json=str(tmp_path / "plan.json"), sweep=sweep, ranks=4)
-    facts = json.loads((tmp_path / "plan.json").read_text())
-    a, b = facts["experiments"]
+def test_hours_count_the_epochs_left_and_the_devices_of_a_run(sweep: list[DictConfig]) -> None:
+    write(sweep[0], RunState.FINISHED, 10)
+    write(sweep[1], RunState.INTERRUPTED, 4)
+    estimate = estimate_sweep(sweep, 4, lambda cfg: MEASURED)
+    a, b = estimate.experiments
     # On 4 ranks an epoch has 25 steps of 2 s, and every fifth epoch 5 cases of 10 s: 50 + 50 / 5 s.
-    assert a["epoch_s"] == b["epoch_s"] == pytest.approx(60)
-    assert (a["finished"], a["epochs_left"], b["epochs_left"]) == (1, 6, 20)
-    assert a["device_hours"] == pytest.approx(6 * 60 * 4 / 3600)
-    assert b["device_hours"] == pytest.approx(20 * 60 * 4 / 3600)
-    assert facts["needed_bytes"] == 3 * 3000
-    assert "4 runs, 1 finished, 3 to do, 4 rank(s) each" in capsys.readouterr().out
+    assert a.epoch_s == b.epoch_s == pytest.approx(60)
+    assert (a.finished, a.epochs_left, b.epochs_left) == (1, 6, 20)
+    assert a.device_hours == pytest.approx(6 * 60 * 4 / 3600)
+    assert b.device_hours == pytest.approx(20 * 60 * 4 / 3600)
+    assert estimate.needed_bytes == 3 * 3000
+    text = estimate.format()
+    assert "4 runs, 1 finished, 3 to do, 4 ranks each" in text
+    assert f"{6 * 60 * 4 / 3600 + 20 * 60 * 4 / 3600:.1f} GPU-hours" in text
+    estimate.check()
 
 
-def test_an_experiment_that_would_crash_is_named(
-    sweep: list[DictConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(plan, "_measure", lambda cfg: (None, "out of memory") if cfg.name == "b" else (MEASURED, None))
+def test_an_experiment_that_would_fail_is_named_with_the_reason(sweep: list[DictConfig]) -> None:
+    def measure(cfg: DictConfig) -> Measurement:
+        if cfg.name == "b":
+            raise RunFailed("out of memory")
+        return MEASURED
+
+    estimate = estimate_sweep(sweep, 1, measure)
+    assert "b would fail: out of memory" in estimate.format()
     with pytest.raises(RunFailed, match=r"^b would fail"):
-        plan.run(sweep[0], dry_run=True, json=None, sweep=sweep)
-    assert "b would fail: out of memory" in capsys.readouterr().out
+        estimate.check()
 
 
-def test_a_disk_that_is_too_small_is_told(sweep: list[DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_measure", lambda cfg: (MEASURED | {"disk_bytes": 2**60}, None))
+def test_a_disk_that_is_too_small(sweep: list[DictConfig]) -> None:
+    huge: Measurement = {**MEASURED, "disk_bytes": 2**60}
     with pytest.raises(RunFailed, match="free space"):
-        plan.run(sweep[0], dry_run=True, json=None, sweep=sweep)
+        estimate_sweep(sweep, 1, lambda cfg: huge).check()
 
 
-def test_without_a_dry_run_it_only_counts(sweep: list[DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_measure", lambda cfg: pytest.fail("measured"))
-    plan.run(sweep[0], dry_run=False, json=None, sweep=sweep)
+def test_without_a_dry_run_the_job_only_counts(
+    sweep: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(sweep[0], dry_run=False, json=str(tmp_path / "plan.json"), sweep=sweep, ranks=2)
+    assert "4 runs, 0 finished, 4 to do, 2 ranks each" in capsys.readouterr().out
+    content = json.loads((tmp_path / "plan.json").read_text())
+    assert [(e["experiment"], e["runs"], e["epochs_left"], e["measured"]) for e in content["experiments"]] == [
+        ("a", 2, 20, None),
+        ("b", 2, 20, None),
+    ]
+    assert (content["ranks"], content["needed_bytes"]) == (2, 0)
 
 
-def test_a_dry_run_that_dies_or_complains_gives_its_reason(sweep: list[DictConfig]) -> None:
-    """No data is prepared: the dry run's own process finds that out."""
+def test_a_dry_run_that_fails_gives_its_reason(sweep: list[DictConfig]) -> None:
     OmegaConf.update(sweep[0], "paths.prepared", "/nonexistent/prepared")
-    measured, fault = plan._measure(sweep[0])
-    assert measured is None
-    assert fault is not None
-    assert "job=prepare" in fault
+    with pytest.raises(RunFailed, match="job=prepare"):
+        measure_in_subprocess(sweep[0])
 
 
-def test_an_epoch_of_the_dry_run_has_one_step_and_ends_its_reading() -> None:
+def test_an_epoch_of_the_dry_run_has_one_step_and_stops_reading() -> None:
     ended = []
 
     class Loader:

@@ -7,31 +7,30 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from scaffolding import run_at, write_run
 
 from brats_ablate.jobs.sweep.status import run
-from brats_ablate.runs.directory import FINISHED, Coordinates, RunDirectory, RunRecord
 
 
 @pytest.fixture
 def cfg(tmp_path: Path) -> DictConfig:
-    found = RunDirectory.at(tmp_path / "runs", Coordinates("baseline", 0, 7e-4, 0))
-    found.write_status(RunRecord(FINISHED, 4, 4, 0.91))
+    write_run(run_at(tmp_path / "runs"), dice=(0.91,))
     return OmegaConf.create(
         {"name": "baseline", "fold": 1, "lr": 7e-4, "seed": 0, "paths": {"runs": str(tmp_path / "runs")}}
     )
 
 
-def test_it_shows_what_is_there(cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_grid_shows_existing_runs(cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
     run(cfg, watch=0, json=None)
     assert capsys.readouterr().out.splitlines()[1].split() == ["baseline", "0.0007", "0.9100"]
 
 
-def test_a_sweep_shows_what_is_not_yet_there_too(cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_a_sweep_the_grid_shows_runs_not_yet_started(cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
     run(cfg, watch=0, json=None, sweep=[cfg])
     assert "1 runs: 1 not started" in capsys.readouterr().out
 
 
-def test_json_on_standard_output_and_in_a_file_say_the_same(
+def test_json_on_standard_output_equals_the_file(
     cfg: DictConfig, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     run(cfg, watch=0, json=str(tmp_path / "status.json"))
@@ -43,7 +42,7 @@ def test_json_on_standard_output_and_in_a_file_say_the_same(
     assert (only["name"], only["fold"], only["state"], only["best"]) == ("baseline", 0, "finished", 0.91)
 
 
-def test_it_needs_no_deep_learning_import(tmp_path: Path) -> None:
+def test_the_jobs_import_no_heavy_packages(tmp_path: Path) -> None:
     code = "import sys, brats_ablate.jobs.sweep.status, brats_ablate.jobs.sweep.plan; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"torch", "monai", "pandas", "numpy", "submitit", "wandb", "scipy"} & set(modules)

@@ -1,7 +1,7 @@
-"""Dry run of a training run: two epochs of one step and one validated case, with real data and checkpoints.
+"""Dry run of an experiment: two epochs of one step, one validated case, real data, real checkpoints.
 
-`job=plan` starts one process per experiment, so that a crash or a kill for memory does not end the plan. It reads a
-configuration as YAML from standard input; the last line of its output is a JSON object.
+`job=plan` starts it in its own process for each experiment, so that a crash or running out of memory does not end the
+plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
 """
 
 from __future__ import annotations
@@ -14,16 +14,30 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.cases import CaseMetadata, Patch
 from brats_ablate.errors import UserError
 from brats_ablate.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from brats_ablate.cases import CaseMetadata, Patch
     from brats_ablate.training.trainer import Loader
+
+
+class Measurement(TypedDict):
+    """What a dry run measures; numbers of one process."""
+
+    step_s: float
+    case_s: float
+    """Validation of the largest case."""
+    memory_bytes: int
+    disk_bytes: int
+    """All checkpoints that a run keeps."""
+    steps_per_epoch: int
+    validation_cases: int
+    device: str
 
 
 @dataclass(frozen=True)
@@ -39,13 +53,8 @@ class SingleStepLoader:
             yield next(batches)
 
 
-def measure(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Run the dry run of `cfg` in `folder`.
-
-    Returns:
-        `step_s`, `case_s` (validation of the largest case), `memory_bytes`, `disk_bytes` (all checkpoints that a run
-        keeps), `steps_per_epoch` and `validation_cases` of one process, `device`.
-    """
+def measure(cfg: DictConfig, folder: Path) -> Measurement:
+    """Train the run of `cfg` in `folder`, shortened to two steps and the validation of one case."""
     from brats_ablate.jobs.build import open_store
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.launch.sweep import run_directory
@@ -84,7 +93,7 @@ def _voxels(record: CaseMetadata) -> int:
 
 
 def main() -> None:
-    """Measure the configuration on standard input; a UserError is the last line on standard error."""
+    """Measure the configuration on standard input; a user error is the last line on standard error."""
     cfg = OmegaConf.create(sys.stdin.read())
     assert isinstance(cfg, DictConfig)
     with tempfile.TemporaryDirectory(prefix="brats_ablate-dry-run-") as folder:
@@ -92,7 +101,7 @@ def main() -> None:
             print(json.dumps(measure(cfg, Path(folder))), flush=True)
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr, flush=True)
-            os._exit(error.exit_code)  # without waiting for reading threads
+            os._exit(error.exit_code)  # without waiting for threads that read cases
 
 
 if __name__ == "__main__":

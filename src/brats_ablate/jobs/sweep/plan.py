@@ -1,33 +1,37 @@
-"""`job=plan`: what a sweep will cost, and whether it would run at all, before it is submitted.
+"""`job=plan`: cost of a sweep, and whether its experiments run at all, before it is submitted.
 
-Write it behind the very command that you are about to submit (`-cd sweeps -cn table2 hydra/launcher=slurm_a100
-job=plan`): the number of runs and what of them is done come from the run directories; time, memory and disk from a
-dry run of each experiment on this machine.
+Append it to the command that you are about to submit (`-cd sweeps -cn table2 hydra/launcher=slurm_a100 job=plan`). The
+numbers of runs come from the run directories; time, memory and disk from a dry run of each experiment on this machine.
 """
 
 from __future__ import annotations
 
-import json as json_format
 import math
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from json import loads
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import RunFailed
-from brats_ablate.launch.sweep import SweepPlan, SweepRun, run_directory, select
-from brats_ablate.runs.directory import write_json
+from brats_ablate.jobs.sweep.dry_run import Measurement
+from brats_ablate.launch.sweep import SweepRun, plan_sweep, run_directory
+from brats_ablate.runtime.files import write_json
+from brats_ablate.runtime.text import align, format_duration
+
+Measure = Callable[[DictConfig], Measurement]
+"""Measures one experiment; raises RunFailed with the reason if it would fail."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One experiment's share of the sweep. Times are what remains; None where nothing was measured."""
+    """One experiment of the sweep. Times are what remains; None where nothing was measured."""
 
     experiment: str
     runs: int
@@ -35,7 +39,7 @@ class Estimate:
     running: int
     epochs_left: int
     """Of all its unfinished runs together."""
-    measured: dict[str, Any] | None = None
+    measured: Measurement | None = None
     fault: str | None = None
     """Why the dry run failed."""
     epoch_s: float | None = None
@@ -44,157 +48,163 @@ class Estimate:
     disk_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class SweepEstimate:
+    """All experiments of a sweep, and the disk that their checkpoints are written to."""
+
+    experiments: list[Estimate]
+    ranks: int
+    runs: Path
+    free_bytes: int
+
+    @property
+    def needed_bytes(self) -> int:
+        """Size of the checkpoints that are still to be written."""
+        return sum(e.disk_bytes or 0 for e in self.experiments)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the estimate for JSON."""
+        return {
+            "experiments": [asdict(e) for e in self.experiments],
+            "ranks": self.ranks,
+            "free_bytes": self.free_bytes,
+            "needed_bytes": self.needed_bytes,
+        }
+
+    def check(self) -> None:
+        """Raise RunFailed if an experiment's dry run failed, or the disk is too small."""
+        failing = [e.experiment for e in self.experiments if e.fault]
+        if failing:
+            raise RunFailed(f"{', '.join(failing)} would fail; fix that before you submit the sweep")
+        if self.needed_bytes > self.free_bytes:
+            raise RunFailed(
+                f"{self.runs}: {_gib(self.needed_bytes)} of checkpoints do not fit into the {_gib(self.free_bytes)} "
+                "that are free; free space or set paths.work"
+            )
+
+    def format(self) -> str:
+        """Return one row per experiment, the totals, and why experiments would fail."""
+        unit = "CPU-hours" if {e.measured["device"] for e in self.experiments if e.measured} == {"cpu"} else "GPU-hours"
+        rows = [["experiment", "runs", "finished", "running", "memory", "step", "epoch", "run", unit, "disk"]]
+        rows += [_row(e) for e in self.experiments]
+        runs, finished = sum(e.runs for e in self.experiments), sum(e.finished for e in self.experiments)
+        ranks = f"{self.ranks} rank{'s' if self.ranks > 1 else ''} each"
+        lines = [align(rows), "", f"{runs} runs, {finished} finished, {runs - finished} to do, {ranks}"]
+        if any(e.measured for e in self.experiments):
+            hours = sum(e.device_hours or 0 for e in self.experiments)
+            lines.append(f"{hours:,.1f} {unit}, measured on this machine; assumes that ranks share the work evenly")
+            free = f"{_gib(self.free_bytes)} are free at {self.runs}"
+            too_small = ": too little" if self.needed_bytes > self.free_bytes else ""
+            lines.append(f"{_gib(self.needed_bytes)} of checkpoints; {free}{too_small}")
+        lines += [f"  {e.experiment} would fail: {e.fault}" for e in self.experiments if e.fault]
+        return "\n".join(lines)
+
+
 def run(
     cfg: DictConfig, dry_run: bool, json: str | None, sweep: list[DictConfig] | None = None, ranks: int = 1
 ) -> None:
     """Print the plan.
 
     Args:
+        cfg: the configuration.
         dry_run: measure each unfinished experiment; False only counts.
-        json: a file to write the same facts to.
+        json: a file to write the plan to as JSON.
         sweep: the sweep's configurations; None plans the one run of `cfg`.
         ranks: processes that train one run together under the launcher.
 
     Raises:
-        RunFailed: an experiment's dry run failed, or the disk is too small for what is to do.
+        RunFailed: an experiment's dry run failed, or the disk is too small.
     """
-    works = [SweepRun(str(run_directory(c).coordinates), c, run_directory(c)) for c in sweep or [cfg]]
-    selection = select(works)
-    estimates = []
-    for name in dict.fromkeys(str(w.cfg.name) for w in works):
-        indices = [i for i, w in enumerate(works) if str(w.cfg.name) == name]
-        estimates.append(_estimate(name, [works[i] for i in indices], _only(selection, indices), dry_run, ranks))
-    runs = Path(str(cfg.paths.runs)).absolute()
-    free = shutil.disk_usage(_existing(runs)).free
-    needed = sum(e.disk_bytes or 0 for e in estimates)
-    print(_table(estimates, ranks, free, runs), flush=True)
+    estimate = estimate_sweep(sweep or [cfg], ranks, measure_in_subprocess if dry_run else None)
+    print(estimate.format(), flush=True)
     if json is not None:
-        facts = {
-            "experiments": [asdict(e) for e in estimates],
-            "ranks": ranks,
-            "free_bytes": free,
-            "needed_bytes": needed,
-        }
-        write_json(Path(json), facts)
-    failing = [e.experiment for e in estimates if e.fault]
-    if failing:
-        raise RunFailed(f"{', '.join(failing)} would fail; mend that before you submit the sweep")
-    if needed > free:
-        raise RunFailed(
-            f"{_gib(needed)} of checkpoints do not fit into {_gib(free)} at {runs}; free space or set paths.work"
+        write_json(Path(json), estimate.as_dict())
+    estimate.check()
+
+
+def estimate_sweep(sweep: Sequence[DictConfig], ranks: int, measure: Measure | None) -> SweepEstimate:
+    """Return the cost of a sweep; without `measure` only the numbers of runs."""
+    sweep_runs = [SweepRun(str(run_directory(cfg).coordinates), cfg, run_directory(cfg)) for cfg in sweep]
+    plan = plan_sweep(sweep_runs)
+    active = {*plan.already_submitted, *plan.running_elsewhere}
+    estimates = []
+    for name in dict.fromkeys(str(each.cfg.name) for each in sweep_runs):
+        indices = [i for i, each in enumerate(sweep_runs) if str(each.cfg.name) == name]
+        unfinished = [sweep_runs[i] for i in indices if i not in plan.finished]
+        counts = Estimate(
+            experiment=name,
+            runs=len(indices),
+            finished=len(indices) - len(unfinished),
+            running=sum(i in active for i in indices),
+            epochs_left=sum(_epochs_left(each) for each in unfinished),
         )
+        estimates.append(_with_cost(counts, unfinished, ranks, measure) if measure and unfinished else counts)
+    runs = Path(str(sweep[0].paths.runs)).absolute()
+    return SweepEstimate(estimates, ranks, runs, shutil.disk_usage(_existing(runs)).free)
 
 
-def _epoch_seconds(measured: dict[str, Any], validate_every: int, ranks: int) -> float:
+def measure_in_subprocess(cfg: DictConfig) -> Measurement:
+    """Dry-run one experiment in its own process.
+
+    Raises:
+        RunFailed: the dry run failed or was killed; with the reason.
+    """
+    shortened = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    OmegaConf.update(shortened, "tracker", {"_target_": "brats_ablate.tracking.base.NullTracker"}, merge=False)
+    OmegaConf.update(shortened, "trainer.devices", 1)
+    OmegaConf.update(shortened, "trainer.progress", "none")
+    done = subprocess.run(
+        [sys.executable, "-m", "brats_ablate.jobs.sweep.dry_run"],
+        input=OmegaConf.to_yaml(shortened), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode == 0:
+        measurement: Measurement = loads(done.stdout.splitlines()[-1])
+        return measurement
+    if done.returncode < 0:
+        raise RunFailed(f"killed by {signal.Signals(-done.returncode).name} (out of memory?)")
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    raise RunFailed(lines[-1].removeprefix("brats-ablate: ") if lines else f"exit code {done.returncode}")
+
+
+def _with_cost(counts: Estimate, unfinished: Sequence[SweepRun], ranks: int, measure: Measure) -> Estimate:
+    print(f"{counts.experiment}: dry run", flush=True)
+    try:
+        measured = measure(unfinished[0].cfg)
+    except RunFailed as error:
+        return replace(counts, fault=str(error))
+    trainer = unfinished[0].cfg.trainer
     steps = math.ceil(measured["steps_per_epoch"] / ranks)
     cases = math.ceil(measured["validation_cases"] / ranks)
-    return steps * measured["step_s"] + cases * measured["case_s"] / validate_every
-
-
-@dataclass(frozen=True)
-class _Share:
-    finished: int
-    running: int
-    unfinished: list[int]
-
-
-def _only(selection: SweepPlan, indices: Sequence[int]) -> _Share:
-    """An experiment's part of a selection; positions are within the experiment."""
-    at_work = set(selection.attached) | set(selection.elsewhere)
-    unfinished = [k for k, i in enumerate(indices) if i not in selection.finished]
-    return _Share(len(indices) - len(unfinished), sum(i in at_work for i in indices), unfinished)
-
-
-def _estimate(name: str, works: Sequence[SweepRun], share: _Share, dry_run: bool, ranks: int) -> Estimate:
-    unfinished = [works[k] for k in share.unfinished]
-    epochs_left = sum(_epochs_left(w) for w in unfinished)
-    plain = Estimate(name, len(works), share.finished, share.running, epochs_left)
-    if not dry_run or not unfinished:
-        return plain
-    print(f"{name}: dry run", flush=True)
-    measured, fault = _measure(unfinished[0].cfg)
-    if measured is None:
-        return Estimate(**vars(plain) | {"fault": fault})
-    trainer = unfinished[0].cfg.trainer
-    epoch_s = _epoch_seconds(measured, int(trainer.validate_every), ranks)
-    return Estimate(
-        **vars(plain)
-        | {
-            "measured": measured,
-            "epoch_s": epoch_s,
-            "run_s": epoch_s * int(trainer.epochs),
-            "device_hours": epoch_s * epochs_left * ranks / 3600,
-            "disk_bytes": measured["disk_bytes"] * sum(not w.run.last_checkpoint.exists() for w in unfinished if w.run),
-        }
+    epoch_s = steps * measured["step_s"] + cases * measured["case_s"] / int(trainer.validate_every)
+    new_runs = sum(not each.run.last_checkpoint.exists() for each in unfinished if each.run)
+    return replace(
+        counts,
+        measured=measured,
+        epoch_s=epoch_s,
+        run_s=epoch_s * int(trainer.epochs),
+        device_hours=epoch_s * counts.epochs_left * ranks / 3600,
+        disk_bytes=measured["disk_bytes"] * new_runs,
     )
 
 
 def _epochs_left(each: SweepRun) -> int:
-    status = each.run.status() if each.run else None
+    status = each.status
     return int(each.cfg.trainer.epochs) - (status.epoch if status else 0)
 
 
-def _measure(cfg: DictConfig) -> tuple[dict[str, Any] | None, str | None]:
-    """The dry run's figures, or why it failed."""
-    cut = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    OmegaConf.update(cut, "tracker", {"_target_": "brats_ablate.tracking.base.NullTracker"}, merge=False)
-    OmegaConf.update(cut, "trainer.devices", 1)
-    OmegaConf.update(cut, "trainer.progress", "none")
-    done = subprocess.run(
-        [sys.executable, "-m", "brats_ablate.jobs.sweep.dry_run"],
-        input=OmegaConf.to_yaml(cut), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode == 0:
-        return json_format.loads(done.stdout.splitlines()[-1]), None
-    if done.returncode < 0:
-        return None, f"killed by {signal.Signals(-done.returncode).name} (out of memory?)"
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return None, lines[-1].removeprefix("brats-ablate: ") if lines else f"exit code {done.returncode}"
-
-
-def _table(estimates: Sequence[Estimate], ranks: int, free: int, runs: Path) -> str:
-    from brats_ablate.launch.status import duration
-
-    lines = [["experiment", "runs", "finished", "running", "memory", "step", "epoch", "run", "device-hours", "disk"]]
-    for e in estimates:
-        m = e.measured
-        lines.append(
-            [
-                e.experiment,
-                str(e.runs),
-                str(e.finished),
-                str(e.running),
-                _gib(m["memory_bytes"]) if m else "",
-                f"{m['step_s']:.2f}s" if m else "",
-                duration(e.epoch_s) if e.epoch_s is not None else "",
-                duration(e.run_s) if e.run_s is not None else "",
-                f"{e.device_hours:,.1f}" if e.device_hours is not None else "",
-                _gib(e.disk_bytes) if e.disk_bytes is not None else "",
-            ]
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = ["  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    text += ["", *_totals(estimates, ranks, free, runs)]
-    text += [f"  {e.experiment} would fail: {e.fault}" for e in estimates if e.fault]
-    return "\n".join(text)
-
-
-def _totals(estimates: Sequence[Estimate], ranks: int, free: int, runs: Path) -> list[str]:
-    total, finished = sum(e.runs for e in estimates), sum(e.finished for e in estimates)
-    text = [f"{total} runs, {finished} finished, {total - finished} to do, {ranks} rank(s) each"]
-    measured = [e for e in estimates if e.measured]
-    if measured:
-        devices = {"cuda": "GPU", "cpu": "CPU process"}
-        kinds = ", ".join(sorted({devices[e.measured["device"]] for e in measured if e.measured}))
-        hours, needed = sum(e.device_hours or 0 for e in measured), sum(e.disk_bytes or 0 for e in measured)
-        text.append(
-            f"{hours:,.1f} {kinds}-hours, as measured on this machine; more ranks are taken to share the work evenly"
-        )
-        text.append(
-            f"{_gib(needed)} of checkpoints; {_gib(free)} are free at {runs}"
-            + (": too little" if needed > free else "")
-        )
-    return text
+def _row(e: Estimate) -> list[str]:
+    return [
+        e.experiment,
+        str(e.runs),
+        str(e.finished),
+        str(e.running),
+        _gib(e.measured["memory_bytes"]) if e.measured else "",
+        f"{e.measured['step_s']:.2f}s" if e.measured else "",
+        format_duration(e.epoch_s) if e.epoch_s is not None else "",
+        format_duration(e.run_s) if e.run_s is not None else "",
+        f"{e.device_hours:,.1f}" if e.device_hours is not None else "",
+        _gib(e.disk_bytes) if e.disk_bytes is not None else "",
+    ]
 
 
 def _gib(size: int) -> str:

@@ -1,35 +1,37 @@
-"""`job=status`: where runs stand; with a sweep (`-cd sweeps -cn table2 job=status`) also those not yet started."""
+"""`job=status`: status of every run; with a sweep (`-cd sweeps -cn table2 job=status`) also of those to start."""
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 import time
+from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from brats_ablate.launch.status import RunStatus, collect_statuses, format_status_grid
 from brats_ablate.launch.sweep import run_directory
-from brats_ablate.runs.directory import find_runs, write_json
+from brats_ablate.runs.directory import find_runs
+from brats_ablate.runtime.files import write_json
 
 
 def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig] | None = None, ranks: int = 1) -> None:
     """Print the grid experiment × learning rate × fold.
 
     Args:
+        cfg: the configuration.
         watch: seconds between refreshes, until Ctrl-C; 0 prints once.
-        json: a file to write the same facts to as JSON; "-" prints JSON instead of the grid.
+        json: a file to write the statuses to as JSON; "-" prints JSON instead of the grid.
         sweep: the configurations of a sweep, to show its runs only.
-        ranks: processes per run under the launcher; of no interest here.
+        ranks: unused; every job about a sweep gets it from the launcher.
     """
     runs = Path(str(cfg.paths.runs)).absolute()
     while True:
-        found = collect_statuses([run_directory(each) for each in sweep] if sweep else find_runs(runs))
+        statuses = collect_statuses([run_directory(each) for each in sweep] if sweep else find_runs(runs))
         if watch > 0 and sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
-        _show(found, json, runs)
+        _print(statuses, json, runs)
         if watch <= 0:
             return
         try:
@@ -38,11 +40,11 @@ def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig]
             return
 
 
-def _show(found: list[RunStatus], json: str | None, runs: Path) -> None:
-    facts: dict[str, Any] = {"runs": [s.as_dict() for s in found]}
+def _print(statuses: Sequence[RunStatus], json: str | None, runs: Path) -> None:
+    content = {"runs": [status.as_dict() for status in statuses]}
     if json == "-":
-        print(json_format.dumps(facts, indent=1), flush=True)
+        print(dumps(content, indent=1), flush=True)
         return
-    print(format_status_grid(found) if found else f"no runs in {runs}", flush=True)
+    print(format_status_grid(statuses) if statuses else f"no runs in {runs}", flush=True)
     if json is not None:
-        write_json(Path(json), facts)
+        write_json(Path(json), content)

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
-from brats_ablate.runs.directory import FINISHED, RUNNING, Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.training.failure import record_failure
 
@@ -69,7 +70,7 @@ def is_finished(cfg: DictConfig, directory: RunDirectory) -> bool:
     """
     require_same_configuration(directory, identity(resolve(cfg)))
     status = directory.status()
-    return status is not None and status.state == FINISHED
+    return status is not None and status.state == RunState.FINISHED
 
 
 def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:
@@ -91,8 +92,8 @@ def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> It
         yield
         return
     with directory.lock():
-        before = directory.status() or RunRecord(RUNNING)
-        directory.write_status(RunRecord(RUNNING, before.epoch, epochs, before.best))
+        before = directory.status() or RunRecord(RunState.RUNNING)
+        directory.write_status(RunRecord(RunState.RUNNING, before.epoch, epochs, before.best))
         ranks.barrier()
         yield
 

@@ -16,7 +16,7 @@ from brats_ablate.config.check import resolve
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.jobs import build
-from brats_ablate.jobs.sweep.data_check import other_data
+from brats_ablate.jobs.sweep.data_check import data_changed_message
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
 from brats_ablate.metrics.dice import dice_per_region
 from brats_ablate.runs.directory import RunDirectory
@@ -185,7 +185,7 @@ def write_manifest(
     """
     recorded = directory.manifest().get("data_fingerprint")
     if recorded is not None and recorded != store.fingerprint:
-        raise RunFailed(other_data(directory.path, str(cfg.paths.prepared), recorded, store.fingerprint))
+        raise RunFailed(data_changed_message(directory.path, str(cfg.paths.prepared), recorded, store.fingerprint))
     processes = directory.manifest().get("world_size", ranks.world_size)
     if directory.last_checkpoint.exists() and processes != ranks.world_size:
         raise RunFailed(

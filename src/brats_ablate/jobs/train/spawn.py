@@ -1,4 +1,4 @@
-"""`trainer.devices=N`: starts N ranks of a run on this machine, one per device, and waits for them."""
+"""`trainer.devices=N`: start N ranks of a run on this machine, one per device, and wait for them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import RunFailed
-from brats_ablate.runs.directory import FAILED, RunDirectory, RunRecord
+from brats_ablate.runs.directory import RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 
-_KILLERS = {
-    "SIGKILL": "; unless somebody did so, the machine ran out of memory",
+_SIGNAL_CAUSES = {
+    "SIGKILL": "; unless someone killed it, the machine ran out of memory",
     "SIGBUS": "; an open file or the machine's shared memory was lost or full",
 }
-_GRACE_S = 30.0  # for the other ranks to notice that one has exited
+_GRACE_S = 30.0  # for the other ranks to exit by themselves after one was lost
 
 
 def must_start_ranks(cfg: DictConfig) -> bool:
-    """Return False if this process is a rank itself (started by torchrun, SLURM or `start_ranks`)."""
+    """Return True unless this process is itself a rank (torchrun's, SLURM's, or started here) or the run has one."""
     return int(cfg.trainer.devices) > 1 and "WORLD_SIZE" not in os.environ
 
 
@@ -35,8 +36,8 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
     """Train the run that `cfg` describes with `trainer.devices` processes on this machine.
 
     Raises:
-        RunFailed: a rank failed; gives the first recorded reason.
-        Interrupted: a stop was requested; the ranks have saved their state.
+        RunFailed: a rank failed; with the first recorded reason.
+        Interrupted: the ranks were interrupted and have saved their state.
     """
     signals.install_handlers()
     count = int(cfg.trainer.devices)
@@ -49,26 +50,26 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
     ranks = [context.Process(target=_rank, args=(content, rank, count, port)) for rank in range(count)]
     for process in ranks:
         process.start()
-    codes, first_dead = _wait(ranks)
-    if first_dead is not None:
-        raise RunFailed(_cause(directory, before, first_dead, codes))
+    codes, first_failed = _wait(ranks)
+    if first_failed is not None:
+        raise RunFailed(_cause(directory, before, first_failed, codes))
     if signals.EXIT_CODE in codes:
         raise signals.Interrupted
 
 
 def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: Sequence[int]) -> str:
-    """Return why the run failed, where `rank` failed first: its recorded reason, or its signal, which is recorded.
+    """Return why the run failed, `rank` being the first that failed; record it if that rank was killed.
 
-    The exit signal of a killed rank takes precedence over the errors of the others, which are its consequence.
+    The exit signal of a killed rank counts more than the errors of the other ranks, which only follow from it.
     """
     status = directory.status()
     if codes[rank] >= 0:
         reason = status.reason if status is not None and status != before else None  # else of an earlier start
         return reason or f"the ranks ended with exit codes {list(codes)}; see their messages above"
     name = signal.Signals(-codes[rank]).name
-    cause = f"rank {rank} was killed by {name}{_KILLERS.get(name, '')}"
+    cause = f"rank {rank} was killed by {name}{_SIGNAL_CAUSES.get(name, '')}"
     if status is not None:
-        directory.write_status(replace(status, state=FAILED, reason=cause))
+        directory.write_status(replace(status, state=RunState.FAILED, reason=cause))
     return cause
 
 
@@ -90,26 +91,26 @@ def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
 
 
 def _wait(ranks: Sequence[BaseProcess]) -> tuple[list[int], int | None]:
-    """Forward a stop request to the ranks, and kill them some time after one failed.
+    """Pass on a stop request; kill the other ranks some time after one failed.
 
     Returns:
-        Every exit code, and the rank that failed first.
+        Every exit code, and the first rank that failed.
     """
-    stopping, died_at, first_dead = False, 0.0, None
+    terminated, failed_at, first_failed = False, 0.0, None
     while any(process.is_alive() for process in ranks):
-        if signals.stop_requested() and not stopping:
-            stopping = True
+        if signals.stop_requested() and not terminated:
+            terminated = True
             for process in ranks:
                 process.terminate()  # SIGTERM: they save and stop
-        first_dead = _first_failed(ranks) if first_dead is None else first_dead
-        if first_dead is not None and not died_at:
-            died_at = time.monotonic()
-        if died_at and time.monotonic() - died_at > _GRACE_S:
+        first_failed = _first_failed(ranks) if first_failed is None else first_failed
+        if first_failed is not None and not failed_at:
+            failed_at = time.monotonic()
+        if failed_at and time.monotonic() - failed_at > _GRACE_S:
             for process in ranks:
                 process.kill()
         time.sleep(0.05)
-    first_dead = _first_failed(ranks) if first_dead is None else first_dead
-    return [process.exitcode if process.exitcode is not None else 1 for process in ranks], first_dead
+    first_failed = _first_failed(ranks) if first_failed is None else first_failed
+    return [process.exitcode if process.exitcode is not None else 1 for process in ranks], first_failed
 
 
 def _first_failed(ranks: Sequence[BaseProcess]) -> int | None:

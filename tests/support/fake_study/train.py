@@ -1,7 +1,7 @@
-"""A stand-in for training that has its contract: a locked run directory, a status, an exact resume.
+"""A stand-in for training with the same contract: a locked run directory, a status, an exact resume.
 
-The "weights" are a chain of hashes, one link a step, so a lost or repeated step shows at the end. What a run does wrong
-is said by FAKE_FAULTS (JSON: run name/fold → fault).
+The "weights" are a chain of hashes, one link per step, which shows a lost or repeated step. FAKE_FAULTS (JSON:
+experiment/fold → fault) makes runs fail.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from omegaconf import DictConfig
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
 from brats_ablate.launch.sweep import run_directory
-from brats_ablate.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunDirectory, RunRecord, write_json
+from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import identity
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
+from brats_ablate.runtime.files import write_json
 
 
 def run(cfg: DictConfig, steps: int = 20, step_s: float = 0.02) -> None:
     """`steps` steps in 4 epochs."""
-    where = run_directory(cfg)
+    directory = run_directory(cfg)
     signals.install_handlers()
     rank = int(os.environ.get("RANK", "0"))
     fault = json.loads(os.environ.get("FAKE_FAULTS", "{}")).get(f"{cfg.name}/{cfg.fold}", "")
@@ -32,25 +34,31 @@ def run(cfg: DictConfig, steps: int = 20, step_s: float = 0.02) -> None:
         time.sleep(0.5)
         raise RunFailed("the loss is not finite on rank 1; lower lr")
     if rank == 0:
-        with where.lock():
-            _train(cfg, where, fault, steps, step_s)
+        with directory.lock():
+            _train(cfg, directory, fault, steps, step_s)
         return
-    while not signals.stop_requested() and (where.status() or RunRecord(RUNNING)).state == RUNNING:
+    while (
+        not signals.stop_requested() and (directory.status() or RunRecord(RunState.RUNNING)).state == RunState.RUNNING
+    ):
         time.sleep(0.05)
     if signals.stop_requested():
         raise signals.Interrupted
 
 
-def _train(cfg: DictConfig, where: RunDirectory, fault: str, steps: int, step_s: float) -> None:
-    if not where.manifest():
-        where.write_manifest({"identity": identity(resolve(cfg)), "devices": os.environ.get("CUDA_VISIBLE_DEVICES")})
-    state_file = where.path / "checkpoints" / "state.json"
+def _train(cfg: DictConfig, directory: RunDirectory, fault: str, steps: int, step_s: float) -> None:
+    if not directory.manifest():
+        directory.write_manifest(
+            {"identity": identity(resolve(cfg)), "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        )
+    state_file = directory.path / "checkpoints" / "state.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {"step": 0, "weights": "", "starts": 0}
     state |= {"starts": state["starts"] + 1, "alive": [time.time(), 0.0]}
     for step in range(state["step"], steps):
-        where.write_status(RunRecord(RUNNING, 4 * step // steps, 4))
+        directory.write_status(RunRecord(RunState.RUNNING, 4 * step // steps, 4))
         if fault == "raises" and step == steps // 2:
-            where.write_status(RunRecord(FAILED, 4 * step // steps, 4, None, "the loss is not finite; lower lr"))
+            directory.write_status(
+                RunRecord(RunState.FAILED, 4 * step // steps, 4, None, "the loss is not finite; lower lr")
+            )
             raise RunFailed("the loss is not finite; lower lr")
         if fault == "killed" and step == steps // 2:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -60,8 +68,8 @@ def _train(cfg: DictConfig, where: RunDirectory, fault: str, steps: int, step_s:
         state |= {"step": step + 1, "weights": hashlib.sha256(f"{state['weights']}{step}".encode()).hexdigest()}
         if signals.stop_requested():
             write_json(state_file, state)
-            where.write_status(RunRecord(INTERRUPTED, 4 * (step + 1) // steps, 4))
+            directory.write_status(RunRecord(RunState.INTERRUPTED, 4 * (step + 1) // steps, 4))
             raise signals.Interrupted
     state["alive"][1] = time.time()
     write_json(state_file, state)
-    where.write_status(RunRecord(FINISHED, 4, 4, 0.5 + 0.01 * int(cfg.fold)))
+    directory.write_status(RunRecord(RunState.FINISHED, 4, 4, 0.5 + 0.01 * int(cfg.fold)))

@@ -1,0 +1,103 @@
+"""Submission to stand-ins for SLURM's commands; tests/e2e/test_slurm.py runs sweeps on a real SLURM."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from scaffolding import write_run
+
+from brats_ablate.errors import UserError
+from brats_ablate.jobs.execute import execute
+from brats_ablate.launch.slurm import launch
+from brats_ablate.launch.submission import read_submission
+from brats_ablate.launch.sweep import SweepRun, as_sweep_run
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.identity import identity
+from brats_ablate.runs.state import RunState
+
+FakeCommand = Callable[[str, str], None]
+PARAMETERS = {"name": "test", "nodes": 1, "tasks_per_node": 1, "timeout_min": 10}
+
+
+@pytest.fixture
+def sweep_runs(composition: Callable[..., DictConfig], tmp_path: Path) -> list[SweepRun]:
+    """Three runs, of which the first is finished."""
+    base = composition("data=phantom", "+experiment=baseline", f"paths.runs={tmp_path / 'runs'}")
+    merged = [OmegaConf.merge(base, {"fold": fold}) for fold in range(3)]
+    sweep_runs = [as_sweep_run(cfg, "") for cfg in merged if isinstance(cfg, DictConfig)]
+    write_run(directory(sweep_runs[0]), manifest={"identity": identity(sweep_runs[0].cfg)})
+    return sweep_runs
+
+
+def directory(each: SweepRun) -> RunDirectory:
+    assert each.run is not None
+    return each.run
+
+
+def submit(sweep_runs: list[SweepRun], tmp_path: Path, *, wait: bool) -> int:
+    return launch(sweep_runs, execute, tmp_path / "logs", PARAMETERS, wait=wait, poll_seconds=0.01)
+
+
+def test_unfinished_runs_are_submitted_once_as_one_array(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_command("srun", "")
+    fake_command("squeue", "")
+    fake_command("sbatch", f'/bin/cp "$1" {tmp_path}/batch.sh; echo "Submitted batch job 42"')
+    assert submit(sweep_runs, tmp_path, wait=False) == 0
+    text = capsys.readouterr().out
+    assert "2 of 3 runs to do, 1 already finished" in text
+    assert "3 runs: 1 already finished, 2 submitted" in text
+    submissions = [read_submission(directory(each).path) for each in sweep_runs]
+    assert [s and s.job for s in submissions] == [None, "42_0", "42_1"]
+    batch = (tmp_path / "batch.sh").read_text()
+    assert "--array=0-1" in batch
+    assert "--kill-on-bad-exit=1" in batch
+
+    fake_command("squeue", "printf '42_0|RUNNING\\n42_1|PENDING\\n'")
+    fake_command("sbatch", "exit 1")
+    assert submit(sweep_runs, tmp_path, wait=False) == 0
+    text = capsys.readouterr().out
+    assert "0 of 3 runs to do, 1 already finished, 2 already queued or running" in text
+    assert "3 runs: 1 already finished, 2 already submitted" in text
+
+
+def test_waiting_ends_with_the_outcome_of_each_job(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_command("srun", "")
+    fake_command("squeue", "")
+    fake_command("sbatch", 'echo "Submitted batch job 42"')
+    fake_command("sacct", "printf '42_0|FAILED\\n42_1|OUT_OF_MEMORY\\n'")
+    (tmp_path / "logs" / "42_0").mkdir(parents=True)
+    (tmp_path / "logs" / "42_0" / "42_0_0_result.pkl").write_bytes(pickle.dumps(("error", "")))
+    (tmp_path / "logs" / "42_0" / "42_0_0_log.err").write_text("brats-ablate: case 7 is damaged; prepare it again\n")
+    assert submit(sweep_runs, tmp_path, wait=True) == 1
+    text = capsys.readouterr().out
+    assert "case 7 is damaged; prepare it again" in text
+    assert "out of memory; request more, or lower trainer.batch_size (SLURM: OUT_OF_MEMORY)" in text
+    assert text.splitlines()[-1] == "3 runs: 1 already finished, 2 failed"
+    assert [status.state for each in sweep_runs if (status := each.status)] == [
+        RunState.FINISHED, RunState.FAILED, RunState.FAILED,
+    ]  # fmt: skip
+
+
+def test_a_refused_submission_names_slurms_reason(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand
+) -> None:
+    fake_command("srun", "")
+    fake_command("squeue", "")
+    fake_command("sbatch", 'echo "sbatch: error: invalid partition specified: a100" >&2; exit 1')
+    with pytest.raises(UserError, match=r"invalid partition specified: a100; correct hydra\.launcher's settings"):
+        submit(sweep_runs, tmp_path, wait=True)
+
+
+def test_a_machine_without_slurm_is_refused(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand
+) -> None:
+    with pytest.raises(UserError, match="submit from a machine that has SLURM's sbatch and srun"):
+        submit(sweep_runs, tmp_path, wait=True)

@@ -1,0 +1,157 @@
+"""Shared by tests of all packages: the command line as a process, and run directories that no training wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import brats_ablate
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
+from brats_ablate.runs.state import RunState
+
+_IMPORTABLE = [str(Path(brats_ablate.__file__).parents[1]), str(Path(__file__).parent)]
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`python -m brats_ablate` in a working folder: `CommandLine(tmp_path).run("job=status").stdout`.
+
+    Args:
+        folder: current directory of the processes.
+        arguments: precede those of each call.
+        environment: in addition to this process's own.
+        program: what Python runs.
+        stderr: subprocess.STDOUT for both outputs in one stream, subprocess.PIPE to have them apart.
+    """
+
+    folder: Path
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = ("-m", "brats_ablate")
+    stderr: int = subprocess.STDOUT
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a process and do not wait."""
+        path = os.pathsep.join(filter(None, [*_IMPORTABLE, os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(
+            [sys.executable, *self.program, *self.arguments, *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **self.environment, **environment},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            # A shell's background processes ignore Ctrl-C, and their children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a process to its end."""
+        return finish(self.start(*arguments, **environment))
+
+
+class FakeStudy(CommandLine):
+    """Sweeps of `fake_study.train`, a stand-in for training; `faults` maps "experiment/fold" to what goes wrong."""
+
+    def start(self, *arguments: str, faults: Mapping[str, str] | None = None, **environment: str) -> Any:
+        job = ("-m", "data=phantom", "job._target_=fake_study.train.run")
+        return super().start(*job, *arguments, FAKE_FAULTS=json.dumps(faults or {}), **environment)
+
+    def run(self, *arguments: str, faults: Mapping[str, str] | None = None, **environment: str) -> Any:
+        return finish(self.start(*arguments, faults=faults, **environment))
+
+    def runs(self) -> list[RunDirectory]:
+        return find_runs(self.folder / "work/phantom/runs")
+
+
+def fake_state(run: RunDirectory) -> dict[str, Any]:
+    """The checkpoint of a fake run: its steps, starts and "weights"."""
+    state: dict[str, Any] = json.loads((run.path / "checkpoints" / "state.json").read_text())
+    return state
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
+    """Wait for a process and return its exit code and output."""
+    stdout, stderr = process.communicate(timeout=timeout_s)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 300) -> None:
+    """Wait for a condition while a process lives."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def finished_epochs(run: RunDirectory) -> int:
+    """Epochs that the run's status counts; 0 before its first start."""
+    status = run.status()
+    return status.epoch if status else 0
+
+
+def run_at(runs: Path, name: str = "baseline", fold: int = 0, lr: float = 7e-4, seed: int = 0) -> RunDirectory:
+    """The directory of a run, which need not exist."""
+    return RunDirectory.at(runs, Coordinates(name, fold, lr, seed))
+
+
+def write_run(
+    run: RunDirectory,
+    state: RunState | str = RunState.FINISHED,
+    *,
+    dice: Sequence[float] = (0.5,),
+    epochs: int | None = None,
+    reason: str | None = None,
+    cases: Mapping[str, Sequence[float]] | None = None,
+    et_voxels: Mapping[str, int] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+) -> RunDirectory:
+    """Write a run directory by the class that training writes it with.
+
+    Args:
+        run: the directory.
+        state: in its status.
+        dice: mean Dice after epochs 1, 2, …
+        epochs: of the whole run; None for as many as are finished.
+        reason: in its status.
+        cases: Dice of WT, TC and ET of each case, in every epoch.
+        et_voxels: voxels of ET in the reference segmentation of each case.
+        manifest: added to a small one.
+    """
+    run.path.mkdir(parents=True, exist_ok=True)
+    for epoch, value in enumerate(dice, start=1):
+        row = {"epoch": epoch, "step": 10 * epoch, "lr": run.coordinates.lr, "loss": 1 / epoch, "dice": value}
+        row |= {f"dice/{region}": value for region in ("WT", "TC", "ET")}
+        run.append("metrics.jsonl", [row | {"seconds": 30.0, "seconds/validation": 10.0}])
+        rows = [
+            {"epoch": epoch, "case": case, **dict(zip(("WT", "TC", "ET"), values, strict=True))}
+            | ({"ET_reference": et_voxels[case]} if et_voxels else {})
+            for case, values in (cases or {}).items()
+        ]
+        run.append("cases.jsonl", rows)
+    run.write_manifest({"parameters": 1_000_000, "identity": {}, **(manifest or {})})
+    run.write_status(RunRecord(RunState(state), len(dice), epochs or len(dice), max(dice, default=None), reason))
+    return run
+
+
+def without_times(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of metrics without what differs between two equal runs: durations and memory."""
+    return {k: v for k, v in row.items() if not k.startswith(("seconds", "patches_per_second", "peak_memory"))}
+
+
+def assert_same_weights(one: RunDirectory, other: RunDirectory) -> None:
+    """Assert that the last checkpoints of both runs have the same weights, bit for bit."""
+    import torch
+
+    expected, actual = (torch.load(run.last_checkpoint, weights_only=True)["model"] for run in (one, other))
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(actual[name], tensor), name
