@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from scaffolding import CommandLine, finish, wait_until
 
 from brats_ablate import __main__ as entry
 from brats_ablate.runs.directory import find_runs
@@ -66,21 +65,13 @@ def relabel(values: dict[int, int]) -> Callable[[np.ndarray], np.ndarray]:
 
 def cli(*arguments: str, work: Path, file_limit: int | None = None) -> tuple[int, str]:
     """Exit code and output of `python -m brats_ablate`; with `file_limit` no file can grow beyond so many bytes."""
-
-    def limited() -> None:
-        if file_limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-
-    done = subprocess.run(
-        [sys.executable, "-m", "brats_ablate", *arguments],
-        env=os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=600,
-        preexec_fn=limited,
+    limited = (
+        "import resource, runpy, sys; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_limit}, {file_limit})); "
+        "runpy.run_module('brats_ablate', run_name='__main__')"
     )
+    program = ("-m", "brats_ablate") if file_limit is None else ("-c", limited)
+    done = CommandLine(work, environment={"BRATS_ABLATE_WORK": str(work)}, program=program).run(*arguments)
     return done.returncode, done.stdout
 
 
@@ -90,14 +81,14 @@ def prepare(raw: Path, work: Path, *arguments: str, file_limit: int | None = Non
 
 
 def sentence(output: str) -> str:
-    """The one sentence in which the command line told what is wrong."""
+    """The one sentence that the command line printed about what is wrong."""
     assert "Traceback" not in output, output
     (line,) = (line for line in output.splitlines() if line.startswith("brats-ablate: "))
     assert output.rstrip().endswith(line), output
     return line
 
 
-def test_each_unfit_case_is_named_with_its_reason_and_the_others_are_prepared(raw: Path, tmp_path: Path) -> None:
+def test_each_invalid_case_is_named_with_its_reason_and_the_others_are_prepared(raw: Path, tmp_path: Path) -> None:
     file_of(raw, 0, "t1ce").unlink()
     truncated = file_of(raw, 1, "t2")
     truncated.write_bytes(truncated.read_bytes()[: truncated.stat().st_size // 2])
@@ -122,9 +113,10 @@ def test_each_unfit_case_is_named_with_its_reason_and_the_others_are_prepared(ra
 
     code, output = prepare(raw, tmp_path)
     assert code == 1
-    told = sentence(output)
+    message = sentence(output)
     assert (
-        f"{len(expected)} of 12 cases are invalid, for the reasons in {tmp_path}/brats21/prepared/problems.csv" in told
+        f"{len(expected)} of 12 cases are invalid, for the reasons in {tmp_path}/brats21/prepared/problems.csv"
+        in message
     )
     with (tmp_path / "brats21" / "prepared" / "problems.csv").open(newline="") as file:
         problems = {row["case"]: row["reason"] for row in csv.DictReader(file)}
@@ -136,14 +128,14 @@ def test_each_unfit_case_is_named_with_its_reason_and_the_others_are_prepared(ra
     assert stored == [f"BraTS2021_{number:05d}" for number in (9, 10, 11)]
 
 
-def test_labels_of_another_convention(raw: Path, tmp_path: Path) -> None:
+def test_labels_of_a_different_convention(raw: Path, tmp_path: Path) -> None:
     for number in range(12):
         rewrite(file_of(raw, number, "seg"), relabel({1: 2, 2: 1}))
     code, output = prepare(raw, tmp_path)
     assert code == 1
-    told = sentence(output)
-    assert "the labels do not look like convention 'brats2021'" in told
-    assert "check data.convention" in told
+    message = sentence(output)
+    assert "the labels do not look like convention 'brats2021'" in message
+    assert "check data.convention" in message
 
 
 @pytest.mark.parametrize(
@@ -156,8 +148,8 @@ def test_labels_of_another_convention(raw: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_arguments(raw: Path, tmp_path: Path, arguments: list[str], code: int, part: str) -> None:
-    found, output = cli(*(a.format(raw=raw) for a in arguments), work=tmp_path)
-    assert found == code
+    actual, output = cli(*(a.format(raw=raw) for a in arguments), work=tmp_path)
+    assert actual == code
     assert part in sentence(output)
 
 
@@ -181,21 +173,22 @@ def test_an_unreadable_folder(
     with pytest.raises(SystemExit) as left:
         entry.main()
     assert left.value.code == 1
-    told = sentence(capsys.readouterr().err)
-    assert f"folder {raw / 'BraTS2021_00003'} cannot be read (Permission denied); check its permissions" in told
+    message = sentence(capsys.readouterr().err)
+    assert f"folder {raw / 'BraTS2021_00003'} cannot be read (Permission denied); check its permissions" in message
 
 
 def test_a_full_disk_while_preparing(raw: Path, tmp_path: Path) -> None:
     code, output = prepare(raw, tmp_path, file_limit=10_000)
     assert code == 1
-    told = sentence(output)
-    assert f"{tmp_path}/brats21/prepared cannot be written" in told
-    assert "(File too large); free some space and run the same command again" in told
+    message = sentence(output)
+    assert f"{tmp_path}/brats21/prepared cannot be written" in message
+    assert "(File too large); free some space and run the same command again" in message
     code, output = prepare(raw, tmp_path)
     assert code == 0, output
 
 
-def test_a_full_disk_while_training_and_what_was_begun_otherwise(raw: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_full_disk_while_training_and_a_run_of_a_different_configuration(raw: Path, tmp_path: Path) -> None:
     baseline, onehot = ("+experiment=baseline", *TRAINING), ("+experiment=ds_onehot", *TRAINING)
     assert prepare(raw, tmp_path)[0] == 0
 
@@ -213,9 +206,9 @@ def test_a_full_disk_while_training_and_what_was_begun_otherwise(raw: Path, tmp_
 
     code, output = cli(*baseline, "optimizer.weight_decay=0.1", work=tmp_path)
     assert code == 1
-    told = sentence(output)
-    assert f"{run.path} was started with a different configuration (optimizer.weight_decay: 0.0001 -> 0.1)" in told
-    assert "give this one another name=…, or delete that directory" in told
+    message = sentence(output)
+    assert f"{run.path} was started with a different configuration (optimizer.weight_decay: 0.0001 -> 0.1)" in message
+    assert "give this one another name=…, or delete that directory" in message
 
     code, output = cli(*onehot, work=tmp_path)
     assert code == 0, output
@@ -227,7 +220,8 @@ def test_a_full_disk_while_training_and_what_was_begun_otherwise(raw: Path, tmp_
     assert f"{other.best_checkpoints()[0]} has a different configuration from its run directory " in sentence(output)
 
 
-def test_data_that_changed_since_a_run_began(raw: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_data_that_changed_since_a_run_started(raw: Path, tmp_path: Path) -> None:
     training = ("+experiment=baseline", *TRAINING)
     assert prepare(raw, tmp_path)[0] == 0
     code, output = cli(*training, work=tmp_path)
@@ -238,27 +232,23 @@ def test_data_that_changed_since_a_run_began(raw: Path, tmp_path: Path) -> None:
     (run.path / "status.json").unlink()  # as if it had not been finished
     code, output = cli(*training, work=tmp_path)
     assert code == 1
-    told = sentence(output)
-    assert f"{run.path} was started with different data than {tmp_path}/brats21/prepared now contains" in told
-    assert "delete that directory to train again, or restore the data" in told
+    message = sentence(output)
+    assert f"{run.path} was started with different data than {tmp_path}/brats21/prepared now contains" in message
+    assert "delete that directory to train again, or restore the data" in message
 
 
-def test_two_processes_at_one_run(launch: Callable[..., Started], work: Path) -> None:
+@pytest.mark.slow
+def test_two_processes_of_one_run(launch: Callable[..., Started], work: Path) -> None:
     line = ("+experiment=baseline", "trainer.epochs=10000", "trainer.validate_every=10000")
     first = launch(*line)
     try:
-        deadline = time.monotonic() + 300
-        while not any(run.metrics() for run in find_runs(work / "phantom" / "runs")):
-            assert first.poll() is None, first.stdout and first.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        second = launch(*line)
-        output, _ = second.communicate(timeout=300)
+        wait_until(lambda: any(run.metrics() for run in find_runs(work / "phantom" / "runs")), first)
+        second = finish(launch(*line))
     finally:
         first.kill()
         first.communicate()
     assert second.returncode == 1
     (run,) = find_runs(work / "phantom" / "runs")
-    told = sentence(output)
-    assert f"{run.path} is being trained by process {first.pid} on " in told
-    assert "wait for it or stop it" in told
+    message = sentence(second.stdout)
+    assert f"{run.path} is being trained by process {first.pid} on " in message
+    assert "wait for it or stop it" in message

@@ -28,7 +28,7 @@ def run(cfg):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(target))
         replace(source, target, **options)
     def lose_at_the_third(self):
-        if self.at.epoch == 3:
+        if self.state.epoch == 3:
             os.replace = stale
         save(self)
     Trainer._save = lose_at_the_third

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from scaffolding import CommandLine
 
 from brats_ablate.config.check import resolve
 from brats_ablate.runs.directory import RunDirectory, read_jsonl
@@ -45,9 +44,8 @@ def old_work(tmp_path: Path) -> Path:
 
 
 def brats_ablate(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "brats_ablate", *arguments]
-    variables = os.environ | {"BRATS_ABLATE_WORK": str(work)}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    command_line = CommandLine(work, environment={"BRATS_ABLATE_WORK": str(work)}, stderr=subprocess.PIPE)
+    return command_line.run(*arguments)
 
 
 def run_of(work: Path, fold: int) -> RunDirectory:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from scaffolding import CommandLine
 
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime import signals
@@ -89,16 +89,10 @@ def test_two_ranks_equal_one_with_the_doubled_batch(
     assert alone.returncode == 0, alone.stdout
     options = (*STEP, "trainer.batch_size=1", "paths.runs=${paths.work}/together")
     if starter == "torchrun":
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-        together = subprocess.run(
-            [*command, "brats_ablate", *small, *options],
-            env=os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert together.returncode == 0, together.stdout + together.stderr
+        program = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "brats_ablate")
+        command_line = CommandLine(work, small, {"BRATS_ABLATE_WORK": str(work)}, program)
+        together = command_line.run(*options)
+        assert together.returncode == 0, together.stdout
     else:
         together = brats_ablate(*options, "trainer.devices=2")
         assert together.returncode == 0, together.stdout

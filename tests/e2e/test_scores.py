@@ -1,20 +1,19 @@
 """From real cases to Table 4: five folds, cross-validated predictions, post-processing, tuning, metrics, ranking, pictures.
 
 Every job is a process of its own, as a user starts it. The networks are too small and too briefly trained to be good;
-the figures of the table are held against ones computed here from the label files alone.
+the values of the table are compared with values computed here from the label files alone.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from scaffolding import CommandLine
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,10 +37,8 @@ TISSUES = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
 
 
 def do(work: Path, *arguments: str) -> str:
-    environment = os.environ | {"BRATS_ABLATE_WORK": str(work)}
-    words = [sys.executable, "-m", "brats_ablate", *arguments]
-    done = subprocess.run(words, env=environment, cwd=work, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    done = CommandLine(work, environment={"BRATS_ABLATE_WORK": str(work)}).run(*arguments)
+    assert done.returncode == 0, f"{arguments}: {done.stdout[-4000:]}"
     return done.stdout
 
 
@@ -85,16 +82,16 @@ def test_five_folds_to_table_4(tmp_path: Path) -> None:
     for name in names:
         scores: dict[str, float] = {}
         for case_id in store.case_ids:
-            found, affine = values_of(work / "predictions" / name / f"{case_id}.nii.gz")
+            predicted, affine = values_of(work / "predictions" / name / f"{case_id}.nii.gz")
             reference, reference_affine = values_of(next(raw.rglob(f"{case_id}_seg.nii.gz")))
             brain = np.any([values_of(f)[0] != 0 for f in raw.rglob(f"{case_id}_[ft]*.nii.gz")], axis=0)
             np.testing.assert_allclose(affine, reference_affine)
-            assert set(np.unique(found)) <= {0, 1, 2, 4}
+            assert set(np.unique(predicted)) <= {0, 1, 2, 4}
             box = np.s_[tuple(slice(a.min(), a.max() + 1) for a in np.nonzero(brain))]
             outside = np.ones_like(brain)
             outside[box] = False
-            assert not found[outside].any()
-            scores[case_id] = float(np.mean(dice(found, reference)))
+            assert not predicted[outside].any()
+            scores[case_id] = float(np.mean(dice(predicted, reference)))
         means[name] = [float(np.mean([scores[c] for c in fold])) for fold in store.folds]
     with (work / "tables" / "table4.csv").open(newline="") as file:
         table = {row[""]: row for row in csv.DictReader(file)}

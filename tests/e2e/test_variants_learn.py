@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.check import check
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.jobs import prepare, train
+from brats_ablate.launch.sweep import run_directory
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ def test_lowers_its_loss_and_beats_the_untrained_network(cohort: Path, experimen
     cfg = small(cohort, experiment)
     check(cfg)
     train.run(cfg)
-    untrained, first, *_, last = train.run_directory(cfg).metrics()
+    untrained, first, *_, last = run_directory(cfg).metrics()
     assert (untrained["epoch"], first["epoch"], last["epoch"]) == (0, 1, cfg.trainer.epochs)
     assert last["loss"] < LOSS_LEFT * first["loss"]
     assert last["dice"] > untrained["dice"] + GAIN

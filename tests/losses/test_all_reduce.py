@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -74,6 +75,7 @@ def test_without_a_process_group_it_is_the_identity() -> None:
     assert all_reduce_sum(local) is local
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_with_the_doubled_batch(tmp_path: Path) -> None:
     ranks = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
     assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs import train
+from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime import signals
 from brats_ablate.training.trainer import Trainer
@@ -35,7 +36,7 @@ def interrupt_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def test_a_run_leaves_its_record(composed: Composed) -> None:
     cfg = composed("+experiment=ds", "trainer.validate_untrained=true")
     train.run(cfg)
-    directory = train.run_directory(cfg)
+    directory = run_directory(cfg)
     status = directory.status()
     assert status is not None
     assert (status.state, status.epoch, status.epochs) == ("finished", 2, 2)
@@ -61,7 +62,7 @@ def test_a_run_leaves_its_record(composed: Composed) -> None:
 def test_the_terms_of_the_vae_are_logged_apart(composed: Composed) -> None:
     cfg = composed("+experiment=segresnet_vae", "encoder.width=0.25", "trainer.epochs=1")
     train.run(cfg)
-    (row,) = train.run_directory(cfg).metrics()
+    (row,) = run_directory(cfg).metrics()
     terms = {k: v for k, v in row.items() if k.startswith("loss/")}
     assert set(terms) == {"loss/bce", "loss/dice", "loss/vae_reconstruction", "loss/vae_kl"}
     assert min(terms.values()) > 0
@@ -99,13 +100,13 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     line = (f"+experiment={experiment}", "lr=0.01", *RESUMED[experiment])
     cfg = composed(*line)
     train.run(cfg)
-    straight = train.run_directory(cfg)
+    straight = run_directory(cfg)
     cfg = composed(*line, "paths.runs=${paths.work}/other_runs")
     with monkeypatch.context() as patch:
         interrupt_before(patch, step)
         with pytest.raises(signals.Interrupted):
             train.run(cfg)
-    resumed = train.run_directory(cfg)
+    resumed = run_directory(cfg)
     state = resumed.status()
     assert state is not None
     assert state.state == "interrupted"
@@ -127,7 +128,7 @@ def test_a_stop_during_validation_repeats_the_validation(composed: Composed, mon
         patch.setattr(signals, "stop_requested", lambda: next(calls) == 5)  # 4 steps, the flush at the end, then a case
         with pytest.raises(signals.Interrupted):
             train.run(cfg)
-    directory = train.run_directory(cfg)
+    directory = run_directory(cfg)
     assert directory.metrics() == []
     train.run(cfg)
     assert [row["epoch"] for row in directory.metrics()] == [1, 2]
@@ -148,7 +149,7 @@ def test_a_loss_that_is_not_finite_names_step_and_case_and_stays_on_record(
     monkeypatch.setattr(Trainer, "training_step", with_nan)
     with pytest.raises(RunFailed, match=r"the loss is nan at step 2 on \S+"):
         train.run(cfg)
-    status = train.run_directory(cfg).status()
+    status = run_directory(cfg).status()
     assert status is not None
     assert status.state == "failed"
     assert "the loss is nan at step 2" in str(status.reason)
@@ -158,7 +159,7 @@ def test_a_loss_that_is_not_finite_names_step_and_case_and_stays_on_record(
 def test_data_that_changed_since_the_run_began_is_refused(composed: Composed, work: Path) -> None:
     cfg = composed("+experiment=baseline")
     train.run(cfg)
-    directory = train.run_directory(cfg)
+    directory = run_directory(cfg)
     manifest = directory.manifest() | {"data_fingerprint": "0" * 64}
     directory.write_manifest(manifest)
     (directory.path / "status.json").unlink()

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brats_ablate.config.check import resolve
 from brats_ablate.jobs.build import build_model
-from brats_ablate.jobs.train import run_directory
 from brats_ablate.jobs.train.setup import build_trainer
+from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.identity import identity
 from brats_ablate.training.distributed import DistributedContext
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.launch.sweep import run_directory
+from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
@@ -19,12 +19,6 @@ from brats_ablate.training.failure import record_failure
 
 if TYPE_CHECKING:
     from brats_ablate.training.distributed import DistributedContext
-
-
-def run_directory(cfg: DictConfig) -> RunDirectory:
-    """Return the directory of the run that `cfg` describes."""
-    where = Coordinates(str(cfg.name), int(cfg.fold), float(cfg.lr), int(cfg.seed))
-    return RunDirectory.at(Path(cfg.paths.runs), where)
 
 
 def run(cfg: DictConfig) -> None:
