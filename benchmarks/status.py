@@ -1,8 +1,8 @@
-"""How long `job=status` takes on 1,000 run directories, as a user starts it (interpreter and Hydra included).
+"""Measure the time of `job=status` on 1,000 run directories, start-up included.
 
     python benchmarks/status.py [--runs 1000] [--repeats 5]
 
-The directories are as training leaves them in the middle of a study: half are finished, the rest running, failed
+The directories are those of an unfinished study: half of the runs are finished, the rest running, failed
 or stopped, each with up to 1,000 epochs of metrics.
 """
 
@@ -25,7 +25,7 @@ _EPOCHS = 1000
 
 
 def make(runs: Path, count: int) -> None:
-    """`count` run directories below `runs`."""
+    """Write `count` run directories below `runs`."""
     states = (FINISHED, FINISHED, FINISHED, RUNNING, FAILED, INTERRUPTED)
     losses = {f"loss/{name}": 0.123456 for name in ("bce", "dice")}
     for i in range(count):

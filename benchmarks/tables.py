@@ -1,4 +1,4 @@
-"""How long `job=tables` takes over a whole study: 12 experiments × 5 folds × 3 learning rates, 1,251 cases each.
+"""Measure the time of `job=tables` on a whole study: 12 experiments × 5 folds × 3 learning rates, 1,251 cases each.
 
     python benchmarks/tables.py [--epochs 300]
 
@@ -29,7 +29,7 @@ CASES, FOLDS, RATES = 1251, 5, (5e-4, 7e-4, 9e-4)
 
 
 def write_study(runs: Path, epochs: int) -> None:
-    """180 finished runs; Dice of a case scatters around a curve that rises with the epochs."""
+    """Write 180 finished runs; the Dice of a case is a curve that rises with the epochs, plus noise."""
     draw = np.random.default_rng(0)
     names = [f"BraTS2021_{i:05d}" for i in range(CASES)]
     dice = 1 - draw.beta(1.2, 9, size=(CASES, 3))
