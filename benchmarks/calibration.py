@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pandas import DataFrame
 from scipy.special import ndtr
 
-from brats_ablate.tables.case_scores import CaseScores
+from brats_ablate.labels import REGIONS
 from brats_ablate.tables.comparison import BETTER, WORSE, Comparison, compare
-from brats_ablate.tables.scores import FINISHED, Cell, Scores
+from brats_ablate.tables.scores import FoldScore, FoldScores
 from brats_ablate.tables.statistics import permutation_p_values, required_sample_size
 
 FOLDS = 5
@@ -116,10 +117,10 @@ def _leverage() -> float:
 
 def _compare(dice: np.ndarray, folds: np.ndarray, resamples: int) -> list[Comparison]:
     """Compare the columns of a table in which every run is finished."""
-    names = tuple(f"case{i:04d}" for i in range(len(folds)))
-    rows = [CaseScores(names, folds, column, np.full(len(folds), np.nan)) for column in dice]
-    by_fold = [[float(r.mean_dice[folds == f].mean()) for f in range(FOLDS)] for r in rows]
-    scores = [Scores(tuple(Cell(FINISHED, value) for value in values)) for values in by_fold]
+    names = [f"case{i:04d}" for i in range(len(folds))]
+    rows = [DataFrame(of_column, names, list(REGIONS)).assign(fold=folds, ET_reference=np.nan) for of_column in dice]
+    by_fold = [[float(of_column[folds == f].mean(axis=1).mean()) for f in range(FOLDS)] for of_column in dice]
+    scores = [FoldScores(tuple(FoldScore("finished", value) for value in values)) for values in by_fold]
     pairs = [(i, 0 if i else None) for i in range(len(rows))]
     return compare(pairs, scores, rows, folds=FOLDS, resamples=resamples, seed=0)
 

@@ -1,4 +1,4 @@
-"""job=dashboard: what W&B is sent, built and serialised by its own library, and the one sentence where nothing can be."""
+"""job=dashboard: the content sent to W&B, built and serialized by its own library, and the error messages."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
 import pytest
 import wandb
 
 from brats_ablate.errors import UserError
 from brats_ablate.tracking import dashboard
 from brats_ablate.tracking import wandb as wandb_tracker
-from brats_ablate.tracking.base import RunInfo, TableText
+from brats_ablate.tracking.base import RunInfo
 
-TABLE = TableText("t", "T", ("", "A", "paper", "B", "paper"), (("Fold 0", "1", "2", "3", "4"),), "# T")
+TABLE = pd.DataFrame({"": ["Fold 0"], "A": [1], "A paper": [2], "B": [3], "B paper": [4]}, dtype=object)
 
 
 class Server:
-    """Answers what the library asks W&B for, and keeps what it is sent."""
+    """Answers the requests of the library, and records what it sends."""
 
     default_entity = "me"
 
@@ -51,9 +52,9 @@ class Server:
 
 @pytest.fixture(name="server", autouse=True)
 def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
-    """No network: W&B's own interface is the stub, and runs are written offline."""
+    """No network: W&B's interface is the stub, and runs are written offline."""
     monkeypatch.setattr(wandb, "Api", Server)
-    monkeypatch.setattr(wandb_tracker, "_resolved", lambda mode: "offline")
+    monkeypatch.setattr(wandb_tracker, "resolve_mode", lambda mode: "offline")
     monkeypatch.setattr(Server, "views", [])
     for name in ("WANDB_SERVICE", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -64,7 +65,7 @@ def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
 
 def publish(folder: Path, entity: str | None = None) -> tuple[str, str]:
     run = RunInfo("tables", "phantom", "tables", folder, {})
-    return dashboard.publish(run, "study", entity, "phantom", [TABLE])
+    return dashboard.publish(run, "study", entity, "phantom", {"t": TABLE}, ["# T"])
 
 
 def drawn(panels: list[dict[str, Any]]) -> list[list[str]]:
@@ -105,19 +106,17 @@ def test_the_report_sent_holds_tables_curves_and_settings(tmp_path: Path, server
     assert address.startswith("https://wandb.example.org/me/study/reports/")
 
 
-def test_columns_of_a_table_have_names_of_their_own() -> None:
-    assert wandb_tracker._unique(TABLE.header) == ["row", "A", "A paper", "B", "B paper"]
-
-
 @pytest.mark.parametrize("entity", [None, "me"])
-def test_offline_is_told_in_one_sentence(entity: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_is_reported_in_one_sentence(
+    entity: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.raises(UserError, match="needs Weights & Biases online; run `wandb login`"):
         publish(tmp_path, entity)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_login_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_login_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: Any) -> None:
         raise wandb.errors.UsageError("No API key configured.\nMore words.")
 

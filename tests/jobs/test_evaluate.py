@@ -75,7 +75,7 @@ def test_label_files_of_another_program_against_segmentations(job: Job, work: Pa
     assert 0 < rows[case_id, "WT", "dice"] < 1
 
 
-def test_unfit_cases_are_named_and_the_others_scored(job: Job, work: Path) -> None:
+def test_invalid_cases_are_named_and_the_others_scored(job: Job, work: Path) -> None:
     store = CaseStore(phantom(work, "prepared"))
     good, shifted, foreign, unknown = *store.case_ids[:3], "nobody"
     folder = phantom(work, "predictions") / "mixed"
@@ -95,7 +95,7 @@ def test_unfit_cases_are_named_and_the_others_scored(job: Job, work: Path) -> No
     assert {key[0] for key in rows_of(work, "mixed")} == {good}
 
 
-def test_says_what_is_missing(job: Job, work: Path, tmp_path: Path) -> None:
+def test_missing_input_is_reported(job: Job, work: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a folder of label files"):
         job("job=evaluate", "job.name=nothing")
     (tmp_path / "empty").mkdir()

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.jobs.evaluate import write_rows
 from brats_ablate.jobs.predict import write_case
 from brats_ablate.labels import REGIONS
+from brats_ablate.tables.writers import write_csv
 
 Job = Callable[..., None]
 FEW = "job.resamples=200"
@@ -26,7 +27,7 @@ def evaluation(work: Path, name: str, dice: dict[str, float], metrics: tuple[str
         for region in REGIONS
         for m in metrics
     ]
-    write_rows(file, rows)
+    write_csv(pd.DataFrame(rows), file)
     return file
 
 
@@ -45,8 +46,11 @@ def test_evaluations_by_name_and_by_file(job: Job, work: Path) -> None:
     assert [float(row["score"]) for row in rows] == pytest.approx([1 / 3, 2 / 3, 1], abs=1e-6)
     assert {row["cases"] for row in rows} == {"9"}
     pairs = ranking(work, "ranking_pairs.csv")
-    found = [(row["better"], row["worse"]) for row in pairs]
-    assert found == [("first", "second"), ("first", "third"), ("second", "third")]
+    assert [(row["better"], row["worse"]) for row in pairs] == [
+        ("first", "second"),
+        ("first", "third"),
+        ("second", "third"),
+    ]
 
 
 def test_a_folder_of_label_files_is_scored_first(job: Job, work: Path, tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_needs_the_same_cases_and_metrics_of_every_method(job: Job, work: Path) 
     evaluation(work, "all", {"c0": 0.9, "c1": 0.8})
     evaluation(work, "one", {"c0": 0.9})
     evaluation(work, "dice_only", {"c0": 0.9, "c1": 0.8}, metrics=("dice",))
-    with pytest.raises(DataError, match="all has scores of c1 and one has not"):
+    with pytest.raises(DataError, match="one has no scores of c1, which all has"):
         job("job=rank", "job.methods=[one,all]")
     with pytest.raises(DataError, match="dice_only has no hd95"):
         job("job=rank", "job.methods=[all,dice_only]")

@@ -1,4 +1,4 @@
-"""job=report: the page is one file, says what the tables say, and works in a real browser."""
+"""job=report: the page is one file, has the numbers of the tables, and works in a real browser."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures.mkdir(parents=True)
     for case in range(8):
         (pictures / f"case<0>{case:03d}.png").write_bytes(PNG)
-    found = _report(work)
-    assert found.returncode == 0, found.stderr
+    done = _report(work)
+    assert done.returncode == 0, done.stderr
     return work / "brats21" / "tables" / "report.html"
 
 
@@ -92,13 +92,13 @@ def test_the_page_is_one_file_below_the_limit(page: Path) -> None:
     assert b"plotly.js" in _unpacked(page, "plotly")[:200]
 
 
-def test_it_says_what_the_tables_say(page: Path) -> None:
+def test_it_has_the_numbers_of_the_tables(page: Path) -> None:
     text = page.read_text()
-    assert re.search(r'<b>DS</b> against baseline: <span class="better">better</span> <span>\+0\.05', text)
+    assert re.search(r'<b>DS</b> vs baseline: <span class="better">better</span> <span>\+0\.05', text)
     assert "the paper prints 0.9133" in text
     assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text
-    assert "<caption>DS against baseline</caption>" in text  # the settings that differ
+    assert "<caption>DS vs baseline</caption>" in text  # the config diff
     assert "torch 2.13.0" in text
 
 
@@ -120,14 +120,14 @@ def test_a_study_of_one_case_is_drawn(tmp_path: Path, browser: Any) -> None:
     tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
     tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
     assert tab.locator("#forest-table2 .point").count() == 1
-    assert "one case cannot show a difference" in tab.inner_text("#table2")
+    assert "one case is not enough for a test" in tab.inner_text("#table2")
     tab.close()
 
 
-def test_without_runs_it_says_so(tmp_path: Path) -> None:
-    found = _report(tmp_path / "work")
-    assert found.returncode == 0
-    assert found.stdout.startswith("no run under ")
+def test_without_runs_it_prints_one_sentence(tmp_path: Path) -> None:
+    done = _report(tmp_path / "work")
+    assert done.returncode == 0
+    assert done.stdout.startswith("no run under ")
     assert not list(tmp_path.rglob("*.html"))
 
 
@@ -142,22 +142,22 @@ def _browser() -> Iterator[Any]:
 
 @pytest.fixture(name="opened", params=["desktop", "phone"])
 def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[Any]:
-    """The page in Chromium; fails at the end if the console or the network saw anything."""
+    """The page in Chromium; fails at the end if the console or the network reported anything."""
     phone = request.param == "phone"
     context = browser.new_context(
         viewport={"width": 390, "height": 844} if phone else {"width": 1400, "height": 900},
         is_mobile=phone, has_touch=phone, color_scheme="dark" if phone else "light", offline=True,
     )  # fmt: skip
     tab = context.new_page()
-    said: list[str] = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("requestfailed", lambda asked: said.append(asked.url))
+    messages: list[str] = []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.on("requestfailed", lambda request: messages.append(request.url))
     tab.goto(page.as_uri())
     tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
     yield tab
     context.close()
-    assert said == []
+    assert messages == []
 
 
 @needs_chromium

@@ -1,14 +1,14 @@
-"""job=tables through the entry point: what is written, and that it needs no deep-learning import."""
+"""job=tables through the entry point: the files it writes, and its imports."""
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import brats_ablate
@@ -47,35 +47,33 @@ def _command(tmp_path: Path) -> Command:
 
 def test_tables_are_written_and_shown(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
-    found = command("job.resamples=200", "job.intervals=true")
-    assert found.returncode == 0, found.stderr
-    assert "Table 2. Tweaks of the U-Net" in found.stdout
-    assert "0.8700" in found.stdout
+    done = command("job.resamples=200", "job.intervals=true")
+    assert done.returncode == 0, done.stderr
+    assert "Table 2. Tweaks of the U-Net" in done.stdout
+    assert "0.8700" in done.stdout
     out = tmp_path / "work" / "brats21" / "tables"
     for name in ("table1", "table2", "table3", "trained", "demo"):
         assert {file.suffix for file in out.glob(f"{name}.*")} == {".md", ".csv", ".tex"}
-    with (out / "demo.csv").open(newline="") as stream:
-        rows = {row[""]: row for row in csv.DictReader(stream)}
-    assert [rows["Mean"][title] for title in ("U-Net", "DS")] == ["0.8200", "0.8700"]
+    means = pd.read_csv(out / "demo.csv", index_col=0).loc["Mean"]
+    assert means[["U-Net", "DS"]].tolist() == pytest.approx([0.82, 0.87])
     assert "[+0.0500, +0.0500]" in (out / "demo.tex").read_text()
-    with (out / "cases.csv").open(newline="") as stream:
-        long = list(csv.DictReader(stream))
-    assert len(long) == 2 * 5 * 4 * 3
-    assert {row["region"] for row in long} == {"WT", "TC", "ET"}
+    rows = pd.read_csv(out / "cases.csv")
+    assert len(rows) == 2 * 5 * 4 * 3
+    assert rows["value"].tolist() == brats_ablate.results(out.parent)["value"].tolist()
 
 
-def test_without_runs_it_says_so_in_one_sentence(command: Command) -> None:
-    found = command()
-    assert found.returncode == 0
-    assert found.stderr == ""
-    assert found.stdout.startswith("no run of any table under ")
-    assert len(found.stdout.splitlines()) == 1
+def test_without_runs_it_prints_one_sentence(command: Command) -> None:
+    done = command()
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("no run of any table under ")
+    assert len(done.stdout.splitlines()) == 1
 
 
 def test_an_unknown_table_is_a_configuration_error(command: Command) -> None:
-    found = command("job.tables=[tabel1]")
-    assert found.returncode == 2
-    assert found.stderr == "brats-ablate: job.tables: there is no table tabel1; did you mean table1?\n"
+    done = command("job.tables=[tabel1]")
+    assert done.returncode == 2
+    assert done.stderr == "brats-ablate: job.tables: there is no table tabel1; did you mean table1?\n"
 
 
 def test_a_table_is_added_by_adding_a_file(tmp_path: Path, command: Command) -> None:
@@ -86,13 +84,30 @@ def test_a_table_is_added_by_adding_a_file(tmp_path: Path, command: Command) -> 
     assert "0.9200" in (tmp_path / "work" / "brats21" / "tables" / "my_table.md").read_text()
 
 
-def test_no_deep_learning_import(tmp_path: Path, command: Command) -> None:
+IMPORTS = (
+    "import sys, runpy, atexit\n"
+    "atexit.register(lambda: print('LOADED', sorted({'torch', 'monai', 'pandas', 'wandb'} & set(sys.modules))))\n"
+    "runpy.run_module('brats_ablate', run_name='__main__')\n"
+)
+
+
+def test_tables_need_no_deep_learning_import(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
+    printed = command("job.resamples=100", program=("-c", IMPORTS)).stdout
+    assert "Table 2" in printed
+    assert printed.rstrip().endswith("LOADED ['pandas']")
+
+
+def test_other_commands_do_not_import_pandas(tmp_path: Path, command: Command) -> None:
+    _write_runs(tmp_path / "work", {"baseline": 0.8})
+    printed = command("job=status", program=("-c", IMPORTS)).stdout
+    assert "5 runs" in printed
+    assert printed.rstrip().endswith("LOADED []")
+
+
+def test_the_package_imports_nothing() -> None:
     script = (
-        "import sys, runpy, atexit\n"
-        "atexit.register(lambda: print('LOADED', sorted({'torch', 'monai', 'pandas', 'wandb'} & set(sys.modules))))\n"
-        "runpy.run_module('brats_ablate', run_name='__main__')\n"
+        "import sys, brats_ablate; print(sorted(m for m in sys.modules if m.startswith(('brats_ablate', 'pandas'))))"
     )
-    found = command("job.resamples=100", program=("-c", script))
-    assert "Table 2" in found.stdout
-    assert found.stdout.rstrip().endswith("LOADED []")
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed == "['brats_ablate']\n"

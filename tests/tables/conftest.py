@@ -1,4 +1,4 @@
-"""Run directories with made-up scores, written by the same class that training writes them with."""
+"""Run directories with synthetic scores, written by the class that training uses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_run(
     et_voxels: Mapping[str, int] | None = None,
     manifest: Mapping[str, Any] | None = None,
 ) -> RunDirectory:
-    """One run with mean Dice `dice` after epochs 1, 2, …; `cases` are the rows of every epoch."""
+    """Write one run with mean Dice `dice` after epochs 1, 2, …; `cases` are the rows of every epoch."""
     run = RunDirectory.at(runs, Coordinates(name, fold, lr, seed))
     run.path.mkdir(parents=True)
     rows = [
@@ -45,7 +45,7 @@ def write_run(
             ],
         )
     run.write_manifest({"parameters": 1_000_000, "identity": {}, **(manifest or {})})
-    run.write_status(RunRecord(state, len(dice), epochs or len(dice), max(dice), None))
+    run.write_status(RunRecord(state, len(dice), epochs or len(dice), max(dice, default=None), None))
     return run
 
 
@@ -58,7 +58,7 @@ def write_experiment(
     shift: float = 0.0,
     **options: Any,
 ) -> None:
-    """Five folds with the given Dice as the best epoch, and per-case rows around them."""
+    """Write five folds with the given Dice as the best epoch, and per-case rows around them."""
     for fold, dice in enumerate(folds):
         draw = np.random.default_rng(fold)
         values = np.clip(draw.normal(dice, 0.03, size=(cases_per_fold, 3)) + shift, 0, 1)

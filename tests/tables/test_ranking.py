@@ -28,20 +28,20 @@ def test_n_methods_share_their_mean_rank() -> None:
     values = {name: generator.random((30, 3, 2)) for name in "abcde"}
     ranking = rank_methods(values, [str(i) for i in range(30)], ["dice", "hd95"], resamples=200, seed=0)
     assert ranking.scores.sum() == pytest.approx(3)  # five mean ranks of 3, divided by 5
-    assert ranking.first.sum() == pytest.approx(1)
+    assert ranking.p_first.sum() == pytest.approx(1)
     assert (ranking.intervals[:, 0] <= ranking.scores).all()
     assert (ranking.scores <= ranking.intervals[:, 1]).all()
 
 
-def test_equal_methods_cannot_be_told_apart_and_a_better_one_can() -> None:
+def test_equal_methods_are_not_significantly_different_and_a_better_one_is() -> None:
     generator = np.random.default_rng(1)
     base = generator.random((40, 3, 1)) * 0.5
     values = {"one": base, "same": base.copy(), "better": base + 0.1}
     ranking = rank_methods(values, [str(i) for i in range(40)], ["dice"], resamples=999, seed=0)
     assert ranking.p_values[0, 1] == 1
     assert ranking.p_values[0, 2] == pytest.approx(3 / 1000)  # the smallest possible, times three pairs
-    np.testing.assert_array_equal(ranking.first, [0, 0, 1])
-    np.testing.assert_array_equal(ranking.places[2], [1, 1])
+    np.testing.assert_array_equal(ranking.p_first, [0, 0, 1])
+    np.testing.assert_array_equal(ranking.rank_intervals[2], [1, 1])
     np.testing.assert_array_equal(ranking.p_values, ranking.p_values.T)
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from brats_ablate.tables.run_summary import load_runs, summarize_run
-from brats_ablate.tables.scores import MISSING, UNFINISHED, ColumnScores, score
+from brats_ablate.tables.scores import ColumnScores, load_runs, score, summarize_run
 
 Write = Callable[..., Any]
 
@@ -19,67 +18,67 @@ def _score(runs: Path, name: str = "a", folds: int = 2) -> ColumnScores:
 def test_a_folds_score_is_its_highest_epoch(tmp_path: Path, write_run: Write) -> None:
     run = summarize_run(write_run(tmp_path, "a", 0, [0.5, 0.9, 0.7]))
     assert run is not None
-    assert (run.best_epoch, run.best["dice"], run.last["dice"]) == (2, 0.9, 0.7)
+    assert (run.best["epoch"], run.best["dice"], run.last["dice"]) == (2, 0.9, 0.7)
 
 
 def test_of_equal_epochs_the_first_counts(tmp_path: Path, write_run: Write) -> None:
     run = summarize_run(write_run(tmp_path, "a", 0, [0.5, 0.9, 0.9]))
     assert run is not None
-    assert run.best_epoch == 2
+    assert run.best["epoch"] == 2
 
 
-def test_the_untrained_network_is_no_candidate(tmp_path: Path, write_run: Write) -> None:
+def test_the_untrained_network_does_not_count(tmp_path: Path, write_run: Write) -> None:
     directory = write_run(tmp_path, "a", 0, [0.1, 0.2])
     directory.append("metrics.jsonl", [{"epoch": 0, "dice": 0.99}])
     run = summarize_run(directory)
     assert run is not None
-    assert run.best_epoch == 2
+    assert run.best["epoch"] == 2
 
 
-def test_best_learning_rate_per_fold_and_the_one_over_all_folds(tmp_path: Path, write_run: Write) -> None:
+def test_best_learning_rate_per_fold_and_shared_over_all_folds(tmp_path: Path, write_run: Write) -> None:
     for fold, (low, high) in enumerate([(0.80, 0.90), (0.94, 0.86)]):
         write_run(tmp_path, "a", fold, [low], lr=5e-4)
         write_run(tmp_path, "a", fold, [high], lr=7e-4)
-    found = _score(tmp_path)
-    assert [(c.value, c.lr) for c in found.best_lr.cells] == [(0.90, 7e-4), (0.94, 5e-4)]
-    assert found.best_lr.mean == pytest.approx(0.92)
-    assert found.one_lr is not None
-    assert found.one_lr.mean == pytest.approx(0.88)  # .90 and .86, against .80 and .94 that mean .87
-    assert found.lr_optimism == pytest.approx(0.04)
+    scores = _score(tmp_path)
+    assert [(c.value, c.lr) for c in scores.per_fold_lr.folds] == [(0.90, 7e-4), (0.94, 5e-4)]
+    assert scores.per_fold_lr.mean == pytest.approx(0.92)
+    assert scores.shared_lr is not None
+    assert scores.shared_lr.mean == pytest.approx(0.88)  # .90 and .86, against .80 and .94 that mean .87
+    assert scores.lr_optimism == pytest.approx(0.04)
 
 
 def test_a_missing_fold_is_never_averaged_over(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.9])
-    found = _score(tmp_path)
-    assert found.best_lr.mean is None
-    assert found.best_lr.sd is None
-    assert found.one_lr is None
-    assert found.best_lr.cells[1].state == MISSING
+    scores = _score(tmp_path)
+    assert scores.per_fold_lr.mean is None
+    assert scores.per_fold_lr.sd is None
+    assert scores.shared_lr is None
+    assert scores.per_fold_lr.folds[1].state == "missing"
 
 
-def test_a_learning_rate_that_lacks_a_fold_is_not_the_one(tmp_path: Path, write_run: Write) -> None:
+def test_a_learning_rate_with_a_missing_fold_is_not_shared(tmp_path: Path, write_run: Write) -> None:
     for fold in range(2):
         write_run(tmp_path, "a", fold, [0.8], lr=5e-4)
     write_run(tmp_path, "a", 0, [0.95], lr=7e-4)
-    found = _score(tmp_path)
-    assert found.one_lr is not None
-    assert found.one_lr.cells[0].lr == 5e-4
+    scores = _score(tmp_path)
+    assert scores.shared_lr is not None
+    assert scores.shared_lr.folds[0].lr == 5e-4
 
 
 def test_an_unfinished_run_is_marked_and_does_not_count(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.8], lr=5e-4)
     write_run(tmp_path, "a", 0, [0.9], lr=7e-4, state="running", epochs=10)
     write_run(tmp_path, "a", 1, [0.9], state="failed", epochs=10)
-    found = _score(tmp_path)
-    assert (found.best_lr.cells[0].value, found.best_lr.cells[0].lr) == (0.8, 5e-4)
-    assert found.best_lr.cells[1].state == UNFINISHED
-    assert found.best_lr.cells[1].note == "failed, epoch 1 of 10"
+    scores = _score(tmp_path)
+    assert (scores.per_fold_lr.folds[0].value, scores.per_fold_lr.folds[0].lr) == (0.8, 5e-4)
+    assert scores.per_fold_lr.folds[1].state == "unfinished"
+    assert scores.per_fold_lr.folds[1].note == "failed, epoch 1 of 10"
 
 
 def test_seeds_are_averaged(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.8], seed=0)
     write_run(tmp_path, "a", 0, [0.9], seed=1)
-    assert _score(tmp_path, folds=1).best_lr.mean == pytest.approx(0.85)
+    assert _score(tmp_path, folds=1).per_fold_lr.mean == pytest.approx(0.85)
 
 
 def test_epoch_optimism_is_best_minus_last(tmp_path: Path, write_run: Write) -> None:

@@ -17,41 +17,41 @@ def _file(folder: Path, text: str) -> Path:
 
 
 def test_exactly_the_papers_three_misprints_are_found_by_computing() -> None:
-    studies = load_table_specs([EXPERIMENTS], None)
-    figures = {c.title: c.paper for study in studies for c in study.columns if c.paper}
+    specs = load_table_specs([EXPERIMENTS], None)
+    figures = {c.title: c.paper for spec in specs for c in spec.columns if c.paper}
     assert {title for title, paper in figures.items() if paper.is_misprint} == {"Focal", "Deeper", "One-hot"}
     assert all(paper.erratum for paper in figures.values() if paper.is_misprint)
 
 
 def test_every_experiment_of_the_tables_exists() -> None:
     known = {file.stem for file in (EXPERIMENTS.parent / "conf" / "experiment").glob("*.yaml")}
-    wanted = {c.experiment for study in load_table_specs([EXPERIMENTS], None) for c in study.columns if c.experiment}
+    wanted = {c.experiment for spec in load_table_specs([EXPERIMENTS], None) for c in spec.columns if c.experiment}
     assert wanted <= known
 
 
 def test_the_same_column_has_the_same_figures_in_every_table() -> None:
     seen: dict[str, PaperFigures] = {}
-    for study in load_table_specs([EXPERIMENTS], None):
-        for column in study.columns:
+    for spec in load_table_specs([EXPERIMENTS], None):
+        for column in spec.columns:
             if column.paper:
                 assert seen.setdefault(column.key, column.paper).folds == column.paper.folds
 
 
-def test_a_column_can_be_held_against_another_than_the_baseline(tmp_path: Path) -> None:
-    study = load_table_spec(
+def test_a_column_can_have_a_baseline_of_its_own(tmp_path: Path) -> None:
+    spec = load_table_spec(
         _file(
             tmp_path,
             "title: T\nbaseline: a\ncolumns: [{title: A, experiment: a}, {title: B, experiment: b}, "
             "{title: C, experiment: c, against: b}]",
         )
     )
-    assert [study.against(i) for i in range(3)] == [None, 0, 1]
+    assert [spec.baseline_of(i) for i in range(3)] == [None, 0, 1]
 
 
-def test_a_study_of_everything_trained_takes_the_names_it_is_given(tmp_path: Path) -> None:
-    study = load_table_spec(_file(tmp_path, "title: T\nbaseline: b\ncolumns: trained")).with_all(["a", "b"], ["c"])
-    assert [c.experiment for c in study.columns] == ["a", "b"]
-    assert [study.against(i) for i in range(2)] == [1, None]
+def test_columns_trained_expand_to_every_experiment_with_runs(tmp_path: Path) -> None:
+    spec = load_table_spec(_file(tmp_path, "title: T\nbaseline: b\ncolumns: trained")).expanded(["a", "b"], ["c"])
+    assert [c.experiment for c in spec.columns] == ["a", "b"]
+    assert [spec.baseline_of(i) for i in range(2)] == [1, None]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_a_study_of_everything_trained_takes_the_names_it_is_given(tmp_path: Pat
         ("title: [", "is not YAML"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_a_wrong_file_is_reported_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         load_table_spec(_file(tmp_path, text))
 
 
-def test_an_unknown_table_is_told_with_the_nearest_name() -> None:
+def test_an_unknown_table_is_reported_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="did you mean table1"):
         load_table_specs([EXPERIMENTS], ["tabel1"])
 
@@ -84,14 +84,14 @@ def test_a_table_can_be_given_as_a_path(tmp_path: Path) -> None:
     assert [s.name for s in load_table_specs([EXPERIMENTS], [str(path)])] == ["mine"]
 
 
-def test_a_study_of_everything_evaluated_holds_a_name_against_the_one_it_goes_on_from(tmp_path: Path) -> None:
-    study = load_table_spec(_file(tmp_path, "title: T\ncolumns: evaluated"))
-    study = study.with_all(["x"], ["ds_tuned", "ds", "ds_onehot_tuned", "ds_onehot", "dsx"])
-    assert [(c.key, c.against) for c in study.columns] == [
+def test_columns_evaluated_compare_a_name_with_its_longest_prefix(tmp_path: Path) -> None:
+    spec = load_table_spec(_file(tmp_path, "title: T\ncolumns: evaluated"))
+    spec = spec.expanded(["x"], ["ds_tuned", "ds", "ds_onehot_tuned", "ds_onehot", "dsx"])
+    assert [(c.key, c.baseline) for c in spec.columns] == [
         ("ds", None),
         ("ds_onehot", "ds"),
         ("ds_onehot_tuned", "ds_onehot"),
         ("ds_tuned", "ds"),
         ("dsx", None),
     ]
-    assert [study.against(i) for i in range(5)] == [None, 0, 1, 0, None]
+    assert [spec.baseline_of(i) for i in range(5)] == [None, 0, 1, 0, None]

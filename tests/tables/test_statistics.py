@@ -21,50 +21,49 @@ def _differences(n: int, columns: int = 3, seed: int = 0) -> np.ndarray:
 def test_bootstrap_intervals_are_symmetric_quantiles_of_scipys_bootstrap_at_the_expanded_level() -> None:
     differences = _differences(40)
     tail = stats.norm.cdf(math.sqrt(40 / 39) * stats.t.ppf(0.025, 39))
-    for column, found in enumerate(s.bootstrap_intervals(differences, 40_000, seed=1)):
+    for column, interval in enumerate(s.bootstrap_intervals(differences, 40_000, seed=1)):
         values = differences[:, column]
         means = stats.bootstrap(
             (values,), np.mean, n_resamples=40_000, method="percentile", rng=np.random.default_rng(2)
         ).bootstrap_distribution
         half = np.quantile(np.abs(means - values.mean()), 1 - 2 * tail)
-        assert found.low == pytest.approx(values.mean() - half, abs=0.03 * half)
-        assert found.high == pytest.approx(values.mean() + half, abs=0.03 * half)
+        assert interval.low == pytest.approx(values.mean() - half, abs=0.03 * half)
+        assert interval.high == pytest.approx(values.mean() + half, abs=0.03 * half)
 
 
 def test_bootstrap_interval_is_wider_than_the_plain_percentiles_for_few_cases() -> None:
     differences = _differences(6, columns=1)
-    found = s.bootstrap_intervals(differences, 20_000, seed=0)[0]
+    interval = s.bootstrap_intervals(differences, 20_000, seed=0)[0]
     plain = stats.bootstrap((differences[:, 0],), np.mean, n_resamples=20_000, method="percentile").confidence_interval
-    assert found.high - found.low > 1.2 * (plain.high - plain.low)
+    assert interval.high - interval.low > 1.2 * (plain.high - plain.low)
 
 
 def test_bootstrap_of_equal_differences_has_no_width_and_of_one_case_none() -> None:
     equal = s.bootstrap_intervals(np.full((10, 1), 0.25), 1000, seed=0)[0]
     assert (equal.low, equal.high) == (0.25, 0.25)
-    assert equal.excludes_zero
     assert math.isnan(s.bootstrap_intervals(np.ones((1, 1)), 1000, seed=0)[0].low)
 
 
 def test_exact_permutation_p_is_scipys() -> None:
     differences = _differences(11)
-    found = s.permutation_p_values(differences, 10, seed=0)
+    p_values = s.permutation_p_values(differences, 10, seed=0)
     for column in range(3):
         expected = stats.permutation_test(
             (differences[:, column],), np.mean, permutation_type="samples", n_resamples=np.inf
         ).pvalue
-        assert found[column] == pytest.approx(expected, abs=1e-12)
+        assert p_values[column] == pytest.approx(expected, abs=1e-12)
 
 
 def test_sampled_permutation_p_is_near_scipys() -> None:
     differences = _differences(60)
-    found = s.permutation_p_values(differences, 50_000, seed=0)
+    p_values = s.permutation_p_values(differences, 50_000, seed=0)
     for column in range(3):
         expected = stats.permutation_test(
             (differences[:, column],), np.mean, permutation_type="samples", n_resamples=50_000,
             rng=np.random.default_rng(5),
         ).pvalue  # fmt: skip
         # scipy doubles one tail: its p has a standard error of at most 2 · sqrt(1/4 / n).
-        assert found[column] == pytest.approx(expected, abs=4 * 2 * math.sqrt(0.25 / 50_000))
+        assert p_values[column] == pytest.approx(expected, abs=4 * 2 * math.sqrt(0.25 / 50_000))
 
 
 def test_permutation_p_of_no_difference_is_one() -> None:
@@ -113,7 +112,7 @@ def test_holm_does_not_count_unknown_p() -> None:
     assert np.isnan(adjusted[1])
 
 
-def test_cases_needed_and_detectable_difference_are_inverse() -> None:
+def test_required_cases_and_detectable_effect_are_inverse() -> None:
     n = s.required_sample_size(sd=0.05, difference=0.002)
     assert n == math.ceil(((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * 0.05 / 0.002) ** 2)
     assert s.minimum_detectable_effect(0.05, int(n)) == pytest.approx(0.002, rel=1e-3)
@@ -129,20 +128,20 @@ def test_stated_power_holds() -> None:
     assert rejected.mean() == pytest.approx(0.8, abs=0.03)
 
 
-def test_seeds_needed_by_hand() -> None:
+def test_required_seeds_by_hand() -> None:
     # One seed: sd of the difference of two five-fold means is sqrt(2 / 5) · 0.002 = 0.00126; 2.8 times that is 0.0035.
-    assert s.seeds_needed(0.002, folds=5, difference=0.0036) == 1
-    assert s.seeds_needed(0.002, folds=5, difference=0.0035) == 2
-    assert s.seeds_needed(0.002, folds=5, difference=0.0) == math.inf
+    assert s.required_seeds(0.002, folds=5, difference=0.0036) == 1
+    assert s.required_seeds(0.002, folds=5, difference=0.0035) == 2
+    assert s.required_seeds(0.002, folds=5, difference=0.0) == math.inf
 
 
 def test_variance_components_by_hand() -> None:
     # Within: (1 + 1) / 2 sums of squares over 2 degrees of freedom; folds' means 1 and 5: variance 8.
-    found = s.variance_components([[0.0, 2.0], [4.0, 6.0]])
-    assert found is not None
-    assert found.seed_sd == pytest.approx(math.sqrt(2))
-    assert found.fold_sd == pytest.approx(math.sqrt(8 - 2 / 2))
-    assert found.replicates == 2
+    components = s.variance_components([[0.0, 2.0], [4.0, 6.0]])
+    assert components is not None
+    assert components.seed_sd == pytest.approx(math.sqrt(2))
+    assert components.fold_sd == pytest.approx(math.sqrt(8 - 2 / 2))
+    assert components.replicates == 2
 
 
 def test_variance_components_need_replicates() -> None:

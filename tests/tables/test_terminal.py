@@ -8,24 +8,34 @@ import re
 import pytest
 from rich.console import Console
 
+from brats_ablate.tables.statistics import Interval
+from brats_ablate.tables.table import Bounds, Cell, Table, Words, headers
 from brats_ablate.tables.terminal import fitted, show
-from brats_ablate.tables.text_tables import Sheet
 
-FIGURES = ("p cases", "Holm, cases", "95 % interval", "seen from", "parameters", "device-hours")
+FIGURES = ("p cases", "Holm, cases", "95 % CI", "min. detectable Δ", "parameters", "GPU-hours")
 VARIANTS = ("U-Net", "DS", "D+O", "D+C", "D+C+O", "Attention", "Residual", "SegResNetVAE")
 VERDICT = "better: over cases and over folds"
 
 
-def sheet(variants: int, figures: int) -> Sheet:
-    """One row a variant: a verdict and figures, each cell different from all others."""
+def interval(r: int, c: int) -> Cell:
+    start = r / 10 + c / 100
+    return Bounds(Interval(start, start + 0.0099), "{:+.4f}".format, mark="" if (r, c) != (0, 0) else "best")
+
+
+def table(variants: int, figures: int) -> Table:
+    """Make one row per variant: a verdict and figures, each cell different from all others."""
     rows = tuple(
-        (name, VERDICT, *(f"[+0.{r}{c}00, +0.{r}{c}99]" for c in range(figures)))
+        (Words(name), Words(VERDICT), *(interval(r, c) for c in range(figures)))
         for r, name in enumerate(VARIANTS[:variants])
     )
-    return Sheet("s", "Differences", ("", "verdict", *FIGURES[:figures]), rows, ("A note.",), frozenset({(0, 2)}))
+    return Table("s", "Differences", headers("", "verdict", *FIGURES[:figures]), rows, ("A note.",))
 
 
-def printed(shown: Sheet, width: int) -> str:
+def best(part: Table) -> set[tuple[int, int]]:
+    return {(r, c) for r, row in enumerate(part.rows) for c, cell in enumerate(row) if cell.mark == "best"}
+
+
+def printed(shown: Table, width: int) -> str:
     file = io.StringIO()
     show([shown], Console(file=file, width=width))
     return file.getvalue()
@@ -35,39 +45,39 @@ def numbers(text: str) -> list[str]:
     return sorted(re.findall(r"\[[^\]]*\]", text))
 
 
-def test_a_sheet_with_room_is_printed_as_it_is() -> None:
-    whole = sheet(3, 6)
+def test_a_table_that_fits_is_printed_unchanged() -> None:
+    whole = table(3, 6)
     assert fitted(whole, 250) == [whole]
     assert VERDICT in printed(whole, 250)
 
 
-def test_one_row_too_wide_is_printed_on_its_side() -> None:
-    (part,) = fitted(sheet(1, 6), 80)
-    assert part.header == ("", "U-Net")
-    assert [row[0] for row in part.rows] == ["verdict", *FIGURES]
-    assert part.rows[1] == ("p cases", "[+0.0000, +0.0099]")
-    assert part.bold == {(1, 1)}
+def test_one_row_too_wide_is_printed_transposed() -> None:
+    (part,) = fitted(table(1, 6), 80)
+    assert part.header_texts == ("", "U-Net")
+    assert [row[0] for row in part.texts] == ["verdict", *FIGURES]
+    assert part.texts[1] == ("p cases", "[+0.0000, +0.0099]")
+    assert best(part) == {(1, 1)}
 
 
-def test_what_is_too_wide_either_way_is_printed_in_parts_that_repeat_the_first_column() -> None:
-    whole = sheet(8, 6)
+def test_a_table_too_wide_both_ways_is_printed_in_parts_that_repeat_the_first_column() -> None:
+    whole = table(8, 6)
     parts = fitted(whole, 80)
     assert len(parts) == 3
-    assert [part.header[0] for part in parts] == ["", "", ""]
-    assert [name for part in parts for name in part.header[1:]] == list(whole.header[1:])
-    assert all([row[0] for row in part.rows] == list(VARIANTS) for part in parts)
-    assert [part.bold for part in parts] == [{(0, 2)}, frozenset(), frozenset()]
+    assert [part.header_texts[0] for part in parts] == ["", "", ""]
+    assert [name for part in parts for name in part.header_texts[1:]] == list(whole.header_texts[1:])
+    assert all([row[0] for row in part.texts] == list(VARIANTS) for part in parts)
+    assert [best(part) for part in parts] == [{(0, 2)}, set(), set()]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
 @pytest.mark.parametrize("variants", [1, 2, 5, 8])
 @pytest.mark.parametrize("figures", [1, 3, 6])
 def test_nothing_is_cut_off_and_no_number_is_broken(width: int, variants: int, figures: int) -> None:
-    text = printed(sheet(variants, figures), width)
+    text = printed(table(variants, figures), width)
     assert max(map(len, text.splitlines())) <= width
-    assert numbers(text) == numbers(str(sheet(variants, figures).rows))
+    assert numbers(text) == numbers(str(tuple(table(variants, figures).texts)))
     assert text.count("A note.") == 1
 
 
-def test_a_sheet_without_rows_has_its_heading() -> None:
-    assert "verdict" in printed(Sheet("s", "t", ("", "verdict"), ()), 80)
+def test_a_table_without_rows_has_its_headers() -> None:
+    assert "verdict" in printed(Table("s", "t", headers("", "verdict"), ()), 80)

@@ -1,4 +1,4 @@
-"""What Weights & Biases is told, read back from the offline files that its own program prints."""
+"""What is logged to Weights & Biases, read back from the offline files with its own program."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from brats_ablate.runs.directory import find_runs
-from brats_ablate.tracking.base import NullTracker, RunInfo, TableText
-from brats_ablate.tracking.wandb import WandbTracker
+from brats_ablate.tracking.base import NullTracker, RunInfo
+from brats_ablate.tracking.wandb import WandbTracker, resolve_mode
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def own_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         os.environ.pop("WANDB_SERVICE", None)
 
 
-def facts(folder: Path) -> RunInfo:
+def run_info(folder: Path) -> RunInfo:
     return RunInfo(
         "ds f1",
         "ds",
@@ -43,26 +44,26 @@ def facts(folder: Path) -> RunInfo:
 
 
 def starts(folder: Path) -> list[Path]:
-    """The offline file of every start of a run, in their order."""
+    """Return the offline file of every start of a run, in order."""
     return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
 def records(file: Path) -> list[dict[str, Any]]:
-    """Every record of an offline file."""
+    """Return every record of an offline file."""
     program = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)]
     printed = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     return [json.loads(line) for line in printed.splitlines()]
 
 
-def of_type(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [record[kind] for record in found if record["type"] == kind]
+def of_type(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [record[kind] for record in records if record["type"] == kind]
 
 
-def test_no_tracker_keeps_nothing(tmp_path: Path) -> None:
-    tracker = NullTracker(facts(tmp_path))
-    tracker.show(lambda: pytest.fail("a picture was drawn"))
+def test_the_null_tracker_writes_nothing(tmp_path: Path) -> None:
+    tracker = NullTracker(run_info(tmp_path))
+    tracker.log_image(lambda: pytest.fail("an image was drawn"))
     tracker.log({"epoch": 1, "dice": 0.5})
-    tracker.log_tables(lambda: pytest.fail("the tables were rendered"))
+    tracker.log_tables({"demo": pd.DataFrame({"DS": [0.9]})})
     tracker.finish()
     assert list(tmp_path.iterdir()) == []
 
@@ -71,27 +72,27 @@ def test_one_run_grouped_by_experiment_with_the_epoch_as_its_axis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    tracker = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
     rows = [{"epoch": e, "step": 4 * e, "loss": 1 / e, "dice": 0.5, "dice/WT": 0.7, "dice/ET": 0.1} for e in (1, 2)]
     for row in rows:
         tracker.log(row)
     tracker.finish()
 
     (file,) = starts(tmp_path)
-    found = records(file)
-    (run,) = of_type(found, "run")
+    content = records(file)
+    (run,) = of_type(content, "run")
     assert (run["project"], run["run_group"], run["job_type"]) == ("ablation", "ds", "train")
-    assert run["run_id"] == facts(tmp_path).tracking_id
+    assert run["run_id"] == run_info(tmp_path).tracking_id
     assert run["display_name"] == "ds f1"
     assert run["notes"] == "Does deep supervision help?"
     assert sorted(run["tags"]) == ["phantom", "vs baseline"]
     config = {k: v for k, v in run["config"]["update"].items() if k != "_wandb"}
     assert config == {"trainer": {"epochs": 2}}
-    axes = {m.get("name") or m.get("glob_name"): m.get("step_metric") for m in of_type(found, "metric")}
+    axes = {m.get("name") or m.get("glob_name"): m.get("step_metric") for m in of_type(content, "metric")}
     assert axes == {"epoch": None, "*": "epoch", "dice": "epoch"}
-    shown = [{k: v for k, v in h["item"].items() if not k.startswith("_")} for h in of_type(found, "history")]
+    shown = [{k: v for k, v in h["item"].items() if not k.startswith("_")} for h in of_type(content, "history")]
     assert shown == rows
-    (end,) = of_type(found, "exit")
+    (end,) = of_type(content, "exit")
     assert end.get("exit_code", 0) == 0
 
 
@@ -100,28 +101,28 @@ def square(value: int) -> Image.Image:
 
 
 def pictures(file: Path) -> dict[int, np.ndarray]:
-    """Epoch -> the picture shown for it, from the files beside an offline file."""
+    """Return epoch -> its image, from the files next to an offline file."""
     shown = {h["item"]["epoch"]: h["item"] for h in of_type(records(file), "history")}
-    found = {epoch: item for epoch, item in shown.items() if "picture" in item or "picture.path" in item}
-    paths = {epoch: item.get("picture.path") or item["picture"]["path"] for epoch, item in found.items()}
+    with_image = {epoch: item for epoch, item in shown.items() if "picture" in item or "picture.path" in item}
+    paths = {epoch: item.get("picture.path") or item["picture"]["path"] for epoch, item in with_image.items()}
     return {epoch: np.asarray(Image.open(file.parent / "files" / path)) for epoch, path in paths.items()}
 
 
-def test_the_picture_of_each_new_best_is_shown_and_told_again_after_a_resume(tmp_path: Path) -> None:
+def test_the_image_of_each_new_best_is_logged_and_again_after_a_resume(tmp_path: Path) -> None:
     rows = [{"epoch": e, "dice": dice} for e, dice in enumerate((0.1, 0.5, 0.4, 0.6))]
-    first = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    first = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
     for row in rows[:3]:
-        first.show(lambda row=row: square(10 * row["epoch"]))
+        first.log_image(lambda row=row: square(10 * row["epoch"]))
         first.log(row)
     first.log({"epoch": 7, "loss": 1.0})  # not validated
     first.finish()
-    second = WandbTracker(facts(tmp_path), project="ablation", entity=None, mode="offline")
+    second = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
     for row in rows[:3]:
         second.log(row)
-    second.show(lambda: square(77))  # it was killed before it had kept this one
+    second.log_image(lambda: square(77))  # it was killed before this one was saved
     (tmp_path / "wandb" / "pictures" / "epoch=0001.png").unlink()
     second.log(rows[1])
-    second.show(lambda: square(99))
+    second.log_image(lambda: square(99))
     second.log(rows[3])
     second.finish()
 
@@ -132,27 +133,27 @@ def test_the_picture_of_each_new_best_is_shown_and_told_again_after_a_resume(tmp
 
 def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:
     run = RunInfo("tables", "phantom", "tables", tmp_path / "tables", {})
-    table = TableText("demo", "Demo", ("", "DS", "paper"), (("Fold 0", "0.9", "0.8"), ("Mean", "–", "0.8")), "# Demo")
+    table = pd.DataFrame({"": ["Fold 0", "Mean"], "DS": [0.9, None], "DS paper": [0.8, 0.8]}, dtype=object)
     tracker = WandbTracker(run, project="ablation", entity=None, mode="offline")
-    tracker.log_tables(lambda: [table])
+    tracker.log_tables({"demo": table})
     tracker.finish()
 
     (file,) = starts(run.folder)
-    found = records(file)
-    (started,) = of_type(found, "run")
+    content = records(file)
+    (started,) = of_type(content, "run")
     assert (started["display_name"], started["run_group"], started["job_type"]) == ("tables", "phantom", "tables")
-    assert of_type(found, "metric") == []  # no curves, no axis
-    (logged,) = of_type(found, "history")
+    assert of_type(content, "metric") == []  # no curves, no axis
+    (logged,) = of_type(content, "history")
     path = logged["item"].get("demo.path") or logged["item"]["demo"]["path"]
     content = json.loads((file.parent / "files" / path).read_text())
     assert content["columns"] == ["row", "DS", "DS paper"]
-    assert content["data"] == [["Fold 0", "0.9", "0.8"], ["Mean", "–", "0.8"]]
+    assert content["data"] == [["Fold 0", 0.9, 0.8], ["Mean", None, 0.8]]
 
 
 def test_a_run_keeps_its_id_and_another_directory_has_another(tmp_path: Path) -> None:
     same = Path(os.path.relpath(tmp_path))
-    assert facts(tmp_path).tracking_id == facts(same).tracking_id
-    assert facts(tmp_path).tracking_id != facts(tmp_path / "seed=1").tracking_id
+    assert run_info(tmp_path).tracking_id == run_info(same).tracking_id
+    assert run_info(tmp_path).tracking_id != run_info(tmp_path / "seed=1").tracking_id
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,6 @@ def test_a_run_keeps_its_id_and_another_directory_has_another(tmp_path: Path) ->
 def test_online_only_where_a_login_exists(
     environment: dict[str, str], netrc: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_ablate.tracking.wandb import _resolved
-
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -178,9 +177,9 @@ def test_online_only_where_a_login_exists(
     if netrc:
         (tmp_path / ".netrc").write_text(netrc)
         (tmp_path / ".netrc").chmod(0o600)
-    assert _resolved("auto") == mode
-    assert _resolved("online") == "online"
-    assert _resolved("offline") == "offline"
+    assert resolve_mode("auto") == mode
+    assert resolve_mode("online") == "online"
+    assert resolve_mode("offline") == "offline"
 
 
 @pytest.mark.slow
@@ -209,19 +208,19 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
     (run,) = find_runs(runs)
     before, after = starts(run.path)
     assert before.name == after.name  # the run's id
-    found = records(after)
-    (started,) = of_type(found, "run")
+    content = records(after)
+    (started,) = of_type(content, "run")
     assert f"run-{started['run_id']}.wandb" == after.name
     assert started["run_group"] == "ds"
     assert started["display_name"] == f"ds f0 lr{run.coordinates.lr:g} s0"
     assert sorted(started["tags"]) == ["ds", "fold 0", "phantom", "vs baseline"]
     assert {"fold": 0, "seed": 0, "experiment": "ds"}.items() <= started["config"]["update"].items()
-    shown = {h["item"]["epoch"]: h["item"] for h in of_type(found, "history")}
+    shown = {h["item"]["epoch"]: h["item"] for h in of_type(content, "history")}
     assert sorted(shown) == [row["epoch"] for row in run.metrics()] == list(range(1, 13))
     for row in run.metrics():
         assert {"dice", "dice/WT", "dice/TC", "dice/ET"} <= row.keys()
-        told = {k: v for k, v in shown[row["epoch"]].items() if not k.startswith(("_", "picture"))}
-        assert told == pytest.approx(row)
+        logged = {k: v for k, v in shown[row["epoch"]].items() if not k.startswith(("_", "picture"))}
+        assert logged == pytest.approx(row)
     best, bests = -1.0, []
     for row in run.metrics():
         if row["dice"] > best:

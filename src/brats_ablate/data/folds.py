@@ -7,7 +7,9 @@ every patient has one scan, the folds are the paper's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -36,3 +38,12 @@ def split(
     np.random.RandomState(seed).shuffle(order)
     members = [{patients[i] for i in part} for part in np.array_split(order, n_folds)]
     return [sorted(c for c in case_ids if patient_ids[c] in fold) for fold in members]
+
+
+def fold_of_case(prepared: Path) -> dict[str, int]:
+    """Return case id -> validation fold, from the frozen folds; {} where the data set is not prepared."""
+    file = prepared / "folds.json"
+    if not file.exists():
+        return {}
+    folds = json.loads(file.read_text(encoding="utf-8"))["validation"]
+    return {case_id: fold for fold, case_ids in enumerate(folds) for case_id in case_ids}

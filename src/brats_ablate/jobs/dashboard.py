@@ -1,10 +1,10 @@
-"""job=dashboard: the tables of the runs that exist, and a workspace and a report comparing them, into W&B."""
+"""job=dashboard: publish the tables, and a workspace and a report that compare the runs, in W&B."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from brats_ablate.jobs.tables import build_results, table_text, tables_run
+from brats_ablate.jobs.tables import build_results, tables_run
 
 
 def run(
@@ -20,8 +20,12 @@ def run(
     if not results:
         print(f"no run under {cfg.paths.runs} to show; train some first, e.g. with tracker=wandb -cd sweeps -cn demo")
         return
+    from brats_ablate.tables.tabulate import tabulate
+    from brats_ablate.tables.writers import markdown
     from brats_ablate.tracking.dashboard import publish
 
-    texts = [table_text(result) for result in results]
-    workspace, report = publish(tables_run(cfg), project, entity, cfg.data.name, texts)
+    parts = [tabulate(result) for result in results]
+    frames = {part[0].name: part[0].frame() for part in parts}
+    texts = [markdown(part[:2]) for part in parts]
+    workspace, report = publish(tables_run(cfg), project, entity, cfg.data.name, frames, texts)
     print(f"workspace: {workspace}\nreport: {report}")

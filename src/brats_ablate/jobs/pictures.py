@@ -1,11 +1,10 @@
 """`job=pictures`: the paper's Fig. 7 for chosen or for the worst cases. Reads predictions/, evaluation/, prepared/.
 
-One PNG per case: FLAIR, prediction, reference, on the axial slice that holds most of the tumour.
+One PNG per case: FLAIR, prediction, reference, on the axial slice with the largest tumor area.
 """
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ def run(cfg: DictConfig, *, predictions: str, cases: list[str] | None, worst: in
     if cases is None:
         if not dice:
             raise DataError(
-                f"{predictions} has no evaluation to find its worst cases in; run job=evaluate, or give job.cases"
+                f"{predictions} has no evaluation to find its worst cases in; run job=evaluate, or set job.cases"
             )
         cases = sorted(dice, key=lambda case_id: (dice[case_id], case_id))[:worst]
     unknown = [c for c in cases if c not in files or c not in store.case_ids]
@@ -54,27 +53,25 @@ def run(cfg: DictConfig, *, predictions: str, cases: list[str] | None, worst: in
 
 
 def mean_dice(file: Path, region: str) -> dict[str, float]:
-    """Case -> Dice of `region`, or the mean over regions if that is "mean"; {} without an evaluation.
+    """Return case -> Dice of `region`, or the mean over regions if that is "mean"; {} without an evaluation.
 
     Raises:
-        ConfigError: the evaluation knows no such region.
+        ConfigError: the evaluation has no such region.
     """
     if not file.is_file():
         return {}
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["metric"] == "dice"]
-    regions = sorted({row["region"] for row in rows})
-    if region not in (*regions, "mean"):
-        raise ConfigError(f"job.region={region} must be mean, or one of {', '.join(regions)}")
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        if region in ("mean", row["region"]):
-            values.setdefault(row["case"], []).append(float(row["value"]))
-    return {case_id: sum(v) / len(v) for case_id, v in values.items()}
+    from brats_ablate.tables.results import read_evaluation
+
+    rows = read_evaluation(file)
+    dice = rows[rows["metric"] == "dice"].pivot_table("value", "case", "region")
+    if region not in (*dice.columns, "mean"):
+        raise ConfigError(f"job.region={region} must be mean, or one of {', '.join(dice.columns)}")
+    values = dice.mean(axis=1) if region == "mean" else dice[region].dropna()
+    return {str(case_id): float(value) for case_id, value in values.items()}
 
 
 def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) -> Image:
-    """FLAIR, prediction and, where the case has one, reference, side by side with a caption."""
+    """Draw FLAIR, prediction and, where the case has one, reference, side by side with a caption."""
     import numpy as np
 
     from brats_ablate.data import nifti

@@ -1,4 +1,4 @@
-"""job=report: run directories in, one self-contained HTML page out. No torch."""
+"""job=report: run directories → one self-contained HTML page. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from brats_ablate.jobs.tables import build_results
-from brats_ablate.runtime.files import atomic_write
 
 
 def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int) -> None:
@@ -22,16 +21,17 @@ def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: in
         print(f"no run under {cfg.paths.runs} to report on; train some first, e.g. with -cd sweeps -cn demo")
         return
     from brats_ablate.report.html import render_report
+    from brats_ablate.tables.writers import write_text
 
     page = render_report(results, find_pictures(Path(cfg.paths.predictions)), title=f"Ablation study, {cfg.data.name}")
-    with atomic_write(Path(output)) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    print(f"{output}: {len(results)} tables, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
+    write_text(Path(output), page)
+    count = f"{len(results)} table{'s' if len(results) > 1 else ''}"
+    print(f"{output}: {count}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
 
 
 def find_pictures(predictions: Path) -> dict[str, dict[str, Path]]:
-    """Experiment -> case id -> picture, of those that `job=pictures` made."""
-    found: dict[str, dict[str, Path]] = {}
+    """Return experiment -> case id -> image file, of those that `job=pictures` drew."""
+    pictures: dict[str, dict[str, Path]] = {}
     for file in sorted(predictions.glob("*/pictures/*.png")):
-        found.setdefault(file.parent.parent.name, {})[file.stem] = file
-    return found
+        pictures.setdefault(file.parent.parent.name, {})[file.stem] = file
+    return pictures

@@ -1,1 +1,1 @@
-"""The HTML report and the pictures of cases."""
+"""The HTML report and the images of cases."""

@@ -1,6 +1,6 @@
-"""One axial slice of a case drawn as panels: FLAIR, prediction, reference. Arrays in, a picture out; no files.
+"""Draw one axial slice of a case as panels: FLAIR, prediction, reference. Arrays in, an image out; no files.
 
-Used by `job=pictures` and, while a network trains, by `shown_case`.
+Used by `job=pictures` and, during training, by `jobs.train.validation_image`.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-COLOURS = ((68, 1, 84), (33, 145, 140), (59, 82, 139), (253, 231, 37))
-"""By nesting depth, as in the paper's Fig. 7: background purple, ED turquoise, NCR blue, ET yellow."""
+COLORS = ((68, 1, 84), (33, 145, 140), (59, 82, 139), (253, 231, 37))
+"""By nested label, as in the paper's Fig. 7: background purple, ED turquoise, NCR blue, ET yellow."""
 
 _HEIGHT, _CAPTION, _GAP = 384, 26, 6
 
 
-def largest_tumor_slice(depth: np.ndarray) -> int:
-    """The axial slice of (X, Y, Z) nesting depths with the largest tumour area; the middle one where there is none."""
-    tumour = depth > 0
-    return int(tumour.sum(axis=(0, 1)).argmax()) if tumour.any() else depth.shape[2] // 2
+def largest_tumor_slice(labels: np.ndarray) -> int:
+    """Return the axial slice of (X, Y, Z) labels with the largest tumor area; the middle one if there is no tumor."""
+    tumor = labels > 0
+    return int(tumor.sum(axis=(0, 1)).argmax()) if tumor.any() else labels.shape[2] // 2
 
 
 def draw_slice(flair: np.ndarray, predicted: np.ndarray, reference: np.ndarray | None, caption: str) -> Image:
-    """FLAIR, prediction and, where the case has one, reference, side by side with a caption.
+    """Draw FLAIR, prediction and, where the case has one, reference, side by side with a caption.
 
     Args:
         flair: (X, Y) raw values, RAS+.
-        predicted: (X, Y) nesting depths.
-        reference: (X, Y) nesting depths, or None.
+        predicted: (X, Y) nested labels.
+        reference: (X, Y) nested labels, or None.
+        caption: the line below.
     """
-    panels = [grey(flair), coloured(predicted)]
+    panels = [gray(flair), colored(predicted)]
     titles = ["FLAIR", "prediction"]
     if reference is not None:
-        panels.append(coloured(reference))
+        panels.append(colored(reference))
         titles.append("reference")
     return compose_panels(panels, titles, caption)
 
 
-def grey(image: np.ndarray) -> np.ndarray:
-    """(X, Y) raw values -> (X, Y, 3) uint8; the brightest half per cent saturates."""
+def gray(image: np.ndarray) -> np.ndarray:
+    """Map (X, Y) raw values to (X, Y, 3) uint8; the brightest 0.5 % saturate."""
     import numpy as np
 
     brain = image[image != 0]
@@ -51,15 +52,15 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.repeat((scaled * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def coloured(depth: np.ndarray) -> np.ndarray:
-    """(X, Y) nesting depths -> (X, Y, 3) uint8 in `COLOURS`."""
+def colored(labels: np.ndarray) -> np.ndarray:
+    """Map (X, Y) nested labels to (X, Y, 3) uint8 in `COLORS`."""
     import numpy as np
 
-    return np.array(COLOURS, dtype=np.uint8)[depth]
+    return np.asarray(np.array(COLORS, dtype=np.uint8)[labels])
 
 
 def compose_panels(panels: list[np.ndarray], titles: list[str], caption: str) -> Image:
-    """(X, Y, 3) panels of one shape, RAS+, as a radiologist looks: front up, the patient's right on the left."""
+    """Draw (X, Y, 3) panels of one shape, RAS+, in radiological orientation: front up, right on the left."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
@@ -76,8 +77,8 @@ def compose_panels(panels: list[np.ndarray], titles: list[str], caption: str) ->
         draw.text((left + 4, 5), title, "black", font=font)
     draw.text((4, _HEIGHT + _CAPTION + 5), caption, "black", font=font)
     right = size[0] - 4
-    for name, colour in reversed(list(zip(TISSUES[1:], COLOURS[1:], strict=True))):
+    for name, color in reversed(list(zip(TISSUES[1:], COLORS[1:], strict=True))):
         right -= round(font.getlength(name)) + 22
-        draw.rectangle((right, _HEIGHT + _CAPTION + 6, right + 12, _HEIGHT + _CAPTION + 18), fill=colour)
+        draw.rectangle((right, _HEIGHT + _CAPTION + 6, right + 12, _HEIGHT + _CAPTION + 18), fill=color)
         draw.text((right + 16, _HEIGHT + _CAPTION + 4), name, "black", font=font)
     return picture

@@ -1,8 +1,7 @@
-"""Makes the report: one HTML file with everything in it, readable from disk and without a network.
+"""Render the report: one self-contained HTML file.
 
-tables ─payload─▶ figures' data ┐
-tables ─page_parts─▶ HTML ──────┴▶ one file, with plotly.js (from the plotly package) and the data packed by gzip.
-The browser unpacks both, so the file stays below 5 MB for 180 runs of 250 cases.
+It holds the static sections, plotly.js (from the plotly package) and the figures' data. The latter two are compressed
+with gzip, and the browser unpacks them, so that the file stays below 5 MB for 180 runs of 250 cases.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from brats_ablate.errors import UserError
-from brats_ablate.report.figures import payload
-from brats_ablate.report.sections import missing_part, provenance_part, settings_part, table_part
+from brats_ablate.report.figures import figure_data
+from brats_ablate.report.sections import config_section, environment_section, missing_section, table_section
 from brats_ablate.tables.build import TableResult
 
 _PAGE = Path(__file__).parent / "page"
 
 
 def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping[str, Path]], *, title: str) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Args:
         results: tables with at least one run.
-        pictures: experiment -> case id -> PNG file; those of the cases that changed most are put in.
+        pictures: experiment -> case id -> PNG file; those of the cases that changed most are embedded.
         title: of the page.
 
     Raises:
@@ -39,13 +38,13 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
         "title": escape(title),
         "style": (_PAGE / "page.css").read_text(encoding="utf-8"),
         "script": (_PAGE / "page.js").read_text(encoding="utf-8"),
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "links": "".join(f'<a href="#{escape(r.study.name)}">{escape(_short(r.study.title))}</a>' for r in results),
-        "tables": "".join(table_part(result) for result in results),
-        "settings": settings_part(results),
-        "provenance": provenance_part(results),
-        "missing": missing_part(results),
-        "data": _packed(json.dumps(payload(results, pictures), separators=(",", ":"), allow_nan=False).encode()),
+        "generated": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "links": "".join(f'<a href="#{escape(r.spec.name)}">{escape(_short(r.spec.title))}</a>' for r in results),
+        "tables": "".join(table_section(result) for result in results),
+        "settings": config_section(results),
+        "provenance": environment_section(results),
+        "missing": missing_section(results),
+        "data": _packed(json.dumps(figure_data(results, pictures), separators=(",", ":"), allow_nan=False).encode()),
         "plotly": _packed(_plotly_file().read_bytes()),
     }
     page = (_PAGE / "page.html").read_text(encoding="utf-8")
@@ -55,7 +54,7 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
 
 
 def _short(title: str) -> str:
-    """ "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"."""
+    """Return "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"."""
     return title.split(". ", maxsplit=1)[0]
 
 
@@ -64,7 +63,7 @@ def _packed(content: bytes) -> str:
 
 
 def _plotly_file() -> Path:
-    """plotly.js as the plotly package carries it; found without importing the package."""
+    """Return the file of plotly.js in the plotly package, without importing the package."""
     spec = find_spec("plotly")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the report needs plotly; install it with pip install plotly")

@@ -30,7 +30,6 @@ from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import read_json, read_jsonl, write_json
 
-RUNNING, FINISHED, FAILED, INTERRUPTED = RunState.RUNNING, RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED
 TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
 PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"

@@ -1,1 +1,1 @@
-"""From the records of many runs to tables, statistics and a report. Reads files, never a model; imports no torch."""
+"""From the records of many runs to tables and statistics. Reads files, never a model; imports no torch."""

@@ -1,4 +1,4 @@
-"""What a column costs (parameters, arithmetic, time, memory), from manifests and epoch records; beside the scores."""
+"""What an experiment costs (parameters, arithmetic, time, memory), from manifests and epoch records."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from brats_ablate.tables.run_summary import RunSummary
+from brats_ablate.tables.scores import RunSummary
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one column; a field is None where the records do not say."""
+    """Cost of one experiment; a field is None where it is not recorded."""
 
     parameters: int | None
     gflops: float | None
@@ -21,7 +21,7 @@ class Cost:
     hours_per_run: float | None
     """Of finished runs."""
     hours: float | None
-    """Of all runs, whatever became of them."""
+    """Of all runs, finished or not."""
     device_hours: float | None
     """`hours` times the devices of each run."""
     peak_memory_gib: float | None
@@ -34,11 +34,12 @@ def cost_of(runs: Sequence[RunSummary]) -> Cost:
     """Sum up an experiment's runs."""
     finished = [run for run in runs if run.is_finished]
     timed = [run for run in runs if run.seconds and run.steps]
-    devices = sorted({str(found) for run in runs if (found := run.manifest.get("hardware"))})
+    devices = sorted({str(run.manifest["hardware"]) for run in runs if run.manifest.get("hardware")})
     peaks = [row["peak_memory_bytes"] for run in runs for row in run.metrics if row.get("peak_memory_bytes")]
+    parameters, gflops = _recorded(runs, "parameters"), _recorded(runs, "gflops")
     return Cost(
-        parameters=int(numbers[0]) if (numbers := _numbers(runs, "parameters")) else None,
-        gflops=numbers[0] if (numbers := _numbers(runs, "gflops")) else None,
+        parameters=None if parameters is None else int(parameters),
+        gflops=gflops,
         seconds_per_step=fmean(run.training_seconds / run.steps for run in timed) if timed else None,
         hours_per_run=fmean(run.seconds for run in finished) / 3600 if finished else None,
         hours=sum(run.seconds for run in runs) / 3600 if runs else None,
@@ -50,12 +51,12 @@ def cost_of(runs: Sequence[RunSummary]) -> Cost:
     )
 
 
-def _numbers(runs: Sequence[RunSummary], key: str) -> list[float]:
-    """What the manifests say of `key`; older ones lack some."""
-    found = [run.manifest.get(key) for run in runs]
-    return [float(value) for value in found if isinstance(value, int | float)]
+def _recorded(runs: Sequence[RunSummary], key: str) -> float | None:
+    """Return the first number that a manifest has for `key`; older manifests lack some."""
+    values = (run.manifest.get(key) for run in runs)
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
 def _devices(run: RunSummary) -> int:
-    """Every process of a run has a device of its own."""
+    """Return the number of devices; every process of a run has its own."""
     return int(run.manifest.get("world_size") or 1)

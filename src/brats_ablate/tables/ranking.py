@@ -1,18 +1,24 @@
-"""The BraTS ranking of any number of methods from their per-case scores, with what can be said for it.
+"""The BraTS ranking of several methods from their per-case scores, with tests and bootstrap intervals.
 
-rows of several methods ─ranking→ a score each, permutation tests between them, and how stable the order is. The method
-of the challenge (Bakas et al. 2018, arXiv:1811.02629; the paper's table 5): rank the methods for every case, region and
-metric, average a method's ranks, divide by the number of methods. Lower is better.
+The method of the challenge (Bakas et al. 2018, arXiv:1811.02629; the paper's table 5): rank the methods for every case,
+region and metric, average a method's ranks, divide by the number of methods. Lower is better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+from pandas import DataFrame, MultiIndex
 
-from brats_ablate.tables.statistics import holm
+from brats_ablate.errors import DataError
+from brats_ablate.labels import REGIONS
+from brats_ablate.tables.statistics import Interval, holm
+from brats_ablate.tables.table import Absent, Bounds, Number, Row, Table, Words, headers
+from brats_ablate.tables.writers import write_csv
 
 LOWER_IS_BETTER = frozenset({"hd95", "lesion_hd95"})
 _CHUNK = 1000
@@ -32,10 +38,47 @@ class Ranking:
     """(methods, methods) two-sided permutation p that the two are interchangeable, Holm-adjusted over all pairs."""
     intervals: np.ndarray
     """(methods, 2) 95 % bootstrap interval of `scores`, over cases."""
-    first: np.ndarray
-    """(methods,) part of the bootstrap samples in which the method is first; ties shared."""
-    places: np.ndarray
-    """(methods, 2) 95 % bootstrap interval of the method's place, 1 the best."""
+    p_first: np.ndarray
+    """(methods,) share of the bootstrap samples in which the method has rank 1; ties shared."""
+    rank_intervals: np.ndarray
+    """(methods, 2) 95 % bootstrap interval of the method's rank, 1 the best."""
+
+    @property
+    def order(self) -> list[int]:
+        """The methods' indices, best first."""
+        return [int(i) for i in np.argsort(self.scores, kind="stable")]
+
+
+def common_cases(rows_of: Mapping[str, DataFrame]) -> list[str]:
+    """Return the cases of every method, sorted.
+
+    Raises:
+        DataError: a method has a case that the first one lacks, or the reverse.
+    """
+    (first, rows), *others = rows_of.items()
+    reference = set(rows["case"])
+    for name, others_rows in others:
+        different = sorted(reference ^ set(others_rows["case"]))
+        if different:
+            complete, incomplete = (first, name) if different[0] in reference else (name, first)
+            raise DataError(
+                f"{incomplete} has no scores of {different[0]}, which {complete} has ({len(different)} such cases); a "
+                "ranking needs the same cases of every method"
+            )
+    return sorted(reference)
+
+
+def score_array(name: str, rows: DataFrame, cases: Sequence[str], metrics: Sequence[str]) -> np.ndarray:
+    """Return a method's values as (cases, regions, metrics).
+
+    Raises:
+        DataError: a value is missing.
+    """
+    columns = MultiIndex.from_product([REGIONS, metrics])
+    wide = rows.pivot_table("value", "case", ["region", "metric"], aggfunc="last").reindex(list(cases), columns=columns)
+    for region, metric in columns[wide.isna().any()]:
+        raise DataError(f"{name} has no {metric} of {region} for every case; run job=evaluate for it again")
+    return wide.to_numpy(float).reshape(len(cases), len(REGIONS), len(metrics))
 
 
 def rank_methods(
@@ -46,7 +89,7 @@ def rank_methods(
     Args:
         values: by method, (cases, regions, metrics), without missing values, cases in the same order.
         cases: their names.
-        metrics: the last axis; `LOWER_IS_BETTER` says which way each is read.
+        metrics: the last axis; lower values rank first for those in `LOWER_IS_BETTER`.
         resamples: of the permutation test and of the bootstrap.
         seed: of both.
 
@@ -59,11 +102,11 @@ def rank_methods(
         raise ValueError("a ranking needs at least two methods")
     sign = np.array([1.0 if metric in LOWER_IS_BETTER else -1.0 for metric in metrics])
     stacked = np.stack(list(values.values()))
-    # Scores equal to the last digits that a file holds are ties, not an order.
+    # Values that differ by rounding alone are ties.
     ranks = rankdata(np.round(stacked * sign, 9), method="average", axis=0)
     per_case = ranks.mean(axis=(2, 3)).T
     samples = _bootstrap_means(per_case, resamples, seed)
-    places = rankdata(np.round(samples, 12), method="average", axis=1)
+    sample_ranks = rankdata(np.round(samples, 12), method="average", axis=1)
     best = np.isclose(samples, samples.min(axis=1, keepdims=True), rtol=0, atol=1e-12)
     n = len(values)
     return Ranking(
@@ -73,19 +116,19 @@ def rank_methods(
         per_case=per_case,
         p_values=_permutation_p_values(per_case, resamples, seed),
         intervals=np.quantile(samples, [0.025, 0.975], axis=0).T / n,
-        first=(best / best.sum(axis=1, keepdims=True)).mean(axis=0),
-        places=np.quantile(places, [0.025, 0.975], axis=0).T,
+        p_first=(best / best.sum(axis=1, keepdims=True)).mean(axis=0),
+        rank_intervals=np.quantile(sample_ranks, [0.025, 0.975], axis=0).T,
     )
 
 
 def _permutation_p_values(per_case: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Swap two methods' ranks at random within cases: how often is the mean difference as large as found?
+    """Test each pair: swap two methods' ranks at random within cases and count mean differences as large as observed.
 
-    As the challenge's test, but two-sided, the observed order counted among the permutations, so that p is never 0
+    Like the challenge's test, but two-sided, the observed order counted among the permutations, so that p is never 0
     (Phipson and Smyth 2010), and adjusted for the number of pairs (Holm 1979).
     """
     n = per_case.shape[1]
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    pairs = list(combinations(range(n), 2))
     differences = np.stack([per_case[:, i] - per_case[:, j] for i, j in pairs], axis=1)
     observed = np.abs(differences.sum(axis=0))
     generator = np.random.default_rng([seed, 1])
@@ -101,7 +144,7 @@ def _permutation_p_values(per_case: np.ndarray, resamples: int, seed: int) -> np
 
 
 def _bootstrap_means(per_case: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, methods) mean ranks over cases drawn with replacement. A case's ranks do not depend on the others."""
+    """Return (resamples, methods) mean ranks over cases drawn with replacement; ranks are per case."""
     n = len(per_case)
     generator = np.random.default_rng([seed, 2])
     parts = []
@@ -109,3 +152,42 @@ def _bootstrap_means(per_case: np.ndarray, resamples: int, seed: int) -> np.ndar
         weights = generator.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, resamples - start))
         parts.append(weights @ per_case / n)
     return np.concatenate(parts)
+
+
+def write_ranking(ranking: Ranking, folder: Path) -> None:
+    """Write `ranking.csv` (a row per method, best first) and `ranking_pairs.csv` (a row per pair)."""
+    order = ranking.order
+    methods = [ranking.methods[i] for i in order]
+    (low, high), (rank_low, rank_high) = ranking.intervals[order].T, ranking.rank_intervals[order].T
+    rows = DataFrame({"place": range(1, len(order) + 1), "method": methods, "score": ranking.scores[order]})
+    rows = rows.assign(low=low, high=high, first=ranking.p_first[order])
+    rows = rows.assign(place_low=rank_low, place_high=rank_high, cases=len(ranking.cases))
+    write_csv(rows.round(6), folder / "ranking.csv")
+    pairs = [
+        (ranking.methods[i], ranking.methods[j], ranking.scores[j] - ranking.scores[i], ranking.p_values[i, j])
+        for i, j in combinations(order, 2)
+    ]
+    write_csv(
+        DataFrame(pairs, columns=["better", "worse", "difference", "p_holm"]).round(6), folder / "ranking_pairs.csv"
+    )
+
+
+def ranking_table(ranking: Ranking, metrics: Sequence[str]) -> Table:
+    """Return the ranking, best first; the last column tests each method against the next."""
+    heads = headers("", "rank", "score", "95 % CI", "95 % CI of rank", "P(rank 1)", "p vs next")
+    rows: list[Row] = []
+    for rank, i in enumerate(ranking.order, start=1):
+        following = ranking.order[rank : rank + 1]
+        rows.append(
+            (
+                Words(ranking.methods[i]),
+                Number(rank, str),
+                Number(float(ranking.scores[i]), "{:.3f}".format),
+                Bounds(Interval(*ranking.intervals[i].tolist()), "{:.3f}".format, "{}–{}"),
+                Bounds(Interval(*ranking.rank_intervals[i].tolist()), "{:g}".format, "{}–{}"),
+                Number(float(ranking.p_first[i]), "{:.0%}".format),
+                Number(float(ranking.p_values[i, following[0]]), "{:.4f}".format) if following else Absent(""),
+            )
+        )
+    title = f"Ranking over {len(ranking.cases)} cases by {', '.join(metrics)}; lower is better"
+    return Table("ranking", title, heads, tuple(rows))

@@ -1,4 +1,4 @@
-"""From runs to the numbers of a table: per fold the best learning rate, beside it the one best over all folds.
+"""Run directories → one score per fold: its best epoch, at its best learning rate, and at the best shared one.
 
 Figure of merit (paper, section 3): per fold the highest mean Dice over validated epochs, averaged over the folds.
 Seeds of the same fold and learning rate are averaged. A missing fold is never averaged over: the mean is then absent.
@@ -6,21 +6,94 @@ Seeds of the same fold and learning rate are averaged. A missing fold is never a
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any, Literal
 
-from brats_ablate.tables.run_summary import RunSummary
-
-FINISHED, UNFINISHED, MISSING = "finished", "unfinished", "missing"
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunSummary:
+    """One training run as its directory records it. Dice are means over the fold's validation cases."""
+
+    directory: RunDirectory
+    coordinates: Coordinates
+    status: RunRecord
+    metrics: list[dict[str, Any]] = field(repr=False)
+    manifest: dict[str, Any] = field(repr=False)
+    best: dict[str, Any] = field(repr=False)
+    """Metrics of the first validated epoch with the highest mean Dice; {} before the first validation."""
+    last: dict[str, Any] = field(repr=False)
+    """Metrics of the last validated epoch."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status.state == RunState.FINISHED and bool(self.best)
+
+    @property
+    def progress_text(self) -> str:
+        """State and progress of an unfinished run."""
+        return f"{self.status.state}, epoch {self.status.epoch} of {self.status.epochs}"
+
+    @property
+    def seconds(self) -> float:
+        """Time of all recorded epochs, validation included, in seconds."""
+        return sum(float(row.get("seconds") or 0) for row in self.metrics)
+
+    @property
+    def training_seconds(self) -> float:
+        """The same without validation."""
+        return self.seconds - sum(float(row.get("seconds/validation") or 0) for row in self.metrics)
+
+    @property
+    def steps(self) -> int:
+        """Training steps recorded."""
+        return max((int(row.get("step") or 0) for row in self.metrics), default=0)
+
+
+def experiment_names(runs: Path) -> list[str]:
+    """Return the experiments that have a folder below `runs`, sorted."""
+    return sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+
+
+def load_runs(runs: Path, names: Iterable[str]) -> dict[str, list[RunSummary]]:
+    """Return every run of each named experiment that has started, by experiment, sorted by fold, lr and seed."""
+    loaded: dict[str, list[RunSummary]] = {}
+    for name in dict.fromkeys(names):
+        paths = (path for path in (runs / name).glob("fold=*/lr=*/seed=*") if path.is_dir())
+        summaries = (summarize_run(RunDirectory(path)) for path in paths)
+        loaded[name] = sorted(
+            (run for run in summaries if run), key=lambda r: (r.coordinates.fold, r.coordinates.lr, r.coordinates.seed)
+        )
+    return loaded
+
+
+def summarize_run(run: RunDirectory) -> RunSummary | None:
+    """Read one run directory; None if the run never started."""
+    status, metrics = run.status(), run.metrics()
+    if status is None:
+        return None
+    validated = [row for row in metrics if row["epoch"] > 0 and _is_number(row.get("dice"))]
+    best = max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={})
+    last = validated[-1] if validated else {}
+    return RunSummary(run, run.coordinates, status, metrics, run.manifest(), best, last)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class FoldScore:
     """One fold of one column."""
 
-    state: str
+    state: Literal["finished", "unfinished", "missing"]
     value: float | None = None
     lr: float | None = None
     runs: tuple[RunSummary, ...] = ()
@@ -29,39 +102,42 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Scores:
+class FoldScores:
     """One column's folds. `mean` is None unless every fold is finished."""
 
-    cells: tuple[Cell, ...]
+    folds: tuple[FoldScore, ...]
 
     @property
     def values(self) -> list[float | None]:
-        return [cell.value for cell in self.cells]
+        return [fold.value for fold in self.folds]
 
     @property
-    def finished(self) -> list[int]:
-        """The folds that have a value."""
-        return [fold for fold, cell in enumerate(self.cells) if cell.value is not None]
+    def finished(self) -> list[float]:
+        """The values of the folds that have one."""
+        return [value for value in self.values if value is not None]
 
     @property
     def mean(self) -> float | None:
-        values = [v for v in self.values if v is not None]
-        return fmean(values) if len(values) == len(self.cells) else None
+        return fmean(self.finished) if len(self.finished) == len(self.folds) else None
 
     @property
     def sd(self) -> float | None:
         """Standard deviation over the folds (n - 1)."""
-        values = [v for v in self.values if v is not None]
-        return stdev(values) if len(values) == len(self.cells) > 1 else None
+        return stdev(self.finished) if len(self.finished) == len(self.folds) > 1 else None
+
+    @property
+    def runs(self) -> list[RunSummary]:
+        """The runs behind the values."""
+        return [run for fold in self.folds for run in fold.runs]
 
 
 @dataclass(frozen=True)
 class ColumnScores:
     """One column, scored in both ways."""
 
-    best_lr: Scores
-    """Per fold the learning rate that did best there, as the paper."""
-    one_lr: Scores | None
+    per_fold_lr: FoldScores
+    """Per fold the learning rate that did best there, as in the paper."""
+    shared_lr: FoldScores | None
     """The one learning rate that is best over all folds; None if none has every fold."""
     learning_rates: tuple[float, ...]
     """Those with a finished run."""
@@ -70,18 +146,18 @@ class ColumnScores:
 
     @property
     def lr_optimism(self) -> float | None:
-        """How much choosing the learning rate per fold, on the fold itself, adds to the mean."""
-        if self.one_lr is None or self.best_lr.mean is None or self.one_lr.mean is None:
+        """What choosing the learning rate per fold, on the fold itself, adds to the mean."""
+        if self.shared_lr is None or self.per_fold_lr.mean is None or self.shared_lr.mean is None:
             return None
-        return self.best_lr.mean - self.one_lr.mean
+        return self.per_fold_lr.mean - self.shared_lr.mean
 
     @property
     def epoch_optimism(self) -> float | None:
         """Mean Dice of the best epoch minus that of the last: what choosing the epoch on the fold itself adds."""
-        chosen = [run for cell in self.best_lr.cells for run in cell.runs]
-        if self.best_lr.mean is None or any("dice" not in run.last for run in chosen):
+        runs = self.per_fold_lr.runs
+        if self.per_fold_lr.mean is None or not runs:
             return None
-        return fmean(run.best["dice"] - run.last["dice"] for run in chosen)
+        return fmean(run.best["dice"] - run.last["dice"] for run in runs)
 
 
 def score(runs: Sequence[RunSummary], folds: int) -> ColumnScores:
@@ -91,22 +167,21 @@ def score(runs: Sequence[RunSummary], folds: int) -> ColumnScores:
         if run.is_finished:
             by_fold[run.coordinates.fold][run.coordinates.lr].append(run)
     rates = tuple(sorted({lr for fold in by_fold.values() for lr in fold}))
-    best = Scores(tuple(_best_cell(fold, by_fold[fold], runs) for fold in range(folds)))
+    best = FoldScores(tuple(_best_score(fold, by_fold[fold], runs) for fold in range(folds)))
     complete = [lr for lr in rates if all(lr in by_fold[fold] for fold in range(folds))]
-    tables = [Scores(tuple(_cell(lr, by_fold[fold][lr]) for fold in range(folds))) for lr in complete]
-    one = max(tables, key=lambda s: s.mean or 0.0, default=None)
-    return ColumnScores(best, one, rates, tuple(runs))
+    shared = [FoldScores(tuple(_score(lr, by_fold[fold][lr]) for fold in range(folds))) for lr in complete]
+    return ColumnScores(best, max(shared, key=lambda s: s.mean or 0.0, default=None), rates, tuple(runs))
 
 
-def _best_cell(fold: int, by_lr: dict[float, list[RunSummary]], runs: Sequence[RunSummary]) -> Cell:
+def _best_score(fold: int, by_lr: Mapping[float, list[RunSummary]], runs: Sequence[RunSummary]) -> FoldScore:
     if by_lr:
-        return max((_cell(lr, found) for lr, found in sorted(by_lr.items())), key=lambda c: c.value or 0.0)
+        return max((_score(lr, of_lr) for lr, of_lr in sorted(by_lr.items())), key=lambda s: s.value or 0.0)
     started = [run for run in runs if run.coordinates.fold == fold]
     if not started:
-        return Cell(MISSING, note="no run")
-    furthest = max(started, key=lambda run: run.epoch)
-    return Cell(UNFINISHED, lr=furthest.coordinates.lr, note=furthest.where)
+        return FoldScore("missing", note="no run")
+    furthest = max(started, key=lambda run: run.status.epoch)
+    return FoldScore("unfinished", lr=furthest.coordinates.lr, note=furthest.progress_text)
 
 
-def _cell(lr: float, runs: list[RunSummary]) -> Cell:
-    return Cell(FINISHED, fmean(run.best["dice"] for run in runs), lr, tuple(runs))
+def _score(lr: float, runs: list[RunSummary]) -> FoldScore:
+    return FoldScore("finished", fmean(run.best["dice"] for run in runs), lr, tuple(runs))

@@ -1,7 +1,7 @@
 """Paired statistics on per-case and per-fold scores. Pure functions of arrays; used by `comparison`.
 
 All columns of a table are resampled together, as one matrix product of resamples × cases with cases × columns; that is
-why bootstrap and permutation are not scipy's (the tests hold them against scipy's). The distributions are scipy's.
+why bootstrap and permutation are not scipy's (the tests compare them with scipy's). The distributions are scipy's.
 """
 
 from __future__ import annotations
@@ -19,25 +19,21 @@ _EXACT_CASES = 13
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval; both ends may be NaN where one case leaves nothing to estimate from."""
+    """A confidence interval; both ends are NaN where it cannot be estimated."""
 
     low: float
     high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
 
 
 UNKNOWN = Interval(math.nan, math.nan)
 
 
 def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, level: float = LEVEL) -> list[Interval]:
-    """Paired bootstrap intervals of the mean difference, over cases.
+    """Compute paired bootstrap intervals of the mean difference, over cases.
 
     Symmetric intervals (Hall, 1988): the mean ± the quantile of its distance in the bootstrap samples. A case whose
-    empty region flips gives the differences a heavy tail on either side, and percentile intervals then lean the wrong
-    way (`docs/statistics.md`). The level is expanded for few cases (Hesterberg, 2015, "What teachers should know about
+    empty region flips gives the differences a heavy tail on either side, which biases percentile intervals
+    (`docs/statistics.md`). The level is expanded for few cases (Hesterberg, 2015, "What teachers should know about
     the bootstrap", section 5.3): without it they are too short, by about sqrt((n - 1) / n) · z / t.
 
     Args:
@@ -62,12 +58,14 @@ def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, leve
 
 
 def permutation_p_values(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Two-sided paired permutation (sign-flip) p of a mean difference of zero.
+    """Compute the two-sided paired permutation (sign-flip) p of a mean difference of zero.
 
     Exact up to 13 cases, else (1 + #{as extreme}) / (1 + resamples) (Phipson and Smyth, 2010).
 
     Args:
         differences: (cases, columns), the same cases in every column.
+        resamples: number of sampled permutations.
+        seed: of the permutations.
 
     Returns:
         (columns,) p-values; 1 where all differences are zero.
@@ -81,11 +79,11 @@ def permutation_p_values(differences: np.ndarray, resamples: int, seed: int) -> 
         np.abs(_all_signs(n) @ scaled) if exact else np.abs(_signs(n, resamples, seed) @ scaled.astype(np.float32))
     )
     extreme = (permuted >= observed - 1e-6).sum(axis=0)
-    return extreme / len(permuted) if exact else (1 + extreme) / (1 + len(permuted))
+    return np.asarray(extreme / len(permuted) if exact else (1 + extreme) / (1 + len(permuted)))
 
 
 def corrected_t_p_value(fold_differences: np.ndarray, folds: int) -> float:
-    """Two-sided p of the corrected resampled t-test over folds (Nadeau and Bengio, 2003).
+    """Compute the two-sided p of the corrected resampled t-test over folds (Nadeau and Bengio, 2003).
 
     The variance of the mean is (1/J + n_test/n_train) s², with n_test/n_train = 1/(folds - 1): the folds share most of
     their training cases, so that s²/J would be too small.
@@ -110,7 +108,7 @@ def corrected_t_p_value(fold_differences: np.ndarray, folds: int) -> float:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's (1979) step-down adjusted p-values; NaN entries stay NaN and do not count."""
+    """Adjust p-values by Holm's (1979) step-down method; NaN entries stay NaN and do not count."""
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full_like(p, np.nan)
     order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
@@ -122,10 +120,15 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def required_sample_size(sd: float, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
-    """Cases with which a paired two-sided test sees `difference` with probability `power` (normal approximation).
+    """Return the cases with which a paired two-sided test detects `difference` with probability `power`.
+
+    Normal approximation.
 
     Args:
         sd: standard deviation of the per-case difference.
+        difference: to be detected.
+        power: probability of detecting it.
+        level: one minus the significance level.
     """
     if difference == 0:
         return math.inf
@@ -133,12 +136,15 @@ def required_sample_size(sd: float, difference: float, power: float = 0.8, level
 
 
 def minimum_detectable_effect(sd: float, cases: int, power: float = 0.8, level: float = LEVEL) -> float:
-    """The smallest mean difference that `cases` cases show with probability `power`; the inverse of `cases_needed`."""
+    """Return the smallest mean difference that `cases` cases detect with probability `power`.
+
+    The inverse of `required_sample_size`.
+    """
     return _z_sum(power, level) * sd / math.sqrt(cases) if cases else math.nan
 
 
-def seeds_needed(seed_sd: float, folds: int, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
-    """Seeds per fold and column with which training noise no longer hides `difference` of two means over folds."""
+def required_seeds(seed_sd: float, folds: int, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
+    """Return the seeds per fold and column that detect `difference` of two means over folds with `power`."""
     if difference == 0:
         return math.inf
     return max(1.0, math.ceil(2 * (_z_sum(power, level) * seed_sd / difference) ** 2 / folds))
@@ -146,7 +152,7 @@ def seeds_needed(seed_sd: float, folds: int, difference: float, power: float = 0
 
 @dataclass(frozen=True)
 class Components:
-    """Where the scatter of one column comes from: standard deviations between folds and between seeds of one fold."""
+    """Variance components of one column: standard deviations between folds and between seeds of one fold."""
 
     fold_sd: float
     seed_sd: float
@@ -155,7 +161,7 @@ class Components:
 
 
 def variance_components(groups: list[list[float]]) -> Components | None:
-    """Separate folds from seeds by the one-way random-effects analysis of variance.
+    """Separate folds from seeds by a one-way random-effects analysis of variance.
 
     Args:
         groups: per fold the scores of its seeds.
@@ -174,15 +180,17 @@ def variance_components(groups: list[list[float]]) -> Components | None:
 
 
 def pooled_seed_sd(components: list[Components]) -> float | None:
-    """Standard deviation of one fold's score over seeds, pooled over columns; None without replicated seeds."""
+    """Pool the standard deviation of one fold's score over seeds; None without replicated seeds."""
     return math.sqrt(float(np.mean([c.seed_sd**2 for c in components]))) if components else None
 
 
 def noise_floor(components: list[Components], folds: int, level: float = LEVEL) -> float | None:
-    """The difference of two columns' means that other seeds alone exceed in 1 - level of repetitions.
+    """Return the difference of two columns' means that other seeds alone exceed in 1 - level of repetitions.
 
     Args:
         components: of the columns that have replicated seeds; their seed variances are pooled.
+        folds: of the cross-validation.
+        level: one minus the share of repetitions that exceed it.
     """
     if not components:
         return None
@@ -200,7 +208,7 @@ def _z_sum(power: float, level: float) -> float:
 
 @lru_cache(maxsize=2)
 def _weights(n: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, n) float32: how often each case occurs in each bootstrap sample."""
+    """Count how often each case occurs in each bootstrap sample, (resamples, n) float32."""
     drawn = np.random.default_rng(seed).integers(n, size=(resamples, n), dtype=np.uint16 if n <= 2**16 else np.int64)
     weights = np.empty((resamples, n), dtype=np.float32)
     for row, cases in zip(weights, drawn, strict=True):
@@ -210,11 +218,11 @@ def _weights(n: int, resamples: int, seed: int) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _signs(n: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, n) float32 of ±1."""
+    """Draw (resamples, n) float32 of ±1."""
     bits = np.unpackbits(np.frombuffer(np.random.default_rng(seed).bytes((resamples * n + 7) // 8), dtype=np.uint8))
     return bits[: resamples * n].reshape(resamples, n).astype(np.float32) * 2 - 1
 
 
 def _all_signs(n: int) -> np.ndarray:
-    """(2^n, n) of ±1."""
+    """Return all sign patterns, (2^n, n) of ±1."""
     return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) * 2.0 - 1.0

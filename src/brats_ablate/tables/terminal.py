@@ -1,112 +1,108 @@
-"""Shows sheets in the terminal with rich: the same cells as the files, fitted to its width."""
+"""Show tables in the terminal with rich, fitted to its width."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import rich.table
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from brats_ablate.tables.text_tables import Sheet
+from brats_ablate.tables.table import Cell, Header, Table, Words
 
 _PHRASE = 4
-"""A cell of so many words is a phrase, to be wrapped, and no number, to be aligned."""
-_NARROW = 16
-"""Characters that a phrase is left at least."""
-_WORDS = {"better": "green", "worse": "red", "missing": "yellow", "unfinished": "yellow"}
+"""A text cell of this many words may be wrapped."""
+_MIN_WIDTH = 14
+"""Characters that such a cell keeps at least."""
+_STYLES = {"best": "bold", "better": "green", "worse": "red", "missing": "yellow", "unfinished": "yellow"}
 
 
-def show(sheets: Sequence[Sheet], console: Console) -> None:
-    """Print the sheets of one table, the notes below each. What is too wide is printed on its side or in parts."""
-    for i, sheet in enumerate(sheets):
-        for part in fitted(sheet, console.width):
-            console.print(_table(part, console.width, "bold" if i == 0 else ""))
-        for note in sheet.notes:
+def show(tables: Sequence[Table], console: Console) -> None:
+    """Print tables, each with its notes below. A table that is too wide is transposed or printed in parts."""
+    for i, table in enumerate(tables):
+        for part in fitted(table, console.width):
+            console.print(_rich_table(part, console.width, "bold" if i == 0 else ""))
+        for note in table.notes:
             console.print(Text(note, style="dim"))
         console.print()
 
 
-def fitted(sheet: Sheet, width: int) -> list[Sheet]:
-    """The sheet as it is if it fits into `width` characters, else in as few parts as can be: either its columns in
-    groups, each beside the first column, or the same of the sheet on its side, rows for columns.
+def fitted(table: Table, width: int) -> list[Table]:
+    """Split a table into as few parts as possible that fit into `width` characters.
+
+    A part has some of the columns next to the first one, of the table or of the transposed table.
     """
-    upright, on_its_side = _parts(sheet, width), _parts(_turned(sheet), width)
-    return on_its_side if len(on_its_side) < len(upright) else upright
+    upright, transposed = _parts(table, width), _parts(_transposed(table), width)
+    return transposed if len(transposed) < len(upright) else upright
 
 
-def _parts(sheet: Sheet, width: int) -> list[Sheet]:
-    widths = [_least_width(sheet, c) for c in range(len(sheet.header))]
+def _parts(table: Table, width: int) -> list[Table]:
+    widths = [_min_width(table, c) for c in range(len(table.headers))]
     groups: list[list[int]] = [[]]
     for c in range(1, len(widths)):
         if groups[-1] and _total([widths[0], *(widths[k] for k in groups[-1]), widths[c]]) > width:
             groups.append([])
         groups[-1].append(c)
-    return [sheet] if len(groups) == 1 else [_with_columns(sheet, [0, *group]) for group in groups]
+    return [table] if len(groups) == 1 else [_with_columns(table, [0, *group]) for group in groups]
 
 
-def _with_columns(sheet: Sheet, columns: Sequence[int]) -> Sheet:
-    return replace(
-        sheet,
-        header=tuple(sheet.header[c] for c in columns),
-        rows=tuple(tuple(row[c] for c in columns) for row in sheet.rows),
-        bold=frozenset((r, k) for k, c in enumerate(columns) for r in range(len(sheet.rows)) if (r, c) in sheet.bold),
+def _with_columns(table: Table, columns: Sequence[int]) -> Table:
+    rows = tuple(tuple(row[c] for c in columns) for row in table.rows)
+    return replace(table, headers=tuple(table.headers[c] for c in columns), rows=rows)
+
+
+def _transposed(table: Table) -> Table:
+    names = (row[0].text for row in table.rows)
+    rows = tuple(
+        (Words(header.text), *(row[c] for row in table.rows)) for c, header in enumerate(table.headers) if c > 0
     )
+    headers = (table.headers[0], *(Header(name, name) for name in names))
+    return replace(table, headers=headers, rows=rows, rules=frozenset())
 
 
-def _turned(sheet: Sheet) -> Sheet:
-    header = (sheet.header[0], *(row[0] for row in sheet.rows))
-    rows = tuple((name, *(row[c] for row in sheet.rows)) for c, name in enumerate(sheet.header) if c > 0)
-    return replace(
-        sheet, header=header, rows=rows, bold=frozenset((c - 1, r + 1) for r, c in sheet.bold), rules=frozenset()
+def _rich_table(table: Table, width: int, title_style: str) -> rich.table.Table:
+    shown = rich.table.Table(
+        title=escape(table.title), title_justify="left", title_style=title_style, header_style="bold"
     )
-
-
-def _table(sheet: Sheet, width: int, title_style: str) -> Table:
-    table = Table(title=escape(sheet.title), title_justify="left", title_style=title_style, header_style="bold")
-    widths = [_least_width(sheet, c) for c in range(len(sheet.header))]
-    for c, text in enumerate(sheet.header):
-        # What is left over makes headings and phrases wrap less, from the left.
-        widths[c] += max(0, min(_full_width(sheet, c) - widths[c], width - _total(widths)))
-        justify: JustifyMethod = "left" if c == 0 or any(map(_is_phrase, _cells(sheet, c))) else "right"
-        table.add_column(escape(text), justify=justify, overflow="fold", width=widths[c])
-    for r, row in enumerate(sheet.rows):
-        if r in sheet.rules:
-            table.add_section()
-        table.add_row(*(Text(x, style=_style(sheet, r, c, x)) for c, x in enumerate(row)))
-    return table
+    widths = [_min_width(table, c) for c in range(len(table.headers))]
+    for c, header in enumerate(table.headers):
+        # Spare width goes to headers and phrases, from the left, so that they wrap less.
+        widths[c] += max(0, min(_full_width(table, c) - widths[c], width - _total(widths)))
+        justify: JustifyMethod = "left" if c == 0 or any(map(_is_phrase, _cells(table, c))) else "right"
+        shown.add_column(escape(header.text), justify=justify, overflow="fold", width=widths[c])
+    for r, row in enumerate(table.rows):
+        if r in table.rules:
+            shown.add_section()
+        shown.add_row(*(Text(cell.text, style=_STYLES.get(cell.mark, "")) for cell in row))
+    return shown
 
 
 def _total(widths: Sequence[int]) -> int:
-    """Of a table with columns so wide: two blanks and a line each, and the first line."""
+    """Return the width of a table: two blanks and a line for each column, and the first line."""
     return sum(widths) + 3 * len(widths) + 1
 
 
-def _cells(sheet: Sheet, column: int) -> list[str]:
-    return [row[column] for row in sheet.rows]
+def _cells(table: Table, column: int) -> list[Cell]:
+    return [row[column] for row in table.rows]
 
 
-def _is_phrase(cell: str) -> bool:
-    return len(cell.split()) >= _PHRASE
+def _is_phrase(cell: Cell) -> bool:
+    return isinstance(cell, Words) and len(cell.text.split()) >= _PHRASE
 
 
-def _full_width(sheet: Sheet, column: int) -> int:
-    return max(1, *(cell_len(text) for text in (sheet.header[column], *_cells(sheet, column))))
+def _full_width(table: Table, column: int) -> int:
+    texts = (table.headers[column].text, *(cell.text for cell in _cells(table, column)))
+    return max(1, *map(cell_len, texts))
 
 
-def _least_width(sheet: Sheet, column: int) -> int:
-    """With no word broken and no number wrapped; phrases and the heading may be."""
-    phrases = [cell for cell in _cells(sheet, column) if _is_phrase(cell)]
-    unbroken = [word for text in (sheet.header[column], *phrases) for word in text.split()]
-    unbroken += [cell for cell in _cells(sheet, column) if not _is_phrase(cell)]
-    room = min(_NARROW, max(map(cell_len, phrases), default=1))
-    return max(room, max(map(cell_len, unbroken), default=0))
-
-
-def _style(sheet: Sheet, row: int, column: int, text: str) -> str:
-    if (row, column) in sheet.bold:
-        return "bold"
-    return _WORDS.get(text.split(":", maxsplit=1)[0], "")
+def _min_width(table: Table, column: int) -> int:
+    """Return the width at which no word is broken and no number wrapped; phrases, names and the header may wrap."""
+    cells = _cells(table, column)
+    phrases = [cell.text for cell in cells if column == 0 or _is_phrase(cell)]
+    unbroken = [word for text in (table.headers[column].text, *phrases) for word in text.split()]
+    unbroken += [cell.text for cell in cells if column > 0 and not _is_phrase(cell)]
+    room = min(_MIN_WIDTH, max(map(cell_len, phrases), default=1))
+    return max(room, *map(cell_len, unbroken), 0)

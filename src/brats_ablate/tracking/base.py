@@ -1,20 +1,21 @@
-"""What every tracker is handed, and the tracker that shows nothing."""
+"""What every tracker receives, and the tracker that logs nothing."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from PIL.Image import Image
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker is told of a run when it starts."""
+    """A run as trackers describe it."""
 
     name: str
     group: str
@@ -31,31 +32,20 @@ class RunInfo:
         return hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class TableText:
-    """One table as text: what `analysis` renders."""
-
-    name: str
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    markdown: str
-
-
 class NullTracker:
-    """Shows nothing: the run directory has everything."""
+    """Logs nothing: the run directory has everything."""
 
     def __init__(self, run: RunInfo) -> None:
         self.run = run
 
-    def show(self, draw: Callable[[], Image]) -> None:
-        """The picture is not drawn."""
+    def log_image(self, make_image: Callable[[], Image]) -> None:
+        """Do nothing; the image is not drawn."""
 
     def log(self, row: dict[str, Any]) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
-    def log_tables(self, tables: Callable[[], Sequence[TableText]]) -> None:
-        """The tables are not rendered."""
+    def log_tables(self, tables: Mapping[str, DataFrame]) -> None:
+        """Do nothing."""
 
     def finish(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""

@@ -1,30 +1,28 @@
-"""The study in Weights & Biases: a workspace and a report that compare its variants, and the tables as W&B Tables.
-
-run directories ─tables→ sheets ─here→ W&B, beside the runs of `tracking`; these two alone know wandb.
-"""
+"""Publish a study in Weights & Biases: a workspace and a report that compare its variants, and the tables."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import UserError
 from brats_ablate.labels import REGIONS
-from brats_ablate.tracking.base import RunInfo, TableText
-from brats_ablate.tracking.wandb import PICTURE, WandbTracker
+from brats_ablate.tracking.base import RunInfo
+from brats_ablate.tracking.wandb import IMAGE_KEY, WandbTracker
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as reports
     import wandb_workspaces.workspaces as workspaces
+    from pandas import DataFrame
 
 CURVES = ("dice", *(f"dice/{region}" for region in REGIONS), "loss", "lr", "patches_per_second")
-"""What `tracking` logs of every epoch and the dashboard draws."""
+"""Metrics of each epoch that have a panel."""
 
 
 def make_workspace(entity: str, project: str, study: str) -> workspaces.Workspace:
-    """A view of the project with the runs grouped by experiment, one panel per curve and one of pictures."""
+    """Make a view of the project: runs grouped by experiment, one panel per curve and one of images."""
     import wandb_workspaces.workspaces as workspaces
 
     return workspaces.Workspace(
@@ -36,16 +34,16 @@ def make_workspace(entity: str, project: str, study: str) -> workspaces.Workspac
     )
 
 
-def make_report(entity: str, project: str, study: str, tables: Sequence[TableText]) -> reports.Report:
-    """A report with the tables as text, then the curves of all runs and what their settings differ in."""
+def make_report(entity: str, project: str, study: str, texts: Sequence[str]) -> reports.Report:
+    """Make a report: the tables as Markdown, then the curves of all runs and their config diff."""
     import wandb_workspaces.reports.v2 as reports
 
     runs = reports.Runset(entity=entity, project=project, name="by experiment", groupby=["config.experiment"])
-    blocks: list[Any] = [reports.MarkdownBlock(text=table.markdown) for table in tables]
+    blocks: list[Any] = [reports.MarkdownBlock(text=text) for text in texts]
     blocks += [
         reports.H2(text="Learning curves"),
         reports.PanelGrid(runsets=[runs], panels=_panels()),
-        reports.H2(text="Settings that differ"),
+        reports.H2(text="Config diff"),
         reports.PanelGrid(runsets=[runs], panels=[reports.RunComparer(diff_only=True)]),
     ]
     return reports.Report(
@@ -53,8 +51,21 @@ def make_report(entity: str, project: str, study: str, tables: Sequence[TableTex
     )
 
 
-def publish(run: RunInfo, project: str, entity: str | None, study: str, tables: Sequence[TableText]) -> tuple[str, str]:
-    """Log the tables as `run` and save workspace and report; returns their two addresses.
+def publish(
+    run: RunInfo, project: str, entity: str | None, study: str, tables: Mapping[str, DataFrame], texts: Sequence[str]
+) -> tuple[str, str]:
+    """Log the tables as `run` and save workspace and report.
+
+    Args:
+        run: the W&B run of the tables.
+        project: the W&B project.
+        entity: its owner; None for the user who is logged in.
+        study: name of the data set.
+        tables: by name, logged as W&B Tables.
+        texts: the tables as Markdown, for the report.
+
+    Returns:
+        The addresses of workspace and report.
 
     Raises:
         UserError: W&B is not reachable, nobody is logged in, or wandb-workspaces is not installed.
@@ -65,12 +76,12 @@ def publish(run: RunInfo, project: str, entity: str | None, study: str, tables: 
 
     try:
         entity = _entity_online(entity)
-        tracker = WandbTracker(run, project, entity, "online")  # first: it makes the project that the report looks up
-        tracker.log_tables(lambda: tables)
+        tracker = WandbTracker(run, project, entity, "online")  # first: it creates the project that the report needs
+        tracker.log_tables(tables)
         tracker.finish()
         workspace = make_workspace(entity, project, study)
         workspace.save()
-        report = make_report(entity, project, study, tables)
+        report = make_report(entity, project, study, texts)
         report.save()
     except (wandb.errors.Error, OSError) as error:
         raise _unreachable(error) from error
@@ -81,27 +92,27 @@ def _panels() -> list[Any]:
     import wandb_workspaces.reports.v2 as reports
 
     curves = [reports.LinePlot(title=curve, x="epoch", y=[curve], groupby_rangefunc="minmax") for curve in CURVES]
-    return [*curves, reports.MediaBrowser(title="a validation case", media_keys=[PICTURE])]
+    return [*curves, reports.MediaBrowser(title="a validation case", media_keys=[IMAGE_KEY])]
 
 
 def _entity_online(entity: str | None) -> str:
-    """`entity`, or that of whoever is logged in; asks W&B in either case, so that nothing is begun without it."""
+    """Return `entity`, or that of the user who is logged in; contacts W&B in either case, to fail before any work."""
     import wandb
 
     if os.environ.get("WANDB_MODE", "online") != "online":
-        raise UserError(_SENTENCE)
+        raise UserError(_NEEDS_WANDB)
     try:
-        own = wandb.Api(timeout=20).default_entity
+        default = wandb.Api(timeout=20).default_entity
     except ValueError as error:  # a key of the wrong form
         raise _unreachable(error) from error
-    if own is None:
-        raise UserError(_SENTENCE)
-    return entity or str(own)
+    if default is None:
+        raise UserError(_NEEDS_WANDB)
+    return entity or str(default)
 
 
 def _unreachable(error: Exception) -> UserError:
     first = (str(error).splitlines() or [""])[0]
-    return UserError(f"{_SENTENCE} ({type(error).__name__}: {first})")
+    return UserError(f"{_NEEDS_WANDB} ({type(error).__name__}: {first})")
 
 
-_SENTENCE = "job=dashboard needs Weights & Biases online; run `wandb login` and unset WANDB_MODE, or see job=report"
+_NEEDS_WANDB = "job=dashboard needs Weights & Biases online; run `wandb login` and unset WANDB_MODE, or see job=report"

@@ -1,21 +1,22 @@
-"""Where metrics are shown besides the run directory: nowhere, or Weights & Biases. The only module that knows wandb."""
+"""Log runs to Weights & Biases. Only this module and `dashboard` import wandb."""
 
 from __future__ import annotations
 
 import netrc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from brats_ablate.runtime.files import atomic_write
-from brats_ablate.tracking.base import RunInfo, TableText
+from brats_ablate.tracking.base import RunInfo
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from PIL.Image import Image
 
-PICTURE = "picture"
-"""Under what name the picture of a validation case is shown."""
+IMAGE_KEY = "picture"
+"""The W&B key of the image of a validation case."""
 
 
 class WandbTracker:
@@ -30,7 +31,7 @@ class WandbTracker:
         self.wandb_run = wandb.init(
             project=project,
             entity=entity,
-            mode=_resolved(mode),
+            mode=resolve_mode(mode),
             dir=str(run.folder),
             id=run.tracking_id,
             resume="allow",
@@ -42,25 +43,24 @@ class WandbTracker:
             config=dict(run.config),
             settings=wandb.Settings(silent=True, console="off"),
         )
-        self._pictures = run.folder / "wandb" / "pictures"
-        self._shown: Image | None = None
+        self._images = run.folder / "wandb" / "pictures"
+        self._pending_image: Image | None = None
         self._dice: dict[int, float] = {}
         if run.job == "train":
             self.wandb_run.define_metric("epoch")
             self.wandb_run.define_metric("*", step_metric="epoch")
             self.wandb_run.define_metric("dice", step_metric="epoch", summary="max")
 
-    def show(self, draw: Callable[[], Image]) -> None:
-        """Keep the picture for the epoch that `log` is told of next."""
-        self._shown = draw()
+    def log_image(self, make_image: Callable[[], Image]) -> None:
+        """Keep the image for the epoch that is logged next."""
+        self._pending_image = make_image()
 
     def log(self, row: dict[str, Any]) -> None:
-        """One epoch's line of metrics.jsonl; with a picture where it is better than every epoch before it.
+        """Log one epoch's line of metrics.jsonl; with an image if its Dice is higher than in every epoch before.
 
-        Pictures are kept as files, so that a resumed run, which tells its record again, tells them too. The epoch in
-        which it was killed comes a second time.
+        Images are cached on disk because a resumed run replays its history; the interrupted epoch is logged twice.
         """
-        picture, self._shown = self._shown, None
+        image, self._pending_image = self._pending_image, None
         best = max((dice for epoch, dice in self._dice.items() if epoch < row["epoch"]), default=-1.0)
         if row.get("dice", -1.0) <= best:
             self.wandb_run.log(row)
@@ -68,37 +68,30 @@ class WandbTracker:
         import wandb
 
         self._dice[row["epoch"]] = row["dice"]
-        file = self._pictures / f"epoch={row['epoch']:04d}.png"
-        if picture is not None:
+        file = self._images / f"epoch={row['epoch']:04d}.png"
+        if image is not None:
             with atomic_write(file) as temporary:
-                picture.save(temporary, format="PNG")
-        shown = {PICTURE: wandb.Image(str(file), caption=_caption(row))} if file.exists() else {}
-        self.wandb_run.log({**row, **shown})
+                image.save(temporary, format="PNG")
+        caption = f"epoch {row['epoch']}, mean Dice of the fold {row['dice']:.4f}"
+        logged = {IMAGE_KEY: wandb.Image(str(file), caption=caption)} if file.exists() else {}
+        self.wandb_run.log({**row, **logged})
 
-    def log_tables(self, tables: Callable[[], Sequence[TableText]]) -> None:
-        """Every table as a W&B Table under its own name."""
+    def log_tables(self, tables: Mapping[str, DataFrame]) -> None:
+        """Log every table as a W&B Table under its name."""
         import wandb
 
+        named = {name: frame.rename(columns={"": "row"}) for name, frame in tables.items()}
         self.wandb_run.log(
-            {t.name: wandb.Table(columns=_unique(t.header), data=[list(row) for row in t.rows]) for t in tables()}
+            {name: wandb.Table(columns=list(f.columns), data=f.to_numpy().tolist()) for name, f in named.items()}
         )
 
     def finish(self) -> None:
-        """Write what is still under way."""
+        """Upload what is pending and end the W&B run."""
         self.wandb_run.finish()
 
 
-def _caption(row: Mapping[str, Any]) -> str:
-    return f"epoch {row['epoch']}, mean Dice of the fold {row['dice']:.4f}"
-
-
-def _unique(header: Sequence[str]) -> list[str]:
-    """ "paper" stands beside every column, and a W&B Table wants every name once."""
-    return [f"{header[i - 1]} paper" if text == "paper" else text or "row" for i, text in enumerate(header)]
-
-
-def _resolved(mode: str) -> Literal["online", "offline"]:
-    """`auto` is what WANDB_MODE says, else online where a login exists (WANDB_API_KEY or `wandb login`)."""
+def resolve_mode(mode: str) -> Literal["online", "offline"]:
+    """Resolve `auto`: the value of WANDB_MODE, else online if a login exists (WANDB_API_KEY or `wandb login`)."""
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
     return "online" if mode == "online" else "offline"

@@ -14,7 +14,7 @@ from PIL import Image
 from brats_ablate.data.store import CaseStore
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
 from brats_ablate.labels import to_regions
-from brats_ablate.report.case_image import COLOURS
+from brats_ablate.report.case_image import COLORS
 from brats_ablate.tracking.base import NullTracker, RunInfo
 
 
@@ -26,8 +26,8 @@ class Album:
 
     def log(self, row: dict[str, Any]) -> None: ...
 
-    def show(self, draw: Callable[[], Image.Image]) -> None:
-        self.pictures.append(draw())
+    def log_image(self, make_image: Callable[[], Image.Image]) -> None:
+        self.pictures.append(make_image())
 
 
 @pytest.fixture(name="store")
@@ -55,13 +55,13 @@ def test_prediction_next_to_reference_on_the_slice_with_most_tumor(store: CaseSt
     np.testing.assert_array_equal(predicted, reference)
     assert (flair[..., 0] == flair[..., 1]).all()  # grey
     area = (labels > 0).sum(axis=(0, 1))
-    background = (reference == COLOURS[0]).all(axis=-1).mean()
+    background = (reference == COLORS[0]).all(axis=-1).mean()
     assert 1 - background == pytest.approx(area.max() / area[0].size / labels[:, :, 0].size, abs=0.02)
 
     nothing = torch.zeros_like(masks)
     on_case(case_id, nothing)
     _, predicted, again = panels(album.pictures[1])
-    assert (predicted == COLOURS[0]).all()
+    assert (predicted == COLORS[0]).all()
     np.testing.assert_array_equal(again, reference)
 
 
@@ -73,7 +73,7 @@ def test_et_outside_tc_is_not_drawn_as_et(store: CaseStore) -> None:
     masks[2] = True
     album = Album()
     ValidationImageLogger(store, case_id, album)(case_id, masks)
-    assert (panels(album.pictures[0])[1] == COLOURS[1]).all()
+    assert (panels(album.pictures[0])[1] == COLORS[1]).all()
 
 
 def test_without_a_tracker_nothing_is_read(tmp_path: Path) -> None:

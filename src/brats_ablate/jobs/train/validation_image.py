@@ -30,7 +30,7 @@ class ValidationImageLogger:
     def __call__(self, case_id: str, predicted: Tensor) -> None:
         """Log the image if this is the case; `predicted` are its region masks, (3, X, Y, Z) bool."""
         if case_id == self.case_id:
-            self.tracker.show(lambda: self.draw(predicted))
+            self.tracker.log_image(lambda: self.draw(predicted))
 
     def draw(self, predicted: Tensor) -> Image:
         """Draw FLAIR, prediction and reference on the slice with the largest reference tumor area."""

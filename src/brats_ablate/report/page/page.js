@@ -1,8 +1,8 @@
 "use strict";
-// Unpacks the data and plotly.js, draws the figures, and keeps them in step with the controls and the theme.
+// Unpack the data and plotly.js, draw the figures, and redraw them when a control or the theme changes.
 (async () => {
   const byId = (id) => document.getElementById(id);
-  const COLOURS = { // one hue a place, at least 3:1 against either page
+  const COLORS = { // one hue per variant, contrast of at least 3:1 on either page
     light: ["#0072b2", "#c4500a", "#008060", "#b5508a", "#a07000", "#2b93c9", "#7a4b9e", "#666666", "#9c1c1c", "#5b7f00", "#00808a", "#1f2d7a"],
     dark: ["#4aa8ee", "#ff9147", "#34cf9f", "#ec9cc8", "#ecb73a", "#8fd3fa", "#c39be6", "#b0b0b0", "#ff7b74", "#a8cf4a", "#44d0dd", "#93a4ff"],
   };
@@ -22,24 +22,24 @@
     script.textContent = await unpack("plotly");
     document.head.append(script);
   } catch (error) {
-    byId("trouble").textContent = `The figures could not be unpacked (${error.message}); a browser from 2023 on can. The tables are complete.`;
+    byId("trouble").textContent = `The figures could not be unpacked (${error.message}); use a browser of 2023 or later. The tables are complete.`;
     byId("trouble").hidden = false;
     return;
   }
 
   const names = [...new Set(data.curves.map((c) => c.name))];
-  const titles = Object.fromEntries(data.tables.flatMap((t) => t.columns.map((c) => [c.key, c.title])).reverse()); // the first table's title counts
+  const titles = Object.fromEntries(data.tables.flatMap((t) => t.columns.map((c) => [c.key, c.title])).reverse()); // the first table's title wins
   const keys = [...new Set([...names, ...Object.keys(data.cases.dice), ...Object.keys(titles)])];
   const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-  const place = (i) => (isDark() ? COLOURS.dark : COLOURS.light)[i % COLOURS.light.length];
-  const colour = (key) => place(keys.indexOf(key));
-  const dash = (key) => DASHES[Math.floor(keys.indexOf(key) / COLOURS.light.length) % DASHES.length];
+  const hue = (i) => (isDark() ? COLORS.dark : COLORS.light)[i % COLORS.light.length];
+  const color = (key) => hue(keys.indexOf(key));
+  const dash = (key) => DASHES[Math.floor(keys.indexOf(key) / COLORS.light.length) % DASHES.length];
   const label = (key) => (titles[key] && ![titles[key], `${titles[key]}, evaluated`].includes(key) ? `${titles[key]} (${key})` : key);
   const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const signed = (v, digits = 4) => (v > 0 ? "+" : "") + v.toFixed(digits);
 
-  // Names down the side of a figure as tall as they need, in two lines where it is narrow.
+  // Names on the y-axis; the figure is as tall as they need, and narrow figures break them in two lines.
   const broken = (title, narrow) => {
     const places = [...title.matchAll(/[ _+]/g)].map((m) => m.index + 1);
     if (!narrow || title.length < 14 || !places.length) return title;
@@ -68,7 +68,7 @@
     whole.xaxis = { ...axis, ...layout.xaxis };
     whole.yaxis = { ...axis, ...layout.yaxis };
     const config = { responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover" };
-    // plotly.js would offer to upload a figure: the scores of patients stay in this file.
+    // Remove plotly.js's offer to upload a figure: the scores of patients stay in this file.
     return Plotly.react(byId(id), traces, whole, { ...config, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   };
 
@@ -81,13 +81,13 @@
     if (rows.length) {
       const floor = table.noise;
       const ends = rows.flatMap((r) => [r.difference, r.low ?? r.difference, r.high ?? r.difference]);
-      const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)]; // no difference is always in sight
+      const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)]; // zero is always visible
       const range = [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
       draw(`forest-${table.name}`, [{
         type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((_, i) => i),
         error_x: { type: "data", symmetric: false, array: rows.map((r) => (r.high ?? r.difference) - r.difference), arrayminus: rows.map((r) => r.difference - (r.low ?? r.difference)), color: variable("--faint"), thickness: 1.5 },
         marker: { size: 10, color: rows.map((r) => tint[r.verdict] || variable("--faint")), symbol: rows.map((r) => (tint[r.verdict] ? "circle" : "circle-open")) },
-        text: rows.map((r) => `${r.title} against ${r.against}<br>${signed(r.difference)}${r.low === null ? "" : ` [${signed(r.low)}, ${signed(r.high)}]`}<br>${r.verdict}: ${r.reason}`), hoverinfo: "text",
+        text: rows.map((r) => `${r.title} vs ${r.baseline}<br>${signed(r.difference)}${r.low === null ? "" : ` [${signed(r.low)}, ${signed(r.high)}]`}<br>${r.verdict}: ${r.reason}`), hoverinfo: "text",
       }], {
         showlegend: false,
         ...byName(`forest-${table.name}`, rows.map((r) => r.title), 38),
@@ -97,8 +97,8 @@
     }
     const between = (column, fold) => (fold - (column.folds.length - 1) / 2) * (0.6 / column.folds.length);
     const dots = table.columns.flatMap((column, i) => {
-      const found = column.folds.map((v, fold) => [v, fold]).filter(([v]) => v !== null);
-      const ours = { type: "scatter", mode: "markers", x: found.map(([v]) => v), y: found.map(([, fold]) => i + between(column, fold)), marker: { size: 9, color: colour(column.key) }, text: found.map(([v, fold]) => `${column.title}, fold ${fold}: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
+      const scored = column.folds.map((v, fold) => [v, fold]).filter(([v]) => v !== null);
+      const ours = { type: "scatter", mode: "markers", x: scored.map(([v]) => v), y: scored.map(([, fold]) => i + between(column, fold)), marker: { size: 9, color: color(column.key) }, text: scored.map(([v, fold]) => `${column.title}, fold ${fold}: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
       if (!column.paper) return [ours];
       const paper = { type: "scatter", mode: "markers", x: column.paper, y: column.paper.map((_, fold) => i + between(column, fold)), marker: { size: 9, symbol: "line-ns-open", color: variable("--faint"), line: { width: 2 } }, text: column.paper.map((v, fold) => `${column.title}, fold ${fold}, paper: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
       return [paper, ours];
@@ -136,7 +136,7 @@
         });
         const most = Math.max(0, ...[...sums.values()].map((s) => s[1]));
         const x = [...sums.keys()].filter((e) => sums.get(e)[1] === most).sort((a, b) => a - b);
-        return { type: "scatter", mode: "lines", name: `${label(name)}, mean of ${most}`, x, y: x.map((e) => sums.get(e)[0] / sums.get(e)[1]), line: { color: colour(name), dash: dash(name), width: 2.5 } };
+        return { type: "scatter", mode: "lines", name: `${label(name)}, mean of ${most}`, x, y: x.map((e) => sums.get(e)[0] / sums.get(e)[1]), line: { color: color(name), dash: dash(name), width: 2.5 } };
       });
     } else {
       traces = runs.map((c) => {
@@ -144,7 +144,7 @@
         const first = !seen.has(c.name);
         seen.add(c.name);
         const what = `${label(c.name)}, fold ${c.fold}, lr ${c.lr}, seed ${c.seed}${c.state === "finished" ? "" : `, ${c.state}`}`;
-        return { type: "scatter", mode: x.length < 3 ? "markers" : "lines", name: label(c.name), legendgroup: c.name, showlegend: first, x, y, text: what, hovertemplate: "%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>", line: { color: colour(c.name), dash: dash(c.name), width: 1.5 }, marker: { color: colour(c.name) }, opacity: 0.85 };
+        return { type: "scatter", mode: x.length < 3 ? "markers" : "lines", name: label(c.name), legendgroup: c.name, showlegend: first, x, y, text: what, hovertemplate: "%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>", line: { color: color(c.name), dash: dash(c.name), width: 1.5 }, marker: { color: color(c.name) }, opacity: 0.85 };
       });
     }
     draw("curve-plot", traces, { margin: { l: 60, r: 15, t: 60, b: 45 }, xaxis: { title: { text: "epoch" }, rangemode: "tozero", dtick: Math.max(0, ...runs.flatMap((c) => c.epochs)) <= 12 ? 1 : undefined }, yaxis: { title: { text: byId("curve-metric").selectedOptions[0].text } } });
@@ -152,7 +152,7 @@
   };
   ["metric", "fold", "lr", "kind"].forEach((k) => byId(`curve-${k}`).addEventListener("change", drawCurves));
 
-  // ---- case by case
+  // ---- case-level comparison
   const withCases = Object.keys(data.cases.dice);
   [["", "mean of the regions"], ...data.regions.map((r, i) => [i, r])].forEach(([value, text]) => option(byId("case-region"), value, text));
   withCases.forEach((key) => ["a", "b"].forEach((side) => option(byId(`case-${side}`), key, label(key))));
@@ -176,16 +176,16 @@
     rows.sort((p, q) => Math.abs(q.b - q.a) - Math.abs(p.b - p.a));
     const changed = rows.slice(0, 12);
     const up = rows.filter((r) => r.b > r.a).length, down = rows.filter((r) => r.b < r.a).length;
-    byId("case-words").textContent = withCases.length === 1 ? `Only ${label(a)} has been trained: there is no second variant to hold it against.` : rows.length
+    byId("case-words").textContent = withCases.length === 1 ? `Only ${label(a)} has been trained: there is no second variant to compare it with.` : rows.length
       ? `${rows.length} cases in both: ${up} higher in ${label(b)}, ${down} lower, ${rows.length - up - down} equal.`
-      : "These two have no case in common.";
+      : "These two have no common cases.";
     const dots = (chosen, more) => ({ type: "scatter", mode: "markers", x: chosen.map((r) => r.a), y: chosen.map((r) => r.b), text: chosen.map((r) => `${r.id}<br>${r.a.toFixed(4)} → ${r.b.toFixed(4)}${r.voxels === null ? "" : `<br>reference ET ${r.voxels} voxels`}`), hoverinfo: "text", ...more });
     const ends = rows.flatMap((r) => [r.a, r.b]);
     const range = [Math.min(1, ...ends) - 0.02, Math.max(0, ...ends) + 0.02];
     draw("case-plot", [
       { type: "scatter", mode: "lines", x: [0, 1], y: [0, 1], line: { color: variable("--faint"), width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false },
-      dots(rows.slice(12), { name: "cases", marker: { size: 6, color: place(0), opacity: 0.6 } }),
-      dots(changed, { name: "changed most", marker: { size: 10, color: place(1), symbol: "diamond" } }),
+      dots(rows.slice(12), { name: "cases", marker: { size: 6, color: hue(0), opacity: 0.6 } }),
+      dots(changed, { name: "changed most", marker: { size: 10, color: hue(1), symbol: "diamond" } }),
     ], { margin: { l: 60, r: 15, t: 40, b: 45 }, xaxis: { title: { text: `Dice, ${label(a)}` }, range }, yaxis: { title: { text: `Dice, ${label(b)}` }, range } });
     fill(byId("case-table").tHead, [["case", titles[a] || a, titles[b] || b, "Δ", "ET voxels"]], "th");
     fill(byId("case-table").tBodies[0], changed.map((r) => [r.id, r.a.toFixed(4), r.b.toFixed(4), signed(r.b - r.a), r.voxels === null ? "–" : String(r.voxels)]), "td");
@@ -205,7 +205,7 @@
   const drawAll = () => {
     byId("theme").textContent = isDark() ? "Light" : "Dark";
     byId("theme").setAttribute("aria-pressed", String(isDark()));
-    document.querySelectorAll(".swatch").forEach((swatch) => { swatch.style.background = colour(swatch.dataset.key); });
+    document.querySelectorAll(".swatch").forEach((swatch) => { swatch.style.background = color(swatch.dataset.key); });
     data.tables.forEach(drawTable);
     drawCurves();
     drawCases();

@@ -1,0 +1,143 @@
+"""Per-case rows of runs and evaluations as DataFrames: what tables, the report and exports are built on.
+
+`cases.jsonl` grows by one line per validated epoch and case: 1,000 epochs of 250 cases are 20 MB. Where one epoch is
+wanted, the file is searched for its lines instead of being parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+
+from brats_ablate.errors import DataError
+from brats_ablate.labels import REGIONS
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
+
+COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metric", "value"]
+_VALUES = (*((region, region, "dice") for region in REGIONS), ("ET_reference", "ET", "reference_voxels"))
+"""Key of a record in `cases.jsonl`, region, metric."""
+Epoch = Literal["best", "last", "all"]
+
+
+def results(work: Path, epoch: Epoch = "best") -> DataFrame:
+    """Read the validation results of every run; see `brats_ablate.results`.
+
+    Raises:
+        DataError: `work` is not a folder.
+        ValueError: an unknown `epoch`.
+    """
+    if epoch not in get_args(Epoch):
+        raise ValueError(f"epoch={epoch} must be one of {', '.join(get_args(Epoch))}")
+    if not work.is_dir():
+        raise DataError(f"{work} is not a folder; name the work folder of a data set, e.g. work/brats21")
+    runs = work / "runs" if (work / "runs").is_dir() else work
+    summaries = load_runs(runs, experiment_names(runs))
+    return case_rows((run for of_experiment in summaries.values() for run in of_experiment), epoch)
+
+
+def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
+    """Return the per-case rows of `runs` in long form, with `COLUMNS`, in the order of the runs."""
+    records = [(run.coordinates, row) for run in runs for row in _rows_of_run(run, epoch)]
+    heads = [(c.name, c.fold, c.lr, c.seed, row["epoch"], row["case"]) for c, row in records]
+    keys, regions, metrics = zip(*_VALUES, strict=True)
+    wide = DataFrame.from_records(heads, columns=COLUMNS[:6])
+    values = np.array([row.get(key) for _, row in records for key in keys], dtype=float)
+    long = wide.loc[wide.index.repeat(len(keys))].assign(
+        region=regions * len(records), metric=metrics * len(records), value=values
+    )
+    return long[long["value"].notna() | (long["metric"] == "dice")].reset_index(drop=True)
+
+
+def _rows_of_run(run: RunSummary, epoch: Epoch) -> list[dict[str, Any]]:
+    if epoch == "all":
+        return run.directory.cases()
+    metrics = run.best if epoch == "best" else run.last
+    return rows_at_epoch(run.directory, metrics["epoch"]) if metrics else []
+
+
+def rows_at_epoch(directory: RunDirectory, epoch: int) -> list[dict[str, Any]]:
+    """Return the per-case records of one validated epoch, by case id.
+
+    The records of an epoch are written together; where a resumed run validated it again, the later block counts.
+    """
+    file = directory.path / "cases.jsonl"
+    if not file.exists() or file.stat().st_size == 0:
+        return []
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        lines = _last_block(content, b'{"epoch": %d, ' % epoch)
+    if not lines:  # keys in another order, e.g. records written by hand
+        return [row for row in directory.cases() if row["epoch"] == epoch]
+    return sorted(map(json.loads, lines), key=lambda row: str(row["case"]))
+
+
+def _last_block(content: mmap.mmap, start: bytes) -> list[bytes]:
+    """Return the last run of adjacent complete lines that begin with `start`."""
+    lines: list[bytes] = []
+    at = content.rfind(start)
+    while at >= 0 and content[at : at + len(start)] == start and (at == 0 or content[at - 1 : at] == b"\n"):
+        end = content.find(b"\n", at)
+        if end >= 0:
+            lines.append(content[at:end])
+        at = content.rfind(b"\n", 0, at - 1) + 1 if at > 0 else -1
+    return lines
+
+
+def read_evaluation(file: Path) -> DataFrame:
+    """Read the rows (case, region, metric, value) that `job=evaluate` wrote.
+
+    Raises:
+        DataError: the file lacks a column.
+    """
+    return read_rows(file, ["case", "region", "metric"], "value", "job=evaluate")
+
+
+def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
+    """Read a CSV file that `job` wrote: columns of text, one of numbers, and others.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    rows = pd.read_csv(file, dtype=dict.fromkeys([*texts, number], str), keep_default_na=False)
+    for column in (*texts, number):
+        if column not in rows:
+            raise DataError(f"{file} has no column {column}; write it again with {job}")
+    return rows.astype({number: float})
+
+
+def evaluated_dice(file: Path, fold_of_case: Mapping[str, int]) -> DataFrame:
+    """Return the Dice rows of an evaluation, with the fold of each case (-1 where unknown).
+
+    Raises:
+        DataError: the file lacks a column, or a case lacks a region.
+    """
+    rows = read_evaluation(file)
+    rows = rows[rows["metric"].str.lower() == "dice"]
+    regions = rows.groupby("case")["region"].agg(set)
+    for region in REGIONS:
+        for case in regions.index[[region not in present for present in regions]]:
+            raise DataError(f"{file} has no Dice of {region} for case {case}; write it again with job=evaluate")
+    return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
+
+
+def case_scores(rows: DataFrame) -> DataFrame:
+    """Average the rows of each case over the runs (seeds) that have it.
+
+    Args:
+        rows: case, fold, region, metric and value of one column of a table.
+
+    Returns:
+        One row per case, by case id: Dice of `labels.REGIONS`, `fold` (-1 where unknown) and `ET_reference`, the voxels
+        of the reference ET (NaN where not recorded).
+    """
+    is_dice = rows["metric"] == "dice"
+    dice = rows[is_dice].groupby(["case", "region"])["value"].mean().unstack().reindex(columns=list(REGIONS))
+    folds, sizes = (rows[k].drop_duplicates("case", keep="last").set_index("case") for k in (is_dice, ~is_dice))
+    return dice.assign(fold=folds["fold"], ET_reference=sizes["value"])

@@ -1,0 +1,202 @@
+"""A table of numbers, computed once and rendered by every writer. A cell keeps its numbers; a writer takes its text.
+
+`tabulate` makes tables. `terminal`, `writers` (Markdown, CSV, LaTeX), the HTML report and W&B render them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from brats_ablate.tables.statistics import Interval
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DASH = "–"
+Raw = float | int | str | None
+Format = Callable[[float], str]
+Mark = Literal["", "best", "better", "worse", "missing", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Cell(ABC):
+    """What a table holds at one place."""
+
+    mark: Mark = field(default="", kw_only=True)
+    """How writers may highlight the cell."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The cell as people read it."""
+
+    @property
+    @abstractmethod
+    def raw(self) -> dict[str, Raw]:
+        """The cell's values for programs, by the suffix of their column; "" is the column itself."""
+
+
+@dataclass(frozen=True)
+class Words(Cell):
+    """Text; `detail` follows after a colon and is a column of its own in CSV."""
+
+    words: str
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.words}: {self.detail}" if self.detail else self.words
+
+    @property
+    def raw(self) -> dict[str, Raw]:
+        return {"": self.words, "reason": self.detail} if self.detail else {"": self.words}
+
+
+@dataclass(frozen=True)
+class Absent(Words):
+    """A number that does not exist; the words say why."""
+
+    words: str = DASH
+
+    @property
+    def raw(self) -> dict[str, Raw]:
+        return {"": None}
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A second number of a cell: a learning rate, a ratio to the baseline, a number of seeds."""
+
+    name: str
+    value: float
+    format: Format
+    template: str = "{} ({})"
+
+
+@dataclass(frozen=True)
+class Number(Cell):
+    """A number; None and NaN are shown as a dash."""
+
+    value: float | None
+    format: Format
+    detail: Detail | None = None
+
+    @property
+    def text(self) -> str:
+        if self.value is None or math.isnan(self.value):
+            return DASH
+        shown = "∞" if math.isinf(self.value) else self.format(self.value)
+        return self.detail.template.format(shown, self.detail.format(self.detail.value)) if self.detail else shown
+
+    @property
+    def raw(self) -> dict[str, Raw]:
+        second: dict[str, Raw] = {self.detail.name: self.detail.value} if self.detail else {}
+        return {"": known(self.value)} | second
+
+
+@dataclass(frozen=True)
+class Bounds(Cell):
+    """A confidence interval."""
+
+    interval: Interval
+    format: Format
+    template: str = "[{}, {}]"
+
+    @property
+    def text(self) -> str:
+        low, high = self.interval.low, self.interval.high
+        return DASH if math.isnan(low) else self.template.format(self.format(low), self.format(high))
+
+    @property
+    def raw(self) -> dict[str, Raw]:
+        return {"low": known(self.interval.low), "high": known(self.interval.high)}
+
+
+def known(value: float | None) -> float | None:
+    """Return None for NaN, which JSON and CSV do not have."""
+    return None if value is None or math.isnan(value) else value
+
+
+Row = tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The head of a column. `name` is unique in the table; `text` is what people read."""
+
+    text: str
+    name: str
+    is_paper: bool = False
+    """The column holds what the paper printed."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below headers. `rules` are the rows that a line goes above."""
+
+    name: str
+    title: str
+    headers: tuple[Header, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    rules: frozenset[int] = frozenset()
+
+    @property
+    def header_texts(self) -> tuple[str, ...]:
+        return tuple(header.text for header in self.headers)
+
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """Every row as people read it."""
+        return [tuple(cell.text for cell in row) for row in self.rows]
+
+    def frame(self) -> DataFrame:
+        """Return the numbers behind the table; a cell of two numbers fills two columns. Missing numbers are None."""
+        import pandas as pd
+
+        columns: dict[str, list[Raw]] = {}
+        for c, header in enumerate(self.headers):
+            raws = [row[c].raw for row in self.rows]
+            name = header.name if header.name not in columns else f"{header.name} {c}"
+            for suffix in dict.fromkeys(key for raw in raws for key in raw) or [""]:
+                columns[f"{name} {suffix}".strip()] = [raw.get(suffix) for raw in raws]
+        return pd.DataFrame(columns, dtype=object)
+
+
+def headers(*texts: str) -> tuple[Header, ...]:
+    """Return headers whose names are their texts."""
+    return tuple(Header(text, text) for text in texts)
+
+
+def words_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table without numbers."""
+    return Table("", title, headers(*header), tuple(tuple(map(Words, row)) for row in rows))
+
+
+# ---- numbers as text, the same in every writer
+
+
+def dice(value: float) -> str:
+    """Format with four decimals, as the paper."""
+    return f"{value:.4f}"
+
+
+def signed(value: float) -> str:
+    """Format a difference with its sign; a zero has none."""
+    text = f"{value:+.4f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def p_value(p: float) -> str:
+    """Format with three decimals, or as <0.001."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def learning_rate(lr: float) -> str:
+    """Format as in the paper: 7e-4."""
+    mantissa, exponent = f"{lr:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

@@ -1,0 +1,299 @@
+"""Arrange a table's numbers in rows and columns: the scores, then differences, variability, subgroups and cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, zip_longest
+
+from brats_ablate.labels import REGIONS
+from brats_ablate.tables import statistics
+from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
+from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
+from brats_ablate.tables.cost import cost_of
+from brats_ablate.tables.scores import FoldScore
+from brats_ablate.tables.statistics import UNKNOWN
+from brats_ablate.tables.table import (
+    DASH,
+    Absent,
+    Bounds,
+    Cell,
+    Detail,
+    Format,
+    Header,
+    Mark,
+    Number,
+    Row,
+    Table,
+    Words,
+    dice,
+    headers,
+    learning_rate,
+    p_value,
+    signed,
+)
+
+METRIC_POLICY = (
+    "Mean Dice of WT, TC and ET over a fold's validation cases; a region that is empty in the reference scores 1 if it "
+    "is predicted empty, else 0. Per fold the highest validated epoch and the best learning rate, averaged over seeds."
+)
+
+
+def tabulate(result: TableResult) -> list[Table]:
+    """Return the table itself, then those of its further tables that have rows."""
+    if result.spec.ranking:
+        return [ranking_table(result)]
+    further = (differences_table, selection_bias_table, strata_table, cost_table)
+    return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
+
+
+def scores_table(result: TableResult) -> Table:
+    """Return the rows fold 0 … and mean; the paper's figures next to ours."""
+    columns = result.columns
+    has_several_lr = len({lr for c in columns for lr in c.scores.learning_rates}) > 1
+    rows = []
+    for fold in range(result.folds):
+        scores = [c.scores.per_fold_lr.folds[fold] for c in columns]
+        marks = _best([s.value for s in scores])
+        ours = [_fold_cell(s, has_several_lr, mark) for s, mark in zip(scores, marks, strict=True)]
+        rows.append(_with_paper(f"Fold {fold}", columns, ours, [_paper_cell(c, fold) for c in columns]))
+    marks = _best([c.scores.per_fold_lr.mean for c in columns])
+    means = [_mean_cell(c, mark) for c, mark in zip(columns, marks, strict=True)]
+    rows.append(_with_paper("Mean", columns, means, [_paper_mean(c) for c in columns]))
+    rows.append(_with_paper("SD over folds", columns, [Number(c.scores.per_fold_lr.sd, dice) for c in columns]))
+    if any(c.column.evaluation is None for c in columns):
+        rows.append(_with_paper("Mean (single best LR)", columns, [_shared_lr_cell(c) for c in columns]))
+    heads = [Header("", "")]
+    for c in columns:
+        heads.append(Header(c.column.title, c.column.title))
+        heads += [Header("paper", f"{c.column.title} paper", is_paper=True)] if c.column.paper else []
+    spec = result.spec
+    return Table(spec.name, spec.title, tuple(heads), tuple(rows), tuple(_notes(result)), frozenset({result.folds}))
+
+
+def interval_rows(result: TableResult) -> list[Row]:
+    """Return two further rows of the table: the difference to the baseline and its interval."""
+    of_column = {c.column: c for c in result.comparisons}
+    comparisons = [of_column.get(i) for i in range(len(result.columns))]
+    differences = [Number(c.shown_difference if c else None, signed) for c in comparisons]
+    intervals = [Bounds(c.interval if c else UNKNOWN, signed) for c in comparisons]
+    named: dict[str, Sequence[Cell]] = {"Δ to baseline": differences, "95 % CI": intervals}
+    return [_with_paper(name, result.columns, cells) for name, cells in named.items()]
+
+
+def differences_table(result: TableResult) -> Table:
+    """Return each column compared with its baseline, with the verdict in words."""
+    heads = headers(
+        "", "baseline", "Δ mean Dice", "95 % CI", "verdict", "p cases", "Holm, cases", "p folds", "Holm, folds",
+        "cases", "min. detectable Δ", "n for 80 % power", "paper Δ", "paper p folds",
+    )  # fmt: skip
+    rows: list[Row] = []
+    has_paper = False
+    for c in result.comparisons:
+        column, baseline = result.columns[c.column].column, result.columns[c.baseline].column
+        printed = column.paper.recomputed - baseline.paper.recomputed if column.paper and baseline.paper else None
+        has_paper = has_paper or printed is not None
+        mark: Mark = c.verdict if c.verdict == BETTER or c.verdict == WORSE else ""
+        rows.append(
+            (
+                Words(column.title), Words(baseline.title), Number(c.shown_difference, signed),
+                Bounds(c.interval, signed), Words(c.verdict, c.reason, mark=mark),
+                Number(c.p_cases, p_value), Number(c.p_holm, p_value),
+                Number(c.p_folds, p_value), Number(c.p_folds_holm, p_value),
+                Number(c.cases or None, str), Number(c.minimum_detectable_effect, dice), _required(c, result),
+                Number(printed, signed), Number(result.paper_p_folds[c.column], p_value),
+            )
+        )  # fmt: skip
+    if not has_paper:
+        heads, rows = heads[:-2], [row[:-2] for row in rows]
+    notes = [
+        "Δ and 95 % CI: paired over cases (bootstrap). p cases: paired permutation; Holm: corrected over the columns. "
+        "p folds: corrected resampled t-test; Holm: corrected over variants significant in the case-level test. "
+        "A variant is called better/worse if both corrected p are at most 0.05. Min. detectable Δ: with 80 % power, "
+        "for this number of cases. n for 80 % power: cases (and seeds per fold, if their SD is known) that detect Δ."
+    ]
+    if result.noise_floor is not None:
+        notes.append(f"Noise floor: a different choice of seeds changes Δ by up to {dice(result.noise_floor)} (95 %).")
+    else:
+        notes.append("Noise floor: unknown; train one variant with a second seed (seed=1) to measure it.")
+    return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(notes))
+
+
+def _required(c: Comparison, result: TableResult) -> Number:
+    """Return the cases and seeds that detect the observed difference with 80 % power."""
+    seed_sd = statistics.pooled_seed_sd([x.components for x in result.columns if x.components is not None])
+    if seed_sd is None or not math.isfinite(c.required_cases):
+        return Number(c.required_cases, _cases)
+    seeds = Detail("seeds", statistics.required_seeds(seed_sd, result.folds, c.difference), _seeds, "{}, {}")
+    return Number(c.required_cases, _cases, seeds)
+
+
+def selection_bias_table(result: TableResult) -> Table:
+    """Return the SD across folds and seeds, and what choosing epoch and learning rate on the fold itself adds."""
+    rows: list[Row] = []
+    for c in result.columns:
+        if c.scores.per_fold_lr.mean is None or c.column.evaluation is not None:
+            continue
+        parts = c.components
+        sds = (parts.fold_sd, parts.seed_sd) if parts else (c.scores.per_fold_lr.sd, None)
+        optimism = (c.scores.epoch_optimism, c.scores.lr_optimism)
+        rows.append((Words(c.column.title), *(Number(x, dice) for x in sds), *(Number(x, signed) for x in optimism)))
+    notes = (
+        "SD across folds excludes the variance across seeds if seeds are replicated. Optimism: what choosing the "
+        "epoch (best instead of last), or the learning rate (per fold instead of one), on the validation fold itself "
+        "adds to the mean Dice.",
+    )
+    heads = headers("", "SD across folds", "SD across seeds", "epoch-selection optimism", "LR-selection optimism")
+    return Table(f"{result.spec.name}_choices", "Variability and selection bias", heads, tuple(rows), notes)
+
+
+def strata_table(result: TableResult) -> Table:
+    """Return Dice and difference by subgroup of cases."""
+    rows: list[Row] = []
+    for s in result.strata:
+        names = (Words(s.title), Words(result.columns[s.column].column.title), Number(s.cases, str))
+        means = (Number(value, dice) for value in s.dice.tolist())
+        rows.append((*names, *means, Number(s.difference, signed), Bounds(s.interval, signed)))
+    rules = {i for i, (a, b) in enumerate(pairwise(result.strata), 1) if a.title != b.title}
+    heads = headers("subgroup", "", "n", *(f"Dice {region}" for region in REGIONS), "Δ mean Dice", "95 % CI")
+    title = "Subgroup analysis (by ET volume)"
+    return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), rules=frozenset(rules))
+
+
+def cost_table(result: TableResult) -> Table:
+    """Return the cost of every column; in brackets, where both are recorded, relative to its baseline."""
+    heads = headers(
+        "", "parameters", "GFLOPs", "s per step", "h per run", "peak memory (GiB)", "GPU-hours", "total h", "runs",
+        "device",
+    )  # fmt: skip
+    rows: list[Row] = []
+    for i, c in enumerate(result.columns):
+        if not c.scores.runs:
+            continue
+        baseline = result.spec.baseline_of(i)
+        cost, base = c.cost, cost_of([]) if baseline is None else result.columns[baseline].cost
+        rows.append(
+            (
+                Words(c.column.title),
+                _relative(cost.parameters, base.parameters, _millions),
+                _relative(cost.gflops, base.gflops, "{:.1f}".format),
+                _relative(cost.seconds_per_step, base.seconds_per_step, "{:.3f}".format),
+                _relative(cost.hours_per_run, base.hours_per_run, "{:.2f}".format),
+                _relative(cost.peak_memory_gib, base.peak_memory_gib, "{:.2f}".format),
+                _relative(cost.device_hours, base.device_hours if base.runs == cost.runs else None, "{:.2f}".format),
+                Number(cost.hours, "{:.2f}".format),
+                Words(f"{cost.finished} of {cost.runs}"),
+                Words(cost.device or DASH),
+            )
+        )
+    notes = (
+        "In brackets: relative to the baseline (of GPU-hours where both have as many runs). GFLOPs: forward, one "
+        "training patch. s per step: training alone. GPU-hours: of all runs, times their devices. "
+        "Runs: finished of started.",
+    )
+    return Table(f"{result.spec.name}_cost", "Cost", heads, tuple(rows), notes)
+
+
+def _relative(value: float | None, reference: float | None, format: Format) -> Number:
+    """Return one figure, and its ratio to the same figure of the baseline."""
+    if value is None or not reference:
+        return Number(value, format)
+    return Number(value, format, Detail("relative", value / reference, "{:.2f}×".format))
+
+
+def ranking_table(result: TableResult) -> Table:
+    """Return the published ranking scores, ours next to them."""
+    ranks = [f"{rank} (the paper)" if rank == 1 else str(rank) for rank in range(1, len(result.spec.ranking) + 1)]
+    published = zip(ranks, result.spec.ranking, strict=True)
+    left, right = (
+        [(Words(name), Number(x, "{:.3f}".format)) for name, x in half] for half in (published, result.ranking)
+    )
+    heads = headers("rank", "published", *(("ours", "score") if result.ranking else ()))
+    rows = [(*a, *b)[: len(heads)] for a, b in zip_longest(left, right, fillvalue=(Absent(""), Absent("")))]
+    notes = (
+        "Each method is ranked per case, region and metric (Dice, HD95); ranks are averaged and divided by the number "
+        "of methods: lower is better. Scores of different sets of methods are not comparable.",
+    )
+    return Table(result.spec.name, result.spec.title, heads, tuple(rows), notes)
+
+
+def _with_paper(name: str, columns: Sequence[ColumnResult], ours: Sequence[Cell], paper: Sequence[Cell] = ()) -> Row:
+    """Return a row of our cells, each followed by the paper's where the column has any."""
+    cells: list[Cell] = [Words(name)]
+    for i, column in enumerate(columns):
+        cells += [ours[i], paper[i] if paper else Absent("")] if column.column.paper else [ours[i]]
+    return tuple(cells)
+
+
+def _best(values: Sequence[float | None]) -> list[Mark]:
+    """Mark the highest of our values, to four decimals; none if there is only one."""
+    rounded = [None if v is None else round(v, 4) for v in values]
+    known = [v for v in rounded if v is not None]
+    return ["best" if len(known) > 1 and v == max(known) else "" for v in rounded]
+
+
+def _fold_cell(score: FoldScore, show_lr: bool, mark: Mark) -> Cell:
+    if score.state == "missing" or score.state == "unfinished":
+        return Absent(score.state, mark=score.state)
+    return Number(score.value, dice, _lr(score) if show_lr else None, mark=mark)
+
+
+def _lr(score: FoldScore) -> Detail | None:
+    return None if score.lr is None else Detail("lr", score.lr, learning_rate)
+
+
+def _mean_cell(c: ColumnResult, mark: Mark) -> Cell:
+    scores = c.scores.per_fold_lr
+    if scores.mean is None:
+        return Absent(f"{DASH} ({len(scores.finished)} of {len(scores.folds)} folds)")
+    return Number(scores.mean, dice, mark=mark)
+
+
+def _shared_lr_cell(c: ColumnResult) -> Cell:
+    scores = c.scores.shared_lr
+    return Absent() if scores is None else Number(scores.mean, dice, _lr(scores.folds[0]))
+
+
+def _paper_cell(c: ColumnResult, fold: int) -> Cell:
+    folds = c.column.paper.folds if c.column.paper else ()
+    return Number(folds[fold], dice) if fold < len(folds) else Absent("")
+
+
+def _paper_mean(c: ColumnResult) -> Cell:
+    if c.column.paper is None:
+        return Absent("")
+    return Number(c.column.paper.mean, "{:.4f}!".format if c.column.paper.is_misprint else dice)
+
+
+def _millions(n: float) -> str:
+    return f"{n / 1e6:.2f} M"
+
+
+def _cases(n: float) -> str:
+    return f"{n:.0f} cases"
+
+
+def _seeds(n: float) -> str:
+    return f"{n:.0f} seed{'s' if n > 1 else ''}"
+
+
+def _notes(result: TableResult) -> Iterator[str]:
+    yield METRIC_POLICY
+    for c in result.columns:
+        paper = c.column.paper
+        if paper and paper.is_misprint:
+            erratum = f"; {paper.erratum}" if paper.erratum else ""
+            printed = f"the paper prints {dice(paper.mean)}, the mean of its folds is {paper.recomputed:.5f}"
+            yield f"! {c.column.title}: {printed}{erratum}."
+    for c in result.columns:
+        if not c.has_any:
+            yield f"{c.column.title}: no run."
+            continue
+        for fold, score in enumerate(c.scores.per_fold_lr.folds):
+            if score.value is None:
+                yield f"{c.column.title}, fold {fold}: {score.note}."
+        if mixed := mixed_settings(c.scores.runs):
+            yield f"{c.column.title}: its runs differ in {', '.join(mixed)}; they are not one experiment."
+    fingerprints = {r.manifest.get("data_fingerprint") for c in result.columns for r in c.scores.runs}
+    if len(fingerprints - {None}) > 1:
+        yield "The runs were trained on different data (their fingerprints differ): columns are not comparable."

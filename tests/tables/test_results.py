@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import brats_ablate
+from brats_ablate.errors import DataError
+from brats_ablate.tables.results import (
+    COLUMNS,
+    case_rows,
+    case_scores,
+    evaluated_dice,
+    read_evaluation,
+    rows_at_epoch,
+)
+from brats_ablate.tables.scores import load_runs, score
+
+Write = Callable[..., Any]
+CASES = {"x": (0.1, 0.2, 0.3), "y": (0.4, 0.5, 0.6)}
+
+
+def _case_scores(runs: Path) -> pd.DataFrame:
+    return case_scores(case_rows(score(load_runs(runs, ["a"])["a"], 1).per_fold_lr.runs))
+
+
+def test_rows_of_an_epoch_are_those_that_the_run_directory_parses(tmp_path: Path, write_run: Write) -> None:
+    run = write_run(tmp_path, "a", 0, [0.1] * 12, cases=CASES)
+    again = [{"epoch": 1, "case": case, "WT": 1.0, "TC": 1.0, "ET": 1.0} for case in "xy"]
+    run.append("cases.jsonl", again)  # after a resume
+    for epoch in (1, 2, 12):
+        assert rows_at_epoch(run, epoch) == [row for row in run.cases() if row["epoch"] == epoch]
+    assert rows_at_epoch(run, 1)[0]["WT"] == 1.0
+
+
+def test_an_incomplete_last_line_is_left_out(tmp_path: Path, write_run: Write) -> None:
+    run = write_run(tmp_path, "a", 0, [0.1, 0.2], cases=CASES)
+    file = run.path / "cases.jsonl"
+    file.write_bytes(file.read_bytes()[:-5])
+    assert [row["case"] for row in rows_at_epoch(run, 2)] == ["x"]
+
+
+def test_rows_with_keys_in_another_order_are_found(tmp_path: Path, write_run: Write) -> None:
+    run = write_run(tmp_path, "a", 0, [0.1])
+    run.append("cases.jsonl", [{"case": "x", "epoch": 1, "WT": 1.0, "TC": 1.0, "ET": 1.0}])
+    assert [row["case"] for row in rows_at_epoch(run, 1)] == ["x"]
+
+
+def test_results_are_one_row_per_run_case_region_and_metric(tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path / "runs", "a", 1, [0.1, 0.3, 0.2], lr=5e-5, seed=2, cases=CASES, et_voxels={"x": 7, "y": 0})
+    write_run(tmp_path / "runs", "b", 0, [0.1], cases=CASES, state="running", epochs=9)
+    rows = brats_ablate.results(tmp_path)
+    assert list(rows.columns) == COLUMNS
+    numbers = rows.drop(columns=["experiment", "case", "region", "metric"]).dtypes.astype(str)
+    assert dict(numbers) == {"fold": "int64", "lr": "float64", "seed": "int64", "epoch": "int64", "value": "float64"}
+    first = rows[rows["experiment"] == "a"]
+    assert first[["fold", "lr", "seed", "epoch"]].drop_duplicates().to_numpy().tolist() == [[1, 5e-5, 2, 2]]
+    assert first[["case", "region", "metric", "value"]].to_numpy().tolist() == [
+        ["x", "WT", "dice", 0.1], ["x", "TC", "dice", 0.2], ["x", "ET", "dice", 0.3], ["x", "ET", "reference_voxels", 7],
+        ["y", "WT", "dice", 0.4], ["y", "TC", "dice", 0.5], ["y", "ET", "dice", 0.6], ["y", "ET", "reference_voxels", 0],
+    ]  # fmt: skip
+    assert (rows["experiment"] == "b").sum() == 6  # an unfinished run counts, without the voxels that it lacks
+    assert rows.equals(brats_ablate.results(tmp_path / "runs"))
+    assert rows.equals(brats_ablate.results(str(tmp_path)))
+
+
+def test_results_of_other_epochs(tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path, "a", 0, [0.1, 0.3, 0.2], cases=CASES)
+    epochs = {epoch: brats_ablate.results(tmp_path, epoch)["epoch"].unique().tolist() for epoch in ("last", "all")}
+    assert epochs == {"last": [3], "all": [1, 2, 3]}
+    with pytest.raises(ValueError, match="must be one of best, last, all"):
+        brats_ablate.results(tmp_path, "first")
+
+
+def test_no_results_are_an_empty_frame_and_no_folder_an_error(tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path, "a", 0, [])
+    assert list(brats_ablate.results(tmp_path).columns) == COLUMNS
+    assert brats_ablate.results(tmp_path).empty
+    with pytest.raises(DataError, match="not a folder"):
+        brats_ablate.results(tmp_path / "nowhere")
+
+
+def test_seeds_of_a_case_are_averaged(tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path, "a", 0, [0.9], seed=0, cases={"x": (0.2, 0.4, 1.0)}, et_voxels={"x": 7})
+    write_run(tmp_path, "a", 0, [0.9], seed=1, cases={"x": (0.4, 0.6, 0.0)}, et_voxels={"x": 7})
+    scores = _case_scores(tmp_path)
+    np.testing.assert_allclose(scores[["WT", "TC", "ET"]], [[0.3, 0.5, 0.5]])
+    assert scores["ET_reference"].tolist() == [7]
+
+
+def test_no_rows_have_no_scores(tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path, "a", 0, [0.9])
+    assert _case_scores(tmp_path).empty
+
+
+def test_evaluation_rows_are_dice_by_case_and_fold(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    values = {"WT": 0.9, "TC": 0.8, "ET": 0.7}
+    lines = [f"{case},{r},{metric},{v}" for case in "yx" for r, v in values.items() for metric in ("dice", "hd95")]
+    file.write_text("\n".join(["case,region,metric,value", *lines]))
+    scores = case_scores(evaluated_dice(file, {"x": 3}))
+    assert scores.index.tolist() == ["x", "y"]
+    assert scores["fold"].tolist() == [3, -1]
+    np.testing.assert_allclose(scores[["WT", "TC", "ET"]], [[0.9, 0.8, 0.7]] * 2)
+
+
+def test_an_evaluation_is_read_as_written(tmp_path: Path) -> None:
+    value = 0.1 + 0.2
+    file = tmp_path / "a.csv"
+    file.write_text(f"case,fold,region,metric,value\n00008,,ET,dice,{value!r}\nNA,1,ET,dice,1\n")
+    rows = read_evaluation(file)
+    assert rows["case"].tolist() == ["00008", "NA"]
+    assert rows["value"].tolist() == [value, 1.0]
+    assert pd.api.types.is_float_dtype(rows["value"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("case,region,value\nx,WT,1", "no column metric"), ("case,region,metric,value\nx,WT,dice,1", "no Dice of TC")],
+)
+def test_an_incomplete_evaluation_is_reported(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        evaluated_dice(file, {})

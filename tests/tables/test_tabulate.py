@@ -1,0 +1,209 @@
+"""The paper's tables as a regression fixture, and the text of missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brats_ablate.report.figures import figure_data
+from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.scores import load_runs
+from brats_ablate.tables.spec import TableSpec, load_table_spec
+from brats_ablate.tables.table import Table
+from brats_ablate.tables.tabulate import differences_table, interval_rows, scores_table, tabulate
+
+Write = Callable[..., Any]
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def _build(spec: TableSpec, runs: Path) -> TableResult:
+    loaded = load_runs(runs, [c.experiment for c in spec.columns if c.experiment])
+    store = ResultsStore(loaded, runs / "evaluation", {})
+    return build([spec], store, folds=5, resamples=200, seed=0)[0]
+
+
+def _column_texts(table: Table, title: str) -> tuple[list[str], list[str]]:
+    at = table.header_texts.index(title)
+    return [row[at] for row in table.texts], [row[at + 1] for row in table.texts]
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3"])
+def test_fed_with_the_papers_folds_a_table_comes_out_as_printed(tmp_path: Path, write_run: Write, name: str) -> None:
+    spec = load_table_spec(EXPERIMENTS / f"{name}.yaml")
+    for column in spec.columns:
+        assert column.paper is not None
+        for fold, dice in enumerate(column.paper.folds):
+            write_run(tmp_path, column.experiment, fold, [dice - 0.01, dice, dice - 0.02])
+    result = _build(spec, tmp_path)
+    table = scores_table(result)
+    for column in spec.columns:
+        ours, paper = _column_texts(table, column.title)
+        assert column.paper is not None
+        printed = [f"{value:.4f}" for value in column.paper.folds]
+        assert ours[:5] == paper[:5] == printed
+        if column.paper.is_misprint:
+            assert ours[5] == f"{column.paper.recomputed:.4f}"
+            assert paper[5] == f"{column.paper.mean:.4f}!"
+            assert any(column.title in note and "the paper prints" in note for note in table.notes)
+        else:
+            assert ours[5] == paper[5] == f"{column.paper.mean:.4f}"
+
+
+def test_the_three_misprints_have_notes_with_the_mean_of_the_folds() -> None:
+    notes = [
+        note
+        for name in ("table1", "table2", "table3")
+        for note in scores_table(_build(load_table_spec(EXPERIMENTS / f"{name}.yaml"), Path("/nowhere"))).notes
+        if note.startswith("!")
+    ]
+    assert [note.split(":")[0] for note in notes] == ["! Focal", "! Deeper", "! One-hot"]
+    assert "prints 0.9133, the mean of its folds is 0.91134" in notes[0]
+    assert "prints 0.9152, the mean of its folds is 0.91526" in notes[1]
+    assert "prints 0.9050, the mean of its folds is 0.91506" in notes[2]
+
+
+def test_significance_of_the_papers_own_folds() -> None:
+    """By the corrected test only DS and UNETR are significant, each before correction over the columns."""
+    p = {}
+    for name in ("table1", "table2"):
+        result = _build(load_table_spec(EXPERIMENTS / f"{name}.yaml"), Path("/nowhere"))
+        p |= {c.column.title: value for c, value in zip(result.columns, result.paper_p_folds, strict=True)}
+    assert {title for title, value in p.items() if value <= 0.05} == {"DS", "UNETR"}
+
+
+def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
+    spec = load_table_spec(EXPERIMENTS / "table4.yaml")
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    for column, dice in zip(spec.columns, (0.5, 0.75), strict=True):
+        rows = [f"c{i},{region},dice,{dice}" for i in range(10) for region in ("WT", "TC", "ET")]
+        (folder / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    store = ResultsStore({}, folder, {f"c{i}": i % 5 for i in range(10)})
+    result = build([spec], store, folds=5, resamples=200, seed=0)[0]
+    assert _column_texts(scores_table(result), "with")[0][:6] == ["0.7500"] * 6
+    assert result.comparisons[0].difference == pytest.approx(0.25)
+
+
+def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: Path, write_experiment: Write) -> None:
+    write_experiment(tmp_path / "runs", "ds", [0.8] * 5)
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    rows = [f"c{i},{region},dice,0.5" for i in range(10) for region in ("WT", "TC", "ET")]
+    (folder / "ds.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    studies = [
+        load_table_spec(EXPERIMENTS / f"{name}.yaml").expanded(["ds"], ["ds"]) for name in ("evaluated", "trained")
+    ]
+    store = ResultsStore(load_runs(tmp_path / "runs", ["ds"]), folder, {f"c{i}": i % 5 for i in range(10)})
+    results = build(studies, store, folds=5, resamples=200, seed=0)
+    assert [result.columns[0].scores.per_fold_lr.mean for result in results] == pytest.approx([0.5, 0.8])
+    drawn = figure_data(results, {})
+    keys = [table["columns"][0]["key"] for table in drawn["tables"]]
+    assert keys == ["ds, evaluated", "ds"]
+    evaluated = drawn["cases"]["dice"][keys[0]]
+    assert {value for region in evaluated for value in region if value is not None} == {5000}
+
+
+def test_a_table_of_every_evaluation_can_be_empty() -> None:
+    spec = load_table_spec(EXPERIMENTS / "evaluated.yaml").expanded([], [])
+    assert not _build(spec, Path("/nowhere")).has_any
+
+
+def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    for fold in range(5):
+        write_run(tmp_path, "baseline", fold, [0.8])
+    write_run(tmp_path, "ds", 0, [0.9])
+    write_run(tmp_path, "ds", 1, [0.9], state="running", epochs=9)
+    result = _build(spec, tmp_path)
+    table = scores_table(result)
+    at = table.header_texts.index("DS")
+    folds, mean = [row[at] for row in table.texts[:5]], table.texts[5][at]
+    assert folds == ["0.9000", "unfinished", "missing", "missing", "missing"]
+    assert mean == "– (1 of 5 folds)"
+    assert [row[at].mark for row in table.rows[:3]] == ["best", "unfinished", "missing"]
+    assert table.frame()["DS"].tolist() == [0.9, *[None] * 7]
+    assert "DS, fold 1: running, epoch 1 of 9." in table.notes
+    assert "DS, fold 2: no run." in table.notes
+    assert "not decided: the runs have no per-case rows" in differences_table(result).texts[0]
+
+
+def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    for fold, epochs in enumerate((10, 20)):
+        write_run(tmp_path, "ds", fold, [0.9], manifest={"identity": {"trainer.epochs": epochs, "fold": fold}})
+    assert (
+        "DS: its runs differ in trainer.epochs (10, 20); they are not one experiment."
+        in scores_table(_build(spec, tmp_path)).notes
+    )
+
+
+def test_different_data_have_a_note(tmp_path: Path, write_run: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    write_run(tmp_path, "baseline", 0, [0.9], manifest={"data_fingerprint": "a"})
+    write_run(tmp_path, "ds", 0, [0.9], manifest={"data_fingerprint": "b"})
+    assert any("fingerprints differ" in note for note in scores_table(_build(spec, tmp_path)).notes)
+
+
+def test_learning_rates_are_shown_only_where_there_are_several(tmp_path: Path, write_run: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    write_run(tmp_path, "ds", 0, [0.9], lr=7e-4)
+    assert scores_table(_build(spec, tmp_path)).texts[0][2] == "0.9000"
+    write_run(tmp_path, "ds", 0, [0.91], lr=5e-4)
+    assert scores_table(_build(spec, tmp_path)).texts[0][2] == "0.9100 (5e-4)"
+
+
+def test_the_best_of_a_row_is_bold_and_ties_both(tmp_path: Path, write_run: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    for fold, (a, b) in enumerate([(0.8, 0.9), (0.9, 0.8), (0.85, 0.85)]):
+        write_run(tmp_path, "baseline", fold, [a])
+        write_run(tmp_path, "ds", fold, [b])
+    rows = scores_table(_build(spec, tmp_path)).rows
+    best = {(r, c) for r, row in enumerate(rows) for c, cell in enumerate(row) if cell.mark == "best"}
+    assert best == {(0, 2), (1, 1), (2, 1), (2, 2)}
+
+
+def test_every_row_has_as_many_cells_as_the_table_has_headers(tmp_path: Path, write_experiment: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "table2.yaml")
+    sizes = {f"case-{fold}-{i:03d}": 100 * i for fold in range(5) for i in range(20)}
+    for column in spec.columns[:3]:
+        write_experiment(tmp_path, column.experiment, [0.9, 0.91, 0.92, 0.93, 0.94], et_voxels=sizes)
+    result = _build(spec, tmp_path)
+    tables = tabulate(result)
+    further = ["Differences", "Variability and selection bias", "Subgroup analysis (by ET volume)", "Cost"]
+    assert [table.title for table in tables[1:]] == further
+    for table in tables:
+        assert {len(row) for row in table.rows} == {len(table.headers)}
+        assert len({header.name for header in table.headers}) == len(table.headers)
+    assert {len(row) for row in interval_rows(result)} == {len(tables[0].headers)}
+
+
+def test_the_frame_of_a_table_has_its_numbers(tmp_path: Path, write_experiment: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    write_experiment(tmp_path, "baseline", [0.7, 0.71, 0.72, 0.73, 0.74])
+    write_experiment(tmp_path, "ds", [0.8, 0.81, 0.82, 0.83, 0.84], lr=5e-4)
+    result = _build(spec, tmp_path)
+    scores, differences = (table.frame() for table in tabulate(result)[:2])
+    assert scores.columns.tolist() == ["", "U-Net", "U-Net lr", "DS", "DS lr"]
+    assert scores["DS"].tolist()[:6] == pytest.approx([0.8, 0.81, 0.82, 0.83, 0.84, 0.82])
+    assert scores["DS lr"].tolist()[:6] == [5e-4] * 5 + [None]
+    (c,) = result.comparisons
+    row = differences.iloc[0]
+    assert (row["95 % CI low"], row["95 % CI high"]) == (c.interval.low, c.interval.high)
+    assert (row["verdict"], row["verdict reason"], row["p cases"]) == (c.verdict, c.reason, c.p_cases)
+    assert row["n for 80 % power"] == c.required_cases
+
+
+def test_seeds_are_needed_where_their_variability_is_known(tmp_path: Path, write_run: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    for fold in range(5):
+        for seed, dice in enumerate((0.80, 0.81)):
+            write_run(tmp_path, "baseline", fold, [dice], seed=seed, cases={f"c{fold}{i}": (dice,) * 3 for i in "ab"})
+        cases = {f"c{fold}{i}": (0.815 + 0.01 * k,) * 3 for k, i in enumerate("ab")}
+        write_run(tmp_path, "ds", fold, [0.82], cases=cases)
+    table = differences_table(_build(spec, tmp_path))
+    at = table.header_texts.index("n for 80 % power")
+    assert table.texts[0][at] == "2 cases, 1 seed"
+    assert table.frame()["n for 80 % power seeds"].tolist() == [1]
