@@ -34,7 +34,7 @@ class MonaiPatches:
         self.index += 1
         case_id = self.dataset.case_ids[self.index % len(self.dataset.case_ids)]
         record = self.dataset.store.record(case_id)
-        window = self.sampler.window(record, record.box.shape, (0, 0, self.index))
+        window = self.sampler.sample_bbox(record, record.box.shape, (0, 0, self.index))
         images, labels = read_window(_Mapped(self.folder), record, window)  # type: ignore[arg-type]
         patch: dict[str, Any] = self.transforms({"image": np.array(images), "label": np.array(labels)[None]})
         return patch

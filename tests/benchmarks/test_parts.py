@@ -81,7 +81,6 @@ def test_augmentation_has_the_same_distribution_as_in_monai() -> None:
             torch.ones(1, 1, n, n, n, dtype=torch.bool),
             labels.clone()[None],
             [(0, 0, index)],
-            ["a"],
         )
         ours.append(moments(chain(batch).images[0]))
         peer.append(moments(torch.as_tensor(monai({"image": patch.clone(), "label": labels[None].clone()})["image"])))

@@ -39,7 +39,7 @@ OTHERWISE = {
 LOSS_LEFT = 0.9
 """The last epoch's mean loss is less than this share of the first one's."""
 GAIN = 0.15
-"""Of mean Dice over the untrained network's. To call the whole brain tumour scores 0.12 on these two cases."""
+"""Of mean Dice over the untrained network's. Labeling the whole brain as tumor scores 0.12 on these two cases."""
 
 
 @pytest.fixture(scope="module")
