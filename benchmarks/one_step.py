@@ -44,7 +44,7 @@ def measure(
     to_device(model, device, layout)
     images = torch.randn(batch, 4, patch, patch, patch, device=device).to(memory_format=layout)
     labels = torch.randint(0, 4, (batch, patch, patch, patch), device=device).to(torch.uint8)
-    run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]
+    run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
     optimizer, scaler, loss_of = optimizer_of(network, model.parameters()), number_format.scaler(), region_loss()
 
     def step() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 
 EXPERIMENTS = (
     "baseline unetr segresnet_vae attention ds residual dropblock focal ds_deeper ds_channels ds_onehot "
@@ -62,7 +63,7 @@ def _write_run(run: RunDirectory, names: list[str], dice: np.ndarray, epochs: in
     run.append("metrics.jsonl", metrics)
     (run.path / "cases.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     run.write_manifest({"parameters": 31_190_000, "identity": {}, "data_fingerprint": "a"})
-    run.write_status(RunRecord("finished", epochs, epochs, best))
+    run.write_status(RunRecord(RunState.FINISHED, epochs, epochs, best))
 
 
 def main() -> None:

@@ -167,7 +167,6 @@ def test_an_unreadable_folder(
     monkeypatch.setattr(os, "scandir", refuse)
     monkeypatch.setenv("BRATS_ABLATE_WORK", str(tmp_path))
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-    monkeypatch.setattr(entry, "_exit_codes", [])
     monkeypatch.setattr(sys, "argv", ["brats-ablate", "job=prepare", f"data.raw={raw}"])
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit) as left:

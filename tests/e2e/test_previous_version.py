@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from scaffolding import CommandLine
 
 from brats_ablate.config.check import resolve
-from brats_ablate.runs.directory import RunDirectory, read_jsonl
+from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import config_hash, identity
+from brats_ablate.runtime.files import read_jsonl
 
 VERSION_0_1 = Path(__file__).parents[1] / "fixtures" / "version_0_1"
 RUN = (
