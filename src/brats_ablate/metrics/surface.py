@@ -52,13 +52,10 @@ def hd95_area_weighted(predicted: np.ndarray, reference: np.ndarray, spacing_mm:
     return weighted_maximum(between_elements(predicted, reference, spacing_mm))
 
 
-def weighted_maximum(distances: SurfaceDistances, fraction: float = 0.95) -> float:
-    """Return the larger of the two directed, area-weighted percentiles of `distances`, in mm."""
+def weighted_maximum(distances: SurfaceDistances) -> float:
+    """Return the larger of the two directed, area-weighted 95th percentiles of `distances`, in mm."""
     d = distances
-    return max(
-        _weighted_percentile(d.predicted_mm, d.predicted_mm2, fraction),
-        _weighted_percentile(d.reference_mm, d.reference_mm2, fraction),
-    )
+    return max(_weighted_95(d.predicted_mm, d.predicted_mm2), _weighted_95(d.reference_mm, d.reference_mm2))
 
 
 def hd95_maximum(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> float:
@@ -100,8 +97,8 @@ def _distances(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
     return maps[0][predicted], maps[1][reference]
 
 
-def _weighted_percentile(values: np.ndarray, weights: np.ndarray, fraction: float) -> float:
-    """Return the first value, in ascending order, at which the cumulative weight reaches `fraction` of the total."""
+def _weighted_95(values: np.ndarray, weights: np.ndarray) -> float:
+    """Return the first value, in ascending order, at which the cumulative weight reaches 95 % of the total."""
     order = np.argsort(values, kind="stable")
-    reached = int(np.searchsorted(np.cumsum(weights[order]) / weights.sum(), fraction))
+    reached = int(np.searchsorted(np.cumsum(weights[order]) / weights.sum(), 0.95))
     return float(values[order[min(reached, len(values) - 1)]])

@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 
 LEVEL = 0.95
+"""Nominal coverage of intervals; one minus the significance level."""
+POWER = 0.8
 _EXACT_CASES = 13
 """Up to this many cases all 2^n sign patterns are enumerated."""
 
@@ -28,7 +30,7 @@ class Interval:
 UNKNOWN = Interval(math.nan, math.nan)
 
 
-def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, level: float = LEVEL) -> list[Interval]:
+def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int) -> list[Interval]:
     """Compute paired bootstrap intervals of the mean difference, over cases.
 
     Symmetric intervals (Hall, 1988): the mean ± the quantile of its distance in the bootstrap samples. A case whose
@@ -46,7 +48,7 @@ def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, leve
 
     centre = differences.mean(axis=0)
     spread = _weights(n, resamples, seed) @ (differences - centre).astype(np.float32) / n
-    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
+    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - LEVEL) / 2))
     half = np.quantile(np.abs(spread.astype(np.float64)), 1 - 2 * tail, axis=0)
     return [Interval(float(a - b), float(a + b)) for a, b in zip(centre, half, strict=True)]
 
@@ -95,26 +97,26 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def required_sample_size(sd: float, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
-    """Return the cases with which a paired two-sided test detects `difference` with probability `power`.
+def required_sample_size(sd: float, difference: float) -> float:
+    """Return the cases with which a paired two-sided test detects `difference` with probability `POWER`.
 
-    Normal approximation. `sd` is that of the per-case difference; `level` is one minus the significance level.
+    Normal approximation. `sd` is that of the per-case difference.
     """
     if difference == 0:
         return math.inf
-    return max(2.0, math.ceil((_z_sum(power, level) * sd / difference) ** 2))
+    return max(2.0, math.ceil((_z_sum() * sd / difference) ** 2))
 
 
-def minimum_detectable_effect(sd: float, cases: int, power: float = 0.8, level: float = LEVEL) -> float:
+def minimum_detectable_effect(sd: float, cases: int) -> float:
     """Return the smallest mean difference that `cases` cases detect; the inverse of `required_sample_size`."""
-    return _z_sum(power, level) * sd / math.sqrt(cases) if cases else math.nan
+    return _z_sum() * sd / math.sqrt(cases) if cases else math.nan
 
 
-def required_seeds(seed_sd: float, folds: int, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
-    """Return the seeds per fold and column that detect `difference` of two means over folds with `power`."""
+def required_seeds(seed_sd: float, folds: int, difference: float) -> float:
+    """Return the seeds per fold and column that detect `difference` of two means over folds with `POWER`."""
     if difference == 0:
         return math.inf
-    return max(1.0, math.ceil(2 * (_z_sum(power, level) * seed_sd / difference) ** 2 / folds))
+    return max(1.0, math.ceil(2 * (_z_sum() * seed_sd / difference) ** 2 / folds))
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,8 @@ def pooled_seed_sd(components: list[Components]) -> float | None:
     return math.sqrt(float(np.mean([c.seed_sd**2 for c in components]))) if components else None
 
 
-def noise_floor(components: list[Components], folds: int, level: float = LEVEL) -> float | None:
-    """Return the difference of two columns' means that other seeds alone exceed in 1 - level of repetitions.
+def noise_floor(components: list[Components], folds: int) -> float | None:
+    """Return the difference of two columns' means that other seeds alone exceed in 1 - `LEVEL` of repetitions.
 
     `components` are those of the columns that have replicated seeds; their seed variances are pooled.
     """
@@ -157,13 +159,13 @@ def noise_floor(components: list[Components], folds: int, level: float = LEVEL) 
     from scipy.special import ndtri
 
     variance = float(np.mean([c.seed_sd**2 / c.replicates for c in components]))
-    return float(ndtri((1 + level) / 2) * math.sqrt(2 * variance / folds))
+    return float(ndtri((1 + LEVEL) / 2) * math.sqrt(2 * variance / folds))
 
 
-def _z_sum(power: float, level: float) -> float:
+def _z_sum() -> float:
     from scipy.special import ndtri
 
-    return float(ndtri((1 + level) / 2) + ndtri(power))
+    return float(ndtri((1 + LEVEL) / 2) + ndtri(POWER))
 
 
 @lru_cache(maxsize=2)
