@@ -47,8 +47,7 @@ def config_section(results: Sequence[TableResult]) -> str:
     parts: dict[tuple[str, str], str] = {}
     for result in results:
         for i, column in enumerate(result.columns):
-            index = result.spec.baseline_of(i)
-            if index is None:
+            if (index := result.spec.baseline_of(i)) is None:
                 continue
             baseline = result.columns[index]
             key = (baseline.column.key, column.column.key)
