@@ -208,7 +208,7 @@ def _freeze_folds(prepared: Path, cases: list[RawCase], n_folds: int, seed: int)
     ids = sorted({c.case_id for c in cases})
     if not path.exists():
         drawn = folds.split(ids, {c.case_id: c.patient_id for c in cases}, n_folds, seed)
-        store.replace_file(path, json.dumps({"n_folds": n_folds, "seed": seed, "validation": drawn}, indent=1) + "\n")
+        files.write_json(path, {"n_folds": n_folds, "seed": seed, "validation": drawn})
         return
     frozen = json.loads(path.read_bytes())
     renew = f"delete {path} for new ones (earlier runs are not comparable then), or set paths.prepared to a new folder"

@@ -22,7 +22,7 @@ from brats_ablate.cases import BBox, CaseMetadata
 from brats_ablate.data import blosc2_io
 from brats_ablate.errors import DataError
 from brats_ablate.labels import MODALITIES
-from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.files import write_json, write_text
 
 VERSION = 1
 """Version of the store's format; cases of a different version are preprocessed again."""
@@ -152,7 +152,7 @@ def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
 def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, Any]]) -> None:
     """Write the index files for cases that are already in place; `cohort.json` last, as it marks completion."""
     lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
-    replace_file(folder / RECORDS, lines)
+    write_text(folder / RECORDS, lines)
     head = {
         "version": VERSION,
         "name": cohort.name,
@@ -162,13 +162,7 @@ def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, An
         "fingerprint": cohort.fingerprint,
         "cases": dict(cohort.content_hashes),
     }
-    replace_file(folder / COHORT, json.dumps(head, indent=1) + "\n")
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_json(folder / COHORT, head)
 
 
 _COMMAND = "run `python -m brats_ablate job=prepare data.raw=<folder of the data set>` with the same data option"

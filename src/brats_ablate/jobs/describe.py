@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.config.check import check
 from brats_ablate.config.locations import experiment_names, resource_dir
 from brats_ablate.errors import ConfigError
-from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.text import suggest
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def run(
         "variants.csv": csv_text(described),
         **{f"{IMAGES}/{d.name}.svg": d.svg for d in described},
     }.items():
-        with atomic_write(Path(output) / file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(Path(output) / file, text)
         print(f"written: {Path(output) / file}")
 
 

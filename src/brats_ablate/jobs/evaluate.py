@@ -97,15 +97,15 @@ def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> 
 
 def means_table(name: str, rows: DataFrame, policy: str) -> Table:
     """Return the mean of every metric over the cases, by region, with the metrics' policy as a note."""
-    from brats_ablate.tables.table import Number, Table, Words, headers
+    from brats_ablate.tables.table import Number, Row, Table, Words, headers
 
     of_region = rows.pivot_table("value", "metric", "region", sort=False).reindex(columns=list(REGIONS))
     means = of_region.assign(mean=of_region.mean(axis=1))
-    cells = tuple(
+    cells: list[Row] = [
         (Words(str(metric)), *(Number(value, _format_mean) for value in values))
         for metric, values in zip(means.index, means.to_numpy(float).tolist(), strict=True)
-    )
-    return Table(name, f"{name}: means over cases", headers("metric", *means.columns), cells, (policy,))
+    ]
+    return Table(name, f"{name}: means over cases", headers("metric", *means.columns), tuple(cells), (policy,))
 
 
 def _format_mean(value: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from brats_ablate.jobs.tables import build_results
+from brats_ablate.runtime.files import write_text
 
 
 def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int) -> None:
@@ -21,7 +22,6 @@ def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: in
         print(f"no run under {cfg.paths.runs} to report on; train some first, e.g. with -cd sweeps -cn demo")
         return
     from brats_ablate.report.html import render_report
-    from brats_ablate.tables.writers import write_text
 
     page = render_report(results, find_pictures(Path(cfg.paths.predictions)), title=f"Ablation study, {cfg.data.name}")
     write_text(Path(output), page)

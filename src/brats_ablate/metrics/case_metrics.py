@@ -7,6 +7,7 @@ others give no value.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,52 +22,31 @@ RegionMetric = Callable[[np.ndarray, np.ndarray, Spacing], float]
 """(predicted, reference, spacing_mm) -> value; two masks (X, Y, Z) of a region, cropped to the box of both tumors."""
 
 METRICS = [
-    "dice",
-    "hd95",
-    "sensitivity",
-    "specificity",
-    "nsd",
-    "lesion_dice",
-    "lesion_hd95",
-    "reference_voxels",
-    "predicted_voxels",
-    "lesions_found",
-    "lesions_missed",
-    "lesions_invented",
+    *("dice", "hd95", "sensitivity", "specificity", "nsd", "lesion_dice", "lesion_hd95", "reference_voxels"),
+    *("predicted_voxels", "lesions_found", "lesions_missed", "lesions_invented"),
 ]
 
 
+@dataclass(frozen=True)
 class CaseMetrics:
-    """Dice, HD95, sensitivity, specificity, surface Dice and the lesion-wise scores of the three regions.
+    """Dice, HD95, sensitivity, specificity, surface Dice and the lesion-wise scores of the three regions."""
 
-    Args:
-        hd95: the definition: `brats2023` (area-weighted, the larger direction), `monai` (the larger direction over
-            border voxels) or `medpy` (both directions pooled).
-        one_empty_mm: HD95 where one of the two regions is empty; BraTS: 373.13 (its grid's diagonal), 374 in 2023.
-        tolerance_mm: within which surfaces agree for NSD.
-        lesion_dilation: steps of dilation that join the parts of a lesion.
-        lesion_above_mm3: reference lesions of at most this volume are ignored.
-        lesion_missed_mm: lesion-wise HD95 of a false-negative or false-positive lesion.
-        extra: further metrics by name.
-    """
+    hd95: Literal["brats2023", "monai", "medpy"]
+    """Area-weighted and the larger direction, the larger direction over border voxels, or both directions pooled."""
+    one_empty_mm: float
+    """HD95 where one of the two regions is empty; BraTS: 373.13 (its grid's diagonal), 374 in 2023."""
+    tolerance_mm: float
+    """Within which surfaces agree for NSD."""
+    lesion_dilation: int
+    """This and the next two: see `LesionMatching`."""
+    lesion_above_mm3: float
+    lesion_missed_mm: float
+    extra: Mapping[str, RegionMetric] | None = None
+    """Further metrics by name."""
 
-    def __init__(
-        self,
-        hd95: Literal["brats2023", "monai", "medpy"],
-        one_empty_mm: float,
-        tolerance_mm: float,
-        lesion_dilation: int,
-        lesion_above_mm3: float,
-        lesion_missed_mm: float,
-        extra: Mapping[str, RegionMetric] | None = None,
-    ) -> None:
-        if taken := [name for name in extra or {} if name in METRICS]:
+    def __post_init__(self) -> None:
+        if taken := [name for name in self.extra or {} if name in METRICS]:
             raise ValueError(f"extra.{taken[0]} is the name of a built-in metric; rename it")
-        self.extra = dict(extra or {})
-        self.hd95 = hd95
-        self.one_empty_mm = one_empty_mm
-        self.tolerance_mm = tolerance_mm
-        self.lesions = LesionMatching(lesion_dilation, lesion_above_mm3, lesion_missed_mm)
 
     @property
     def policy(self) -> str:
@@ -74,19 +54,14 @@ class CaseMetrics:
         return (
             f"HD95 as {self.hd95}; a region empty in both: Dice, NSD, sensitivity 1 and HD95 0 mm; empty in one: "
             f"Dice and NSD 0, HD95 {self.one_empty_mm:g} mm; sensitivity of an empty reference 1; NSD within "
-            f"{self.tolerance_mm:g} mm; lesions above {self.lesions.above_mm3:g} mm³, {self.lesions.missed_mm:g} mm "
+            f"{self.tolerance_mm:g} mm; lesions above {self.lesion_above_mm3:g} mm³, {self.lesion_missed_mm:g} mm "
             "for a false-negative or false-positive one"
         )
 
     def __call__(
         self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
     ) -> dict[tuple[str, str], float]:
-        """Return (region, metric) -> value.
-
-        Args:
-            predicted: (X, Y, Z) uint8 nested labels on the case's whole grid.
-            reference: (X, Y, Z) uint8, the same grid.
-            spacing_mm: voxel edges along X, Y, Z.
+        """Return (region, metric) -> value of two (X, Y, Z) uint8 nested label maps on the case's whole grid.
 
         Raises:
             ValueError: the two shapes differ.
@@ -97,11 +72,11 @@ class CaseMetrics:
         tumor = BBox.around((predicted | reference) != 0)
         box = tumor.slices if tumor else (slice(0, 0),) * 3
         outside = predicted.size - predicted[box].size
-        scores: dict[tuple[str, str], float] = {}
-        for k, region in enumerate(REGIONS):
-            values = self._region(predicted[box] > k, reference[box] > k, spacing_mm, outside)
-            scores |= {(region, metric): float(value) for metric, value in values.items()}
-        return scores
+        return {
+            (region, metric): float(value)
+            for k, region in enumerate(REGIONS)
+            for metric, value in self._region(predicted[box] > k, reference[box] > k, spacing_mm, outside).items()
+        }
 
     def _region(
         self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, outside: int
@@ -116,7 +91,8 @@ class CaseMetrics:
             "reference_voxels": r,
             "predicted_voxels": p,
         }
-        lesions = lesion_scores(predicted, reference, spacing_mm, self.lesions)
+        matching = LesionMatching(self.lesion_dilation, self.lesion_above_mm3, self.lesion_missed_mm)
+        lesions = lesion_scores(predicted, reference, spacing_mm, matching)
         scores |= {
             "lesion_dice": lesions.dice,
             "lesion_hd95": lesions.hd95_mm,
@@ -124,7 +100,7 @@ class CaseMetrics:
             "lesions_missed": lesions.false_negatives,
             "lesions_invented": lesions.false_positives,
         }
-        scores |= {name: metric(predicted, reference, spacing_mm) for name, metric in self.extra.items()}
+        scores |= {name: metric(predicted, reference, spacing_mm) for name, metric in (self.extra or {}).items()}
         return scores | self._surface(predicted, reference, spacing_mm)
 
     def _surface(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
@@ -135,8 +111,6 @@ class CaseMetrics:
             return {"hd95": self.one_empty_mm, "nsd": 0.0}
         predicted, reference = predicted[box.slices], reference[box.slices]
         distances = between_elements(predicted, reference, spacing_mm)
-        if self.hd95 == "brats2023":
-            hd95 = weighted_maximum(distances)
-        else:
-            hd95 = HD95[self.hd95](predicted, reference, spacing_mm)
+        is_2023 = self.hd95 == "brats2023"  # which has the same distances as NSD
+        hd95 = weighted_maximum(distances) if is_2023 else HD95[self.hd95](predicted, reference, spacing_mm)
         return {"hd95": hd95, "nsd": surface_dice(distances, self.tolerance_mm)}

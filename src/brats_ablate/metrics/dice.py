@@ -19,15 +19,7 @@ def dice_from_counts(both: Count, predicted: Count, reference: Count) -> np.ndar
 
 
 def dice_per_region(predicted: Tensor, reference: Tensor) -> Tensor:
-    """Return the Dice of each region, computed on the masks' device.
-
-    Args:
-        predicted: (3, X, Y, Z) bool.
-        reference: (3, X, Y, Z) bool, on the same device.
-
-    Returns:
-        (3,) float64.
-    """
+    """Return the Dice of each region, (3,) float64, of (3, X, Y, Z) bool masks, computed on their device."""
     import torch
 
     both = torch.count_nonzero(predicted & reference, dim=(1, 2, 3))

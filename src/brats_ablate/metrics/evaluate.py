@@ -35,16 +35,9 @@ class Task:
 def evaluate(
     tasks: Sequence[Task], scorer: CaseMetrics, fold_of_case: Mapping[str, int], workers: int | None
 ) -> tuple[DataFrame, dict[str, str]]:
-    """Score every task.
+    """Return the rows of all tasks, with `COLUMNS`, and the cases that cannot be scored, each with the reason.
 
-    Args:
-        tasks: the cases.
-        scorer: computes (region, metric) -> value of a case.
-        fold_of_case: validation fold of each case that has one.
-        workers: processes; None for one per available core.
-
-    Returns:
-        The rows, with `COLUMNS`, and the cases that cannot be scored, each with the reason.
+    `fold_of_case` has the validation fold of each case that has one. `workers` is None for one process per core.
     """
     rows: list[tuple[str, int | None, str, str, float]] = []
     problems: dict[str, str] = {}

@@ -46,13 +46,7 @@ def lesion_scores(
     Reference components whose dilations touch are one lesion. A predicted component belongs to every lesion whose
     dilation it touches. Dice and area-weighted HD95 are averaged over the lesions above the volume limit and the false
     positives, the predicted components that belong to no lesion, which score 0 and `missed_mm`. Without any of either:
-    Dice 1, HD95 0.
-
-    Args:
-        predicted: (X, Y, Z) bool.
-        reference: (X, Y, Z) bool.
-        spacing_mm: voxel edges.
-        matching: BraTS 2023's if None.
+    Dice 1, HD95 0. The masks are (X, Y, Z) bool; `matching` is BraTS 2023's if None.
     """
     import cc3d
 

@@ -18,25 +18,18 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distance from every element of one surface to the nearest element of the other, with the elements' areas."""
+    """Distance from each of the P and R elements of a surface to the nearest of the other, and the elements' areas."""
 
-    predicted_mm: np.ndarray
-    """(P,) from the predicted surface to the reference's."""
-    reference_mm: np.ndarray
-    """(R,) in the opposite direction."""
-    predicted_mm2: np.ndarray
-    """(P,) areas."""
-    reference_mm2: np.ndarray
-    """(R,) areas."""
+    predicted_mm: np.ndarray  # (P,)
+    reference_mm: np.ndarray  # (R,)
+    predicted_mm2: np.ndarray  # (P,)
+    reference_mm2: np.ndarray  # (R,)
 
 
 def between_elements(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> SurfaceDistances:
     """Measure surfaces between voxels, with area weights: DeepMind's surface-distance, used by BraTS 2023.
 
-    Args:
-        predicted: (X, Y, Z) bool, not empty.
-        reference: (X, Y, Z) bool, not empty.
-        spacing_mm: voxel edges.
+    Both masks are (X, Y, Z) bool and not empty, here and below.
     """
     codes = [neighborhood_codes(m) for m in (predicted, reference)]
     areas = area_by_code(spacing_mm)
@@ -46,14 +39,10 @@ def between_elements(predicted: np.ndarray, reference: np.ndarray, spacing_mm: S
 
 
 def between_border_voxels(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> SurfaceDistances:
-    """Measure surfaces of the masks' outermost voxels, with equal weights: MONAI's and medpy's.
+    """Measure surfaces of the masks' outermost voxels, with equal weights: MONAI's and medpy's."""
+    from scipy.ndimage import binary_erosion
 
-    Args:
-        predicted: (X, Y, Z) bool, not empty.
-        reference: (X, Y, Z) bool, not empty.
-        spacing_mm: voxel edges.
-    """
-    surfaces = [m & ~_eroded(m) for m in (predicted, reference)]
+    surfaces = [m & ~binary_erosion(m) for m in (predicted, reference)]  # of six neighbors; empty outside the array
     mm = _distances(surfaces[0], surfaces[1], spacing_mm)
     return SurfaceDistances(*mm, np.ones_like(mm[0]), np.ones_like(mm[1]))
 
@@ -63,13 +52,10 @@ def hd95_area_weighted(predicted: np.ndarray, reference: np.ndarray, spacing_mm:
     return weighted_maximum(between_elements(predicted, reference, spacing_mm))
 
 
-def weighted_maximum(distances: SurfaceDistances, fraction: float = 0.95) -> float:
-    """Return the larger of the two directed, area-weighted percentiles of `distances`, in mm."""
+def weighted_maximum(distances: SurfaceDistances) -> float:
+    """Return the larger of the two directed, area-weighted 95th percentiles of `distances`, in mm."""
     d = distances
-    return max(
-        _weighted_percentile(d.predicted_mm, d.predicted_mm2, fraction),
-        _weighted_percentile(d.reference_mm, d.reference_mm2, fraction),
-    )
+    return max(_weighted_95(d.predicted_mm, d.predicted_mm2), _weighted_95(d.reference_mm, d.reference_mm2))
 
 
 def hd95_maximum(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> float:
@@ -89,7 +75,7 @@ HD95: dict[str, Callable[[np.ndarray, np.ndarray, Spacing], float]] = {
     "monai": hd95_maximum,
     "medpy": hd95_pooled,
 }
-"""The named definitions; each takes two (X, Y, Z) bool masks that are not empty, and the spacing."""
+"""The named definitions of HD95."""
 
 
 def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
@@ -111,20 +97,8 @@ def _distances(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
     return maps[0][predicted], maps[1][reference]
 
 
-def _weighted_percentile(values: np.ndarray, weights: np.ndarray, fraction: float) -> float:
-    """Return the first value, in ascending order, at which the cumulative weight reaches `fraction` of the total."""
+def _weighted_95(values: np.ndarray, weights: np.ndarray) -> float:
+    """Return the first value, in ascending order, at which the cumulative weight reaches 95 % of the total."""
     order = np.argsort(values, kind="stable")
-    reached = int(np.searchsorted(np.cumsum(weights[order]) / weights.sum(), fraction))
+    reached = int(np.searchsorted(np.cumsum(weights[order]) / weights.sum(), 0.95))
     return float(values[order[min(reached, len(values) - 1)]])
-
-
-def _eroded(mask: np.ndarray) -> np.ndarray:
-    """Return the voxels whose six neighbors all belong to the mask; outside the array counts as empty."""
-    padded = np.pad(mask, 1)
-    inner: np.ndarray = padded[1:-1, 1:-1, 1:-1].copy()
-    for axis in range(3):
-        for shift in (slice(0, -2), slice(2, None)):
-            window = [slice(1, -1)] * 3
-            window[axis] = shift
-            inner &= padded[tuple(window)]
-    return inner

@@ -11,20 +11,16 @@ from collections.abc import Sequence
 from torch import nn
 
 from brats_ablate.model_summary.counts import ModuleCall
+from brats_ablate.runtime.text import align
 
 _SUPERSCRIPT = {1: "1³", 2: "2³", 3: "3³", 5: "5³", 7: "7³"}
 
 
 def draw(calls: Sequence[ModuleCall], input_shape: Sequence[int]) -> str:
-    """Return the diagram, without a trailing newline.
-
-    Args:
-        calls: recorded by `counts.count`.
-        input_shape: (B, C, X, Y, Z).
-    """
-    head = f"input  {input_shape[1]} × {resolution(input_shape)}"
+    """Return the diagram of the calls that `counts.count` recorded for an input (B, C, X, Y, Z)."""
     stages = _stages(calls)
-    return "\n".join([head, *(_u_shape(stages, calls) if stages else _parts(calls))])
+    rows = _u_shape(stages, calls) if stages else _parts(calls)
+    return f"input  {with_channels(input_shape)}\n{align(rows)}"
 
 
 def resolution(shape: Sequence[int]) -> str:
@@ -45,9 +41,11 @@ def _stages(calls: Sequence[ModuleCall]) -> list[tuple[ModuleCall, ModuleCall | 
     return list(zip(down, [*up, None], strict=True))
 
 
-def _u_shape(stages: Sequence[tuple[ModuleCall, ModuleCall | None]], calls: Sequence[ModuleCall]) -> list[str]:
+def _u_shape(
+    stages: Sequence[tuple[ModuleCall, ModuleCall | None]], calls: Sequence[ModuleCall]
+) -> list[tuple[str, ...]]:
     heads = {p.inputs[0]: p for p in calls if p.name.startswith("heads.") and p.name.count(".") == 1}
-    rows = [("stage", "resolution", "encoder", "", "decoder", "head")]
+    rows: list[tuple[str, ...]] = [("stage", "resolution", "encoder", "", "decoder", "head")]
     for number, (down, up) in enumerate(stages, start=1):
         shape = down.outputs[0]
         row = (str(number), resolution(shape), ", ".join(layers_of(down, calls)))
@@ -57,22 +55,21 @@ def _u_shape(stages: Sequence[tuple[ModuleCall, ModuleCall | None]], calls: Sequ
         skip = f"─ {gate_of(up, calls) or 'skip'} ▸"
         head = heads.get(up.outputs[0])
         rows.append((*row, skip, ", ".join(layers_of(up, calls)), convolution(head) if head else ""))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return rows
 
 
 def gate_of(stage: ModuleCall, calls: Sequence[ModuleCall]) -> str | None:
     """Return the class of the gate on the skip into decoder stage `stage`; None without one."""
-    gate = next((p for p in calls if p.name == f"{stage.name}.gate"), None)
-    gated = gate is not None and any(True for _ in gate.module.parameters())
-    return type(gate.module).__name__ if gate is not None and gated else None
+    gates = (p.module for p in calls if p.name == f"{stage.name}.gate" and any(True for _ in p.module.parameters()))
+    return next((type(gate).__name__ for gate in gates), None)
 
 
 def layers_of(stage: ModuleCall, calls: Sequence[ModuleCall]) -> list[str]:
     """List the convolutions of `stage` in execution order, with DropBlock between them; at most four."""
-    inside = [p for p in calls if p.name.startswith(f"{stage.name}.") and not p.name.startswith(f"{stage.name}.gate")]
-    layers = []
-    for part in inside:
+    layers: list[str] = []
+    for part in calls:
+        if not part.name.startswith(f"{stage.name}.") or part.name.startswith(f"{stage.name}.gate"):
+            continue
         if isinstance(part.module, nn.Conv3d | nn.ConvTranspose3d):
             parallel = "+ " if ".shortcut" in part.name else ""
             layers.append(parallel + convolution(part))
@@ -95,14 +92,13 @@ def convolution(part: ModuleCall) -> str:
     return f"{up}{kernel}{by_stride} {module.in_channels}→{module.out_channels}{groups}"
 
 
-def _parts(calls: Sequence[ModuleCall]) -> list[str]:
+def _parts(calls: Sequence[ModuleCall]) -> list[tuple[str, ...]]:
     """Return one row per part of the network."""
-    rows = [("part", "is a", "parameters", "in", "out")]
+    rows: list[tuple[str, ...]] = [("part", "is a", "parameters", "in", "out")]
     for part in top_parts(calls):
         inputs, outputs = _with_channels_each(part.inputs), _with_channels_each(part.outputs)
         rows.append((part.name, type(part.module).__name__, parameters_of(part), inputs, outputs))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return rows
 
 
 def top_parts(calls: Sequence[ModuleCall]) -> list[ModuleCall]:

@@ -48,7 +48,6 @@ class Counts:
 def count(build: Callable[[], SegmentationModel], input_shape: Sequence[int]) -> Counts:
     """Count the network that `build` returns for an input (B, C, X, Y, Z)."""
     model = _on_meta_device(build).train()
-    x = torch.zeros(input_shape, device="meta")
     parameters = sum(p.numel() for p in model.parameters())
     calls: list[ModuleCall] = []
     of_parameters = [p.untyped_storage() for p in model.parameters()]
@@ -61,15 +60,9 @@ def count(build: Callable[[], SegmentationModel], input_shape: Sequence[int]) ->
         return tensor
 
     counter = FlopCounterMode(display=False)
-    with (
-        _recorded(model, calls),
-        counter,
-        torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
-    ):
-        model(x)
-    for storage in of_parameters:
-        saved.pop(id(storage), None)
-    activation_bytes = sum(storage.nbytes() for storage in saved.values())
+    with _recorded(model, calls), counter, torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        model(torch.zeros(input_shape, device="meta"))
+    activation_bytes = sum(saved[key].nbytes() for key in saved.keys() - {id(storage) for storage in of_parameters})
     return Counts(parameters, counter.get_total_flops(), activation_bytes, tuple(calls))
 
 
@@ -88,8 +81,9 @@ def _recorded(model: nn.Module, calls: list[ModuleCall]) -> Iterator[None]:
 
     def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            x, y = tuple(_tensors(inputs)), tuple(_tensors(outputs))
-            calls.append(ModuleCall(name, module, _shapes(x), _shapes(y), _nodes(x), _nodes(y)))
+            tensors = list(_tensors(inputs)), list(_tensors(outputs))
+            x, y = (tuple(t.shape for t in side) for side in tensors)
+            calls.append(ModuleCall(name, module, x, y, *(tuple(t.grad_fn for t in side) for side in tensors)))
 
         return hook
 
@@ -107,11 +101,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _tensors(item)
-
-
-def _shapes(tensors: tuple[Tensor, ...]) -> tuple[torch.Size, ...]:
-    return tuple(t.shape for t in tensors)
-
-
-def _nodes(tensors: tuple[Tensor, ...]) -> tuple[Node | None, ...]:
-    return tuple(t.grad_fn for t in tensors)

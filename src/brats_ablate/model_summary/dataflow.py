@@ -6,34 +6,23 @@ An arrow of a diagram is therefore a path of the computation, also where a forwa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from torch.autograd.graph import Node
 
 from brats_ablate.model_summary.counts import ModuleCall
 
 
-@dataclass(frozen=True)
-class InputEdges:
-    """The sources of the inputs of one part."""
+def trace(parts: Sequence[ModuleCall]) -> list[list[int]]:
+    """Return for each part the sources of its inputs, ascending: 1 is the first part, 0 the network's input, unchanged.
 
-    parts: tuple[int, ...]
-    """Positions in the sequence of parts, ascending."""
-    network_input: bool
-    """Whether the network's input is among them, unchanged."""
-
-
-def trace(parts: Sequence[ModuleCall]) -> list[InputEdges]:
-    """Return for each part the earlier ones whose output reaches it without passing through another part.
-
-    Args:
-        parts: in the order of the forward pass, none nested in another.
+    A source is an earlier part whose output reaches this one without passing through another. Parts are in the order of
+    the forward pass, none nested in another.
     """
     producers: dict[Node, int] = {}
     edges = []
-    for position, part in enumerate(parts):
-        sources = tuple(sorted(_producers_of(part.input_nodes, producers)))
-        edges.append(InputEdges(sources, None in part.input_nodes))
+    for position, part in enumerate(parts, start=1):
+        network_input = [0] if None in part.input_nodes else []
+        edges.append(network_input + sorted(_producers_of(part.input_nodes, producers)))
         producers.update((node, position) for node in part.output_nodes if node is not None)
     return edges
 

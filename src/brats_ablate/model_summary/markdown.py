@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from brats_ablate.model_summary.counts import Counts
 from brats_ablate.model_summary.timings import Timing
@@ -41,32 +39,19 @@ class Provenance:
 IMAGES = "images"
 """The folder of the SVG files, next to the Markdown."""
 
-COLUMNS = (
-    *("experiment", "baseline", "differs", "parameters", "forward_gflop", "activation_gib"),
-    *("forward_s", "step_s", "forward_ratio", "step_ratio"),
-)
-
 
 def csv_text(descriptions: Sequence[Description]) -> str:
     """Return one row per experiment; timings are empty where they were not measured."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for d in descriptions:
-        times = ["", "", "", ""]
-        if (t := d.timing) is not None:
-            times = [f"{v:.4g}" for v in (t.forward_s, t.step_s, t.forward_ratio, t.step_ratio)]
-        gflop, gib = d.counts.forward_flop / 1e9, d.counts.activation_bytes / 2**30
-        row = [
-            d.name,
-            d.baseline or "",
-            " ".join(d.changes),
-            d.counts.parameters,
-            f"{gflop:.1f}",
-            f"{gib:.3f}",
-        ]
-        writer.writerow([*row, *times])
-    return text.getvalue()
+    from pandas import DataFrame
+
+    rows = [
+        {"experiment": d.name, "baseline": d.baseline, "differs": " ".join(d.changes)}
+        | {"parameters": d.counts.parameters, "forward_gflop": f"{d.counts.forward_flop / 1e9:.1f}"}
+        | {"activation_gib": f"{d.counts.activation_bytes / 2**30:.3f}"}
+        | {f.name: f"{getattr(d.timing, f.name):.4g}" if d.timing else None for f in fields(Timing)}
+        for d in descriptions
+    ]
+    return str(DataFrame(rows).to_csv(index=False))
 
 
 def markdown(descriptions: Sequence[Description], provenance: Provenance) -> str:

@@ -23,7 +23,7 @@ from brats_ablate.model_summary.ascii import (
     with_channels,
 )
 from brats_ablate.model_summary.counts import ModuleCall
-from brats_ablate.model_summary.dataflow import InputEdges, trace
+from brats_ablate.model_summary.dataflow import trace
 
 CHARACTER, LINE, PAD = 6.65, 15, 8
 """Pixels: width of a character, height of a line of text, padding of a box."""
@@ -49,7 +49,7 @@ text { font: 11px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; 
 
 @dataclass
 class Node:
-    """One part, or the network's input, with its position in pixels."""
+    """One part, or the network's input, with its position and size in pixels."""
 
     name: str
     head: bool
@@ -74,28 +74,20 @@ class Node:
 
     @property
     def width(self) -> float:
-        """Pixels."""
         return max(len(line) for line in self.lines) * CHARACTER + 2 * PAD
 
     @property
     def height(self) -> float:
-        """Pixels."""
         return len(self.lines) * LINE + 2 * PAD - 3
 
     @property
     def middle(self) -> float:
-        """Vertical position of the center in pixels."""
+        """Vertical position of the center."""
         return self.y + self.height / 2
 
 
 def draw_svg(calls: Sequence[ModuleCall], input_shape: Sequence[int], title: str) -> str:
-    """Return the text of the SVG file.
-
-    Args:
-        calls: recorded by `counts.count`.
-        input_shape: (B, C, X, Y, Z).
-        title: shown above the diagram.
-    """
+    """Return the text of the SVG file for the calls that `counts.count` recorded for an input (B, C, X, Y, Z)."""
     boxes = _boxes(calls, input_shape)
     tops = _place(boxes)
     legend_x = MARGIN + (len(title) + 3) * CHARACTER
@@ -128,10 +120,10 @@ def _boxes(calls: Sequence[ModuleCall], input_shape: Sequence[int]) -> list[Node
     parts = top_parts(calls)
     ours = any(part.name == "encoder.0" for part in parts)
     given = Node("input", False, input_shape, [with_channels(input_shape), "input"], [], "")
-    return [given, *(_box(part, source, calls, ours) for part, source in zip(parts, trace(parts), strict=True))]
+    return [given, *(_box(part, sources, calls, ours) for part, sources in zip(parts, trace(parts), strict=True))]
 
 
-def _box(part: ModuleCall, source: InputEdges, calls: Sequence[ModuleCall], ours: bool) -> Node:
+def _box(part: ModuleCall, sources: list[int], calls: Sequence[ModuleCall], ours: bool) -> Node:
     shape = part.outputs[0]
     lines = [with_channels(shape), part.name.removeprefix("network.")]
     if isinstance(part.module, nn.Conv3d):
@@ -140,8 +132,7 @@ def _box(part: ModuleCall, source: InputEdges, calls: Sequence[ModuleCall], ours
         lines += layers_of(part, calls)
     else:
         lines += [type(part.module).__name__, parameters_of(part)]
-    fed_by = [0] * source.network_input + [1 + position for position in source.parts]
-    return Node(part.name, part.name.startswith("heads."), shape, lines, fed_by, gate_of(part, calls) or "skip")
+    return Node(part.name, part.name.startswith("heads."), shape, lines, sources, gate_of(part, calls) or "skip")
 
 
 def _place(boxes: Sequence[Node]) -> dict[str, float]:

@@ -26,20 +26,9 @@ def largest_tumor_slice(labels: np.ndarray) -> int:
 
 
 def draw_slice(flair: np.ndarray, predicted: np.ndarray, reference: np.ndarray | None, caption: str) -> Image:
-    """Draw FLAIR, prediction and, where the case has one, reference, side by side with a caption.
-
-    Args:
-        flair: (X, Y) raw values, RAS+.
-        predicted: (X, Y) nested labels.
-        reference: (X, Y) nested labels, or None.
-        caption: the line below.
-    """
-    panels = [gray(flair), colored(predicted)]
-    titles = ["FLAIR", "prediction"]
-    if reference is not None:
-        panels.append(colored(reference))
-        titles.append("reference")
-    return compose_panels(panels, titles, caption)
+    """Draw FLAIR (X, Y), RAS+, and the nested labels predicted and, where the case has any, of the reference."""
+    labels = {"prediction": predicted} | ({} if reference is None else {"reference": reference})
+    return compose_panels([gray(flair), *map(colored, labels.values())], ["FLAIR", *labels], caption)
 
 
 def gray(image: np.ndarray) -> np.ndarray:

@@ -26,10 +26,8 @@ _PAGE = Path(__file__).parent / "page"
 def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping[str, Path]], *, title: str) -> str:
     """Return the page as text.
 
-    Args:
-        results: tables with at least one run.
-        pictures: experiment -> case id -> PNG file; those of the cases that changed most are embedded.
-        title: of the page.
+    `results` have at least one run each. `pictures` are experiment -> case id -> PNG file; those of the cases that
+    changed most are embedded.
 
     Raises:
         UserError: plotly is not installed.
@@ -39,7 +37,9 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
         "style": (_PAGE / "page.css").read_text(encoding="utf-8"),
         "script": (_PAGE / "page.js").read_text(encoding="utf-8"),
         "generated": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "links": "".join(f'<a href="#{escape(r.spec.name)}">{escape(_short(r.spec.title))}</a>' for r in results),
+        "links": "".join(  # "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"
+            f'<a href="#{escape(r.spec.name)}">{escape(r.spec.title.split(". ")[0])}</a>' for r in results
+        ),
         "tables": "".join(table_section(result) for result in results),
         "settings": config_section(results),
         "provenance": environment_section(results),
@@ -51,11 +51,6 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
     for name, text in parts.items():
         page = page.replace(f"<!--{name}-->", text)
     return page
-
-
-def _short(title: str) -> str:
-    """Return "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"."""
-    return title.split(". ", maxsplit=1)[0]
 
 
 def _packed(content: bytes) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from brats_ablate.tables.build import ColumnResult, TableResult, differing_settings
+from brats_ablate.tables.comparison import Comparison
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import Bounds, Cell, Number, Table, signed, words_table
 from brats_ablate.tables.tabulate import METRIC_POLICY, tabulate
@@ -26,7 +27,7 @@ def table_section(result: TableResult) -> str:
     """Return one table: verdicts in words, the scores, its two figures, and the further tables collapsed."""
     first, *further = tabulate(result)
     name = escape(result.spec.name)
-    verdicts = "".join(f"<li>{_verdict(result, i)}</li>" for i in range(len(result.comparisons)))
+    verdicts = "".join(f"<li>{_verdict(result, c)}</li>" for c in result.comparisons)
     noise = "; shaded: run-to-run variability (95 %)" if result.noise_floor else ""
     paper = "; dashes: the paper" if any(c.column.paper for c in result.columns) else ""
     figures = "" if result.spec.ranking else _FIGURES.format(name=name, noise=noise, paper=paper)
@@ -46,8 +47,7 @@ def config_section(results: Sequence[TableResult]) -> str:
     parts: dict[tuple[str, str], str] = {}
     for result in results:
         for i, column in enumerate(result.columns):
-            index = result.spec.baseline_of(i)
-            if index is None:
+            if (index := result.spec.baseline_of(i)) is None:
                 continue
             baseline = result.columns[index]
             key = (baseline.column.key, column.column.key)
@@ -62,10 +62,11 @@ def config_section(results: Sequence[TableResult]) -> str:
 def environment_section(results: Sequence[TableResult]) -> str:
     """Return versions, data and hardware of the runs, each value with the number of runs that have it."""
     runs = _runs(results)
-    rows: list[tuple[str, str, str]] = []
-    for key in ("code_version", "data_fingerprint", "packages", "hardware"):
-        for value, count in Counter(_value(run.manifest.get(key)) for run in runs).most_common():
-            rows.append((key.replace("_", " "), value, f"{count}"))
+    rows = [
+        (key.replace("_", " "), value, f"{count}")
+        for key in ("code_version", "data_fingerprint", "packages", "hardware")
+        for value, count in Counter(_value(run.manifest.get(key)) for run in runs).most_common()
+    ]
     policy = f"<p>{escape(METRIC_POLICY)}</p>"
     return policy + table_html(words_table("Environment", ("", "value", "runs"), rows), numbers=False)
 
@@ -83,14 +84,14 @@ def missing_section(results: Sequence[TableResult]) -> str:
             rows.append((key, folds, notes, f"python -m brats_ablate +experiment={key} fold={folds} -m"))
     runs = [run for run in _runs(results) if not run.is_finished]
     unfinished = [(str(run.coordinates), run.progress_text, run.status.reason or "") for run in runs]
-    parts = []
-    if rows:
-        table = words_table("Folds without a finished run", ("experiment", "folds", "state", "command"), rows)
-        parts.append(table_html(table, numbers=False))
-    if unfinished:
-        table = words_table("Unfinished runs", ("run", "state", "reason"), unfinished)
-        parts.append(table_html(table, numbers=False))
-    return "".join(parts) or "<p>None: every fold of every column is finished.</p>"
+    tables = (
+        words_table("Folds without a finished run", ("experiment", "folds", "state", "command"), rows),
+        words_table("Unfinished runs", ("run", "state", "reason"), unfinished),
+    )
+    return (
+        "".join(table_html(table, numbers=False) for table in tables if table.rows)
+        or "<p>None: every fold of every column is finished.</p>"
+    )
 
 
 def table_html(table: Table, *, caption: bool = True, numbers: bool = True) -> str:
@@ -123,8 +124,7 @@ def _class(cell: Cell, is_paper: bool) -> str:
     return f' class="{" ".join(names)}"' if names else ""
 
 
-def _verdict(result: TableResult, index: int) -> str:
-    c = result.comparisons[index]
+def _verdict(result: TableResult, c: Comparison) -> str:
     title, baseline = result.columns[c.column].column.title, result.columns[c.baseline].column.title
     numbers = f"{Number(c.shown_difference, signed).text} {Bounds(c.interval, signed).text}"
     shown = f" <span>{escape(numbers)}</span>" if c.cases else ""

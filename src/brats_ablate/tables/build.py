@@ -76,15 +76,7 @@ class ResultsStore:
 def build(
     specs: Sequence[TableSpec], store: ResultsStore, *, folds: int, resamples: int, seed: int
 ) -> list[TableResult]:
-    """Build tables from what exists; a column that several of them share is read once.
-
-    Args:
-        specs: the tables.
-        store: runs and evaluations.
-        folds: of the cross-validation.
-        resamples: bootstrap samples and permutations.
-        seed: of the resampling.
-    """
+    """Build tables from what exists; a column that several of them share is read once."""
     sources = {column.source: column for spec in specs for column in spec.columns}
     columns = {source: _column(column, store, folds) for source, column in sources.items()}
     ranking = _our_ranking(store.evaluation / "ranking.csv") if any(spec.ranking for spec in specs) else ()
@@ -143,7 +135,7 @@ def _our_ranking(file: Path) -> tuple[tuple[str, float], ...]:
 
 def _paper_p(spec: TableSpec, column: int, baseline: int | None) -> float:
     ours = spec.columns[column].paper
-    reference = spec.columns[baseline].paper if baseline is not None else None
+    reference = None if baseline is None else spec.columns[baseline].paper
     if ours is None or reference is None:
         return float("nan")
     return statistics.corrected_t_p_value(np.subtract(ours.folds, reference.folds), len(ours.folds))

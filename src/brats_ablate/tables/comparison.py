@@ -100,15 +100,9 @@ def compare(
     resamples: int,
     seed: int,
 ) -> list[Comparison]:
-    """Compare each (column, baseline) of a table.
+    """Compare each (column, baseline) of `pairs`; a column without baseline is left out.
 
-    Args:
-        pairs: column index and the index of its baseline; None: not compared.
-        scores: per column, its folds.
-        rows: per column, its `results.case_scores`.
-        folds: of the cross-validation.
-        resamples: bootstrap samples and permutations.
-        seed: of the resampling.
+    `scores` are the columns' folds, `rows` their `results.case_scores`.
     """
     comparisons = []
     for column, baseline in pairs:
@@ -145,21 +139,15 @@ def _over_cases(
         common, differences = paired_differences(rows[c.column], rows[c.baseline])
         groups.setdefault(tuple(common), []).append((i, differences.mean(axis=1)))
     filled = list(comparisons)
+    groups.pop((), None)
     for cases, group in groups.items():
-        if not cases:
-            continue
         means = np.stack([values for _, values in group], axis=1)
         intervals = statistics.bootstrap_intervals(means, resamples, seed)
         p_values = statistics.permutation_p_values(means, resamples, seed)
         for (i, values), interval, p in zip(group, intervals, p_values, strict=True):
-            filled[i] = replace(
-                comparisons[i],
-                cases=len(cases),
-                difference=float(values.mean()),
-                interval=interval,
-                p_cases=float(p),
-                case_sd=float(values.std(ddof=1)) if len(cases) > 1 else math.nan,
-            )
+            sd = float(values.std(ddof=1)) if len(cases) > 1 else math.nan
+            of_cases = replace(comparisons[i], cases=len(cases), difference=float(values.mean()), case_sd=sd)
+            filled[i] = replace(of_cases, interval=interval, p_cases=float(p))
     return filled
 
 
@@ -179,11 +167,8 @@ def _decide(c: Comparison, folds: int) -> Comparison:
     if c.p_holm <= ALPHA and c.p_folds_holm <= ALPHA and c.difference * c.fold_difference > 0:
         verdict: Verdict = BETTER if c.difference > 0 else WORSE
         return replace(c, verdict=verdict, reason=f"significant over cases and folds{partial}")
-    if c.p_holm <= ALPHA:
-        return replace(c, verdict=SAME, reason=f"not significant over folds{partial}")
-    if c.p_folds <= ALPHA:
-        return replace(c, verdict=SAME, reason=f"not significant over cases{partial}")
-    return replace(c, verdict=SAME, reason=f"not significant over cases or folds{partial}")
+    over = "folds" if c.p_holm <= ALPHA else "cases" if c.p_folds <= ALPHA else "cases or folds"
+    return replace(c, verdict=SAME, reason=f"not significant over {over}{partial}")
 
 
 def strata(

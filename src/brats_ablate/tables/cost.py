@@ -23,7 +23,7 @@ class Cost:
     hours: float | None
     """Of all runs, finished or not."""
     device_hours: float | None
-    """`hours` times the devices of each run."""
+    """`hours` times the devices of each run; every process has its own."""
     peak_memory_gib: float | None
     runs: int
     finished: int
@@ -36,14 +36,16 @@ def cost_of(runs: Sequence[RunSummary]) -> Cost:
     timed = [run for run in runs if run.seconds and run.steps]
     devices = sorted({str(run.manifest["hardware"]) for run in runs if run.manifest.get("hardware")})
     peaks = [row["peak_memory_bytes"] for run in runs for row in run.metrics if row.get("peak_memory_bytes")]
-    parameters, gflops = _recorded(runs, "parameters"), _recorded(runs, "gflops")
+    parameters = _recorded(runs, "parameters")
     return Cost(
         parameters=None if parameters is None else int(parameters),
-        gflops=gflops,
+        gflops=_recorded(runs, "gflops"),
         seconds_per_step=fmean(run.training_seconds / run.steps for run in timed) if timed else None,
         hours_per_run=fmean(run.seconds for run in finished) / 3600 if finished else None,
         hours=sum(run.seconds for run in runs) / 3600 if runs else None,
-        device_hours=sum(run.seconds * _devices(run) for run in runs) / 3600 if runs else None,
+        device_hours=sum(run.seconds * int(run.manifest.get("world_size") or 1) for run in runs) / 3600
+        if runs
+        else None,
         peak_memory_gib=max(peaks) / 2**30 if peaks else None,
         runs=len(runs),
         finished=len(finished),
@@ -55,8 +57,3 @@ def _recorded(runs: Sequence[RunSummary], key: str) -> float | None:
     """Return the first number that a manifest has for `key`; older manifests lack some."""
     values = (run.manifest.get(key) for run in runs)
     return next((float(value) for value in values if isinstance(value, int | float)), None)
-
-
-def _devices(run: RunSummary) -> int:
-    """Return the number of devices; every process of a run has its own."""
-    return int(run.manifest.get("world_size") or 1)

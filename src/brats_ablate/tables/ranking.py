@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +84,10 @@ def score_array(name: str, rows: DataFrame, cases: Sequence[str], metrics: Seque
 def rank_methods(
     values: Mapping[str, np.ndarray], cases: Sequence[str], metrics: Sequence[str], *, resamples: int, seed: int
 ) -> Ranking:
-    """Rank methods.
+    """Rank methods; lower values rank first for the metrics in `LOWER_IS_BETTER`.
 
-    Args:
-        values: by method, (cases, regions, metrics), without missing values, cases in the same order.
-        cases: their names.
-        metrics: the last axis; lower values rank first for those in `LOWER_IS_BETTER`.
-        resamples: of the permutation test and of the bootstrap.
-        seed: of both.
+    `values` are by method, (cases, regions, metrics), without missing values. `resamples` and `seed` are those of the
+    permutation test and of the bootstrap.
 
     Raises:
         ValueError: fewer than two methods.
@@ -128,18 +124,16 @@ def _permutation_p_values(per_case: np.ndarray, resamples: int, seed: int) -> np
     (Phipson and Smyth 2010), and adjusted for the number of pairs (Holm 1979).
     """
     n = per_case.shape[1]
-    pairs = list(combinations(range(n), 2))
-    differences = np.stack([per_case[:, i] - per_case[:, j] for i, j in pairs], axis=1)
+    i, j = np.triu_indices(n, 1)
+    differences = per_case[:, i] - per_case[:, j]
     observed = np.abs(differences.sum(axis=0))
     generator = np.random.default_rng([seed, 1])
-    extreme = np.zeros(len(pairs))
+    extreme = np.zeros(len(i))
     for start in range(0, resamples, _CHUNK):
         signs = generator.choice([-1.0, 1.0], size=(min(_CHUNK, resamples - start), len(per_case)))
         extreme += (np.abs(signs @ differences) >= observed - 1e-9).sum(axis=0)
-    adjusted = holm((1 + extreme) / (1 + resamples))
     p_values = np.ones((n, n))
-    for (i, j), p in zip(pairs, adjusted, strict=True):
-        p_values[i, j] = p_values[j, i] = p
+    p_values[i, j] = p_values[j, i] = holm((1 + extreme) / (1 + resamples))
     return p_values
 
 
@@ -163,31 +157,22 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
     rows = rows.assign(low=low, high=high, first=ranking.p_first[order])
     rows = rows.assign(place_low=rank_low, place_high=rank_high, cases=len(ranking.cases))
     write_csv(rows.round(6), folder / "ranking.csv")
-    pairs = [
-        (ranking.methods[i], ranking.methods[j], ranking.scores[j] - ranking.scores[i], ranking.p_values[i, j])
-        for i, j in combinations(order, 2)
-    ]
-    write_csv(
-        DataFrame(pairs, columns=["better", "worse", "difference", "p_holm"]).round(6), folder / "ranking_pairs.csv"
-    )
+    i, j = np.array(list(combinations(order, 2))).T
+    names = np.array(ranking.methods)
+    pairs = DataFrame({"better": names[i], "worse": names[j], "difference": ranking.scores[j] - ranking.scores[i]})
+    write_csv(pairs.assign(p_holm=ranking.p_values[i, j]).round(6), folder / "ranking_pairs.csv")
 
 
 def ranking_table(ranking: Ranking, metrics: Sequence[str]) -> Table:
     """Return the ranking, best first; the last column tests each method against the next."""
     heads = headers("", "rank", "score", "95 % CI", "95 % CI of rank", "P(rank 1)", "p vs next")
     rows: list[Row] = []
-    for rank, i in enumerate(ranking.order, start=1):
-        following = ranking.order[rank : rank + 1]
-        rows.append(
-            (
-                Words(ranking.methods[i]),
-                Number(rank, str),
-                Number(float(ranking.scores[i]), "{:.3f}".format),
-                Bounds(Interval(*ranking.intervals[i].tolist()), "{:.3f}".format, "{}–{}"),
-                Bounds(Interval(*ranking.rank_intervals[i].tolist()), "{:g}".format, "{}–{}"),
-                Number(float(ranking.p_first[i]), "{:.0%}".format),
-                Number(float(ranking.p_values[i, following[0]]), "{:.4f}".format) if following else Absent(""),
-            )
-        )
+    for rank, (i, following) in enumerate(zip_longest(ranking.order, ranking.order[1:]), start=1):
+        score = Number(float(ranking.scores[i]), "{:.3f}".format)
+        interval = Bounds(Interval(*ranking.intervals[i].tolist()), "{:.3f}".format, "{}–{}")
+        rank_interval = Bounds(Interval(*ranking.rank_intervals[i].tolist()), "{:g}".format, "{}–{}")
+        p_first = Number(float(ranking.p_first[i]), "{:.0%}".format)
+        p = Absent("") if following is None else Number(float(ranking.p_values[i, following]), "{:.4f}".format)
+        rows.append((Words(ranking.methods[i]), Number(rank, str), score, interval, rank_interval, p_first, p))
     title = f"Ranking over {len(ranking.cases)} cases by {', '.join(metrics)}; lower is better"
     return Table("ranking", title, heads, tuple(rows))

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -67,10 +68,8 @@ def load_runs(runs: Path, names: Iterable[str]) -> dict[str, list[RunSummary]]:
     loaded: dict[str, list[RunSummary]] = {}
     for name in dict.fromkeys(names):
         paths = (path for path in (runs / name).glob("fold=*/lr=*/seed=*") if path.is_dir())
-        summaries = (summarize_run(RunDirectory(path)) for path in paths)
-        loaded[name] = sorted(
-            (run for run in summaries if run), key=lambda r: (r.coordinates.fold, r.coordinates.lr, r.coordinates.seed)
-        )
+        started = filter(None, (summarize_run(RunDirectory(path)) for path in paths))
+        loaded[name] = sorted(started, key=attrgetter("coordinates.fold", "coordinates.lr", "coordinates.seed"))
     return loaded
 
 

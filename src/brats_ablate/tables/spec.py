@@ -88,11 +88,9 @@ class TableSpec:
         return None if baseline == index else baseline
 
     def expanded(self, trained: Iterable[str], evaluated: Iterable[str]) -> TableSpec:
-        """Return this table with its columns filled in if it selects all of a kind.
+        """Return this table with its columns filled in if it selects all experiments with runs or all evaluations.
 
-        Args:
-            trained: names of experiments that have runs.
-            evaluated: names of evaluations; `ds_tuned` is compared with `ds`, the longest matching prefix.
+        The evaluation `ds_tuned` is compared with `ds`, the longest matching prefix.
         """
         if self.selects == _TRAINED:
             return replace(self, columns=tuple(Column(name, name, None, None) for name in trained))
@@ -112,7 +110,7 @@ def load_table_specs(folders: Sequence[Path], names: Sequence[str] | None) -> li
     """
     known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     files: list[Path] = []
-    for name in names if names is not None else sorted(known, key=_paper_first):
+    for name in names if names is not None else sorted(known, key=lambda stem: (not stem.startswith("table"), stem)):
         if name in known:
             files.append(known[name])
         elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
@@ -121,10 +119,6 @@ def load_table_specs(folders: Sequence[Path], names: Sequence[str] | None) -> li
             hint = suggest(name, sorted(known), otherwise="choose from")
             raise ConfigError(f"job.tables: there is no table {name}; {hint}")
     return [load_table_spec(file) for file in files]
-
-
-def _paper_first(name: str) -> tuple[bool, str]:
-    return (not name.startswith("table"), name)
 
 
 def load_table_spec(path: Path) -> TableSpec:
@@ -158,9 +152,8 @@ def load_table_spec(path: Path) -> TableSpec:
 
 def _check_columns(path: Path, spec: TableSpec) -> None:
     keys = [c.key for c in spec.columns]
-    if len(set(keys)) < len(keys):
-        duplicate = next(k for k in keys if keys.count(k) > 1)
-        raise ConfigError(f"{path} has two columns {duplicate}; remove one")
+    if duplicates := [key for key in keys if keys.count(key) > 1]:
+        raise ConfigError(f"{path} has two columns {duplicates[0]}; remove one")
     baselines = {"baseline": spec.baseline} | {f"columns[{i}].against": c.baseline for i, c in enumerate(spec.columns)}
     for key, value in baselines.items():
         if value is not None and value not in keys:

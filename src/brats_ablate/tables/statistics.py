@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 
 LEVEL = 0.95
+"""Nominal coverage of intervals; one minus the significance level."""
+POWER = 0.8
 _EXACT_CASES = 13
 """Up to this many cases all 2^n sign patterns are enumerated."""
 
@@ -28,7 +30,7 @@ class Interval:
 UNKNOWN = Interval(math.nan, math.nan)
 
 
-def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, level: float = LEVEL) -> list[Interval]:
+def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int) -> list[Interval]:
     """Compute paired bootstrap intervals of the mean difference, over cases.
 
     Symmetric intervals (Hall, 1988): the mean ± the quantile of its distance in the bootstrap samples. A case whose
@@ -36,14 +38,8 @@ def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, leve
     (`docs/statistics.md`). The level is expanded for few cases (Hesterberg, 2015, "What teachers should know about
     the bootstrap", section 5.3): without it they are too short, by about sqrt((n - 1) / n) · z / t.
 
-    Args:
-        differences: (cases, columns), column minus baseline, the same cases in every column.
-        resamples: number of bootstrap samples.
-        seed: the same seed resamples the same cases.
-        level: nominal coverage.
-
-    Returns:
-        One interval per column; NaN ends with fewer than two cases.
+    `differences` is (cases, columns), column minus baseline, the same cases in every column. A seed resamples the same
+    cases each time. Returns one interval per column, with NaN ends for fewer than two cases.
     """
     n = len(differences)
     if n < 2:
@@ -52,33 +48,24 @@ def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int, leve
 
     centre = differences.mean(axis=0)
     spread = _weights(n, resamples, seed) @ (differences - centre).astype(np.float32) / n
-    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
+    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - LEVEL) / 2))
     half = np.quantile(np.abs(spread.astype(np.float64)), 1 - 2 * tail, axis=0)
     return [Interval(float(a - b), float(a + b)) for a, b in zip(centre, half, strict=True)]
 
 
 def permutation_p_values(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Compute the two-sided paired permutation (sign-flip) p of a mean difference of zero.
+    """Compute the two-sided paired permutation (sign-flip) p of a mean difference of zero, (columns,).
 
-    Exact up to 13 cases, else (1 + #{as extreme}) / (1 + resamples) (Phipson and Smyth, 2010).
-
-    Args:
-        differences: (cases, columns), the same cases in every column.
-        resamples: number of sampled permutations.
-        seed: of the permutations.
-
-    Returns:
-        (columns,) p-values; 1 where all differences are zero.
+    Exact up to 13 cases, else (1 + #{as extreme}) / (1 + resamples) (Phipson and Smyth, 2010). `differences` is
+    (cases, columns), the same cases in every column; p is 1 where all are zero.
     """
     n = len(differences)
     scale = np.abs(differences).sum(axis=0)
     scaled = differences / np.where(scale > 0, scale, 1)
     observed = np.abs(scaled.sum(axis=0))
     exact = n <= _EXACT_CASES
-    permuted = (
-        np.abs(_all_signs(n) @ scaled) if exact else np.abs(_signs(n, resamples, seed) @ scaled.astype(np.float32))
-    )
-    extreme = (permuted >= observed - 1e-6).sum(axis=0)
+    permuted = _all_signs(n) @ scaled if exact else _signs(n, resamples, seed) @ scaled.astype(np.float32)
+    extreme = (np.abs(permuted) >= observed - 1e-6).sum(axis=0)
     return np.asarray(extreme / len(permuted) if exact else (1 + extreme) / (1 + len(permuted)))
 
 
@@ -86,14 +73,8 @@ def corrected_t_p_value(fold_differences: np.ndarray, folds: int) -> float:
     """Compute the two-sided p of the corrected resampled t-test over folds (Nadeau and Bengio, 2003).
 
     The variance of the mean is (1/J + n_test/n_train) s², with n_test/n_train = 1/(folds - 1): the folds share most of
-    their training cases, so that s²/J would be too small.
-
-    Args:
-        fold_differences: (J,), one per fold that both columns have.
-        folds: of the cross-validation.
-
-    Returns:
-        NaN with fewer than two folds; 1 if all differences are zero, 0 if they are equal and not zero.
+    their training cases, so that s²/J would be too small. `fold_differences` is (J,), one per fold that both columns
+    have. Returns NaN with fewer than two; 1 if all differences are zero, 0 if they are equal and not zero.
     """
     J = len(fold_differences)
     if J < 2:
@@ -111,43 +92,31 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     """Adjust p-values by Holm's (1979) step-down method; NaN entries stay NaN and do not count."""
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full_like(p, np.nan)
-    order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
-    running = 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * p[i]))
-        adjusted[i] = running
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN are last
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(order), 0, -1)))
     return adjusted
 
 
-def required_sample_size(sd: float, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
-    """Return the cases with which a paired two-sided test detects `difference` with probability `power`.
+def required_sample_size(sd: float, difference: float) -> float:
+    """Return the cases with which a paired two-sided test detects `difference` with probability `POWER`.
 
-    Normal approximation.
-
-    Args:
-        sd: standard deviation of the per-case difference.
-        difference: to be detected.
-        power: probability of detecting it.
-        level: one minus the significance level.
+    Normal approximation. `sd` is that of the per-case difference.
     """
     if difference == 0:
         return math.inf
-    return max(2.0, math.ceil((_z_sum(power, level) * sd / difference) ** 2))
+    return max(2.0, math.ceil((_z_sum() * sd / difference) ** 2))
 
 
-def minimum_detectable_effect(sd: float, cases: int, power: float = 0.8, level: float = LEVEL) -> float:
-    """Return the smallest mean difference that `cases` cases detect with probability `power`.
-
-    The inverse of `required_sample_size`.
-    """
-    return _z_sum(power, level) * sd / math.sqrt(cases) if cases else math.nan
+def minimum_detectable_effect(sd: float, cases: int) -> float:
+    """Return the smallest mean difference that `cases` cases detect; the inverse of `required_sample_size`."""
+    return _z_sum() * sd / math.sqrt(cases) if cases else math.nan
 
 
-def required_seeds(seed_sd: float, folds: int, difference: float, power: float = 0.8, level: float = LEVEL) -> float:
-    """Return the seeds per fold and column that detect `difference` of two means over folds with `power`."""
+def required_seeds(seed_sd: float, folds: int, difference: float) -> float:
+    """Return the seeds per fold and column that detect `difference` of two means over folds with `POWER`."""
     if difference == 0:
         return math.inf
-    return max(1.0, math.ceil(2 * (_z_sum(power, level) * seed_sd / difference) ** 2 / folds))
+    return max(1.0, math.ceil(2 * (_z_sum() * seed_sd / difference) ** 2 / folds))
 
 
 @dataclass(frozen=True)
@@ -163,11 +132,7 @@ class Components:
 def variance_components(groups: list[list[float]]) -> Components | None:
     """Separate folds from seeds by a one-way random-effects analysis of variance.
 
-    Args:
-        groups: per fold the scores of its seeds.
-
-    Returns:
-        None unless at least two folds and one fold with two seeds exist.
+    `groups` are the scores of each fold's seeds. None unless at least two folds and one fold with two seeds exist.
     """
     groups = [g for g in groups if g]
     degrees = sum(len(g) - 1 for g in groups)
@@ -184,26 +149,23 @@ def pooled_seed_sd(components: list[Components]) -> float | None:
     return math.sqrt(float(np.mean([c.seed_sd**2 for c in components]))) if components else None
 
 
-def noise_floor(components: list[Components], folds: int, level: float = LEVEL) -> float | None:
-    """Return the difference of two columns' means that other seeds alone exceed in 1 - level of repetitions.
+def noise_floor(components: list[Components], folds: int) -> float | None:
+    """Return the difference of two columns' means that other seeds alone exceed in 1 - `LEVEL` of repetitions.
 
-    Args:
-        components: of the columns that have replicated seeds; their seed variances are pooled.
-        folds: of the cross-validation.
-        level: one minus the share of repetitions that exceed it.
+    `components` are those of the columns that have replicated seeds; their seed variances are pooled.
     """
     if not components:
         return None
     from scipy.special import ndtri
 
     variance = float(np.mean([c.seed_sd**2 / c.replicates for c in components]))
-    return float(ndtri((1 + level) / 2) * math.sqrt(2 * variance / folds))
+    return float(ndtri((1 + LEVEL) / 2) * math.sqrt(2 * variance / folds))
 
 
-def _z_sum(power: float, level: float) -> float:
+def _z_sum() -> float:
     from scipy.special import ndtri
 
-    return float(ndtri((1 + level) / 2) + ndtri(power))
+    return float(ndtri((1 + LEVEL) / 2) + ndtri(POWER))
 
 
 @lru_cache(maxsize=2)

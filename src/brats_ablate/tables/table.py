@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from brats_ablate.tables.statistics import Interval
@@ -23,29 +22,12 @@ Mark = Literal["", "best", "better", "worse", "missing", "unfinished"]
 
 
 @dataclass(frozen=True)
-class Cell(ABC):
-    """What a table holds at one place."""
-
-    mark: Mark = field(default="", kw_only=True)
-    """How writers may highlight the cell."""
-
-    @property
-    @abstractmethod
-    def text(self) -> str:
-        """The cell as people read it."""
-
-    @property
-    @abstractmethod
-    def raw(self) -> dict[str, Raw]:
-        """The cell's values for programs, by the suffix of their column; "" is the column itself."""
-
-
-@dataclass(frozen=True)
-class Words(Cell):
+class Words:
     """Text; `detail` follows after a colon and is a column of its own in CSV."""
 
     words: str
     detail: str = ""
+    mark: Mark = ""
 
     @property
     def text(self) -> str:
@@ -78,12 +60,13 @@ class Detail:
 
 
 @dataclass(frozen=True)
-class Number(Cell):
+class Number:
     """A number; None and NaN are shown as a dash."""
 
     value: float | None
     format: Format
     detail: Detail | None = None
+    mark: Mark = ""
 
     @property
     def text(self) -> str:
@@ -99,12 +82,13 @@ class Number(Cell):
 
 
 @dataclass(frozen=True)
-class Bounds(Cell):
+class Bounds:
     """A confidence interval."""
 
     interval: Interval
     format: Format
     template: str = "[{}, {}]"
+    mark: Mark = ""
 
     @property
     def text(self) -> str:
@@ -121,6 +105,9 @@ def known(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
+Cell = Words | Number | Bounds
+"""What a table holds at one place: `text` for people; `raw`, the values for programs by the suffix of their column (""
+is the column itself); `mark`, how writers may highlight it."""
 Row = tuple[Cell, ...]
 
 
@@ -180,9 +167,8 @@ def words_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 # ---- numbers as text, the same in every writer
 
 
-def dice(value: float) -> str:
-    """Format with four decimals, as the paper."""
-    return f"{value:.4f}"
+dice: Format = "{:.4f}".format
+"""Four decimals, as in the paper."""
 
 
 def signed(value: float) -> str:

@@ -39,6 +39,9 @@ METRIC_POLICY = (
 )
 
 
+_CASES: Format = "{:.0f} cases".format
+
+
 def tabulate(result: TableResult) -> list[Table]:
     """Return the table itself, then those of its further tables that have rows."""
     if result.spec.ranking:
@@ -88,11 +91,9 @@ def differences_table(result: TableResult) -> Table:
         "cases", "min. detectable Δ", "n for 80 % power", "paper Δ", "paper p folds",
     )  # fmt: skip
     rows: list[Row] = []
-    has_paper = False
     for c in result.comparisons:
         column, baseline = result.columns[c.column].column, result.columns[c.baseline].column
         printed = column.paper.recomputed - baseline.paper.recomputed if column.paper and baseline.paper else None
-        has_paper = has_paper or printed is not None
         mark: Mark = c.verdict if c.verdict == BETTER or c.verdict == WORSE else ""
         rows.append(
             (
@@ -104,7 +105,7 @@ def differences_table(result: TableResult) -> Table:
                 Number(printed, signed), Number(result.paper_p_folds[c.column], p_value),
             )
         )  # fmt: skip
-    if not has_paper:
+    if all(row[-2].raw == {"": None} for row in rows):  # the paper printed none of them
         heads, rows = heads[:-2], [row[:-2] for row in rows]
     notes = [
         "Δ and 95 % CI: paired over cases (bootstrap). p cases: paired permutation; Holm: corrected over the columns. "
@@ -123,9 +124,9 @@ def _required(c: Comparison, result: TableResult) -> Number:
     """Return the cases and seeds that detect the observed difference with 80 % power."""
     seed_sd = statistics.pooled_seed_sd([x.components for x in result.columns if x.components is not None])
     if seed_sd is None or not math.isfinite(c.required_cases):
-        return Number(c.required_cases, _cases)
+        return Number(c.required_cases, _CASES)
     seeds = Detail("seeds", statistics.required_seeds(seed_sd, result.folds, c.difference), _seeds, "{}, {}")
-    return Number(c.required_cases, _cases, seeds)
+    return Number(c.required_cases, _CASES, seeds)
 
 
 def selection_bias_table(result: TableResult) -> Table:
@@ -267,10 +268,6 @@ def _paper_mean(c: ColumnResult) -> Cell:
 
 def _millions(n: float) -> str:
     return f"{n / 1e6:.2f} M"
-
-
-def _cases(n: float) -> str:
-    return f"{n:.0f} cases"
 
 
 def _seeds(n: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 import rich.table
 from rich.cells import cell_len
@@ -11,7 +12,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.text import Text
 
-from brats_ablate.tables.table import Cell, Header, Table, Words
+from brats_ablate.tables.table import Cell, Table, Words, headers
 
 _PHRASE = 4
 """A text cell of this many words may be wrapped."""
@@ -46,21 +47,16 @@ def _parts(table: Table, width: int) -> list[Table]:
         if groups[-1] and _total([widths[0], *(widths[k] for k in groups[-1]), widths[c]]) > width:
             groups.append([])
         groups[-1].append(c)
-    return [table] if len(groups) == 1 else [_with_columns(table, [0, *group]) for group in groups]
-
-
-def _with_columns(table: Table, columns: Sequence[int]) -> Table:
-    rows = tuple(tuple(row[c] for c in columns) for row in table.rows)
-    return replace(table, headers=tuple(table.headers[c] for c in columns), rows=rows)
+    if len(groups) == 1:
+        return [table]
+    pick = [itemgetter(0, *group) for group in groups]
+    return [replace(table, headers=of(table.headers), rows=tuple(map(of, table.rows))) for of in pick]
 
 
 def _transposed(table: Table) -> Table:
-    names = (row[0].text for row in table.rows)
-    rows = tuple(
-        (Words(header.text), *(row[c] for row in table.rows)) for c, header in enumerate(table.headers) if c > 0
-    )
-    headers = (table.headers[0], *(Header(name, name) for name in names))
-    return replace(table, headers=headers, rows=rows, rules=frozenset())
+    rows = tuple((Words(header.text), *_cells(table, c)) for c, header in enumerate(table.headers) if c > 0)
+    heads = (table.headers[0], *headers(*(row[0].text for row in table.rows)))
+    return replace(table, headers=heads, rows=rows, rules=frozenset())
 
 
 def _rich_table(table: Table, width: int, title_style: str) -> rich.table.Table:
@@ -70,7 +66,8 @@ def _rich_table(table: Table, width: int, title_style: str) -> rich.table.Table:
     widths = [_min_width(table, c) for c in range(len(table.headers))]
     for c, header in enumerate(table.headers):
         # Spare width goes to headers and phrases, from the left, so that they wrap less.
-        widths[c] += max(0, min(_full_width(table, c) - widths[c], width - _total(widths)))
+        unwrapped = max(1, cell_len(header.text), *(cell_len(cell.text) for cell in _cells(table, c)))
+        widths[c] += max(0, min(unwrapped - widths[c], width - _total(widths)))
         justify: JustifyMethod = "left" if c == 0 or any(map(_is_phrase, _cells(table, c))) else "right"
         shown.add_column(escape(header.text), justify=justify, overflow="fold", width=widths[c])
     for r, row in enumerate(table.rows):
@@ -91,11 +88,6 @@ def _cells(table: Table, column: int) -> list[Cell]:
 
 def _is_phrase(cell: Cell) -> bool:
     return isinstance(cell, Words) and len(cell.text.split()) >= _PHRASE
-
-
-def _full_width(table: Table, column: int) -> int:
-    texts = (table.headers[column].text, *(cell.text for cell in _cells(table, column)))
-    return max(1, *map(cell_len, texts))
 
 
 def _min_width(table: Table, column: int) -> int:

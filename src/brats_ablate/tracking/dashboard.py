@@ -54,18 +54,10 @@ def make_report(entity: str, project: str, study: str, texts: Sequence[str]) -> 
 def publish(
     run: RunInfo, project: str, entity: str | None, study: str, tables: Mapping[str, DataFrame], texts: Sequence[str]
 ) -> tuple[str, str]:
-    """Log the tables as `run` and save workspace and report.
+    """Log the tables as `run`, save workspace and report, and return the addresses of both.
 
-    Args:
-        run: the W&B run of the tables.
-        project: the W&B project.
-        entity: its owner; None for the user who is logged in.
-        study: name of the data set.
-        tables: by name, logged as W&B Tables.
-        texts: the tables as Markdown, for the report.
-
-    Returns:
-        The addresses of workspace and report.
+    The owner `entity` of the project is the user who is logged in if None. `study` is the name of the data set.
+    `tables` are logged as W&B Tables; `texts` are the same as Markdown, for the report.
 
     Raises:
         UserError: W&B is not reachable, nobody is logged in, or wandb-workspaces is not installed.
@@ -79,9 +71,8 @@ def publish(
         tracker = WandbTracker(run, project, entity, "online")  # first: it creates the project that the report needs
         tracker.log_tables(tables)
         tracker.finish()
-        workspace = make_workspace(entity, project, study)
+        workspace, report = make_workspace(entity, project, study), make_report(entity, project, study, texts)
         workspace.save()
-        report = make_report(entity, project, study, texts)
         report.save()
     except (wandb.errors.Error, OSError) as error:
         raise _unreachable(error) from error

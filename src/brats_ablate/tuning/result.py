@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from brats_ablate.inference.postprocess import Connectivity
-from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.files import write_text
 from brats_ablate.tuning.component_grid import PostprocessGrid
 from brats_ablate.tuning.nested_cv import TunedSetting
 from brats_ablate.tuning.threshold_grid import Combination, ThresholdGrid
@@ -113,8 +113,7 @@ def write_settings(file: Path, result: TuningResult, name: str) -> None:
         f"# Written by job=tune job.predictions={name}; used by job=predict job.settings=<this file>.\n"
         "# Each fold's setting was chosen on the other folds; `all` is for cases that belong to no fold.\n"
     )
-    with atomic_write(file) as temporary:
-        temporary.write_text(head + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    write_text(file, head + yaml.safe_dump(content, sort_keys=False))
 
 
 def _mean(scores: tuple[float, ...]) -> float:

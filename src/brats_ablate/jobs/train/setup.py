@@ -22,7 +22,7 @@ from brats_ablate.metrics.dice import dice_per_region
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import config_hash, identity
 from brats_ablate.runs.provenance import code_version
-from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.tracking.base import NullTracker, RunInfo
 from brats_ablate.training.precision import Precision
@@ -192,8 +192,7 @@ def write_manifest(
             f"{directory.path} was started by {processes} processes and would be a different run with "
             f"{ranks.world_size}; continue it with {processes}, or delete that directory"
         )
-    with atomic_write(directory.path / "config.yaml") as temporary:
-        temporary.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     where = directory.coordinates
     flat = identity(resolve(cfg))
     directory.write_manifest(
