@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data import blosc2_io, folds, layouts, store, validation
+from brats_ablate.data import blosc2_io, folds, layouts, nifti, store, validation
 from brats_ablate.data.case_reader import read_case, source_files
 from brats_ablate.errors import DataError
 from brats_ablate.runtime import files
@@ -88,14 +88,20 @@ def preprocess_dataset(
         complete = [c for c in cases if c.case_id not in problems]
         todo = [c for c in complete if not _is_up_to_date(prepared, c, convention)]
         problems |= _preprocess_cases(todo, prepared, convention, workers)
-        _write_problems(prepared, problems)
+        with open(prepared / PROBLEMS, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("case", "reason"), *sorted(problems.items())])
         valid = sorted(c.case_id for c in complete if c.case_id not in problems)
         if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
             raise DataError(f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}")
         described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
         if not trust_convention:
-            _check_convention(prepared, described, convention)
+            contacts = {d["record"]["case_id"]: d["background_contact"] for d in described}
+            try:
+                validation.check_convention(contacts, convention)
+            except DataError:
+                (prepared / store.COHORT).unlink(missing_ok=True)
+                raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
         cohort = store.Cohort(name, layout, convention, content_hashes)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
@@ -184,9 +190,7 @@ def _sources(raw: RawCase) -> list[list[Any]]:
         try:
             stat = path.stat()
         except OSError as error:
-            raise DataError(
-                f"{path} cannot be read ({error.strerror}); check that it exists and its permissions"
-            ) from error
+            raise nifti.unreadable(path, error) from error
         rows.append([path.name, stat.st_size, stat.st_mtime_ns])
     return rows
 
@@ -208,7 +212,7 @@ def _freeze_folds(prepared: Path, cases: list[RawCase], n_folds: int, seed: int)
     ids = sorted({c.case_id for c in cases})
     if not path.exists():
         drawn = folds.split(ids, {c.case_id: c.patient_id for c in cases}, n_folds, seed)
-        store.replace_file(path, json.dumps({"n_folds": n_folds, "seed": seed, "validation": drawn}, indent=1) + "\n")
+        files.write_json(path, {"n_folds": n_folds, "seed": seed, "validation": drawn})
         return
     frozen = json.loads(path.read_bytes())
     renew = f"delete {path} for new ones (earlier runs are not comparable then), or set paths.prepared to a new folder"
@@ -220,21 +224,6 @@ def _freeze_folds(prepared: Path, cases: list[RawCase], n_folds: int, seed: int)
     if known != set(ids):
         added, removed = len(set(ids) - known), len(known - set(ids))
         raise DataError(f"the cases changed since the folds were frozen ({added} added, {removed} removed); {renew}")
-
-
-def _check_convention(prepared: Path, described: list[dict[str, Any]], convention: str) -> None:
-    try:
-        validation.check_convention({d["record"]["case_id"]: d["background_contact"] for d in described}, convention)
-    except DataError:
-        (prepared / store.COHORT).unlink(missing_ok=True)
-        raise
-
-
-def _write_problems(prepared: Path, problems: Mapping[str, str]) -> None:
-    with open(prepared / PROBLEMS, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["case", "reason"])
-        rows.writerows(sorted(problems.items()))
 
 
 @contextmanager
