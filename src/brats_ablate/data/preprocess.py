@@ -59,22 +59,11 @@ def preprocess_dataset(
     require_segmentation: bool = True,
     trust_convention: bool = False,
 ) -> PreprocessingSummary:
-    """Preprocess the data set `raw` into the folder `prepared`.
+    """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
-    Args:
-        raw: folder of the data set, see `layouts.find_cases`.
-        prepared: folder of the store; created if missing.
-        name: of the data set, recorded in the store.
-        layout: of the raw files.
-        convention: of the label values; never guessed.
-        n_folds: of the cross-validation, frozen in `folds.json` at the first call.
-        fold_seed: of its shuffle.
-        workers: processes; None for one per available core.
-        require_segmentation: whether a case without one is invalid. If not, it is stored for prediction only.
-        trust_convention: skip the plausibility check of the cohort's labels.
-
-    Returns:
-        Summary. Its problems are also in `problems.csv`.
+    The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
+    available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
+    `trust_convention` skips the plausibility check of the cohort's labels.
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
@@ -116,10 +105,7 @@ def preprocess_dataset(
 
 
 def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None:
-    """Preprocess one case, in a worker process.
-
-    Returns:
-        None, or the reason why the case is invalid.
+    """Preprocess one case, in a worker process; return None, or the reason why the case is invalid.
 
     Raises:
         OSError: the store cannot be written, which ends the whole call.
@@ -132,13 +118,8 @@ def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None
     except MemoryError:
         return "the case does not fit in memory; run again with job.workers=1"
     contact = None if case.labels is None else validation.background_contact(case.labels)
-    described = {
-        "version": store.VERSION,
-        "convention": convention,
-        "sources": sources,
-        "background_contact": contact,
-        "record": case.record.to_dict(),
-    }
+    described = {"version": store.VERSION, "convention": convention, "sources": sources}
+    described |= {"background_contact": contact, "record": case.record.to_dict()}
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
     temporary = final.with_name(f".{raw.case_id}.{os.getpid()}.partial")

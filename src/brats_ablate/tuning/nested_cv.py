@@ -76,11 +76,8 @@ def select_conditional(
 ) -> TunedSetting:
     """Choose a second setting out of fold, given the first setting of each fold.
 
-    Args:
-        first: choices of the first setting.
-        sums: for each setting that `first` chose, (folds, second settings) sums of scores under it.
-        counts: (folds,) cases.
-        tie_break: (second settings,), smaller is preferred.
+    `sums` holds the (folds, second settings) sums of scores under each setting that `first` chose; `counts` (folds,)
+    and `tie_break` (second settings,) are those of `select`.
     """
     given = {setting: select(table, counts, tie_break) for setting, table in sums.items()}
     of_fold = [given[setting] for setting in first.per_fold]
