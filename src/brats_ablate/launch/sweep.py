@@ -97,9 +97,8 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
 @contextlib.contextmanager
 def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
     """Hold the lock from planning until submissions are recorded, so that two launchers never submit the same run."""
-    roots = sorted({r.run.path.parents[3] for r in sweep_runs if r.run})
     with contextlib.ExitStack() as stack:
-        for root in roots:
+        for root in sorted({r.run.path.parents[3] for r in sweep_runs if r.run}):
             root.mkdir(parents=True, exist_ok=True)
             stream = stack.enter_context((root / ".submission.lock").open("a"))
             fcntl.flock(stream, fcntl.LOCK_EX)

@@ -37,7 +37,7 @@ def select(sums: np.ndarray, counts: np.ndarray, tie_break: np.ndarray) -> Tuned
     Args:
         sums: (folds, settings), each fold's sum over its cases of a setting's score.
         counts: (folds,) cases of each fold, none empty.
-        tie_break: (settings,), smaller is preferred: distance from the usual value.
+        tie_break: (settings,), the distance from the usual value.
 
     Raises:
         ValueError: fewer than two folds, or a fold without cases.
