@@ -10,6 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from scaffolding import write_run
 
+from brats_ablate.config.check import resolve
 from brats_ablate.errors import UserError
 from brats_ablate.jobs.execute import execute
 from brats_ablate.launch.slurm import launch
@@ -29,7 +30,7 @@ def sweep_runs(composition: Callable[..., DictConfig], tmp_path: Path) -> list[S
     base = composition("data=phantom", "+experiment=baseline", f"paths.runs={tmp_path / 'runs'}")
     merged = [OmegaConf.merge(base, {"fold": fold}) for fold in range(3)]
     sweep_runs = [as_sweep_run(cfg, "") for cfg in merged if isinstance(cfg, DictConfig)]
-    write_run(directory(sweep_runs[0]), manifest={"identity": identity(sweep_runs[0].cfg)})
+    write_run(directory(sweep_runs[0]), manifest={"identity": identity(resolve(sweep_runs[0].cfg))})
     return sweep_runs
 
 

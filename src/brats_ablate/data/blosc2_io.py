@@ -44,12 +44,8 @@ def write_array(path: Path, array: np.ndarray, content_hash: str) -> None:
 def read_array(path: Path, content_hash: str, box: BBox | None = None) -> np.ndarray:
     """Return the array that `write_array` wrote, or the part inside `box`.
 
-    Safe to call from several threads: each call opens the file and decompresses on its own thread.
-
-    Args:
-        path: the file.
-        content_hash: of the case, as written.
-        box: spatial axes; must lie inside the volume.
+    Safe to call from several threads: each call opens the file and decompresses on its own thread. `box` must lie
+    inside the volume.
 
     Raises:
         DataError: the file is missing, damaged, or has a different content hash.

@@ -36,10 +36,6 @@ def read_case(raw: RawCase, convention: str) -> PreparedCase:
     The box contains every voxel that is non-zero in any modality (paper section 2.1). It also contains every labeled
     voxel, so a reference survives the crop even where an annotation leaves the brain.
 
-    Args:
-        raw: as returned by `layouts.find_cases`.
-        convention: of the segmentation's values, a key of `labels.CONVENTIONS`.
-
     Raises:
         DataError: a file is unreadable, or the case is invalid (see `validation`).
     """
@@ -116,9 +112,8 @@ def _stack(volumes: list[np.ndarray]) -> np.ndarray:
     """Stack volumes to (4, X, Y, Z): int16 where that is lossless, else float32."""
     limits = np.iinfo(np.int16)
     whole = all(v.dtype.kind in "iu" or (v == np.rint(v)).all() for v in volumes)
-    if whole and all(v.min() >= limits.min and v.max() <= limits.max for v in volumes):
-        return np.stack([v.astype(np.int16, order="C") for v in volumes])
-    return np.stack([v.astype(np.float32, order="C") for v in volumes])
+    fits = whole and all(v.min() >= limits.min and v.max() <= limits.max for v in volumes)
+    return np.stack([v.astype(np.int16 if fits else np.float32, order="C") for v in volumes])
 
 
 def _content_hash(images: np.ndarray, nested: np.ndarray | None, box: BBox, grid: ImageGeometry) -> str:

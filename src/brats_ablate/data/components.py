@@ -13,14 +13,10 @@ _SAMPLES = 16
 
 
 def connected_components(nested: np.ndarray) -> tuple[Component, ...]:
-    """Return the 26-connected components of equal tissue.
+    """Return the 26-connected components of equal tissue of an (X, Y, Z) uint8 nested label map.
 
-    Args:
-        nested: (X, Y, Z) uint8 nested label map.
-
-    Returns:
-        Components ordered by tissue, then by their first voxel; boxes and samples in the coordinates of `nested`.
-        Samples are spread evenly over the component in array order, so equal volumes give equal components.
+    They are ordered by tissue, then by their first voxel; boxes and samples are in the coordinates of `nested`. Samples
+    are spread evenly over the component in array order, so equal volumes give equal components.
     """
     box = BBox.around(nested)
     if box is None:

@@ -19,13 +19,7 @@ from brats_ablate.errors import DataError
 def split(
     case_ids: Sequence[str], patient_ids: Mapping[str, str], n_folds: int = 5, seed: int = 12345
 ) -> list[list[str]]:
-    """Return the validation ids of each fold, each list sorted.
-
-    Args:
-        case_ids: all cases, in any order.
-        patient_ids: the patient of each case.
-        n_folds: number of folds, at least 2.
-        seed: of the shuffle.
+    """Return the validation ids of each fold, each list sorted; `patient_ids` holds the patient of each case.
 
     Raises:
         DataError: fewer patients than folds.

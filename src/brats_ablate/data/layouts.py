@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from brats_ablate.cases import RawCase
@@ -65,7 +66,9 @@ def _other_layout(root: Path, layout: str) -> str:
     return ""
 
 
-def _find_by_file_name(root: Path, file: re.Pattern[str], folder: re.Pattern[str]) -> Iterator[RawCase]:
+def _find_by_file_name(
+    root: Path, need_segmentation: bool, file: re.Pattern[str], folder: re.Pattern[str]
+) -> Iterator[RawCase]:
     """Yield the cases of a layout with one file per modality; one case per (folder, id)."""
     files_of: dict[tuple[Path, str], dict[str, Path]] = {}
     for where, subfolders, names in _walk(root):
@@ -78,20 +81,9 @@ def _find_by_file_name(root: Path, file: re.Pattern[str], folder: re.Pattern[str
             files_of[where, where.name] = {}
     for (_, case_id), files in files_of.items():
         images = {m: (files[m], None) for m in MODALITIES if m in files}
-        yield RawCase(case_id, _patient(case_id), images, files.get("seg"))
-
-
-def _patient(case_id: str) -> str:
-    """Return the patient of a case: from BraTS 2023 on, an id ends in the number of one of the patient's scans."""
-    return case_id.rsplit("-", maxsplit=1)[0] if _BRATS_2023_CASE.fullmatch(case_id) else case_id
-
-
-def _find_brats2018(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
-    return _find_by_file_name(root, _BRATS_2018_FILE, _BRATS_2018_CASE)
-
-
-def _find_brats2023(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
-    return _find_by_file_name(root, _BRATS_2023_FILE, _BRATS_2023_CASE)
+        # From BraTS 2023 on, an id ends in the number of one of the patient's scans.
+        patient_id = case_id.rsplit("-", maxsplit=1)[0] if _BRATS_2023_CASE.fullmatch(case_id) else case_id
+        yield RawCase(case_id, patient_id, images, files.get("seg"))
 
 
 def _find_msd(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
@@ -107,6 +99,8 @@ def _find_msd(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
                 yield RawCase(case_id, case_id, images, segmentation)
 
 
+_find_brats2018 = partial(_find_by_file_name, file=_BRATS_2018_FILE, folder=_BRATS_2018_CASE)
+_find_brats2023 = partial(_find_by_file_name, file=_BRATS_2023_FILE, folder=_BRATS_2023_CASE)
 _FINDERS: dict[str, Callable[[Path, bool], Iterator[RawCase]]] = {
     "brats2021": _find_brats2018,
     "brats2018": _find_brats2018,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import EllipsisType
 
 import nibabel as nib
 import numpy as np
@@ -113,30 +112,26 @@ class Orientation:
     def to_ras(self, array: np.ndarray) -> np.ndarray:
         """Return a view of (..., file axes) as (..., X, Y, Z) in RAS+."""
         leading = array.ndim - 3
-        steps: tuple[slice | EllipsisType, ...] = (
-            ...,
-            *(slice(None, None, -1 if flip else 1) for flip in self.flipped),
-        )
-        view: np.ndarray = array.transpose(*range(leading), *(leading + a for a in self.axes))[steps]
-        return view
+        permuted = array.transpose(*range(leading), *(leading + a for a in self.axes))
+        return np.flip(permuted, tuple(leading + k for k, flip in enumerate(self.flipped) if flip))
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); check that it exists and its permissions"
-        ) from error
-    if not content.startswith(b"\x1f\x8b"):
-        return content
+        raise unreadable(path, error) from error
     try:
-        inflated: bytes = igzip.decompress(content)
-        return inflated
+        return bytes(igzip.decompress(content)) if content.startswith(b"\x1f\x8b") else content
     except EOFError as error:
         raise DataError(f"{path} is a truncated gzip file; copy or download it again") from error
     except Exception as error:  # isal raises several unrelated types
         raise DataError(f"{path} is a damaged gzip file ({_first_line(error)}); copy or download it again") from error
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Return the error about a raw file that the file system refuses to read."""
+    return DataError(f"{path} cannot be read ({error.strerror}); check that it exists and its permissions")
 
 
 def _first_line(error: BaseException) -> str:

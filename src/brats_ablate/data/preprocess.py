@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data import blosc2_io, folds, layouts, store, validation
+from brats_ablate.data import blosc2_io, folds, layouts, nifti, store, validation
 from brats_ablate.data.case_reader import read_case, source_files
 from brats_ablate.errors import DataError
 from brats_ablate.runtime import files
@@ -59,22 +59,11 @@ def preprocess_dataset(
     require_segmentation: bool = True,
     trust_convention: bool = False,
 ) -> PreprocessingSummary:
-    """Preprocess the data set `raw` into the folder `prepared`.
+    """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
-    Args:
-        raw: folder of the data set, see `layouts.find_cases`.
-        prepared: folder of the store; created if missing.
-        name: of the data set, recorded in the store.
-        layout: of the raw files.
-        convention: of the label values; never guessed.
-        n_folds: of the cross-validation, frozen in `folds.json` at the first call.
-        fold_seed: of its shuffle.
-        workers: processes; None for one per available core.
-        require_segmentation: whether a case without one is invalid. If not, it is stored for prediction only.
-        trust_convention: skip the plausibility check of the cohort's labels.
-
-    Returns:
-        Summary. Its problems are also in `problems.csv`.
+    The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
+    available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
+    `trust_convention` skips the plausibility check of the cohort's labels.
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
@@ -88,14 +77,20 @@ def preprocess_dataset(
         complete = [c for c in cases if c.case_id not in problems]
         todo = [c for c in complete if not _is_up_to_date(prepared, c, convention)]
         problems |= _preprocess_cases(todo, prepared, convention, workers)
-        _write_problems(prepared, problems)
+        with open(prepared / PROBLEMS, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("case", "reason"), *sorted(problems.items())])
         valid = sorted(c.case_id for c in complete if c.case_id not in problems)
         if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
             raise DataError(f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}")
         described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
         if not trust_convention:
-            _check_convention(prepared, described, convention)
+            contacts = {d["record"]["case_id"]: d["background_contact"] for d in described}
+            try:
+                validation.check_convention(contacts, convention)
+            except DataError:
+                (prepared / store.COHORT).unlink(missing_ok=True)
+                raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
         cohort = store.Cohort(name, layout, convention, content_hashes)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
@@ -110,10 +105,7 @@ def preprocess_dataset(
 
 
 def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None:
-    """Preprocess one case, in a worker process.
-
-    Returns:
-        None, or the reason why the case is invalid.
+    """Preprocess one case, in a worker process; return None, or the reason why the case is invalid.
 
     Raises:
         OSError: the store cannot be written, which ends the whole call.
@@ -126,13 +118,8 @@ def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None
     except MemoryError:
         return "the case does not fit in memory; run again with job.workers=1"
     contact = None if case.labels is None else validation.background_contact(case.labels)
-    described = {
-        "version": store.VERSION,
-        "convention": convention,
-        "sources": sources,
-        "background_contact": contact,
-        "record": case.record.to_dict(),
-    }
+    described = {"version": store.VERSION, "convention": convention, "sources": sources}
+    described |= {"background_contact": contact, "record": case.record.to_dict()}
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
     temporary = final.with_name(f".{raw.case_id}.{os.getpid()}.partial")
@@ -184,9 +171,7 @@ def _sources(raw: RawCase) -> list[list[Any]]:
         try:
             stat = path.stat()
         except OSError as error:
-            raise DataError(
-                f"{path} cannot be read ({error.strerror}); check that it exists and its permissions"
-            ) from error
+            raise nifti.unreadable(path, error) from error
         rows.append([path.name, stat.st_size, stat.st_mtime_ns])
     return rows
 
@@ -220,21 +205,6 @@ def _freeze_folds(prepared: Path, cases: list[RawCase], n_folds: int, seed: int)
     if known != set(ids):
         added, removed = len(set(ids) - known), len(known - set(ids))
         raise DataError(f"the cases changed since the folds were frozen ({added} added, {removed} removed); {renew}")
-
-
-def _check_convention(prepared: Path, described: list[dict[str, Any]], convention: str) -> None:
-    try:
-        validation.check_convention({d["record"]["case_id"]: d["background_contact"] for d in described}, convention)
-    except DataError:
-        (prepared / store.COHORT).unlink(missing_ok=True)
-        raise
-
-
-def _write_problems(prepared: Path, problems: Mapping[str, str]) -> None:
-    with open(prepared / PROBLEMS, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["case", "reason"])
-        rows.writerows(sorted(problems.items()))
 
 
 @contextmanager

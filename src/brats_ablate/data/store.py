@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,43 +61,31 @@ class CaseStore:
             head = json.loads((self.folder / COHORT).read_bytes())
             self._lines = (self.folder / RECORDS).read_bytes().splitlines()
             self._records: dict[str, CaseMetadata] = {}
-            self._frozen_folds: list[list[str]] = json.loads((self.folder / FOLDS).read_bytes())["validation"]
+            frozen_folds: list[list[str]] = json.loads((self.folder / FOLDS).read_bytes())["validation"]
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
         if head["version"] != VERSION or head["modalities"] != list(MODALITIES):
             raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
-        self._cohort = Cohort(head["name"], head["layout"], head["convention"], head["cases"])
+        cohort = Cohort(head["name"], head["layout"], head["convention"], head["cases"])
         self._row = {case_id: i for i, case_id in enumerate(head["cases"])}
-        missing = [c for c in head["cases"] if c not in present]
-        if missing:
-            raise DataError(f"{self.folder}: {len(missing)} cases are missing ({missing[0]}, …); {_COMMAND}")
-        if self._cohort.fingerprint != head["fingerprint"] or len(self._lines) != len(self._row):
-            raise DataError(f"{self.folder}: its cases do not match its fingerprint; {_COMMAND}")
-
-    @property
-    def convention(self) -> str:
-        """Label convention of the raw files, a key of `labels.CONVENTIONS`; stored labels are nested."""
-        return self._cohort.convention
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Fingerprint of the cohort, see `Cohort`."""
-        return self._cohort.fingerprint
-
-    @property
-    def case_ids(self) -> list[str]:
+        self.case_ids = list(self._row)
         """All cases, sorted."""
-        return list(self._row)
-
-    @cached_property
-    def folds(self) -> list[list[str]]:
+        self.convention = cohort.convention
+        """Label convention of the raw files, a key of `labels.CONVENTIONS`; stored labels are nested."""
+        self.fingerprint = cohort.fingerprint
+        """See `Cohort`."""
+        self.folds = [[c for c in fold if c in self._row] for fold in frozen_folds]
         """Validation ids of each fold.
 
         Folds are drawn over all raw cases; invalid ones are left out here. Fixing a case later therefore moves no other
         case to a different fold.
         """
-        return [[c for c in fold if c in self._row] for fold in self._frozen_folds]
+        missing = [c for c in head["cases"] if c not in present]
+        if missing:
+            raise DataError(f"{self.folder}: {len(missing)} cases are missing ({missing[0]}, …); {_COMMAND}")
+        if self.fingerprint != head["fingerprint"] or len(self._lines) != len(self._row):
+            raise DataError(f"{self.folder}: its cases do not match its fingerprint; {_COMMAND}")
 
     def record(self, case_id: str) -> CaseMetadata:
         """Return the metadata of a case; DataError if the cohort has no such case."""
@@ -126,11 +113,7 @@ class CaseStore:
 
 
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
-    """Return a volume of the stored region on the original files' grid and axis order, 0 outside the region.
-
-    Args:
-        record: of the case.
-        cropped: (..., X, Y, Z), spatial shape `record.box.shape`.
+    """Return (..., X, Y, Z) of the stored region on the original files' grid and axis order, 0 outside the region.
 
     Returns:
         (..., *record.grid.shape), C-contiguous, of `cropped`'s type. Write it with `record.grid.affine`.
@@ -144,8 +127,7 @@ def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
         raise ValueError(f"{record.case_id}: shape {cropped.shape} differs from the box's {record.box.shape}")
     orientation = Orientation.of(np.asarray(record.grid.affine))
     original = np.zeros((*cropped.shape[:-3], *record.grid.shape), dtype=cropped.dtype)
-    stored_region = (..., *record.box.slices)
-    orientation.to_ras(original)[stored_region] = cropped
+    orientation.to_ras(original)[(..., *record.box.slices)] = cropped
     return original
 
 

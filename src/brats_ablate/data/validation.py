@@ -106,21 +106,15 @@ def background_contact(nested: np.ndarray) -> tuple[float, float] | None:
         count = int(voxels.sum())
         if count == 0:
             return None
-        faces = sum(
-            int((voxels & (np.roll(padded, step, axis) == labels.BACKGROUND)).sum())
-            for axis in range(3)
-            for step in (1, -1)
-        )
-        rates.append(faces / count)
+        neighbors = (np.roll(padded, step, axis) for axis in range(3) for step in (1, -1))
+        rates.append(sum(int((voxels & (n == labels.BACKGROUND)).sum()) for n in neighbors) / count)
     return rates[0], rates[1]
 
 
 def check_convention(contacts: Mapping[str, tuple[float, float] | None], convention: str) -> None:
     """Raise DataError if in most cases NCR borders on background more than ED does.
 
-    Args:
-        contacts: `background_contact` of every case.
-        convention: the declared one.
+    `contacts` holds the `background_contact` of every case; `convention` is the declared one.
     """
     known = [c for c in contacts.values() if c is not None]
     swapped = sum(ncr > ed for ed, ncr in known)

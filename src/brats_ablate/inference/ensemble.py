@@ -54,7 +54,8 @@ def choose_members(
     members = []
     for name in names:
         named = [run for run in all_runs if run.coordinates.name == name]
-        chosen = _single_run(name) or _best_run_of_each_fold(named, lr, seed)
+        is_run = (Path(name) / "config.yaml").is_file()
+        chosen = [RunDirectory(Path(name).resolve())] if is_run else _best_run_of_each_fold(named, lr, seed)
         if not chosen:
             known = sorted({run.coordinates.name for run in all_runs})
             raise ConfigError(
@@ -81,17 +82,9 @@ def check_checkpoint(member: EnsembleMember, identity: dict[str, Any]) -> None:
 
 
 def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Callable[[Predict, Tensor], Tensor]) -> Tensor:
-    """Return the mean over members of `tta(predict, volume)`: probabilities are averaged, not logits.
+    """Return the mean over members of `tta(predict, volume)`: (1, 3, X, Y, Z) float32 region probabilities, not logits.
 
-    Args:
-        members: for each member a predictor and its input volume (1, C, X, Y, Z); channels may differ.
-        tta: `FlipTTA()` or another of `tta`.
-
-    Returns:
-        (1, 3, X, Y, Z) float32 region probabilities.
-
-    Raises:
-        ValueError: no members.
+    A member is a predictor and its input volume (1, C, X, Y, Z); channels may differ. Without members: ValueError.
     """
     import torch
 
@@ -104,21 +97,11 @@ def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Callable[[Pred
         return total / len(members)
 
 
-def _single_run(name: str) -> list[RunDirectory]:
-    path = Path(name)
-    return [RunDirectory(path.resolve())] if (path / "config.yaml").is_file() else []
-
-
 def _best_run_of_each_fold(runs: list[RunDirectory], lr: float | str, seed: int) -> list[RunDirectory]:
     best: dict[int, tuple[float, RunDirectory]] = {}
     for run in runs:
         status, where = run.status(), run.coordinates
-        if (
-            status is None
-            or status.state != RunState.FINISHED
-            or where.seed != seed
-            or (lr != "best" and where.lr != lr)
-        ):
+        if where.seed != seed or lr not in ("best", where.lr) or status is None or status.state != RunState.FINISHED:
             continue
         dice = status.best if status.best is not None else -1.0
         if where.fold not in best or dice > best[where.fold][0]:

@@ -7,6 +7,7 @@ Runs after the threshold cascade, before a case returns to its original grid. To
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,7 @@ class Sequential:
         return nested
 
 
+@dataclass(frozen=True)
 class SmallComponents:
     """Relabel small, low-confidence connected components of ET as NCR (paper section 2.5).
 
@@ -51,10 +53,9 @@ class SmallComponents:
         connectivity: neighbors of a voxel: 6, 18 or 26.
     """
 
-    def __init__(self, below_voxels: int, below_probability: float, connectivity: Literal[6, 18, 26] = 26) -> None:
-        self.below_voxels = below_voxels
-        self.below_probability = below_probability
-        self.connectivity = connectivity
+    below_voxels: int
+    below_probability: float
+    connectivity: Literal[6, 18, 26] = 26
 
     def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Apply the step; shapes as `PostprocessStep`."""
@@ -65,6 +66,7 @@ class SmallComponents:
         return np.where(np.concatenate([[False], dropped])[components], np.uint8(NCR), nested)
 
 
+@dataclass(frozen=True)
 class FewVoxels:
     """Relabel all ET as NCR if its total is small and low-confidence (paper section 2.5).
 
@@ -73,9 +75,8 @@ class FewVoxels:
         below_probability: a mean ET probability below this is low confidence; .9 in the paper.
     """
 
-    def __init__(self, below_voxels: int, below_probability: float) -> None:
-        self.below_voxels = below_voxels
-        self.below_probability = below_probability
+    below_voxels: int
+    below_probability: float
 
     def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Apply the step; shapes as `PostprocessStep`."""
@@ -89,12 +90,7 @@ class FewVoxels:
 
 
 def et_components(enhancing: np.ndarray, probability: np.ndarray, connectivity: Connectivity) -> tuple[np.ndarray, ...]:
-    """Return connected components with their sizes and probability sums.
-
-    Args:
-        enhancing: (X, Y, Z) bool.
-        probability: (X, Y, Z) ET probability.
-        connectivity: 6, 18 or 26.
+    """Return the connected components of an (X, Y, Z) ET mask with their sizes and sums of the ET probability.
 
     Returns:
         Component numbers (X, Y, Z) integer from 1, 0 outside; voxels (n,); sums of probabilities (n,) float64. Sums are

@@ -11,17 +11,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from brats_ablate.cases import CaseMetadata
+from brats_ablate.data.blosc2_io import read_array, write_array
 from brats_ablate.errors import DataError, RunFailed
 from brats_ablate.runs.identity import differences
 from brats_ablate.runs.renamed import with_current_names
-from brats_ablate.runtime.files import write_json
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from brats_ablate.cases import CaseMetadata
+from brats_ablate.runtime.files import atomic_write, read_json, write_json
 
 MANIFEST = "predictions.json"
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
@@ -36,9 +35,7 @@ class PredictionFolder:
 
     def manifest(self) -> dict[str, dict[str, Any]]:
         """Read the provenance of "probabilities" and "labels"; {} for a folder that `job=predict` did not write."""
-        file = self.path / MANIFEST
-        content: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        return content
+        return read_json(self.path / MANIFEST)
 
     def write_or_verify_manifest(self, manifest: Mapping[str, Mapping[str, Any]]) -> None:
         """Record the provenance of this folder's predictions, or check that it is recorded already.
@@ -49,7 +46,9 @@ class PredictionFolder:
         recorded = with_current_names(self.manifest())
         current = json.loads(json.dumps(manifest))
         if recorded and recorded != current:
-            details = "; ".join(_differences(recorded, current)[:5])
+            parts = sorted(recorded.keys() | current.keys())
+            changes = [d for p in parts for d in differences(recorded.get(p) or {}, current.get(p) or {})]
+            details = "; ".join(changes[:5])
             raise RunFailed(
                 f"{self.path} contains different predictions ({details}); set job.output=<another name>, or delete it"
             )
@@ -62,15 +61,12 @@ class PredictionFolder:
 
     def has_probabilities(self, case_id: str) -> bool:
         """Return whether a case's probabilities are saved."""
-        return self._probabilities(case_id).exists()
+        return self._saved(case_id, "b2nd").exists()
 
     def save_probabilities(self, record: CaseMetadata, probabilities: np.ndarray) -> None:
         """Save (3, X, Y, Z) float16 of the cropped volume, compressed, with the case's metadata."""
-        from brats_ablate.data.blosc2_io import write_array
-        from brats_ablate.runtime.files import atomic_write
-
-        write_json(self._record(record.case_id), record.to_dict())
-        with atomic_write(self._probabilities(record.case_id)) as temporary:
+        write_json(self._saved(record.case_id, "json"), record.to_dict())
+        with atomic_write(self._saved(record.case_id, "b2nd")) as temporary:
             write_array(temporary, probabilities, self._content_hash())
 
     def read_probabilities(self, case_id: str) -> tuple[np.ndarray, CaseMetadata]:
@@ -79,19 +75,13 @@ class PredictionFolder:
         Raises:
             DataError: they were not saved, or belong to different predictions.
         """
-        from brats_ablate.cases import CaseMetadata
-        from brats_ablate.data.blosc2_io import read_array
-
         if not self.has_probabilities(case_id):
             raise DataError(f"{self.path} contains no probabilities of {case_id}; predict with job.probabilities=true")
-        record = CaseMetadata.from_dict(json.loads(self._record(case_id).read_text(encoding="utf-8")))
-        return read_array(self._probabilities(case_id), self._content_hash()), record
+        record = CaseMetadata.from_dict(json.loads(self._saved(case_id, "json").read_text(encoding="utf-8")))
+        return read_array(self._saved(case_id, "b2nd"), self._content_hash()), record
 
-    def _probabilities(self, case_id: str) -> Path:
-        return self.path / "probabilities" / f"{case_id}.b2nd"
-
-    def _record(self, case_id: str) -> Path:
-        return self.path / "probabilities" / f"{case_id}.json"
+    def _saved(self, case_id: str, ending: str) -> Path:
+        return self.path / "probabilities" / f"{case_id}.{ending}"
 
     def _content_hash(self) -> str:
         provenance = json.dumps(self.manifest().get("probabilities"), sort_keys=True)
@@ -127,8 +117,3 @@ def find_label_files(folder: Path) -> dict[str, Path]:
 
 _LABELS = ("_seg", "-seg", "_pred")
 _IMAGES = ("_flair", "_t1", "_t1ce", "_t1gd", "_t2", "-t2f", "-t1n", "-t1c", "-t2w")
-
-
-def _differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    parts = sorted(recorded.keys() | current.keys())
-    return [d for part in parts for d in differences(recorded.get(part) or {}, current.get(part) or {})]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brats_ablate.cases import Shape3d
+from brats_ablate.cases import Shape3d, shape3d
 
 SMALLEST_WEIGHT = 1e-3
 """Floor of the Gaussian, as MONAI's: the corners of a lone window keep a weight that divides safely."""
@@ -39,8 +39,7 @@ class SlidingWindow:
             raise ValueError(f"overlap={overlap} must lie in [0, 1)")
         if sigma_scale <= 0:
             raise ValueError(f"sigma_scale={sigma_scale} must be positive")
-        x, y, z = patch_shape
-        self.patch_shape: Shape3d = (x, y, z)
+        self.patch_shape = shape3d(patch_shape)
         self.overlap = overlap
         self.weight = gaussian_weight(self.patch_shape, sigma_scale)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from brats_ablate.cases import shape3d
 from brats_ablate.inference.sliding_window import pad_centered
 
 
@@ -23,8 +24,7 @@ class WholeVolume:
     keeps_patch_shape = False
 
     def __init__(self, size_divisor: tuple[int, int, int]) -> None:
-        x, y, z = size_divisor
-        self.size_divisor = (x, y, z)
+        self.size_divisor = shape3d(size_divisor)
 
     def __call__(self, network: Callable[[Tensor], Tensor], volume: Tensor) -> Tensor:
         """Run the network on the padded volume (1, C, X, Y, Z); return its cropped output (1, K, X, Y, Z) float32."""

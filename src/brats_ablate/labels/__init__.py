@@ -40,8 +40,6 @@ CONVENTIONS: Mapping[str, Mapping[int, int]] = MappingProxyType(
     }
 )
 """Label values of the public releases: BraTS up to 2021, BraTS from 2023 on, MSD Task01."""
-
-
 _UNKNOWN = 255
 
 
@@ -52,12 +50,7 @@ class LabelError(ValueError):
 def encode_labels(values: np.ndarray, convention: str) -> np.ndarray:
     """Return the nested label map of a segmentation with file values.
 
-    Args:
-        values: (X, Y, Z), integers, or floats with integral values.
-        convention: a key of `CONVENTIONS`.
-
-    Returns:
-        (X, Y, Z) uint8 in 0..3.
+    `values` is (X, Y, Z), integers, or floats with integral values; the result (X, Y, Z) uint8 in 0..3.
 
     Raises:
         LabelError: on any value outside the convention; the message lists those values and the permitted ones.
@@ -103,12 +96,8 @@ def labels_from_probabilities(probabilities: np.ndarray, thresholds: tuple[float
 
     WT < t_WT -> background; else TC < t_TC -> ED; else ET < t_ET -> NCR; else ET.
 
-    Args:
-        probabilities: (3, X, Y, Z), channels as `REGIONS`.
-        thresholds: one per region, in the order of `REGIONS`; the paper's are (.45, .4, .45).
-
-    Returns:
-        (X, Y, Z) uint8 nested label map.
+    `probabilities` is (3, X, Y, Z), channels as `REGIONS`; `thresholds` has one per region in that order, the paper's
+    are (.45, .4, .45). The result is an (X, Y, Z) uint8 nested label map.
     """
     wt, tc, et = (p >= p.dtype.type(t) for p, t in zip(probabilities, thresholds, strict=True))
     nested: np.ndarray = (wt.astype(np.uint8) + (wt & tc) + (wt & tc & et)).astype(np.uint8)

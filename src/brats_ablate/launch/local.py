@@ -10,14 +10,13 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.launch.outcome import ended_outcomes, print_plan, print_summary, skipped_outcomes
-from brats_ablate.launch.submission import Submission, is_alive, local_submission, write_submission
+from brats_ablate.launch.submission import Submission, is_alive, local_submission, run_command, write_submission
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
 from brats_ablate.launch.worker import Execute, RunTask
 
@@ -37,13 +36,12 @@ def visible_devices() -> list[int]:
         try:
             return [int(number) for number in visible.split(",") if number.strip()]
         except ValueError:
-            raise ConfigError(
-                f"CUDA_VISIBLE_DEVICES={visible} must be numbers; or set hydra.launcher.devices"
-            ) from None
+            message = f"CUDA_VISIBLE_DEVICES={visible} must be numbers; or set hydra.launcher.devices"
+            raise ConfigError(message) from None
     if shutil.which("nvidia-smi") is None:
         return []
-    done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60, check=False)
-    return list(range(sum(line.startswith("GPU ") for line in done.stdout.splitlines())))
+    lines = run_command("nvidia-smi", "--list-gpus").stdout.splitlines()
+    return list(range(sum(line.startswith("GPU ") for line in lines)))
 
 
 def make_slots(devices: Sequence[int], devices_per_run: int) -> list[Slot]:

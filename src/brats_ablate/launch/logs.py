@@ -4,51 +4,45 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from submitit.core.utils import JobPaths
 
 _ERROR = re.compile(r"^(?:brats-ablate: (?P<message>.+)|(?P<error>(?:\w+\.)*\w*(?:Error|Exception|Failed|Exit)\b.*))$")
 _SRUN_ERROR = re.compile(r"^srun: error: (?P<node>\S+): tasks? (?P<ranks>[\d,-]+): (?P<end>.+)$", re.M)
 
 
-def failed_rank(folder: Path, job: str, ranks: int) -> int | None:
-    """Return the rank of a submitit job that ended with an error first; None if none did."""
-    from submitit.core.utils import JobPaths, pickle_load
+def first_failure(folder: Path, job: str, ranks: int) -> tuple[int, str] | None:
+    """Return the rank that ended with an error first, and the last error message in its log; None if none did."""
+    from submitit.core.utils import pickle_load
 
-    failures: list[tuple[float, int]] = []
-    for rank in range(ranks):
-        file = JobPaths(folder, job, rank).result_pickle
-        if file.exists() and pickle_load(file)[0] == "error":
-            failures.append((file.stat().st_mtime, rank))
-    return min(failures)[1] if failures else None
+    results = {rank: _paths(folder, job, rank).result_pickle for rank in range(ranks)}
+    failed = [r for r, file in results.items() if file.exists() and pickle_load(file)[0] == "error"]
+    if not failed:
+        return None
+    rank = min(failed, key=lambda r: results[r].stat().st_mtime)
+    file = _paths(folder, job, rank).stderr
+    matches = [_ERROR.match(line) for line in _read_log(file).splitlines() if "TaskFailed" not in line]
+    messages = [match["message"] or match["error"] for match in matches if match]
+    return rank, messages[-1] if messages else f"see {file}"
 
 
 def rank_without_result(folder: Path, job: str, ranks: int) -> int | None:
     """Return the first rank that was killed before it left a result; None if each left one."""
-    from submitit.core.utils import JobPaths
-
-    return next((rank for rank in range(ranks) if not JobPaths(folder, job, rank).result_pickle.exists()), None)
-
-
-def last_error(folder: Path, job: str, rank: int) -> str:
-    """Return the last error message in a rank's log."""
-    file = _log_file(folder, job, rank)
-    message = ""
-    for line in _read_log(file).splitlines():
-        match = _ERROR.match(line)
-        if match and "TaskFailed" not in line:
-            message = match["message"] or match["error"]
-    return message or f"see {file}"
+    return next((rank for rank in range(ranks) if not _paths(folder, job, rank).result_pickle.exists()), None)
 
 
 def srun_error(folder: Path, job: str) -> str:
     """Return srun's first message about a killed rank, such as "rank 3 on node2: Killed"; "" if there is none."""
-    match = _SRUN_ERROR.search(_read_log(_log_file(folder, job, 0)))  # the batch script shares rank 0's log
+    match = _SRUN_ERROR.search(_read_log(_paths(folder, job, 0).stderr))  # the batch script shares rank 0's log
     return f"rank {match['ranks']} on {match['node']}: {match['end']}" if match else ""
 
 
-def _log_file(folder: Path, job: str, rank: int) -> Path:
+def _paths(folder: Path, job: str, rank: int) -> JobPaths:
     from submitit.core.utils import JobPaths
 
-    return Path(JobPaths(folder, job, rank).stderr)
+    return JobPaths(folder, job, rank)
 
 
 def _read_log(file: Path) -> str:

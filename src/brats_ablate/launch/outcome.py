@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brats_ablate.errors import RunFailed
-from brats_ablate.launch.logs import failed_rank, last_error, rank_without_result, srun_error
+from brats_ablate.launch.logs import first_failure, rank_without_result, srun_error
 from brats_ablate.launch.submission import SLURM, Submission, active_states, slurm_final_states
 from brats_ablate.launch.sweep import SweepPlan, SweepRun
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
@@ -20,9 +20,7 @@ from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.text import align
 
 ALREADY_FINISHED = "already finished"
-ALREADY_SUBMITTED = "already submitted"
 RUNNING_ELSEWHERE = "running elsewhere"
-SUBMITTED = "submitted"
 
 _CAUSES = {
     "OUT_OF_MEMORY": "out of memory; request more, or lower trainer.batch_size",
@@ -43,7 +41,7 @@ class Outcome:
 
     label: str
     result: str
-    """A RunState, or one of the messages above for a run that was not followed to its end."""
+    """A RunState, or a message such as ALREADY_FINISHED for a run that was not followed to its end."""
     progress: str = ""
     best: float | None = None
     reason: str = ""
@@ -66,35 +64,37 @@ def run_outcome(label: str, run: RunDirectory, submission: Submission, final_sta
 
     `final_state` is that of the job in SLURM, if known.
     """
+    record = _final_record(run, submission, final_state)
+    return Outcome.from_record(label, record, record.state)
+
+
+def _final_record(run: RunDirectory, submission: Submission, final_state: str | None) -> RunRecord:
+    """Return how the run ended; its own reason comes before that of its ranks, and theirs before SLURM's."""
     status = run.status()
-    if status is not None and status.updated == submission.status_before:
-        status = None  # written by an earlier job
-    folder, job = Path(submission.folder), submission.job
-    if status is not None and status.state == RunState.FINISHED:
-        return Outcome.from_record(label, status, RunState.FINISHED)
-    if status is not None and status.state == RunState.FAILED and status.names_cause:
-        return Outcome.from_record(label, status, RunState.FAILED)
-    rank = failed_rank(folder, job, submission.ranks)
-    if rank is not None:
-        error = last_error(folder, job, rank)
-        if PEER_LOST not in error:
-            reason = f"rank {rank}: {error}" if submission.ranks > 1 else error
-            return Outcome.from_record(label, _write_status(run, RunState.FAILED, reason), RunState.FAILED)
-    if status is not None and status.state == RunState.INTERRUPTED:
-        status = replace(status, reason=status.reason or final_state_cause(final_state))
-        return Outcome.from_record(label, status, RunState.INTERRUPTED)
-    cause = final_state_cause(final_state) or srun_error(folder, job) or _killed_rank(submission)
+    if status is None or status.updated == submission.status_before:  # not written by this job
+        status = RunRecord(RunState.LOST)
+    if status.state == RunState.FINISHED or (status.state == RunState.FAILED and status.names_cause):
+        return status
+    folder, job, ranks = Path(submission.folder), submission.job, submission.ranks
+    failure = first_failure(folder, job, ranks)
+    if failure is not None and PEER_LOST not in failure[1]:
+        return _write_status(run, RunState.FAILED, f"rank {failure[0]}: {failure[1]}" if ranks > 1 else failure[1])
+    if status.state == RunState.INTERRUPTED:
+        return replace(status, reason=status.reason or final_state_cause(final_state))
+    rank = rank_without_result(folder, job, ranks)
+    killed = f"rank {rank}: {_KILLED}" if ranks > 1 and rank is not None else _KILLED
+    cause = final_state_cause(final_state) or srun_error(folder, job) or killed
     cause += f" (SLURM: {final_state})" if final_state else ""
     state = RunState.INTERRUPTED if final_state in _STOPPED else RunState.FAILED
-    return Outcome.from_record(label, _write_status(run, state, f"{cause}; logs: {folder}"), state)
+    return _write_status(run, state, f"{cause}; logs: {folder}")
 
 
 def job_outcome(label: str, submission: Submission, final_state: str | None) -> Outcome:
     """Return the outcome of a job that does not train a run, from its ranks' results."""
     folder, job = Path(submission.folder), submission.job
-    rank = failed_rank(folder, job, submission.ranks)
-    if rank is not None:
-        return Outcome(label, RunState.FAILED, reason=last_error(folder, job, rank))
+    failure = first_failure(folder, job, submission.ranks)
+    if failure is not None:
+        return Outcome(label, RunState.FAILED, reason=failure[1])
     if rank_without_result(folder, job, submission.ranks) is None:
         return Outcome(label, RunState.FINISHED)
     return Outcome(label, RunState.FAILED, reason=f"{final_state_cause(final_state) or _KILLED}; logs: {folder}")
@@ -113,11 +113,8 @@ def ended_outcomes(sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Sub
     outcomes = {}
     for i, submission in submissions.items():
         label, run = sweep_runs[i].label, sweep_runs[i].run
-        final_state = final_states.get(submission.job) if submission.cluster == SLURM else None
-        if run is None:
-            outcomes[i] = job_outcome(label, submission, final_state)
-        else:
-            outcomes[i] = run_outcome(label, run, submission, final_state)
+        state = final_states.get(submission.job) if submission.cluster == SLURM else None
+        outcomes[i] = run_outcome(label, run, submission, state) if run else job_outcome(label, submission, state)
     return outcomes
 
 
@@ -189,10 +186,5 @@ def _write_status(run: RunDirectory, state: RunState, reason: str) -> RunRecord:
         with run.lock(patience_s=0):
             run.write_status(status)
     except RunFailed:
-        return before
+        return replace(before, state=state)
     return status
-
-
-def _killed_rank(submission: Submission) -> str:
-    rank = rank_without_result(Path(submission.folder), submission.job, submission.ranks)
-    return f"rank {rank}: {_KILLED}" if submission.ranks > 1 and rank is not None else _KILLED

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from brats_ablate.errors import UserError
-from brats_ablate.launch.outcome import (
-    ALREADY_SUBMITTED,
-    SUBMITTED,
-    Outcome,
-    print_plan,
-    print_summary,
-    skipped_outcomes,
-    wait_for_jobs,
-)
+from brats_ablate.launch.outcome import Outcome, print_plan, print_summary, skipped_outcomes, wait_for_jobs
 from brats_ablate.launch.submission import SLURM, Submission, write_submission
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
 from brats_ablate.launch.worker import Execute, RunTask
@@ -52,7 +43,7 @@ def launch(
         outcomes |= wait_for_jobs(sweep_runs, submissions, poll_seconds)
         return print_summary(outcomes)
     for i, submission in submissions.items():
-        result = ALREADY_SUBMITTED if i in plan.already_submitted else SUBMITTED
+        result = "already submitted" if i in plan.already_submitted else "submitted"
         outcomes[i] = Outcome(sweep_runs[i].label, result, reason=f"SLURM job {submission.job}")
     return print_summary(outcomes)
 
@@ -71,11 +62,8 @@ def _submit(
         executor = submitit.AutoExecutor(folder / "%j", cluster="slurm", slurm_python=_PYTHON)
     except RuntimeError as error:
         raise UserError(f"{error}; submit from a machine that has SLURM's sbatch and srun") from None
-    executor.update_parameters(
-        # One rank's failure ends the run, and a rank that has left does not.
-        slurm_srun_args=["--kill-on-bad-exit=1", "--wait=0"],
-        **parameters,
-    )
+    # One rank's failure ends the run, and a rank that has left does not.
+    executor.update_parameters(slurm_srun_args=["--kill-on-bad-exit=1", "--wait=0"], **parameters)
     tasks = [RunTask(execute, each.configuration, str(each.run.path) if each.run else "") for each in sweep_runs]
     try:
         jobs = executor.submit_array(tasks)
@@ -85,11 +73,7 @@ def _submit(
     submissions = []
     for each, job, status in zip(sweep_runs, jobs, statuses, strict=True):
         before = status.updated if status else ""
-        submissions.append(
-            Submission(
-                SLURM, job.job_id, str(job.paths.folder), job.num_tasks, socket.gethostname(), status_before=before
-            )
-        )
+        submissions.append(Submission(SLURM, job.job_id, str(job.paths.folder), job.num_tasks, status_before=before))
         if each.run:
             write_submission(each.run.path, submissions[-1])
     print(f"SLURM job {jobs[0].job_id.split('_')[0]}: {len(jobs)} runs; logs in {folder}", flush=True)

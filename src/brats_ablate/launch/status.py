@@ -74,10 +74,7 @@ def format_status_grid(statuses: Sequence[RunStatus]) -> str:
 
 
 def _run_status(
-    run: RunDirectory,
-    record: RunRecord | None,
-    submission: Submission | None,
-    active: Mapping[Submission, RunState],
+    run: RunDirectory, record: RunRecord | None, submission: Submission | None, active: Mapping[Submission, RunState]
 ) -> RunStatus:
     never_recorded = record is None
     record = record or RunRecord(RunState.NOT_STARTED if submission is None else RunState.LOST)
@@ -91,17 +88,9 @@ def _run_status(
         reason = f"its job ended before the run started; see the log in {submission.folder}"
     elif state == RunState.LOST:
         reason = f"its process was lost ({run.lock_owner()}); run the same command again to resume"
-    return RunStatus(
-        coordinates=run.coordinates,
-        path=str(run.path),
-        state=state,
-        epoch=record.epoch,
-        epochs=record.epochs,
-        best=record.best,
-        seconds_left=_seconds_left(run, record) if state == RunState.RUNNING else None,
-        reason=reason,
-        updated=record.updated or None,
-    )
+    left = _seconds_left(run, record) if state == RunState.RUNNING else None
+    progress = (record.epoch, record.epochs, record.best, left)
+    return RunStatus(run.coordinates, str(run.path), state, *progress, reason, record.updated or None)
 
 
 def _with_slurm_causes(statuses: list[RunStatus], submissions: Mapping[Path, Submission]) -> list[RunStatus]:

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from brats_ablate.runs.state import RunState
@@ -30,7 +30,7 @@ class Submission:
     folder: str
     """submitit's folder of this job: logs and one result per rank."""
     ranks: int
-    host: str
+    host: str = field(default_factory=socket.gethostname)
     started: str = ""
     """Start time of a local process, so that a reused process id is not mistaken for it."""
     devices: tuple[int, ...] = ()
@@ -83,22 +83,18 @@ def active_states(submissions: Iterable[Submission]) -> dict[Submission, RunStat
     submissions = list(submissions)
     states = {s: RunState.RUNNING for s in submissions if s.cluster == LOCAL and is_alive(s)}
     in_slurm = [s for s in submissions if s.cluster == SLURM]
-    if in_slurm:
-        job_states = slurm_states()
-        for submission in in_slurm:
-            job_state = "PENDING" if job_states is None else job_states.get(submission.job)
-            if job_state is not None:
-                states[submission] = RunState.QUEUED if job_state in _WAITING_STATES else RunState.RUNNING
+    job_states = slurm_states() if in_slurm else {}
+    for submission in in_slurm:
+        job_state = "PENDING" if job_states is None else job_states.get(submission.job)
+        if job_state is not None:
+            states[submission] = RunState.QUEUED if job_state in _WAITING_STATES else RunState.RUNNING
     return states
 
 
 def is_alive(submission: Submission) -> bool:
     """Return True if the controlling process of a local submission still lives on this machine."""
-    return (
-        submission.host == socket.gethostname()
-        and submission.started != ""
-        and _start_time(int(submission.job)) == submission.started
-    )
+    is_ours = submission.host == socket.gethostname() and submission.started != ""
+    return is_ours and _start_time(int(submission.job)) == submission.started
 
 
 def slurm_states() -> Mapping[str, str] | None:
@@ -106,13 +102,11 @@ def slurm_states() -> Mapping[str, str] | None:
     if shutil.which("squeue") is None:
         return None
     try:
-        lines = subprocess.run(
-            ["squeue", "--noheader", "--array", "--me", "--format=%i|%T"],
-            check=True, capture_output=True, text=True, timeout=60,
-        ).stdout.splitlines()  # fmt: skip
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        done = run_command("squeue", "--noheader", "--array", "--me", "--format=%i|%T")
+    except subprocess.TimeoutExpired:
         return None
-    return dict(line.strip().split("|", 1) for line in lines if "|" in line)
+    lines = done.stdout.splitlines()
+    return None if done.returncode else dict(line.strip().split("|", 1) for line in lines if "|" in line)
 
 
 def slurm_final_states(jobs: Iterable[str]) -> dict[str, str]:
@@ -120,10 +114,9 @@ def slurm_final_states(jobs: Iterable[str]) -> dict[str, str]:
     job_ids = sorted(set(jobs))
     if not job_ids or shutil.which("sacct") is None:
         return {}
-    command = ["sacct", "--noheader", "--parsable2", "--format=JobID,State", "--jobs", ",".join(job_ids)]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    done = run_command("sacct", "--noheader", "--parsable2", "--format=JobID,State", "--jobs", ",".join(job_ids))
     final_states: dict[str, str] = {}
-    for line in output.splitlines():
+    for line in done.stdout.splitlines():
         job_step, _, text = line.partition("|")
         job, _, step = job_step.partition(".")
         state = text.split(" ", maxsplit=1)[0]  # "CANCELLED by 1000"
@@ -132,20 +125,18 @@ def slurm_final_states(jobs: Iterable[str]) -> dict[str, str]:
     return final_states
 
 
+def run_command(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the system's commands for at most 60 s; its output is captured, its exit code not checked."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def _start_time(process: int) -> str:
     """Return the kernel's start time of a living process in ticks since boot; "" for a dead one or a zombie."""
     try:
+        if not Path("/proc/self/stat").exists():
+            os.kill(process, 0)
+            return "unknown"
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
-        return _start_time_without_proc(process)
+        return ""
     return "" if fields[0] in "ZX" else fields[19]
-
-
-def _start_time_without_proc(process: int) -> str:
-    if Path("/proc/self/stat").exists():
-        return ""
-    try:
-        os.kill(process, 0)
-    except OSError:
-        return ""
-    return "unknown"

@@ -97,9 +97,8 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
 @contextlib.contextmanager
 def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
     """Hold the lock from planning until submissions are recorded, so that two launchers never submit the same run."""
-    roots = sorted({r.run.path.parents[3] for r in sweep_runs if r.run})
     with contextlib.ExitStack() as stack:
-        for root in roots:
+        for root in sorted({r.run.path.parents[3] for r in sweep_runs if r.run}):
             root.mkdir(parents=True, exist_ok=True)
             stream = stack.enter_context((root / ".submission.lock").open("a"))
             fcntl.flock(stream, fcntl.LOCK_EX)
@@ -108,14 +107,10 @@ def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
 
 def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
     labels: dict[Path, str] = {}
-    for each in sweep_runs:
-        if each.run is None:
-            continue
-        if each.run.path in labels:
-            raise ConfigError(
-                f"{labels[each.run.path]!r} and {each.label!r} are the same run {each.run.coordinates}; set name="
-            )
-        labels[each.run.path] = each.label
+    for label, run in ((each.label, each.run) for each in sweep_runs if each.run):
+        if run.path in labels:
+            raise ConfigError(f"{labels[run.path]!r} and {label!r} are the same run {run.coordinates}; set name=")
+        labels[run.path] = label
 
 
 def _check_same_configuration(each: SweepRun, run: RunDirectory) -> None:

@@ -7,9 +7,7 @@ rank ends with an error, and the reason is in the run's status.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -20,8 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import UserError
-from brats_ablate.launch.logs import failed_rank, last_error
-from brats_ablate.launch.submission import read_submission, requeued, write_submission
+from brats_ablate.launch.logs import first_failure
+from brats_ablate.launch.submission import read_submission, requeued, run_command, write_submission
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
@@ -94,25 +92,23 @@ def requeue_interrupted(environment: JobEnvironment, run: RunDirectory) -> NoRet
         raise SystemExit(signals.EXIT_CODE)
     if environment.global_rank != 0:
         raise SystemExit(0)  # any other code would make srun kill rank 0 before it has requeued the job
-    folder, job = Path(environment.paths.folder), environment.job_id
-    rank = failed_rank(folder, job, environment.num_tasks)
-    if rank is not None:
-        _write_failure(run, f"rank {rank}: {last_error(folder, job, rank)}")
-        raise TaskFailed(f"rank {rank} failed")
+    failure = first_failure(Path(environment.paths.folder), environment.job_id, environment.num_tasks)
+    if failure is not None:
+        _write_failure(run, f"rank {failure[0]}: {failure[1]}")
+        raise TaskFailed(f"rank {failure[0]} failed")
     submission = read_submission(run.path)
     if submission is not None:
         status = run.status()
         submission = requeued(submission, status.epoch if status else 0)
         write_submission(run.path, submission)
-        if submission.requeues_without_progress > _MAX_REQUEUES_WITHOUT_PROGRESS:
-            _write_failure(
-                run, f"interrupted {submission.requeues_without_progress} times in a row without finishing an epoch"
-            )
+        times = submission.requeues_without_progress
+        if times > _MAX_REQUEUES_WITHOUT_PROGRESS:
+            _write_failure(run, f"interrupted {times} times in a row without finishing an epoch")
             raise TaskFailed("interrupted too often")
-    if _job_is_running(job):
+    if _job_is_running(environment.job_id):
         terminated = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: terminated.set())
-        _requeue(job)
+        _requeue(environment.job_id)
         terminated.wait(60)  # a process that exits before SLURM ends it could complete the job before it is requeued
     raise SystemExit(signals.EXIT_CODE)
 
@@ -137,15 +133,13 @@ def _export_ranks(tasks: int, nodes: int) -> None:
 
 def _job_is_running(job: str) -> bool:
     """Return False for a job that is being canceled, which SLURM would requeue as well."""
-    command = ["squeue", "--noheader", "--jobs", job, "--format=%T"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run_command("squeue", "--noheader", "--jobs", job, "--format=%T")
     return done.returncode != 0 or done.stdout.strip() in ("RUNNING", "PREEMPTED", "SUSPENDED")
 
 
 def _requeue(job: str) -> None:
     """Run `scontrol requeue` in a child that ignores SIGTERM, which the requeue sends to every process of the job."""
-    command = ["sh", "-c", 'trap "" TERM; exec scontrol requeue "$0"', job]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ))
+    done = run_command("sh", "-c", 'trap "" TERM; exec scontrol requeue "$0"', job)
     if done.returncode != 0:
         raise UserError(f"scontrol requeue {job} failed ({done.stderr.strip()}); run the same command again to resume")
     print(f"checkpoint saved; SLURM job {job} is requeued", file=sys.stderr, flush=True)

@@ -25,11 +25,8 @@ def prefetch(
 ) -> Generator[Result, None, None]:
     """Yield `load(item)` for each item, in order, while threads already load the next ones.
 
-    Args:
-        load: called in a thread; should release the interpreter lock while it works.
-        items: taken lazily, at most `ahead` beyond the one that is yielded.
-        threads: threads that load; 0 loads in the caller's thread.
-        ahead: results that may wait for the caller.
+    `load` should release the interpreter lock while it works; 0 threads load in the caller's thread. Items are taken
+    lazily, at most `ahead` beyond the one that is yielded.
 
     Raises:
         Whatever `load` raised, at the turn of its item. Closing the iterator stops the threads.
@@ -51,12 +48,9 @@ def prefetch(
 
 
 def process_map(function: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None) -> Iterator[Result]:
-    """Yield `function(item)` for each item, in order, computed by worker processes.
+    """Yield `function(item)` for each item, in order, computed by worker processes; None for one per available core.
 
-    Args:
-        function: must be picklable; runs in this process if one worker is enough.
-        items: picklable.
-        workers: processes; None for one per available core.
+    Function and items must be picklable. If one worker is enough, it is this process.
 
     Raises:
         BrokenProcessPool: a worker was killed, for example by the system for want of memory.

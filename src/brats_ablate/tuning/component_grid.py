@@ -56,11 +56,8 @@ def component_table(
 ) -> ComponentTable:
     """Return the predicted ET components of one case.
 
-    Args:
-        predicted: (X, Y, Z) uint8 nested labels, before post-processing.
-        probabilities: (3, X, Y, Z) float16, from which `predicted` was computed.
-        reference: (X, Y, Z) uint8 nested labels.
-        connectivity: 6, 18 or 26, as in the post-processing.
+    `predicted` is (X, Y, Z) uint8 nested labels before post-processing, computed from `probabilities` (3, X, Y, Z)
+    float16; `reference` is (X, Y, Z) uint8 nested labels.
     """
     components, voxels, sums = et_components(predicted == ET, probabilities[ET_CHANNEL], connectivity)
     overlap = components[reference == ET]

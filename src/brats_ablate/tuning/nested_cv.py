@@ -37,7 +37,7 @@ def select(sums: np.ndarray, counts: np.ndarray, tie_break: np.ndarray) -> Tuned
     Args:
         sums: (folds, settings), each fold's sum over its cases of a setting's score.
         counts: (folds,) cases of each fold, none empty.
-        tie_break: (settings,), smaller is preferred: distance from the usual value.
+        tie_break: (settings,), the distance from the usual value.
 
     Raises:
         ValueError: fewer than two folds, or a fold without cases.
@@ -76,11 +76,8 @@ def select_conditional(
 ) -> TunedSetting:
     """Choose a second setting out of fold, given the first setting of each fold.
 
-    Args:
-        first: choices of the first setting.
-        sums: for each setting that `first` chose, (folds, second settings) sums of scores under it.
-        counts: (folds,) cases.
-        tie_break: (second settings,), smaller is preferred.
+    `sums` holds the (folds, second settings) sums of scores under each setting that `first` chose; `counts` (folds,)
+    and `tie_break` (second settings,) are those of `select`.
     """
     given = {setting: select(table, counts, tie_break) for setting, table in sums.items()}
     of_fold = [given[setting] for setting in first.per_fold]

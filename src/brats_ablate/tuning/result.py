@@ -40,28 +40,19 @@ class TuningResult:
 
     def choice(self, fold: int | None) -> tuple[Combination, tuple[float, int, int]]:
         """Return thresholds, and (mean probability, component size, total size), of a fold; of no fold with None."""
-        if fold is None:
-            combination, setting = self.thresholds.overall, self.postprocess.overall
-        else:
-            combination, setting = self.thresholds.per_fold[fold], self.postprocess.per_fold[fold]
-        return self.grid.combinations[combination], self.postprocess_grid.setting(setting)
+        first, second = (s.overall if fold is None else s.per_fold[fold] for s in (self.thresholds, self.postprocess))
+        return self.grid.combinations[first], self.postprocess_grid.setting(second)
 
     def config(self, fold: int | None) -> dict[str, Any]:
         """Return the configuration nodes `labels` and `postprocess` of a fold; of cases of no fold with None."""
         (wt, tc, et), (probability, component, total) = self.choice(fold)
-        below = {"below_probability": probability}
+        thresholds, steps = f"{_PACKAGE}.thresholds", f"{_PACKAGE}.postprocess"
+        small = {"_target_": f"{steps}.SmallComponents", "below_voxels": component, "below_probability": probability}
+        few = {"_target_": f"{steps}.FewVoxels", "below_voxels": total, "below_probability": probability}
+        both = {"small_components": small | {"connectivity": self.connectivity}, "few_voxels": few}
         return {
-            "labels": {"_target_": f"{_PACKAGE}.thresholds.RegionThresholds", "wt": wt, "tc": tc, "et": et},
-            "postprocess": {
-                "_target_": f"{_PACKAGE}.postprocess.Sequential",
-                "small_components": {
-                    "_target_": f"{_PACKAGE}.postprocess.SmallComponents",
-                    "below_voxels": component,
-                    **below,
-                    "connectivity": self.connectivity,
-                },
-                "few_voxels": {"_target_": f"{_PACKAGE}.postprocess.FewVoxels", "below_voxels": total, **below},
-            },
+            "labels": {"_target_": f"{thresholds}.RegionThresholds", "wt": wt, "tc": tc, "et": et},
+            "postprocess": {"_target_": f"{steps}.Sequential", **both},
         }
 
     def show(self, name: str) -> None:

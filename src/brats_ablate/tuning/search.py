@@ -71,15 +71,7 @@ def search(
     connectivity: Connectivity,
     workers: int | None,
 ) -> TuningResult:
-    """Choose thresholds out of fold, then post-processing out of fold given each fold's thresholds.
-
-    Args:
-        cases: of one folder of predictions.
-        grid: candidate thresholds.
-        postprocess_grid: candidate post-processing.
-        connectivity: of an ET component.
-        workers: processes; None for one per available core.
-    """
+    """Choose thresholds out of fold, then post-processing out of fold given each fold's thresholds."""
     scores = _map_cases(partial(_threshold_scores, cases=cases, grid=grid), cases.ids, workers, "thresholds")
     sums, counts = sums_by_fold(scores, cases.fold_of)
     distance = np.abs(np.array(grid.combinations) - NEUTRAL_THRESHOLDS).sum(axis=1)

@@ -71,14 +71,7 @@ def joint_histogram(probabilities: np.ndarray, reference: np.ndarray, grid: Thre
 
 
 def dice_of_combinations(histogram: np.ndarray) -> np.ndarray:
-    """Return the mean Dice over WT, TC and ET of one case for every combination.
-
-    Args:
-        histogram: of `joint_histogram`.
-
-    Returns:
-        (W, T, E) float64.
-    """
+    """Return the mean Dice over WT, TC and ET of one case for every combination, (W, T, E) float64."""
     reaching = histogram
     for axis in range(3):
         reaching = np.flip(np.flip(reaching, axis).cumsum(axis), axis)
