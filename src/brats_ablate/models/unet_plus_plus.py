@@ -21,9 +21,6 @@ class UNetPlusPlus(UNetBase):
     Node (i, j) of stage i concatenates the nodes (i, 0 … j-1) with the upsampled node (i+1, j-1) and applies a block;
     column 0 is the encoder. The heads sit on the last node of the finest stages, as in `UNet`, so that the supervision
     is not a second difference; Zhou et al. supervise every node of stage 0. The arguments are those of `unet.UNet`.
-
-    Raises:
-        ConfigError: the patch does not fit the number of stages, or there are more heads than decoder stages.
     """
 
     def __init__(
