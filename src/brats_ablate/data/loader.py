@@ -16,19 +16,10 @@ from typing import Protocol
 import numpy as np
 
 from brats_ablate.cases import BBox, CaseMetadata, Patch, SampleKey, Shape3d, shape3d
+from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError, UserError
 from brats_ablate.runtime.random import rng_for
 from brats_ablate.runtime.workers import prefetch
-
-
-class Store(Protocol):
-    """The part of a prepared cohort that the loader reads."""
-
-    def record(self, case_id: str) -> CaseMetadata: ...
-
-    def read_images(self, case_id: str, box: BBox | None = None) -> np.ndarray: ...
-
-    def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray: ...
 
 
 class Sampler(Protocol):
@@ -50,7 +41,7 @@ class PatchLoader:
         DataError: `case_ids` is empty.
     """
 
-    store: Store
+    store: CaseStore
     case_ids: Sequence[str]
     """The training cases."""
     sampler: Sampler
@@ -118,7 +109,7 @@ class PatchLoader:
         return Patch(images, labels, record.mean, record.std, case_id, sample_key)
 
 
-def read_window(store: Store, record: CaseMetadata, window: BBox) -> tuple[np.ndarray, np.ndarray]:
+def read_window(store: CaseStore, record: CaseMetadata, window: BBox) -> tuple[np.ndarray, np.ndarray]:
     """Read images (4, X, Y, Z) and labels (X, Y, Z) of a window that may exceed the volume; 0 outside of it."""
     inside = _intersection(window, record.box.shape)
     images = store.read_images(record.case_id, inside)

@@ -19,6 +19,8 @@ NEGATIVE_SLOPE = 0.01
 
 Drop = Callable[[], nn.Module]
 """Makes the layer between a convolution and its norm."""
+BlockFactory = Callable[..., nn.Module]
+"""Makes a block of this module."""
 
 
 def activation() -> nn.LeakyReLU:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.models.base import SegmentationModel, SegmentationOutput, initialize
+from brats_ablate.models.blocks import BlockFactory, Drop
 from brats_ablate.models.dropblock import NoDrop
 from brats_ablate.models.encoder import EncoderConfig
 
@@ -65,10 +66,10 @@ class UNet(UNetBase):
         n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
-        encoder_block: Callable[..., nn.Module],
-        decoder_block: Callable[..., nn.Module],
+        encoder_block: BlockFactory,
+        decoder_block: BlockFactory,
         gate: Callable[[int], nn.Module],
-        drop: Callable[[], nn.Module],
+        drop: Drop,
         blocks_per_level: list[int],
         checkpointing: bool,
     ) -> None:
@@ -106,7 +107,7 @@ class DecoderStage(nn.Module):
     """Upsamples the coarser stage's map, concatenates the gated skip, applies a block."""
 
     def __init__(
-        self, coarse_channels: int, channels: int, block: Callable[..., nn.Module], gate: Callable[[int], nn.Module]
+        self, coarse_channels: int, channels: int, block: BlockFactory, gate: Callable[[int], nn.Module]
     ) -> None:
         super().__init__()
         self.upsample = build_upsample(coarse_channels, channels)
@@ -120,11 +121,7 @@ class DecoderStage(nn.Module):
 
 
 def build_encoder(
-    in_channels: int,
-    channels: tuple[int, ...],
-    block: Callable[..., nn.Module],
-    drop: Callable[[], nn.Module],
-    blocks_per_stage: list[int],
+    in_channels: int, channels: tuple[int, ...], block: BlockFactory, drop: Drop, blocks_per_stage: list[int]
 ) -> nn.ModuleList:
     """Build the encoder, finest stage first; a stage's first block changes resolution and channels."""
     stages = nn.ModuleList()
