@@ -57,9 +57,7 @@ class RegionLoss:
     def __call__(self, logits: Tensor, labels: Tensor) -> LossDict:
         """Compute the terms, each summed over the three regions.
 
-        Args:
-            logits: (B, 3, X, Y, Z), channels as `labels.REGIONS`, any float type.
-            labels: (B, X, Y, Z) uint8 nested labels.
+        `logits` are (B, 3, X, Y, Z) of any float type, channels as `labels.REGIONS`; `labels` (B, X, Y, Z) uint8.
 
         Raises:
             ValueError: the shapes do not match.

@@ -42,9 +42,7 @@ class VAELoss:
     def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
         """Compute the two weighted terms, in float32, averaged over the batch.
 
-        Args:
-            aux: `vae_reconstruction` (B, C, X, Y, Z), `vae_mean` and `vae_log_var` (B, latent), log σ².
-            images: (B, C, X, Y, Z), the network's input.
+        `aux` has `vae_reconstruction` (B, C, X, Y, Z) of the input `images`, `vae_mean` and `vae_log_var` (B, latent).
 
         Raises:
             ValueError: the reconstruction does not have the images' shape.

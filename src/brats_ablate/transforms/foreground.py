@@ -28,9 +28,7 @@ class InputChannels(Protocol):
     def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
         """Compute the mask (B, 1, X, Y, Z) bool; the voxels that are non-zero in any raw modality by default.
 
-        Args:
-            non_zero: (B, 1, X, Y, Z) bool, raw values that are non-zero in any modality.
-            images: (B, 4, X, Y, Z), z-scored.
+        `non_zero` (B, 1, X, Y, Z) bool marks these voxels; `images` (B, 4, X, Y, Z) are z-scored.
         """
         return non_zero
 

@@ -22,11 +22,9 @@ _1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 def filter_in_place(volumes: torch.Tensor, matrices: Matrices) -> None:
-    """Multiply each axis of each volume by its matrix.
+    """Multiply each axis of each volume (C, X, Y, Z), float32 and contiguous, by its matrix, in place.
 
-    Args:
-        volumes: (C, X, Y, Z) float32, each volume contiguous; overwritten.
-        matrices: float64, (X, X), (Y, Y) and (Z, Z); a row contains the weights of one output voxel.
+    The matrices are float64, (X, X), (Y, Y) and (Z, Z); a row contains the weights of one output voxel.
     """
     (band_filter if volumes.device.type == "cpu" else dense_filter)(volumes, matrices)
 

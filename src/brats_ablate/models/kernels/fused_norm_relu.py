@@ -53,15 +53,8 @@ def should_fuse(x: Tensor) -> bool:
 def leaky_instance_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
     """Compute `leaky_relu(instance_norm(x, weight, bias, eps), slope)`.
 
-    Args:
-        x: (B, C, X, Y, Z) bfloat16 in channels_last_3d on a CPU.
-        weight: (C,) float32.
-        bias: (C,) float32.
-        eps: added to the variance.
-        slope: of negative values.
-
-    Returns:
-        The shape, type and layout of `x`, rounded once where the two layers round twice.
+    `x` is (B, C, X, Y, Z) bfloat16 in channels_last_3d on a CPU; `weight` and `bias` are (C,) float32. The result has
+    the shape, type and layout of `x` and is rounded once where the two layers round twice.
     """
     apply: Callable[..., Tensor] = _LeakyInstanceNorm.apply
     return apply(x, weight, bias, eps, slope)

@@ -59,14 +59,8 @@ def should_fuse(coarse: Tensor, channels: int) -> bool:
 def upsample_and_convolve(coarse: Tensor, skip: Tensor, upsampling: Tensor, weight: Tensor) -> Tensor:
     """Compute `conv3d(cat((conv_transpose3d(coarse, upsampling, stride=2), skip), 1), weight, padding=1)`.
 
-    Args:
-        coarse: (B, D, X, Y, Z), the coarse map.
-        skip: (B, S, 2X, 2Y, 2Z).
-        upsampling: (D, C, 2, 2, 2), a transposed convolution's.
-        weight: (O, C + S, 3, 3, 3).
-
-    Returns:
-        (B, O, 2X, 2Y, 2Z), in the layout of `skip`.
+    `coarse` is (B, D, X, Y, Z), `skip` (B, S, 2X, 2Y, 2Z), `upsampling` (D, C, 2, 2, 2), `weight` (O, C + S, 3, 3, 3).
+    The result is (B, O, 2X, 2Y, 2Z), in the layout of `skip`.
     """
     channels = upsampling.shape[1]
     fine = F.conv3d(skip, weight[:, channels:], padding=1)
