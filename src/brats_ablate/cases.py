@@ -46,14 +46,14 @@ class BBox:
     @property
     def shape(self) -> Shape3d:
         """Voxels along each axis."""
-        a, b = self.start, self.stop
-        return (b[0] - a[0], b[1] - a[1], b[2] - a[2])
+        x, y, z = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
+        return (x, y, z)
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """The index of the box in a volume."""
-        a, b = self.start, self.stop
-        return (slice(a[0], b[0]), slice(a[1], b[1]), slice(a[2], b[2]))
+        x, y, z = map(slice, self.start, self.stop)
+        return (x, y, z)
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 
-from brats_ablate.cases import BBox, CaseMetadata, Patch, SampleKey, Shape3d
+from brats_ablate.cases import BBox, CaseMetadata, Patch, SampleKey, Shape3d, shape3d
+from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError, UserError
 from brats_ablate.runtime.random import rng_for
 from brats_ablate.runtime.workers import prefetch
-
-
-class Store(Protocol):
-    """The part of a prepared cohort that the loader reads."""
-
-    def record(self, case_id: str) -> CaseMetadata: ...
-
-    def read_images(self, case_id: str, box: BBox | None = None) -> np.ndarray: ...
-
-    def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray: ...
 
 
 class Sampler(Protocol):
@@ -36,6 +28,7 @@ class Sampler(Protocol):
     def sample_bbox(self, record: CaseMetadata, volume_shape: Shape3d, sample_key: SampleKey) -> BBox: ...
 
 
+@dataclass(frozen=True)
 class PatchLoader:
     """Batches of raw patches, in an order drawn for each epoch.
 
@@ -44,50 +37,38 @@ class PatchLoader:
     has equally many steps and no case is left out. Step t of world_size ranks with batches of n contains the same
     samples as step t of one rank with batches of world_size · n.
 
-    Args:
-        store: the prepared cohort.
-        case_ids: the training cases.
-        sampler: draws the window of each patch.
-        seed: the run's seed.
-        batch_size: patches per step and rank.
-        crops_per_case: 1 in the paper.
-        rank: this process, 0 .. world_size - 1.
-        world_size: processes that train together.
-        threads: number of reading threads; 0 reads in the caller's thread.
-
     Raises:
         DataError: `case_ids` is empty.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        case_ids: Sequence[str],
-        sampler: Sampler,
-        *,
-        seed: int,
-        batch_size: int,
-        crops_per_case: int,
-        rank: int,
-        world_size: int,
-        threads: int,
-    ) -> None:
-        if not case_ids:
+    store: CaseStore
+    case_ids: Sequence[str]
+    """The training cases."""
+    sampler: Sampler
+    _: KW_ONLY
+    seed: int
+    batch_size: int
+    """Patches per step and rank."""
+    crops_per_case: int
+    """1 in the paper."""
+    rank: int
+    world_size: int
+    threads: int
+    """Reading threads; 0 reads in the caller's thread."""
+
+    def __post_init__(self) -> None:
+        if not self.case_ids:
             raise DataError("there is no case to train on; prepare more cases or lower data.n_folds")
-        self._store = store
-        self._case_ids = list(case_ids)
-        self._sampler = sampler
-        self._seed = seed
-        self._batch_size = batch_size
-        self._samples = len(self._case_ids) * crops_per_case
-        self._rank = rank
-        self._world_size = world_size
-        self._threads = threads
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of all ranks in an epoch, before it is filled up."""
+        return len(self.case_ids) * self.crops_per_case
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps of every rank in an epoch."""
-        return -(-self._samples // (self._batch_size * self._world_size))
+        return -(-self.n_samples // (self.batch_size * self.world_size))
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[list[Patch], None, None]:
         """Yield the batches of `epoch` from `start_step` on; closing the iterator stops the reading threads.
@@ -97,30 +78,30 @@ class PatchLoader:
             OSError: the file system cannot.
             RuntimeError: any other failure, naming the case and the sample.
         """
-        order = rng_for(self._seed, "order", epoch).permutation(self._samples)
+        order = rng_for(self.seed, "order", epoch).permutation(self.n_samples)
         steps = range(start_step, self.steps_per_epoch)
         samples = (sample for step in steps for sample in self._samples_of(step, epoch, order))
         # Enough that no thread idles while the training loop works on one step.
-        ahead = self._batch_size + 2 * self._threads
-        with closing(prefetch(self._read, samples, threads=self._threads, ahead=ahead)) as patches:
+        ahead = self.batch_size + 2 * self.threads
+        with closing(prefetch(self._read, samples, threads=self.threads, ahead=ahead)) as patches:
             for _ in steps:
-                yield list(islice(patches, self._batch_size))
+                yield list(islice(patches, self.batch_size))
 
     def _samples_of(self, step: int, epoch: int, order: np.ndarray) -> list[tuple[str, SampleKey]]:
         """Return case and key of each of this rank's samples in a step."""
-        first = (step * self._world_size + self._rank) * self._batch_size
+        first = (step * self.world_size + self.rank) * self.batch_size
         samples = []
-        for index in range(first, first + self._batch_size):
-            case = int(order[index % self._samples]) % len(self._case_ids)
-            samples.append((self._case_ids[case], (self._seed, epoch, index)))
+        for index in range(first, first + self.batch_size):
+            case = int(order[index % self.n_samples]) % len(self.case_ids)
+            samples.append((self.case_ids[case], (self.seed, epoch, index)))
         return samples
 
     def _read(self, sample: tuple[str, SampleKey]) -> Patch:
         case_id, sample_key = sample
         try:
-            record = self._store.record(case_id)
-            window = self._sampler.sample_bbox(record, record.box.shape, sample_key)
-            images, labels = read_window(self._store, record, window)
+            record = self.store.record(case_id)
+            window = self.sampler.sample_bbox(record, record.box.shape, sample_key)
+            images, labels = read_window(self.store, record, window)
         except (UserError, OSError):
             raise
         except Exception as error:
@@ -128,7 +109,7 @@ class PatchLoader:
         return Patch(images, labels, record.mean, record.std, case_id, sample_key)
 
 
-def read_window(store: Store, record: CaseMetadata, window: BBox) -> tuple[np.ndarray, np.ndarray]:
+def read_window(store: CaseStore, record: CaseMetadata, window: BBox) -> tuple[np.ndarray, np.ndarray]:
     """Read images (4, X, Y, Z) and labels (X, Y, Z) of a window that may exceed the volume; 0 outside of it."""
     inside = _intersection(window, record.box.shape)
     images = store.read_images(record.case_id, inside)
@@ -145,8 +126,4 @@ def read_window(store: Store, record: CaseMetadata, window: BBox) -> tuple[np.nd
 
 
 def _intersection(window: BBox, shape: Shape3d) -> BBox:
-    a, b = window.start, window.stop
-    return BBox(
-        (max(a[0], 0), max(a[1], 0), max(a[2], 0)),
-        (min(b[0], shape[0]), min(b[1], shape[1]), min(b[2], shape[2])),
-    )
+    return BBox(shape3d(np.maximum(window.start, 0)), shape3d(np.minimum(window.stop, shape)))

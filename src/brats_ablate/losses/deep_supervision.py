@@ -32,7 +32,9 @@ class DeepSupervision:
     """
 
     def __init__(self, weights: list[float]) -> None:
-        self.weights = _positive(weights)
+        if not weights or min(weights) <= 0:
+            raise ValueError(f"weights must be positive, one per head, got {weights}")
+        self.weights = list(weights)
 
     @property
     def n_heads(self) -> int:
@@ -46,9 +48,15 @@ class DeepSupervision:
             ValueError: heads and weights differ in number, or a head's grid does not divide the labels'.
         """
         _check_n_heads(logits, self.n_heads)
-        return _weighted_sum(
-            self.weights, [region_loss(head, nearest_labels(labels, head.shape[2:])) for head in logits]
-        )
+        total: LossDict = {}
+        for weight, head in zip(self.weights, logits, strict=True):
+            for name, value in region_loss(*self.on_one_grid(head, labels)).items():
+                total[name] = total[name] + weight * value if name in total else weight * value
+        return total
+
+    def on_one_grid(self, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the head's logits, and the labels downsampled to their grid."""
+        return head, nearest_labels(labels, head.shape[2:])
 
 
 class DeepSupervisionAsReleased(DeepSupervision):
@@ -57,19 +65,13 @@ class DeepSupervisionAsReleased(DeepSupervision):
     Both differ from equation 1. Upsampling repeats the nearest logit.
     """
 
-    def __call__(self, region_loss: RegionLossFunction, logits: list[Tensor], labels: Tensor) -> LossDict:
-        """Compute the weighted terms of logits (B, 3, X_i, Y_i, Z_i), finest first, and labels (B, X, Y, Z).
+    def __init__(self, weights: list[float]) -> None:
+        super().__init__(weights)
+        self.weights = [weight / sum(weights) for weight in weights]
 
-        Raises:
-            ValueError: heads and weights differ in number.
-        """
-        _check_n_heads(logits, self.n_heads)
-        total = sum(self.weights)
-        grid = labels.shape[1:]
-        return _weighted_sum(
-            [w / total for w in self.weights],
-            [region_loss(F.interpolate(head, size=grid, mode="nearest"), labels) for head in logits],
-        )
+    def on_one_grid(self, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the head's logits upsampled to the labels' grid, and the labels."""
+        return F.interpolate(head, size=labels.shape[1:], mode="nearest"), labels
 
 
 def nearest_labels(labels: Tensor, grid: tuple[int, ...]) -> Tensor:
@@ -82,20 +84,6 @@ def nearest_labels(labels: Tensor, grid: tuple[int, ...]) -> Tensor:
         raise ValueError(f"labels of {tuple(labels.shape[1:])} voxels cannot be downsampled to {tuple(grid)}")
     x, y, z = (full // coarse for full, coarse in zip(labels.shape[1:], grid, strict=True))
     return labels[:, ::x, ::y, ::z]
-
-
-def _weighted_sum(weights: list[float], terms: list[LossDict]) -> LossDict:
-    total = {name: weights[0] * value for name, value in terms[0].items()}
-    for weight, of_head in zip(weights[1:], terms[1:], strict=True):
-        for name, value in of_head.items():
-            total[name] = total[name] + weight * value
-    return total
-
-
-def _positive(weights: list[float]) -> list[float]:
-    if not weights or min(weights) <= 0:
-        raise ValueError(f"weights must be positive, one per head, got {weights}")
-    return list(weights)
 
 
 def _check_n_heads(logits: list[Tensor], n_heads: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -27,6 +28,7 @@ RegionLossFunction = Callable[[Tensor, Tensor], LossDict]
 """(B, 3, X, Y, Z) logits and (B, X, Y, Z) uint8 nested labels -> named scalar terms."""
 
 
+@dataclass(frozen=True)
 class RegionLoss:
     """Voxel-wise term + Dice, each region optimized on its own and the three summed (paper section 2.4).
 
@@ -34,31 +36,28 @@ class RegionLoss:
     the batch* (the paper's "batched variant"), p being sigmoid probabilities. This is MONAI's `DiceLoss(sigmoid=True,
     batch=True)`, which the released code uses. It is computed in float32, also under autocast.
 
-    Args:
-        voxelwise: the term added to Dice, e.g. `BinaryCrossEntropy` or `Focal`.
-        dice_over: "process": the Dice of the rank's own samples, as in the released code; "global": over the samples of
-            all ranks, so that two ranks equal one with the doubled batch.
-        epsilon: ε, keeps an empty region defined; MONAI's 1e-5.
-
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, voxelwise: VoxelwiseTerm, dice_over: Literal["process", "global"], epsilon: float) -> None:
-        if dice_over not in ("process", "global"):
-            raise ValueError(f"dice_over must be process or global, got {dice_over!r}")
-        if epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, got {epsilon}")
-        self.voxelwise = voxelwise
-        self.dice_over = dice_over
-        self.epsilon = epsilon
+    voxelwise: VoxelwiseTerm
+    """The term added to Dice, e.g. `BinaryCrossEntropy` or `Focal`."""
+    dice_over: Literal["process", "global"]
+    """"process": the Dice of the rank's own samples, as in the released code; "global": over the samples of all ranks,
+    so that two ranks equal one with the doubled batch."""
+    epsilon: float
+    """ε, keeps an empty region defined; MONAI's 1e-5."""
+
+    def __post_init__(self) -> None:
+        if self.dice_over not in ("process", "global"):
+            raise ValueError(f"dice_over must be process or global, got {self.dice_over!r}")
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be positive, got {self.epsilon}")
 
     def __call__(self, logits: Tensor, labels: Tensor) -> LossDict:
         """Compute the terms, each summed over the three regions.
 
-        Args:
-            logits: (B, 3, X, Y, Z), channels as `labels.REGIONS`, any float type.
-            labels: (B, X, Y, Z) uint8 nested labels.
+        `logits` are (B, 3, X, Y, Z) of any float type, channels as `labels.REGIONS`; `labels` (B, X, Y, Z) uint8.
 
         Raises:
             ValueError: the shapes do not match.

@@ -44,15 +44,9 @@ class TotalLoss:
     auxiliary: AuxiliaryTerms
 
     def __call__(self, output: NetworkOutput, labels: Tensor, images: Tensor) -> tuple[Tensor, LossDict]:
-        """Compute the total and its named terms.
+        """Return the scalar loss, float32, and the named terms that sum to it.
 
-        Args:
-            output: of the network, `models.base.SegmentationOutput`.
-            labels: (B, X, Y, Z) uint8 nested labels.
-            images: (B, C, X, Y, Z), the network's input.
-
-        Returns:
-            The scalar loss, float32, and the terms that sum to it.
+        `labels` are nested, (B, X, Y, Z) uint8; `images` (B, C, X, Y, Z) are the network's input.
         """
         terms = self.supervision(self.region_loss, output.logits, labels) | self.auxiliary(output.aux, images)
         return torch.stack(list(terms.values())).sum(), terms

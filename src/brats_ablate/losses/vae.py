@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ class NoAuxiliary:
         return {}
 
 
+@dataclass(frozen=True)
 class VAELoss:
     """Reconstruction and KL terms of a variational branch (Myronenko 2018, arXiv:1810.11654).
 
@@ -23,28 +26,23 @@ class VAELoss:
     writes L2 as a plain sum of squares; here it is the mean over voxels and channels, so that its weight does not
     depend on the patch. MONAI's `SegResNetVAE` uses half the mean over the latent as KL.
 
-    Args:
-        reconstruction_weight: of L2.
-        kl_weight: of KL.
-
     Raises:
         ValueError: a weight is negative.
     """
 
     aux_inputs = ("vae_reconstruction", "vae_mean", "vae_log_var")
 
-    def __init__(self, reconstruction_weight: float, kl_weight: float) -> None:
-        if min(reconstruction_weight, kl_weight) < 0:
-            raise ValueError(f"weights must not be negative, got {reconstruction_weight}, {kl_weight}")
-        self.reconstruction_weight = reconstruction_weight
-        self.kl_weight = kl_weight
+    reconstruction_weight: float
+    kl_weight: float
+
+    def __post_init__(self) -> None:
+        if min(self.reconstruction_weight, self.kl_weight) < 0:
+            raise ValueError(f"weights must not be negative, got {self.reconstruction_weight}, {self.kl_weight}")
 
     def __call__(self, aux: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
         """Compute the two weighted terms, in float32, averaged over the batch.
 
-        Args:
-            aux: `vae_reconstruction` (B, C, X, Y, Z), `vae_mean` and `vae_log_var` (B, latent), log σ².
-            images: (B, C, X, Y, Z), the network's input.
+        `aux` has `vae_reconstruction` (B, C, X, Y, Z) of the input `images`, `vae_mean` and `vae_log_var` (B, latent).
 
         Raises:
             ValueError: the reconstruction does not have the images' shape.
@@ -56,7 +54,4 @@ class VAELoss:
         squared_error = (reconstruction - images.float()).square().mean()
         voxels = images[0, 0].numel()
         divergence = (mean.square() + torch.exp(log_var) - log_var - 1).flatten(1).sum(1).mean() / voxels
-        return {
-            "vae_reconstruction": self.reconstruction_weight * squared_error,
-            "vae_kl": self.kl_weight * divergence,
-        }
+        return {"vae_reconstruction": self.reconstruction_weight * squared_error, "vae_kl": self.kl_weight * divergence}

@@ -24,8 +24,12 @@ class SegmentationModel(nn.Module):
     Its class attributes declare what it can do. They are literals, as `config.constraints` reads them from the source
     to refuse impossible configurations before anything is loaded; a plain `nn.Module` may declare them, too.
 
+    The job derives five arguments that every subclass takes: `in_channels` (C), `out_channels` (the number of regions),
+    `n_heads` (heads from the finest stage down, whose logits are returned in every mode), `patch_shape`, and `encoder`
+    (channels per stage, width).
+
     Args:
-        patch_shape: (X, Y, Z) of the training patches.
+        patch_shape: (X, Y, Z) of the training patches; `forward` takes any divisible shape unless `fixed_shape`.
         size_divisor: what each axis of any input must be divisible by; None for the class's own.
 
     Raises:

@@ -1,7 +1,7 @@
 """Convolution blocks: what a U-Net computes in one stage.
 
 A block is a module class called as `block(in_channels, out_channels, stride=…, drop=…)`. The configuration sets its
-other arguments. `drop` makes the layer between a convolution and its norm.
+other arguments.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from brats_ablate.models.norm import InstanceNorm
 
 NEGATIVE_SLOPE = 0.01
 """Slope of every leaky ReLU (paper section 2.3)."""
+
+Drop = Callable[[], nn.Module]
+"""Makes the layer between a convolution and its norm."""
+BlockFactory = Callable[..., nn.Module]
+"""Makes a block of this module."""
 
 
 def activation() -> nn.LeakyReLU:
@@ -32,19 +37,10 @@ class ConvLayer(nn.Sequential):
     """Convolution, drop, instance norm, leaky ReLU."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 3,
-        stride: int = 1,
-        drop: Callable[[], nn.Module] = nn.Identity,
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, drop: Drop = nn.Identity
     ) -> None:
-        super().__init__(
-            conv(in_channels, out_channels, kernel_size, stride),
-            drop(),
-            InstanceNorm(out_channels),
-            activation(),
-        )
+        convolution = conv(in_channels, out_channels, kernel_size, stride)
+        super().__init__(convolution, drop(), InstanceNorm(out_channels), activation())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm_act(self[0](x))
@@ -59,12 +55,7 @@ class ConvBlock(nn.Sequential):
     """`layers` times 3³ convolution, instance norm, leaky ReLU; the first strided (paper Fig. 6a)."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        drop: Callable[[], nn.Module] = nn.Identity,
-        layers: int = 2,
+        self, in_channels: int, out_channels: int, stride: int = 1, drop: Drop = nn.Identity, layers: int = 2
     ) -> None:
         later = [ConvLayer(out_channels, out_channels, drop=drop) for _ in range(layers - 1)]
         super().__init__(ConvLayer(in_channels, out_channels, stride=stride, drop=drop), *later)
@@ -96,7 +87,7 @@ class ResidualBlock(nn.Module):
         in_channels: int,
         out_channels: int,
         stride: int = 1,
-        drop: Callable[[], nn.Module] = nn.Identity,
+        drop: Drop = nn.Identity,
         shortcut_kernel: int = 1,
         pool_shortcut: bool = False,
     ) -> None:
@@ -126,7 +117,7 @@ class DenseBlock(nn.Module):
         in_channels: int,
         out_channels: int,
         stride: int = 1,
-        drop: Callable[[], nn.Module] = nn.Identity,
+        drop: Drop = nn.Identity,
         layers: int = 2,
         growth: float = 0.5,
     ) -> None:
@@ -150,13 +141,7 @@ class InceptionBlock(nn.Module):
     al., arXiv:1409.4842, with norms and the 5³ in two steps as in arXiv:1512.00567.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        drop: Callable[[], nn.Module] = nn.Identity,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, drop: Drop = nn.Identity) -> None:
         super().__init__()
         quarter = out_channels // 4
 

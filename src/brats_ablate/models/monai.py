@@ -1,10 +1,14 @@
-"""MONAI's networks as `SegmentationModel`: one head, our norms in place of theirs, our initial weights."""
+"""MONAI's networks as `SegmentationModel`: one head, our norms in place of theirs, our initial weights.
+
+Arguments that a class does not describe are those of `SegmentationModel`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from monai.networks import nets
 from torch import Tensor, nn
 
 from brats_ablate.errors import ConfigError
@@ -16,10 +20,8 @@ from brats_ablate.models.norm import replace_norms
 class MonaiModel(SegmentationModel):
     """Wrapper of a MONAI network, which the subclass builds and passes to `set_network`.
 
-    Args:
-        patch_shape: (X, Y, Z) of the training patches.
-        n_heads: 1, as there are no lower heads to supervise.
-        size_divisor: what each axis of any input must be divisible by; None for the class's own.
+    `n_heads` must be 1, as there are no lower heads to supervise. Of `encoder`, only the width matters: it scales the
+    subclass's own channels.
 
     Raises:
         ConfigError: the patch is not divisible by `size_divisor`, or there is more than one head.
@@ -52,17 +54,10 @@ class UNETR(MonaiModel):
     network is MONAI's without the norm of an absent cross-attention, which would get no gradient.
 
     Args:
-        in_channels: C.
-        out_channels: the number of regions.
-        n_heads: 1, as there are no lower heads.
-        patch_shape: (X, Y, Z), each divisible by 16; fixed by the positional embedding.
-        encoder: its width scales the two sizes below; its channels do not matter here.
-        feature_size: channels of the finest decoder stage.
-        hidden_size: of a token.
+        patch_shape: fixed by the positional embedding.
+        feature_size: channels of the finest decoder stage, scaled by the encoder's width.
+        hidden_size: of a token, scaled likewise.
         num_heads: attention heads of each layer.
-
-    Raises:
-        ConfigError: a patch axis is not divisible by 16, or there is more than one head.
     """
 
     size_divisor = (16, 16, 16)
@@ -80,8 +75,6 @@ class UNETR(MonaiModel):
         num_heads: int,
     ) -> None:
         super().__init__(patch_shape, n_heads)
-        from monai.networks import nets  # all of MONAI loads with it: seconds
-
         hidden = encoder.scale(hidden_size, 2 * num_heads)
         network = nets.UNETR(
             in_channels,
@@ -106,16 +99,8 @@ class SegResNetVAE(MonaiModel):
     twice. Unlike MONAI's, it always estimates the spread, as a log-variance, so that every parameter has a gradient.
 
     Args:
-        in_channels: C.
-        out_channels: the number of regions.
-        n_heads: 1, as there are no lower heads.
-        patch_shape: (X, Y, Z), each divisible by 16; in evaluation any such shape is accepted.
-        encoder: its width scales `filters`; its channels do not matter here.
         filters: channels of the finest stage, doubled in each of three coarser ones; scaled in steps of 8.
         latent: size of the VAE's mean; Myronenko's and the paper's 256 are 128 means and 128 spreads.
-
-    Raises:
-        ConfigError: a patch axis is not divisible by 16, or there is more than one head.
     """
 
     size_divisor = (16, 16, 16)
@@ -132,8 +117,6 @@ class SegResNetVAE(MonaiModel):
         latent: int,
     ) -> None:
         super().__init__(patch_shape, n_heads)
-        from monai.networks import nets  # all of MONAI loads with it: seconds
-
         network = nets.SegResNetVAE(
             input_image_size=self.patch_shape,
             vae_estimate_std=True,
@@ -165,15 +148,7 @@ class SwinUNETR(MonaiModel):
     """SwinUNETR: (B, C, X, Y, Z) -> logits (Hatamizadeh et al., arXiv:2201.01266).
 
     Args:
-        in_channels: C.
-        out_channels: the number of regions.
-        n_heads: 1, as there are no lower heads.
-        patch_shape: (X, Y, Z), each divisible by 32; `forward` takes any such shape.
-        encoder: its width scales `feature_size`; its channels do not matter here.
         feature_size: channels of the finest stage, a multiple of 12.
-
-    Raises:
-        ConfigError: a patch axis is not divisible by 32, or there is more than one head.
     """
 
     size_divisor = (32, 32, 32)
@@ -189,27 +164,19 @@ class SwinUNETR(MonaiModel):
         feature_size: int,
     ) -> None:
         super().__init__(patch_shape, n_heads)
-        from monai.networks import nets  # all of MONAI loads with it: seconds
-
         self.set_network(nets.SwinUNETR(in_channels, out_channels, feature_size=encoder.scale(feature_size, 12)))
 
 
 class MedNeXt(MonaiModel):
     """MedNeXt: (B, C, X, Y, Z) -> logits (Roy et al., arXiv:2303.09975).
 
+    MedNeXt's own lower heads are left out.
+
     Args:
-        in_channels: C.
-        out_channels: the number of regions.
-        n_heads: 1; MedNeXt's own lower heads are left out.
-        patch_shape: (X, Y, Z), each divisible by 2 to the number of downsamplings; so may be any input.
-        encoder: its width scales `filters`; its channels do not matter here.
         filters: channels of the finest stage, doubled in each coarser one.
         kernel_size: of the depthwise convolutions.
         blocks: per stage, finest first, the bottleneck last; the decoder mirrors them.
         expansion_ratios: per stage, as `blocks`.
-
-    Raises:
-        ConfigError: the patch does not fit the depth, or there is more than one head.
     """
 
     per_stage = ("model.blocks", "model.expansion_ratios")
@@ -228,8 +195,6 @@ class MedNeXt(MonaiModel):
     ) -> None:
         step = 2 ** (len(blocks) - 1)
         super().__init__(patch_shape, n_heads, (step, step, step))
-        from monai.networks import nets  # all of MONAI loads with it: seconds
-
         network = nets.MedNeXt(
             init_filters=encoder.scale(filters),
             in_channels=in_channels,

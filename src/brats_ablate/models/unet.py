@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.models.base import SegmentationModel, SegmentationOutput, initialize
+from brats_ablate.models.blocks import BlockFactory, Drop
 from brats_ablate.models.dropblock import NoDrop
 from brats_ablate.models.encoder import EncoderConfig
 
@@ -47,21 +48,15 @@ class UNet(UNetBase):
     resolution by a 2³ transposed convolution, concatenates the gated skip and applies a block. The heads are 1³
     convolutions. Only the heads have biases, as in the paper's code.
 
+    Arguments that are not described here are those of `SegmentationModel`.
+
     Args:
-        in_channels: C.
-        out_channels: the number of regions.
-        n_heads: decoder stages with a head, from the finest down; all of them return logits in every mode.
-        patch_shape: (X, Y, Z) of the training patches; `forward` takes any divisible shape.
-        encoder: channels per stage.
         encoder_block: see `blocks`.
         decoder_block: see `blocks`.
         gate: see `attention_gate`.
         drop: see `dropblock`; acts in the `N_DROPBLOCK_STAGES` deepest stages of the encoder.
         blocks_per_level: encoder blocks of each stage, finest first; deeper stages repeat the last number.
         checkpointing: recompute each stage's activations in the backward pass: less memory, a third more work.
-
-    Raises:
-        ConfigError: the patch does not fit the number of stages, or there are more heads than decoder stages.
     """
 
     def __init__(
@@ -71,10 +66,10 @@ class UNet(UNetBase):
         n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
-        encoder_block: Callable[..., nn.Module],
-        decoder_block: Callable[..., nn.Module],
+        encoder_block: BlockFactory,
+        decoder_block: BlockFactory,
         gate: Callable[[int], nn.Module],
-        drop: Callable[[], nn.Module],
+        drop: Drop,
         blocks_per_level: list[int],
         checkpointing: bool,
     ) -> None:
@@ -112,11 +107,7 @@ class DecoderStage(nn.Module):
     """Upsamples the coarser stage's map, concatenates the gated skip, applies a block."""
 
     def __init__(
-        self,
-        coarse_channels: int,
-        channels: int,
-        block: Callable[..., nn.Module],
-        gate: Callable[[int], nn.Module],
+        self, coarse_channels: int, channels: int, block: BlockFactory, gate: Callable[[int], nn.Module]
     ) -> None:
         super().__init__()
         self.upsample = build_upsample(coarse_channels, channels)
@@ -130,11 +121,7 @@ class DecoderStage(nn.Module):
 
 
 def build_encoder(
-    in_channels: int,
-    channels: tuple[int, ...],
-    block: Callable[..., nn.Module],
-    drop: Callable[[], nn.Module],
-    blocks_per_stage: list[int],
+    in_channels: int, channels: tuple[int, ...], block: BlockFactory, drop: Drop, blocks_per_stage: list[int]
 ) -> nn.ModuleList:
     """Build the encoder, finest stage first; a stage's first block changes resolution and channels."""
     stages = nn.ModuleList()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from brats_ablate.models.base import SegmentationOutput, initialize
+from brats_ablate.models.blocks import BlockFactory
 from brats_ablate.models.dropblock import NoDrop
 from brats_ablate.models.encoder import EncoderConfig
 from brats_ablate.models.unet import UNetBase, build_encoder, build_heads, build_upsample
@@ -21,9 +21,6 @@ class UNetPlusPlus(UNetBase):
     Node (i, j) of stage i concatenates the nodes (i, 0 … j-1) with the upsampled node (i+1, j-1) and applies a block;
     column 0 is the encoder. The heads sit on the last node of the finest stages, as in `UNet`, so that the supervision
     is not a second difference; Zhou et al. supervise every node of stage 0. The arguments are those of `unet.UNet`.
-
-    Raises:
-        ConfigError: the patch does not fit the number of stages, or there are more heads than decoder stages.
     """
 
     def __init__(
@@ -33,8 +30,8 @@ class UNetPlusPlus(UNetBase):
         n_heads: int,
         patch_shape: tuple[int, int, int],
         encoder: EncoderConfig,
-        encoder_block: Callable[..., nn.Module],
-        decoder_block: Callable[..., nn.Module],
+        encoder_block: BlockFactory,
+        decoder_block: BlockFactory,
     ) -> None:
         channels = encoder.scaled
         super().__init__(patch_shape, len(channels), n_heads)
@@ -71,7 +68,7 @@ class UNetPlusPlus(UNetBase):
 class NestedNode(nn.Module):
     """Upsamples a node of the coarser stage, concatenates the `skips` nodes of its own stage, applies a block."""
 
-    def __init__(self, coarse_channels: int, channels: int, skips: int, block: Callable[..., nn.Module]) -> None:
+    def __init__(self, coarse_channels: int, channels: int, skips: int, block: BlockFactory) -> None:
         super().__init__()
         self.upsample = build_upsample(coarse_channels, channels)
         self.block = block((skips + 1) * channels, channels, stride=1)

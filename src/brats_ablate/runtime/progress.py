@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -17,23 +16,16 @@ class ProgressBar:
     """
 
     def __init__(self, label: str, total: int) -> None:
+        from rich import progress as rich
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bar
 
         self.label, self.total, self.done = label, total, 0
         self._started = self._last_line = time.monotonic()
         console = Console()
         self._bar = None
         if console.is_terminal and total:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-            self._bar = Bar(TextColumn("{task.description}"), *columns, console=console)
+            columns = (rich.MofNCompleteColumn(), rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
+            self._bar = rich.Progress("{task.description}", rich.BarColumn(), *columns, console=console)
             self._task = self._bar.add_task(label, total=total)
 
     def __enter__(self) -> ProgressBar:
@@ -41,9 +33,7 @@ class ProgressBar:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 

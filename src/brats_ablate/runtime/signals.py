@@ -41,7 +41,6 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         if _requested.is_set():
             raise KeyboardInterrupt
-        print(
-            "\nStopping after this step (saving). Press Ctrl-C again to abort immediately.", file=sys.stderr, flush=True
-        )
+        message = "\nStopping after this step (saving). Press Ctrl-C again to abort immediately."
+        print(message, file=sys.stderr, flush=True)
     _requested.set()

@@ -30,8 +30,11 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
         RunFailed: wraps environment errors: out of memory, a lost peer, a missing file in a vanished run directory.
     """
     try:
-        with _check_directory_on_error(directory):
+        try:
             yield
+        except OSError:
+            directory.ensure_exists()  # raises RunFailed if the run directory itself has vanished
+            raise
     except signals.Interrupted:
         raise
     except Exception as error:
@@ -44,16 +47,6 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
             raise RunFailed(f"stopped, because another rank failed: {earlier_reason}") from error
         if _is_out_of_memory(error) or reason == PEER_LOST:
             raise RunFailed(reason) from error
-        raise
-
-
-@contextmanager
-def _check_directory_on_error(directory: RunDirectory) -> Iterator[None]:
-    """Raise RunFailed in place of an OSError if the run directory itself has vanished."""
-    try:
-        yield
-    except OSError:
-        directory.ensure_exists()
         raise
 
 

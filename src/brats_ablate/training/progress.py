@@ -10,11 +10,17 @@ from collections.abc import Mapping, Sequence
 class Progress:
     """Reports nothing: for ranks other than the first, and `trainer.progress=none`. Base of the other reports."""
 
+    def __init__(self, label: str) -> None:
+        self.label = label
+
     def start(self, first_step: int, total_steps: int) -> None:
         """Begin a run of `total_steps`, `first_step` of which are done."""
+        self.first, self.done, self.total = first_step, first_step, total_steps
+        self.started_at = time.monotonic()
 
     def step(self, step: int, epoch: int) -> None:
         """Report that `step` steps of the run are done, the last one in `epoch`."""
+        self.done = step
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
         """Report a finished epoch; `row` is its line of metrics.jsonl."""
@@ -26,43 +32,23 @@ class Progress:
 class LogProgress(Progress):
     """One line per epoch, for logs."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
-
-    def start(self, first_step: int, total_steps: int) -> None:
-        self.first, self.total = first_step, total_steps
-        self.done, self.started_at = first_step, time.monotonic()
-
-    def step(self, step: int, epoch: int) -> None:
-        self.done = step
-
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
-        print(f"{self.label}  {format_epoch(row, epochs)}  {self._left()}", flush=True)
-
-    def _left(self) -> str:
-        if self.done == self.first:
-            return f"{self.total - self.done} steps"
-        per_step = (time.monotonic() - self.started_at) / (self.done - self.first)
-        return f"{format_duration(per_step * (self.total - self.done))} left"
+        done, to_do = self.done - self.first, self.total - self.done
+        left = f"{to_do} steps"
+        if done:
+            left = f"{format_duration((time.monotonic() - self.started_at) / done * to_do)} left"
+        print(f"{self.label}  {format_epoch(row, epochs)}  {left}", flush=True)
 
 
 class BarProgress(Progress):
     """A bar over the steps of the run, with a line above it for every validated epoch."""
 
-    def __init__(self, label: str) -> None:
-        from rich import progress as rich_progress
-
-        self.label = label
-        self.bar = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(),
-            rich_progress.MofNCompleteColumn(),
-            rich_progress.TextColumn("epoch {task.fields[epoch]}  {task.fields[rate]}"),
-            rich_progress.TimeRemainingColumn(),
-        )
-
     def start(self, first_step: int, total_steps: int) -> None:
-        self.first, self.started_at = first_step, time.monotonic()
+        from rich import progress as rich
+
+        super().start(first_step, total_steps)
+        columns = ("epoch {task.fields[epoch]}  {task.fields[rate]}", rich.TimeRemainingColumn())
+        self.bar = rich.Progress("{task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), *columns)
         self.bar.start()
         self.task = self.bar.add_task(self.label, total=total_steps, completed=first_step, epoch=0, rate="")
 
@@ -82,9 +68,7 @@ def make_progress(kind: str, label: str) -> Progress:
     """Make the progress that `trainer.progress` names; `auto` is a bar in a terminal and lines elsewhere."""
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
-    if kind == "none":
-        return Progress()
-    return BarProgress(label) if kind == "bar" else LogProgress(label)
+    return {"none": Progress, "bar": BarProgress, "lines": LogProgress}[kind](label)
 
 
 def format_epoch(row: Mapping[str, float], epochs: int) -> str:

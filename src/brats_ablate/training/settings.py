@@ -37,15 +37,8 @@ class TrainerSettings:
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "batch_size",
-            "crops_per_case",
-            "validate_every",
-            "keep_best",
-            "devices",
-            "loader_threads",
-        ):
+        sizes = ("epochs", "batch_size", "crops_per_case", "validate_every", "keep_best", "devices", "loader_threads")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
         if self.checkpoint_minutes <= 0:

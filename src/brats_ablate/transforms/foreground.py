@@ -26,45 +26,31 @@ class InputChannels(Protocol):
         ...
 
     def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
-        """Compute the mask (B, 1, X, Y, Z) bool.
+        """Compute the mask (B, 1, X, Y, Z) bool; the voxels that are non-zero in any raw modality by default.
 
-        Args:
-            non_zero: (B, 1, X, Y, Z) bool, raw values that are non-zero in any modality.
-            images: (B, 4, X, Y, Z), z-scored.
+        `non_zero` (B, 1, X, Y, Z) bool marks these voxels; `images` (B, 4, X, Y, Z) are z-scored.
         """
-        ...
+        return non_zero
 
     def stack_channels(self, images: Tensor, foreground: Tensor) -> Tensor:
         """Build the input (B, C, X, Y, Z) from images (B, 4, X, Y, Z) and the mask (B, 1, X, Y, Z) bool."""
         ...
 
 
-class ModalitiesOnly:
+class ModalitiesOnly(InputChannels):
     """The four modalities."""
 
-    @property
-    def channels(self) -> int:
-        return len(MODALITIES)
-
-    def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
-        """Return the voxels that are non-zero in any raw modality."""
-        return non_zero
+    channels = len(MODALITIES)
 
     def stack_channels(self, images: Tensor, foreground: Tensor) -> Tensor:
         """Return the images."""
         return images
 
 
-class WithForegroundMask:
+class WithForegroundMask(InputChannels):
     """The four modalities and a channel that is 1 on the foreground (paper section 2.2)."""
 
-    @property
-    def channels(self) -> int:
-        return len(MODALITIES) + 1
-
-    def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:
-        """Return the voxels that are non-zero in any raw modality."""
-        return non_zero
+    channels = len(MODALITIES) + 1
 
     def stack_channels(self, images: Tensor, foreground: Tensor) -> Tensor:
         """Append the foreground to the images as last channel."""

@@ -13,15 +13,9 @@ from brats_ablate.runtime.memory import empty_float32
 
 
 def normalize(raw: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Z-score the non-zero voxels of every modality; zero voxels stay 0.
+    """Z-score the non-zero voxels of every modality, (4, X, Y, Z) of any real type to float32 on the same device.
 
-    Args:
-        raw: (4, X, Y, Z), any real type.
-        mean: per modality, over its non-zero voxels.
-        std: per modality; a modality with a standard deviation of 0 becomes 0.
-
-    Returns:
-        (4, X, Y, Z) float32, on the device of `raw`.
+    `mean` and `std` are those of each modality's non-zero voxels. Zero voxels stay 0; where `std` is 0, all become 0.
     """
     images = empty_float32(tuple(raw.shape), raw.device)
     for volume, m, s, out in zip(raw, mean, std, images, strict=True):

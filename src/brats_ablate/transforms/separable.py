@@ -22,11 +22,9 @@ _1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 def filter_in_place(volumes: torch.Tensor, matrices: Matrices) -> None:
-    """Multiply each axis of each volume by its matrix.
+    """Multiply each axis of each volume (C, X, Y, Z), float32 and contiguous, by its matrix, in place.
 
-    Args:
-        volumes: (C, X, Y, Z) float32, each volume contiguous; overwritten.
-        matrices: float64, (X, X), (Y, Y) and (Z, Z); a row contains the weights of one output voxel.
+    The matrices are float64, (X, X), (Y, Y) and (Z, Z); a row contains the weights of one output voxel.
     """
     (band_filter if volumes.device.type == "cpu" else dense_filter)(volumes, matrices)
 
@@ -77,41 +75,31 @@ class Band(NamedTuple):
 def band_filter(volumes: torch.Tensor, matrices: Matrices) -> None:
     """Compute `filter_in_place` by sums over the bands, on a CPU."""
     x, y, z = (Band.of(matrix) for matrix in matrices)
-    columns, width = np.ascontiguousarray(z.weights.T), np.uint64(z.weights.shape[1])
+    shifted = Band(z.first + np.uint64(z.weights.shape[1]), np.ascontiguousarray(z.weights.T))
     result = np.empty(volumes.shape[1:], np.float32)
     for volume in volumes:
-        _filter(volume.numpy(), result, *x, *y, z.first + width, columns, z.toeplitz_rows)
+        _filter(volume.numpy(), result, x, y, shifted, z.toeplitz_rows)
         volume.copy_(torch.from_numpy(result))
 
 
 @jit
-def _filter(
-    volume: np.ndarray,
-    result: np.ndarray,
-    first_x: np.ndarray,
-    weights_x: np.ndarray,
-    first_y: np.ndarray,
-    weights_y: np.ndarray,
-    first_z: np.ndarray,
-    weights_z: np.ndarray,
-    toeplitz_rows: np.ndarray,
-) -> None:
-    """Filter (X, Y, Z) into `result`; `weights_z` is (T, Z), the other weights (n, T)."""
+def _filter(volume: np.ndarray, result: np.ndarray, x: Band, y: Band, z: Band, toeplitz_rows: np.ndarray) -> None:
+    """Filter (X, Y, Z) into `result`; the weights of `z` are (T, Z), the others (n, T)."""
     n_x, n_y, n_z = volume.shape
     start, end = np.uint64(0), np.uint64(n_z)
-    low, high = first_y.min(), min(first_y.max() + np.uint64(weights_y.shape[1]), np.uint64(n_y))
+    low, high = y.first.min(), min(y.first.max() + np.uint64(y.weights.shape[1]), np.uint64(n_y))
     planes = volume.reshape(n_x, n_y * n_z)
     after_x = np.zeros((n_y, n_z), np.float32)
-    margin = np.uint64(weights_z.shape[0])  # columns of 0 on both sides, as a band may reach beyond the volume
-    after_y = np.zeros((n_y, n_z + 2 * weights_z.shape[0]), np.float32)
+    margin = np.uint64(z.weights.shape[0])  # columns of 0 on both sides, as a band may reach beyond the volume
+    after_y = np.zeros((n_y, n_z + 2 * z.weights.shape[0]), np.float32)
     for i in range(n_x):
         plane = after_x.reshape(1, n_y * n_z)
-        _add_rows(planes, first_x[i : i + 1], weights_x[i : i + 1], plane, low * end, high * end, start)
-        _add_rows(after_x, first_y, weights_y, after_y, start, end, margin)
+        _add_rows(planes, Band(x.first[i : i + 1], x.weights[i : i + 1]), plane, low * end, high * end, start)
+        _add_rows(after_x, y, after_y, start, end, margin)
         if toeplitz_rows[1] > toeplitz_rows[0]:
-            _along_toeplitz_rows(after_y, first_z, weights_z, toeplitz_rows, result[i])
+            _along_toeplitz_rows(after_y, z, toeplitz_rows, result[i])
         else:
-            _along_rows(after_y, first_z, weights_z, start, end, result[i])
+            _along_rows(after_y, z, start, end, result[i])
 
 
 # The loops below count in unsigned integers. Signed ones may count from the end in Python, so the compiler does not
@@ -120,15 +108,10 @@ def _filter(
 
 @jit
 def _add_rows(
-    rows: np.ndarray,
-    first: np.ndarray,
-    weights: np.ndarray,
-    out: np.ndarray,
-    start: np.uint64,
-    end: np.uint64,
-    shift: np.uint64,
+    rows: np.ndarray, band: Band, out: np.ndarray, start: np.uint64, end: np.uint64, shift: np.uint64
 ) -> None:
     """out[j, k + shift] = Σ weights[j, t] · rows[first[j] + t, k], for k from `start` to `end`."""
+    first, weights = band.first, band.weights
     last = np.uint64(rows.shape[0] - 1)
     for j in range(np.uint64(out.shape[0])):
         for t in range(np.uint64(0), np.uint64(weights.shape[1]), np.uint64(4)):
@@ -144,14 +127,12 @@ def _add_rows(
 
 
 @jit
-def _along_rows(
-    rows: np.ndarray, first: np.ndarray, weights: np.ndarray, start: np.uint64, end: np.uint64, out: np.ndarray
-) -> None:
+def _along_rows(rows: np.ndarray, band: Band, start: np.uint64, end: np.uint64, out: np.ndarray) -> None:
     """out[j, k] = Σ weights[t, k] · rows[j, first[k] + t], for k from `start` to `end`.
 
     Four rows at a time share the reads of `first` and `weights`.
     """
-    height = np.uint64(out.shape[0])
+    first, weights, height = band.first, band.weights, np.uint64(out.shape[0])
     for j in range(np.uint64(0), height, np.uint64(4)):
         # The last rows may be computed twice.
         j0, j1, j2, j3 = j, min(j + _1, height - _1), min(j + _2, height - _1), min(j + _3, height - _1)
@@ -168,13 +149,12 @@ def _along_rows(
 
 
 @jit
-def _along_toeplitz_rows(
-    rows: np.ndarray, first: np.ndarray, weights: np.ndarray, toeplitz_rows: np.ndarray, out: np.ndarray
-) -> None:
+def _along_toeplitz_rows(rows: np.ndarray, band: Band, toeplitz_rows: np.ndarray, out: np.ndarray) -> None:
     """Compute `_along_rows` for whole rows of a matrix that is Toeplitz between toeplitz_rows[0] and toeplitz_rows[1].
 
     The row is computed as if it were Toeplitz throughout, then its ends are computed again.
     """
+    first, weights = band.first, band.weights
     start, end, n_z = toeplitz_rows[0], toeplitz_rows[1], np.uint64(out.shape[1])
     for j in range(np.uint64(out.shape[0])):
         for t in range(np.uint64(0), np.uint64(weights.shape[0]), np.uint64(4)):
@@ -184,5 +164,5 @@ def _along_toeplitz_rows(
                 a = k + shift
                 part = u * rows[j, a] + v * rows[j, a + _1] + w * rows[j, a + _2] + x * rows[j, a + _3]
                 out[j, k] = part if t == 0 else out[j, k] + part
-    _along_rows(rows, first, weights, np.uint64(0), start, out)
-    _along_rows(rows, first, weights, end, n_z, out)
+    _along_rows(rows, band, np.uint64(0), start, out)
+    _along_rows(rows, band, end, n_z, out)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from brats_ablate.models import kernels
 from brats_ablate.models.blocks import NEGATIVE_SLOPE, ConvBlock, ConvLayer
-from brats_ablate.models.kernels import fused_norm_relu
+from brats_ablate.models.kernels import bfloat16, fused_norm_relu
 from brats_ablate.models.norm import InstanceNorm
 
 EPS = 1e-5
@@ -164,7 +164,7 @@ def test_it_is_not_traced():
     supported: list[bool] = []
 
     def traced(x: Tensor) -> Tensor:
-        supported.append(fused_norm_relu.supports_numba(x))
+        supported.append(bfloat16.supports_numba(x))
         return x + 1
 
     torch.compile(traced, backend="eager", fullgraph=True)(channels_last((1, 8, 6, 5, 4)))

@@ -133,36 +133,26 @@ def _fine_row(sub_voxel: int, x: int, y: int, z: int, shape: tuple[int, int, int
 
 
 @jit
-def add_sub_voxels(fine: np.ndarray, sub_voxels: np.ndarray, shape: tuple[int, int, int], start: int, end: int) -> None:
-    """Add to (2X · 2Y · 2Z, O) the sub-voxels ((X + 1) (Y + 1) (Z + 1) 8, O) of the planes from `start` to `end`."""
-    channels, k = np.uint64(fine.shape[1]), np.uint64(start * shape[1] * shape[2] * 8)
-    for x in range(start, end):
-        for y in range(shape[1]):
-            for z in range(shape[2]):
-                for sub_voxel in range(8):
-                    row = _fine_row(sub_voxel, x, y, z, shape)
-                    if row >= 0:
-                        i = np.uint64(row)
-                        for c in range(channels):
-                            fine[i, c] = f32_to_bf16(bf16_to_f32(fine[i, c]) + bf16_to_f32(sub_voxels[k, c]))
-                    k += np.uint64(1)
-
-
-@jit
-def gather_sub_voxels(
-    fine: np.ndarray, sub_voxels: np.ndarray, shape: tuple[int, int, int], start: int, end: int
+def move_sub_voxels(
+    back: bool, fine: np.ndarray, sub_voxels: np.ndarray, shape: tuple[int, int, int], start: int, end: int
 ) -> None:
-    """Copy each fine voxel to its sub-voxel, the transpose of `add_sub_voxels`; 0 where there is none."""
+    """Add to (2X · 2Y · 2Z, O) the sub-voxels ((X + 1) (Y + 1) (Z + 1) 8, O) of the planes from `start` to `end`.
+
+    The transpose, `back`, copies each fine voxel to its sub-voxel, which is 0 where there is none.
+    """
     channels, k = np.uint64(fine.shape[1]), np.uint64(start * shape[1] * shape[2] * 8)
     for x in range(start, end):
         for y in range(shape[1]):
             for z in range(shape[2]):
                 for sub_voxel in range(8):
                     row = _fine_row(sub_voxel, x, y, z, shape)
-                    if row >= 0:
-                        i = np.uint64(row)
+                    i = np.uint64(max(row, 0))
+                    if row < 0 and back:
+                        sub_voxels[k, :] = 0
+                    elif back:
                         for c in range(channels):
                             sub_voxels[k, c] = fine[i, c]
-                    else:
-                        sub_voxels[k, :] = 0
+                    elif row >= 0:
+                        for c in range(channels):
+                            fine[i, c] = f32_to_bf16(bf16_to_f32(fine[i, c]) + bf16_to_f32(sub_voxels[k, c]))
                     k += np.uint64(1)

@@ -16,14 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from brats_ablate.models.blocks import NEGATIVE_SLOPE, ConvLayer
-from brats_ablate.models.kernels.bfloat16 import (
-    add_gradient_moments,
-    add_moments,
-    norm_relu,
-    norm_relu_gradient,
-    supports_numba,
-    voxels_of,
-)
+from brats_ablate.models.kernels import bfloat16
 from brats_ablate.models.norm import InstanceNorm
 from brats_ablate.runtime import threads
 
@@ -54,21 +47,14 @@ class FusedConvLayer(ConvLayer):
 
 def should_fuse(x: Tensor) -> bool:
     """Return True if `leaky_instance_norm` takes `x` and is faster than the two layers."""
-    return x[0].numel() >= SMALLEST and supports_numba(x)
+    return x[0].numel() >= SMALLEST and bfloat16.supports_numba(x)
 
 
 def leaky_instance_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
     """Compute `leaky_relu(instance_norm(x, weight, bias, eps), slope)`.
 
-    Args:
-        x: (B, C, X, Y, Z) bfloat16 in channels_last_3d on a CPU.
-        weight: (C,) float32.
-        bias: (C,) float32.
-        eps: added to the variance.
-        slope: of negative values.
-
-    Returns:
-        The shape, type and layout of `x`, rounded once where the two layers round twice.
+    `x` is (B, C, X, Y, Z) bfloat16 in channels_last_3d on a CPU; `weight` and `bias` are (C,) float32. The result has
+    the shape, type and layout of `x` and is rounded once where the two layers round twice.
     """
     apply: Callable[..., Tensor] = _LeakyInstanceNorm.apply
     return apply(x, weight, bias, eps, slope)
@@ -83,13 +69,13 @@ class _LeakyInstanceNorm(torch.autograd.Function):
             sampled = voxels[:: max(1, len(voxels) // _SAMPLED)]
             shift = (sampled.astype(np.uint32) << 16).view(np.float32).mean(axis=0, dtype=np.float64)
             tiles = _ChannelTiles(voxels)
-            first, second = tiles.sums(add_moments, np.stack([shift]))
+            first, second = tiles.sums(bfloat16.add_moments, np.stack([shift]))
             mean = first / len(voxels)
             with np.errstate(invalid="ignore"):  # infinite values give NaN, as in torch
                 inverse_std = 1 / np.sqrt(np.maximum(second / len(voxels) - mean**2, 0) + eps)
             means.append(mean + shift)
             inverse_stds.append(inverse_std)
-            tiles.fill(norm_relu, np.stack([means[-1], gain * inverse_std, offset]), slope, out)
+            tiles.fill(bfloat16.norm_relu, np.stack([means[-1], gain * inverse_std, offset]), slope, out)
         ctx.save_for_backward(x, weight, bias)
         ctx.statistics, ctx.slope = (means, inverse_stds), slope
         return result
@@ -105,9 +91,9 @@ class _LeakyInstanceNorm(torch.autograd.Function):
         for voxels, above, below, mean, inverse_std in samples:
             tiles, n = _ChannelTiles(voxels, above), len(voxels)
             scale = gain * inverse_std
-            plain, centred = tiles.sums(add_gradient_moments, np.stack([mean, scale, offset]), ctx.slope)
+            plain, centred = tiles.sums(bfloat16.add_gradient_moments, np.stack([mean, scale, offset]), ctx.slope)
             along = centred * inverse_std**2 / n
-            tiles.fill(norm_relu_gradient, np.stack([mean, scale, offset, plain / n, along]), ctx.slope, below)
+            tiles.fill(bfloat16.norm_relu_gradient, np.stack([mean, scale, offset, plain / n, along]), ctx.slope, below)
             of_weight += centred * inverse_std
             of_bias += plain
         return downstream, torch.from_numpy(of_weight).to(weight), torch.from_numpy(of_bias).to(bias), None, None
@@ -119,7 +105,7 @@ def _array(parameter: Tensor) -> np.ndarray:
 
 def _samples(x: Tensor) -> np.ndarray:
     """View (B, C, X, Y, Z) bfloat16 as (B, X·Y·Z, C) uint16 of the same bits."""
-    voxels = voxels_of(x)
+    voxels = bfloat16.voxels_of(x)
     return voxels.reshape(len(voxels), -1, voxels.shape[-1])
 
 

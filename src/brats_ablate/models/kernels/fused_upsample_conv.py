@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from brats_ablate.models.attention_gate import NoGate
 from brats_ablate.models.blocks import ConvBlock
-from brats_ablate.models.kernels.bfloat16 import add_sub_voxels, gather_sub_voxels, supports_numba, voxels_of
+from brats_ablate.models.kernels.bfloat16 import move_sub_voxels, supports_numba, voxels_of
 from brats_ablate.models.unet import DecoderStage
 from brats_ablate.runtime import threads
 
@@ -59,14 +59,8 @@ def should_fuse(coarse: Tensor, channels: int) -> bool:
 def upsample_and_convolve(coarse: Tensor, skip: Tensor, upsampling: Tensor, weight: Tensor) -> Tensor:
     """Compute `conv3d(cat((conv_transpose3d(coarse, upsampling, stride=2), skip), 1), weight, padding=1)`.
 
-    Args:
-        coarse: (B, D, X, Y, Z), the coarse map.
-        skip: (B, S, 2X, 2Y, 2Z).
-        upsampling: (D, C, 2, 2, 2), a transposed convolution's.
-        weight: (O, C + S, 3, 3, 3).
-
-    Returns:
-        (B, O, 2X, 2Y, 2Z), in the layout of `skip`.
+    `coarse` is (B, D, X, Y, Z), `skip` (B, S, 2X, 2Y, 2Z), `upsampling` (D, C, 2, 2, 2), `weight` (O, C + S, 3, 3, 3).
+    The result is (B, O, 2X, 2Y, 2Z), in the layout of `skip`.
     """
     channels = upsampling.shape[1]
     fine = F.conv3d(skip, weight[:, channels:], padding=1)
@@ -109,7 +103,7 @@ class AddSubVoxels(torch.autograd.Function):
         ctx.mark_dirty(fine)
         ctx.shape = sub_voxels.shape
         if supports_numba(fine, sub_voxels):
-            _run_loop(add_sub_voxels, fine, sub_voxels)
+            _move(fine, sub_voxels, back=False)
         else:
             for sides, sub_voxel in zip(_SIDES, sub_voxels.chunk(8, dim=1), strict=True):
                 fine[_fine_index(sides)].add_(sub_voxel[_sub_voxel_index(sides, sub_voxels)])
@@ -120,7 +114,7 @@ class AddSubVoxels(torch.autograd.Function):
         (fine,) = gradients
         sub_voxels = torch.empty(ctx.shape, dtype=fine.dtype, memory_format=torch.channels_last_3d)
         if supports_numba(fine, sub_voxels):
-            _run_loop(gather_sub_voxels, fine, sub_voxels)
+            _move(fine, sub_voxels, back=True)
             return fine, sub_voxels
         for sides, sub_voxel in zip(_SIDES, sub_voxels.chunk(8, dim=1), strict=True):
             sub_voxel[_sub_voxel_index(sides, sub_voxels)] = fine[_fine_index(sides)]
@@ -143,9 +137,9 @@ def _sub_voxel_index(sides: tuple[int, ...], sub_voxels: Tensor) -> tuple[slice,
     return (slice(None), slice(None), *(slice(side, side + n - 1) for side, n in zip(sides, spatial, strict=True)))
 
 
-def _run_loop(loop: Callable[..., None], fine: Tensor, sub_voxels: Tensor) -> None:
-    """Run a loop over sub-voxels and their fine voxels; threads divide the first axis."""
+def _move(fine: Tensor, sub_voxels: Tensor, back: bool) -> None:
+    """Add sub-voxels to their fine voxels, or copy these `back`; threads divide the first axis."""
     for voxels, of_coarse in zip(voxels_of(fine), voxels_of(sub_voxels), strict=True):
         shape, channels = of_coarse.shape[:3], voxels.shape[3]
         rows, sub_rows = voxels.reshape(-1, channels), of_coarse.reshape(-1, channels)
-        threads.parallel_for(shape[0], partial(loop, rows, sub_rows, shape))
+        threads.parallel_for(shape[0], partial(move_sub_voxels, back, rows, sub_rows, shape))
