@@ -98,13 +98,7 @@ def _of_fields(node: ast.ClassDef, parents: Signature) -> Signature:
 def _of_arguments(arguments: ast.arguments, *, bound: bool = False) -> Signature:
     positional = arguments.posonlyargs + arguments.args
     first_default = len(positional) - len(arguments.defaults)
-    parameters = [_parameter(a, required=i < first_default) for i, a in enumerate(positional)]
-    parameters += [
-        _parameter(a, required=default is None)
-        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    ]
-    return Signature(tuple(parameters[bound:]), open_ended=arguments.kwarg is not None)
-
-
-def _parameter(argument: ast.arg, *, required: bool) -> Parameter:
-    return Parameter(argument.arg, ast.unparse(argument.annotation) if argument.annotation else "", required)
+    required = [(a, i < first_default) for i, a in enumerate(positional)][bound:]
+    required += [(a, d is None) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    parameters = [Parameter(a.arg, ast.unparse(a.annotation) if a.annotation else "", r) for a, r in required]
+    return Signature(tuple(parameters), open_ended=arguments.kwarg is not None)
