@@ -75,13 +75,11 @@ def _unknown_primary(match: re.Match[str]) -> str:
     return f"-cn {name} names no configuration{_hint(name, names)}"
 
 
+_NO_FILE = "there is no configuration {!r}; check group and name (`--help` lists the groups)"
 _SENTENCES: tuple[tuple[str, Callable[[re.Match[str]], str] | str], ...] = (
     (r"Could not override '([^']+)'.* use \+[^=]+=(\S*)", _unknown_key),
     (r"Could not find '([^']+)'\s*\n\s*\nAvailable options in '([^']+)':\s*\n(.*)", _unknown_option),
-    (
-        r"Could not (?:find|load) '([^']+)'",
-        "there is no configuration {!r}; check group and name (`--help` lists the groups)",
-    ),
+    (r"Could not (?:find|load) '([^']+)'", _NO_FILE),
     (r"Cannot find primary config '([^']+)'", _unknown_primary),
     (r"Additional config directory '([^']+)' not found", "there is no folder {}; give -cd an existing folder"),
     (r"Ambiguous value for argument '([^']+)'", "{} has several values; add -m to run each of them"),

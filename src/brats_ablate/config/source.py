@@ -49,9 +49,10 @@ def find(target: str) -> Definition | None:
     if origin is not None:
         return find(origin) if origin != target else None
     for node in _statements(tree.body):
-        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-            if definition := _find_or_none(f"{_imported_module(module, node)}.{name}"):
-                return definition
+        if not isinstance(node, ast.ImportFrom) or node.names[0].name != "*":
+            continue
+        if definition := _find_or_none(f"{_imported_module(module, node)}.{name}"):
+            return definition
     if not _may_define(tree, name):
         raise LookupError(f"{module} has no {name}")
     return None
