@@ -37,12 +37,10 @@ class EnsemblePredictor:
     """
 
     def __init__(self, cfg: DictConfig, members: Sequence[EnsembleMember], source: CaseSource) -> None:
-        self.members, self.source = members, source
-        self.inference = cfg.inference
-        self.precision = Precision.resolve(
-            str(cfg.trainer.precision), choose_device(str(cfg.trainer.device), local_rank())
-        )
-        self.tta = build.build_tta(cfg)
+        self.members, self.source, self.inference = members, source, cfg.inference
+        device = choose_device(str(cfg.trainer.device), local_rank())
+        self.precision = Precision.resolve(str(cfg.trainer.precision), device)
+        self.tta = build.instantiate(cfg.inference.tta)
         self._loaded: dict[Path, Predictor] = {}
         if source.fold_of:
             self._check_data(str(cfg.paths.prepared))
@@ -52,13 +50,9 @@ class EnsemblePredictor:
     def provenance(self) -> dict[str, Any]:
         """Everything that the probabilities depend on, for the manifest."""
         inference: Any = OmegaConf.to_container(self.inference, resolve=True)
-        return {
-            **self.source.provenance,
-            "members": [str(member) for member in self.members],
-            "window": inference["window"],
-            "tta": inference["tta"],
-            "precision": self.precision.name,
-        }
+        members = [str(member) for member in self.members]
+        predicted_by = {"members": members, "window": inference["window"], "tta": inference["tta"]}
+        return {**self.source.provenance, **predicted_by, "precision": self.precision.name}
 
     def probabilities(
         self, case_ids: Sequence[str]

@@ -76,13 +76,8 @@ def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: 
 def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
     from brats_ablate.jobs.execute import execute
 
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if "OMP_NUM_THREADS" not in os.environ:
         import torch
 
