@@ -33,15 +33,8 @@ class SerialLauncher(CheckedLauncher):
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
             print(f"[{i + 1}/{len(runs)}] {each.label}", flush=True)
             was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
-            returns.append(
-                run_job(
-                    hydra_context=self.context,
-                    task_function=self.task_function,
-                    config=each.cfg,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
-            )
+            folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
+            returns.append(run_job(self.task_function, each.cfg, *folders, hydra_context=self.context))
             code: int = returns[-1].return_value
             outcomes[i] = _outcome(sweep_run, code, was_finished)
             if code == EXIT_CODE:
@@ -57,10 +50,7 @@ def _outcome(sweep_run: SweepRun, code: int, was_finished: bool) -> Outcome:
     from brats_ablate.runtime.signals import EXIT_CODE
 
     status = sweep_run.status
-    if code == 0:
-        return Outcome.from_record(sweep_run.label, status, ALREADY_FINISHED if was_finished else RunState.FINISHED)
-    if code == EXIT_CODE:
-        return Outcome.from_record(sweep_run.label, status, RunState.INTERRUPTED)
-    if status is None or status.state != RunState.FAILED:
+    ends: dict[int, str] = {0: ALREADY_FINISHED if was_finished else RunState.FINISHED, EXIT_CODE: RunState.INTERRUPTED}
+    if code not in ends and (status is None or status.state != RunState.FAILED):
         return Outcome(sweep_run.label, RunState.FAILED, reason="see its message above")
-    return Outcome.from_record(sweep_run.label, status, RunState.FAILED)
+    return Outcome.from_record(sweep_run.label, status, ends.get(code, RunState.FAILED))

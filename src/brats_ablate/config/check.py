@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from brats_ablate.config.constraints import CONSTRAINTS
-from brats_ablate.config.signatures import Parameter, signature_of
+from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import TRAIN_JOB
 from brats_ablate.runs.identity import TRAINING_GROUPS
@@ -98,12 +98,11 @@ def _check_node(path: str, node: Any) -> None:
     if isinstance(node, list):
         for i, item in enumerate(node):
             _check_node(f"{path}[{i}]", item)
-    if not isinstance(node, dict):
-        return
-    if "_target_" in node:
-        _check_target(path, node)
-    for key, value in node.items():
-        _check_node(f"{path}.{key}", value)
+    if isinstance(node, dict):
+        if "_target_" in node:
+            _check_target(path, node)
+        for key, value in node.items():
+            _check_node(f"{path}.{key}", value)
 
 
 def _check_target(path: str, node: Mapping[str, Any]) -> None:
@@ -111,12 +110,9 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     try:
         signature = signature_of(target)
     except LookupError as error:
-        now = RENAMED.get(target)
-        raise ConfigError(
-            f"{path}._target_: {target} is now called {now}; use the new name"
-            if now is not None
-            else f"{path}._target_: {error.args[0]}; correct the name"
-        ) from None
+        is_renamed = f"{target} is now called {RENAMED.get(target)}; use the new name"
+        reason = is_renamed if target in RENAMED else f"{error.args[0]}; correct the name"
+        raise ConfigError(f"{path}._target_: {reason}") from None
     if signature is None:
         return
     injected = INJECTED.get(path, frozenset())
@@ -133,18 +129,13 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
                 continue
             hint = _hint(key, [p.name for p in signature.parameters if p.name not in injected], f"{path}.")
             raise ConfigError(f"{path}.{key} is not an argument of {target}{hint}")
-        _check_type(f"{path}.{key}", parameter, value)
+        annotation = None if isinstance(value, dict) else parameter.annotation
+        if annotation and not _fits(ast.parse(annotation, mode="eval").body, value):
+            raise ConfigError(f"{path}.{key}={value!r} must be of type {annotation}")
     if not node.get("_partial_"):
         for parameter in signature.parameters:
             if parameter.required and parameter.name not in node and parameter.name not in injected:
                 raise ConfigError(f"{path}.{parameter.name} is missing; {target} needs it")
-
-
-def _check_type(path: str, parameter: Parameter, value: Any) -> None:
-    if isinstance(value, dict) or not parameter.annotation:
-        return
-    if not _fits(ast.parse(parameter.annotation, mode="eval").body, value):
-        raise ConfigError(f"{path}={value!r} must be of type {parameter.annotation}")
 
 
 def _fits(annotation: ast.expr, value: Any) -> bool:

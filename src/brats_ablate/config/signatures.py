@@ -82,13 +82,11 @@ def _of_fields(node: ast.ClassDef, parents: Signature) -> Signature:
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
             continue
-        annotation = ast.unparse(item.annotation)
+        annotation, required = ast.unparse(item.annotation), item.value is None
         options: dict[str | None, ast.expr] = {}
         if isinstance(item.value, ast.Call) and ast.unparse(item.value.func).endswith("field"):
             options = {k.arg: k.value for k in item.value.keywords}
             required = not options.keys() & {"default", "default_factory"}
-        else:
-            required = item.value is None
         is_argument = "init" not in options or ast.unparse(options["init"]) != "False"
         if is_argument and not annotation.endswith("KW_ONLY") and "ClassVar" not in annotation:
             fields[item.target.id] = Parameter(item.target.id, annotation, required)

@@ -146,25 +146,19 @@ def _ordered(experiments: list[str]) -> list[str]:
     return experiments
 
 
-def _shrunk(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> DictConfig:
-    small = cfg.copy()
-    small.patches.shape = list(shape)
-    small.encoder.width = width
-    check(small)
-    return small
-
-
-def _timed_model(cfg: DictConfig) -> TimedModel:
+def _timed_model(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> TimedModel:
     import torch
 
     from brats_ablate.jobs import build
     from brats_ablate.model_summary.timings import TimedModel
     from brats_ablate.training.precision import Precision, choose_device
 
+    cfg = cfg.copy()
+    cfg.patches.shape, cfg.encoder.width = list(shape), width
+    check(cfg)
     device = choose_device(str(cfg.trainer.device), 0)
     model = build.execute_on(build.build_model(cfg), device)
     generator = torch.Generator().manual_seed(0)
-    shape = tuple(cfg.patches.shape)
     images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
     labels = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
     return TimedModel(
@@ -186,8 +180,7 @@ def _time(cfg: DictConfig, shape: tuple[int, int, int], width: float, repeats: i
     reference.trainer = cfg.trainer
     if cfg.trainer.keep_freed_memory:
         disable_malloc_trim()
-    timed = [_timed_model(_shrunk(c, shape, width)) for c in (reference, cfg)]
-    return time_against(timed[0], timed[1], repeats)
+    return time_against(_timed_model(reference, shape, width), _timed_model(cfg, shape, width), repeats)
 
 
 def _provenance(

@@ -63,8 +63,7 @@ def is_finished(cfg: DictConfig, directory: RunDirectory) -> bool:
         RunFailed: the directory belongs to a run of a different configuration; names the differences.
     """
     require_same_configuration(directory, identity(resolve(cfg)))
-    status = directory.status()
-    return status is not None and status.state == RunState.FINISHED
+    return directory.is_finished()
 
 
 def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:
