@@ -7,15 +7,10 @@ after a failed run, stops when a run is interrupted, and ends with a summary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, run_job
 
 from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
-
-if TYPE_CHECKING:
-    from brats_ablate.launch.outcome import Outcome
-    from brats_ablate.launch.sweep import SweepRun
 
 
 class SerialLauncher(CheckedLauncher):
@@ -23,7 +18,7 @@ class SerialLauncher(CheckedLauncher):
 
     def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
         """Run them one after the other."""
-        from brats_ablate.launch.outcome import Outcome, print_summary
+        from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome, print_summary
         from brats_ablate.runs.state import RunState
         from brats_ablate.runtime.signals import EXIT_CODE
 
@@ -35,22 +30,14 @@ class SerialLauncher(CheckedLauncher):
             was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
             folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
             returns.append(run_job(self.task_function, each.cfg, *folders, hydra_context=self.context))
-            code: int = returns[-1].return_value
-            outcomes[i] = _outcome(sweep_run, code, was_finished)
+            code, status, label = int(returns[-1].return_value), sweep_run.status, sweep_run.label
+            finished = ALREADY_FINISHED if was_finished else RunState.FINISHED
+            state = {0: finished, EXIT_CODE: RunState.INTERRUPTED}.get(code, RunState.FAILED)
+            outcomes[i] = Outcome.from_record(label, status, state)
+            if state == RunState.FAILED and (status is None or status.state != RunState.FAILED):
+                outcomes[i] = Outcome(label, state, reason="see its message above")
             if code == EXIT_CODE:
                 break
         if print_summary(outcomes):
             print("run the same command again to resume unfinished runs", flush=True)
         return returns
-
-
-def _outcome(sweep_run: SweepRun, code: int, was_finished: bool) -> Outcome:
-    from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome
-    from brats_ablate.runs.state import RunState
-    from brats_ablate.runtime.signals import EXIT_CODE
-
-    status = sweep_run.status
-    ends: dict[int, str] = {0: ALREADY_FINISHED if was_finished else RunState.FINISHED, EXIT_CODE: RunState.INTERRUPTED}
-    if code not in ends and (status is None or status.state != RunState.FAILED):
-        return Outcome(sweep_run.label, RunState.FAILED, reason="see its message above")
-    return Outcome.from_record(sweep_run.label, status, ends.get(code, RunState.FAILED))

@@ -110,8 +110,9 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     try:
         signature = signature_of(target)
     except LookupError as error:
-        is_renamed = f"{target} is now called {RENAMED.get(target)}; use the new name"
-        reason = is_renamed if target in RENAMED else f"{error.args[0]}; correct the name"
+        reason = f"{error.args[0]}; correct the name"
+        if target in RENAMED:
+            reason = f"{target} is now called {RENAMED[target]}; use the new name"
         raise ConfigError(f"{path}._target_: {reason}") from None
     if signature is None:
         return
