@@ -29,18 +29,14 @@ def format_error(error: BaseException) -> str | None:
         return format_error(cause) if cause is not None else None
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override)
+        if "=" not in error.override:
+            return f"{error.override} has no value; write {error.override}=<value>"
+        remedy = "write key=value, lists in brackets and all of it in quotes, as 'patches.shape=[128,128,128]'"
+        return f"{error.override} cannot be parsed; {remedy}"
     for pattern, sentence in _SENTENCES:
         if match := re.search(pattern, text, re.S):
             return sentence.format(*match.groups()) if isinstance(sentence, str) else sentence(match)
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line)
-
-
-def _unreadable(override: str) -> str:
-    if "=" not in override:
-        return f"{override} has no value; write {override}=<value>"
-    example = "'patches.shape=[128,128,128]'"
-    return f"{override} cannot be parsed; write key=value, lists in brackets and all of it in quotes, as {example}"
 
 
 def _unknown_key(match: re.Match[str]) -> str:

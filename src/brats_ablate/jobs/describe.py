@@ -131,11 +131,7 @@ def _changes(path: str, node: Any, other: Any) -> Iterator[str]:
 
 
 def _ordered(experiments: list[str]) -> list[str]:
-    """Return the given names; for ["all"] those of every experiment, grouped by baseline.
-
-    Raises:
-        ConfigError: a name is not an experiment.
-    """
+    """Check the given names and return them; for ["all"] those of every experiment, grouped by baseline."""
     known = experiment_names()
     if experiments == ["all"]:
         baseline_of = {name: compose(name).about.baseline for name in known}

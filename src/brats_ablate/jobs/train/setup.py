@@ -73,8 +73,8 @@ def build_trainer(
         tracker.log(row)  # a killed process can lose rows that its tracker had not written, so a resumed run logs all
     crops = {"batch_size": settings.batch_size, "crops_per_case": settings.crops_per_case}
     division = {"rank": ranks.rank, "world_size": ranks.world_size, "threads": settings.loader_threads}
-    loader = PatchLoader(store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division)
     try:
+        loader = PatchLoader(store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division)
         yield Trainer(
             model=model,
             network=torch.compile(network) if settings.compile else network,

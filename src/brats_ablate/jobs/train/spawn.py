@@ -87,11 +87,7 @@ def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
 
 
 def _wait(ranks: Sequence[BaseProcess]) -> tuple[list[int], int | None]:
-    """Pass on a stop request; kill the other ranks some time after one failed.
-
-    Returns:
-        Every exit code, and the first rank that failed.
-    """
+    """Pass on a stop request, kill ranks some time after one failed; return exit codes and the first failed rank."""
     terminated, deadline, first_failed, any_alive = False, math.inf, None, True
     while any_alive:
         any_alive = any(process.is_alive() for process in ranks)
