@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate import __version__
 from brats_ablate.config.check import resolve
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import ConfigError, DataError, RunFailed
@@ -195,7 +196,7 @@ def write_manifest(
             "identity": flat,
             "config_hash": config_hash(flat),
             "data_fingerprint": store.fingerprint,
-            "code_version": code_version(),
+            "code_version": code_version(__version__),
             "packages": {name: version(name) for name in _PACKAGES},
             "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
             "precision": precision.name,
