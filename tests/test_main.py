@@ -119,4 +119,5 @@ def test_prints_without_importing_what_training_needs(line: list[str], code: int
     imported = {row.rsplit("|", 1)[1].strip() for row in done.stderr.splitlines() if row.startswith("import time:")}
     assert done.returncode == code
     assert "hydra" in imported  # the list was parsed
-    assert not {"torch", "monai", "pandas", "wandb", "submitit"} & imported
+    reads_rows = line[0] == "job=tables"  # the one command here whose work is rows
+    assert not {"torch", "monai", "wandb", "submitit", *([] if reads_rows else ["pandas"])} & imported

@@ -7,15 +7,10 @@ after a failed run, stops when a run is interrupted, and ends with a summary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, run_job
 
 from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
-
-if TYPE_CHECKING:
-    from brats_ablate.launch.outcome import Outcome
-    from brats_ablate.launch.sweep import SweepRun
 
 
 class SerialLauncher(CheckedLauncher):
@@ -23,7 +18,7 @@ class SerialLauncher(CheckedLauncher):
 
     def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
         """Run them one after the other."""
-        from brats_ablate.launch.outcome import Outcome, print_summary
+        from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome, print_summary
         from brats_ablate.runs.state import RunState
         from brats_ablate.runtime.signals import EXIT_CODE
 
@@ -33,34 +28,16 @@ class SerialLauncher(CheckedLauncher):
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
             print(f"[{i + 1}/{len(runs)}] {each.label}", flush=True)
             was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
-            returns.append(
-                run_job(
-                    hydra_context=self.context,
-                    task_function=self.task_function,
-                    config=each.cfg,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
-            )
-            code: int = returns[-1].return_value
-            outcomes[i] = _outcome(sweep_run, code, was_finished)
+            folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
+            returns.append(run_job(self.task_function, each.cfg, *folders, hydra_context=self.context))
+            code, status, label = int(returns[-1].return_value), sweep_run.status, sweep_run.label
+            finished = ALREADY_FINISHED if was_finished else RunState.FINISHED
+            state = {0: finished, EXIT_CODE: RunState.INTERRUPTED}.get(code, RunState.FAILED)
+            outcomes[i] = Outcome.from_record(label, status, state)
+            if state == RunState.FAILED and (status is None or status.state != RunState.FAILED):
+                outcomes[i] = Outcome(label, state, reason="see its message above")
             if code == EXIT_CODE:
                 break
         if print_summary(outcomes):
             print("run the same command again to resume unfinished runs", flush=True)
         return returns
-
-
-def _outcome(sweep_run: SweepRun, code: int, was_finished: bool) -> Outcome:
-    from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome
-    from brats_ablate.runs.state import RunState
-    from brats_ablate.runtime.signals import EXIT_CODE
-
-    status = sweep_run.status
-    if code == 0:
-        return Outcome.from_record(sweep_run.label, status, ALREADY_FINISHED if was_finished else RunState.FINISHED)
-    if code == EXIT_CODE:
-        return Outcome.from_record(sweep_run.label, status, RunState.INTERRUPTED)
-    if status is None or status.state != RunState.FAILED:
-        return Outcome(sweep_run.label, RunState.FAILED, reason="see its message above")
-    return Outcome.from_record(sweep_run.label, status, RunState.FAILED)

@@ -51,24 +51,15 @@ class SlurmLauncher(CheckedLauncher):
     ) -> None:
         self.ranks_per_run = nodes * tasks_per_node
         self.wait, self.poll_seconds = wait, poll_seconds
-        parameters = {
-            "name": job_name,
-            "nodes": nodes,
-            "tasks_per_node": tasks_per_node,
-            "gpus_per_node": gpus_per_node or None,
-            "cpus_per_task": cpus_per_task,
-            "mem_gb": mem_gb,
-            "timeout_min": timeout_min,
-            "slurm_signal_delay_s": signal_delay_s,
-            "slurm_array_parallelism": array_parallelism,
-            "slurm_partition": partition,
-            "slurm_account": account,
-            "slurm_qos": qos,
-            "slurm_constraint": constraint,
-            "slurm_setup": _to_container(setup) or None,
-            # Preemption and node failure put the job back into the queue even where the site's default is to cancel it.
-            "slurm_additional_parameters": {"requeue": True, **_to_container(additional_parameters)},
-        }
+        parameters: dict[str, Any] = {"name": job_name, "nodes": nodes, "tasks_per_node": tasks_per_node}
+        parameters |= {"gpus_per_node": gpus_per_node or None, "cpus_per_task": cpus_per_task, "mem_gb": mem_gb}
+        parameters["timeout_min"] = timeout_min
+        site: dict[str, Any] = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
+        site |= {"signal_delay_s": signal_delay_s, "array_parallelism": array_parallelism}
+        site["setup"] = _to_container(setup) or None
+        # Preemption and node failure put the job back into the queue even where the site's default is to cancel it.
+        site["additional_parameters"] = {"requeue": True, **_to_container(additional_parameters)}
+        parameters |= {f"slurm_{key}": value for key, value in site.items()}
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
     def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:

@@ -15,36 +15,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from brats_ablate.config.constraints import CONSTRAINTS
-from brats_ablate.config.signatures import Parameter, signature_of
+from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import TRAIN_JOB
+from brats_ablate.runs.identity import TRAINING_GROUPS
 from brats_ablate.runs.renamed import RENAMED
 from brats_ablate.runtime.text import suggest
 
-GROUPS = [
-    "data",
-    "inputs",
-    "patches",
-    "augment",
-    "encoder",
-    "model",
-    "supervision",
-    "loss",
-    "auxiliary",
-    "optimizer",
-    "schedule",
-    "trainer",
-    "inference",
-    "postprocess",
-    "tracker",
-    "job",
-    "paths",
-]
+GROUPS = ("data", *TRAINING_GROUPS, "inference", "postprocess", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
 
-DATA_KEYS = ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "phantom")
-INFERENCE_KEYS = ("window", "tta", "labels")
-PATH_KEYS = ("work", "prepared", "runs", "predictions", "evaluation", "tables")
+_KEYS_OF_PLAIN_GROUPS = {
+    "data": ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "phantom"),
+    "inference": ("window", "tta", "labels"),
+    "paths": ("work", "prepared", "runs", "predictions", "evaluation", "tables"),
+}
 
 _OF_A_MODEL = frozenset({"in_channels", "out_channels", "n_heads", "patch_shape", "encoder"})
 INJECTED: Mapping[str, frozenset[str]] = {
@@ -59,13 +44,7 @@ INJECTED: Mapping[str, frozenset[str]] = {
 _INJECTED_FIRST = ("optimizer",)
 """Groups whose first argument a job passes by position, regardless of its name."""
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
-_PLAIN_TYPES: Mapping[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "str": (str,),
-    "None": (type(None),),
-}
+_PLAIN_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "None": (type(None),)}
 
 
 def check(cfg: DictConfig) -> None:
@@ -75,9 +54,8 @@ def check(cfg: DictConfig) -> None:
     for missing in [g for g in (*GROUPS, *COORDINATES) if g not in tree]:
         remedy = f"choose one with {missing}=<option>" if missing in GROUPS else "build yours on conf/config.yaml"
         raise ConfigError(f"{missing} is missing from the configuration; {remedy}")
-    _known("data", tree["data"], DATA_KEYS)
-    _known("inference", tree["inference"], INFERENCE_KEYS)
-    _known("paths", tree["paths"], PATH_KEYS)
+    for group, keys in _KEYS_OF_PLAIN_GROUPS.items():
+        _known(group, tree[group], keys)
     for group in GROUPS:
         _check_node(group, tree[group])
     for constraint in CONSTRAINTS:
@@ -100,9 +78,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if not OmegaConf.is_config(value):
-        return value
-    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
 def check_data(cfg: DictConfig) -> None:
@@ -122,12 +98,11 @@ def _check_node(path: str, node: Any) -> None:
     if isinstance(node, list):
         for i, item in enumerate(node):
             _check_node(f"{path}[{i}]", item)
-    if not isinstance(node, dict):
-        return
-    if "_target_" in node:
-        _check_target(path, node)
-    for key, value in node.items():
-        _check_node(f"{path}.{key}", value)
+    if isinstance(node, dict):
+        if "_target_" in node:
+            _check_target(path, node)
+        for key, value in node.items():
+            _check_node(f"{path}.{key}", value)
 
 
 def _check_target(path: str, node: Mapping[str, Any]) -> None:
@@ -135,12 +110,10 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     try:
         signature = signature_of(target)
     except LookupError as error:
-        now = RENAMED.get(target)
-        raise ConfigError(
-            f"{path}._target_: {target} is now called {now}; use the new name"
-            if now is not None
-            else f"{path}._target_: {error.args[0]}; correct the name"
-        ) from None
+        reason = f"{error.args[0]}; correct the name"
+        if target in RENAMED:
+            reason = f"{target} is now called {RENAMED[target]}; use the new name"
+        raise ConfigError(f"{path}._target_: {reason}") from None
     if signature is None:
         return
     injected = INJECTED.get(path, frozenset())
@@ -157,18 +130,13 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
                 continue
             hint = _hint(key, [p.name for p in signature.parameters if p.name not in injected], f"{path}.")
             raise ConfigError(f"{path}.{key} is not an argument of {target}{hint}")
-        _check_type(f"{path}.{key}", parameter, value)
+        annotation = None if isinstance(value, dict) else parameter.annotation
+        if annotation and not _fits(ast.parse(annotation, mode="eval").body, value):
+            raise ConfigError(f"{path}.{key}={value!r} must be of type {annotation}")
     if not node.get("_partial_"):
         for parameter in signature.parameters:
             if parameter.required and parameter.name not in node and parameter.name not in injected:
                 raise ConfigError(f"{path}.{parameter.name} is missing; {target} needs it")
-
-
-def _check_type(path: str, parameter: Parameter, value: Any) -> None:
-    if isinstance(value, dict) or not parameter.annotation:
-        return
-    if not _fits(ast.parse(parameter.annotation, mode="eval").body, value):
-        raise ConfigError(f"{path}={value!r} must be of type {parameter.annotation}")
 
 
 def _fits(annotation: ast.expr, value: Any) -> bool:

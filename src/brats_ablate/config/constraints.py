@@ -25,19 +25,23 @@ def _class_name(node: Tree) -> str:
     return str(node.get("_target_", "")).rsplit(".", maxsplit=1)[-1]
 
 
+def _is_number(value: Any, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
 def _declared(node: Tree, name: str, default: Any) -> Any:
     """Return what the component of `node` declares as `name`, None if that is unknown; a key of that name wins."""
     return node[name] if name in node else class_attribute(str(node.get("_target_", "")), name, default)
 
 
 def coordinates(cfg: Tree) -> str | None:
-    """The fold, learning rate, seed and name must identify a run."""
+    """Require that fold, learning rate, seed and name identify a run."""
     folds = cfg["data"]["n_folds"]
-    if not isinstance(cfg["fold"], int) or isinstance(cfg["fold"], bool) or not 0 <= cfg["fold"] < folds:
+    if not _is_number(cfg["fold"], int) or not 0 <= cfg["fold"] < folds:
         return f"fold={cfg['fold']} does not exist; choose 0 to {folds - 1} (data.n_folds={folds})"
-    if not isinstance(cfg["lr"], int | float) or isinstance(cfg["lr"], bool) or not 0 < cfg["lr"] < math.inf:
+    if not _is_number(cfg["lr"], int, float) or not 0 < cfg["lr"] < math.inf:
         return f"lr={cfg['lr']} must be a positive number; the paper's are 5e-4, 7e-4, 9e-4"
-    if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool):
+    if not _is_number(cfg["seed"], int):
         return f"seed={cfg['seed']} must be an integer"
     name = str(cfg["name"])
     if not name or "/" in name or name.startswith(".") or name != name.strip():
@@ -46,13 +50,12 @@ def coordinates(cfg: Tree) -> str | None:
 
 
 def data_set(cfg: Tree) -> str | None:
-    """The layout and the label convention must be known; they are never guessed."""
+    """Require a known layout and a known label convention; they are never guessed."""
     data = cfg["data"]
-    if data["layout"] not in _LAYOUTS:
-        return f"data.layout={data['layout']} is unknown; choose one of {', '.join(_LAYOUTS)}"
-    if data["convention"] not in _CONVENTIONS:
-        return f"data.convention={data['convention']} is unknown; choose one of {', '.join(_CONVENTIONS)}"
-    if not isinstance(data["n_folds"], int) or isinstance(data["n_folds"], bool) or data["n_folds"] < 2:
+    for key, known in (("layout", _LAYOUTS), ("convention", _CONVENTIONS)):
+        if data[key] not in known:
+            return f"data.{key}={data[key]} is unknown; choose one of {', '.join(known)}"
+    if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
     return None
 
@@ -68,7 +71,7 @@ def constructible_groups(cfg: Tree) -> str | None:
 
 
 def encoder(cfg: Tree) -> str | None:
-    """There must be two stages or more, and a positive factor on their channels."""
+    """Require two stages or more, and a positive factor on their channels."""
     channels, width = cfg["encoder"]["channels"], cfg["encoder"]["width"]
     if len(channels) < 2 or min(channels) < 1:
         return f"encoder.channels={channels} must be two or more positive numbers, finest stage first"
@@ -78,7 +81,7 @@ def encoder(cfg: Tree) -> str | None:
 
 
 def patch_and_model(cfg: Tree) -> str | None:
-    """Every axis of the patch must be divisible as often as the network halves it, and leave enough voxels."""
+    """Require that the network can halve every axis of the patch as often as it does, and leaves enough voxels."""
     patch, name, n_stages = cfg["patches"]["shape"], _class_name(cfg["model"]), _n_stages(cfg)
     if isinstance(n_stages, str):
         return n_stages
@@ -117,7 +120,7 @@ def _n_stages(cfg: Tree) -> int | str | None:
 
 
 def supervision_and_model(cfg: Tree) -> str | None:
-    """Supervising more than one head needs a model with heads on its lower decoder levels."""
+    """Require a model with heads on its lower decoder levels to supervise more than one head."""
     weights = cfg["supervision"].get("weights")
     if weights is not None and (not weights or min(weights) <= 0):
         return f"supervision.weights={weights} must be positive, one per head, finest first"
@@ -137,7 +140,7 @@ def supervision_and_model(cfg: Tree) -> str | None:
 
 
 def auxiliary_and_model(cfg: Tree) -> str | None:
-    """An auxiliary loss and the outputs that it trains need each other."""
+    """Require an auxiliary loss and the outputs that it trains together."""
     outputs, inputs = _declared(cfg["model"], "aux_outputs", ()), _declared(cfg["auxiliary"], "aux_inputs", None)
     if outputs is None or inputs is None:
         return None
@@ -153,7 +156,7 @@ def auxiliary_and_model(cfg: Tree) -> str | None:
 
 
 def whole_volume_and_model(cfg: Tree) -> str | None:
-    """A model of one input shape cannot run over whole volumes."""
+    """Refuse whole volumes for a model of one input shape."""
     keeps_shape = _declared(cfg["inference"].get("window") or {}, "keeps_patch_shape", None)
     if keeps_shape is False and _declared(cfg["model"], "fixed_shape", False):
         return f"{_class_name(cfg['model'])} takes patches of one shape only; set inference=sliding_window"
@@ -161,12 +164,6 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    coordinates,
-    data_set,
-    constructible_groups,
-    encoder,
-    patch_and_model,
-    supervision_and_model,
-    auxiliary_and_model,
-    whole_volume_and_model,
+    *(coordinates, data_set, constructible_groups, encoder),
+    *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model),
 )

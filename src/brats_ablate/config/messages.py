@@ -29,18 +29,14 @@ def format_error(error: BaseException) -> str | None:
         return format_error(cause) if cause is not None else None
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override)
+        if "=" not in error.override:
+            return f"{error.override} has no value; write {error.override}=<value>"
+        remedy = "write key=value, lists in brackets and all of it in quotes, as 'patches.shape=[128,128,128]'"
+        return f"{error.override} cannot be parsed; {remedy}"
     for pattern, sentence in _SENTENCES:
         if match := re.search(pattern, text, re.S):
-            return sentence(match)
+            return sentence.format(*match.groups()) if isinstance(sentence, str) else sentence(match)
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line)
-
-
-def _unreadable(override: str) -> str:
-    if "=" not in override:
-        return f"{override} has no value; write {override}=<value>"
-    example = "'patches.shape=[128,128,128]'"
-    return f"{override} cannot be parsed; write key=value, lists in brackets and all of it in quotes, as {example}"
 
 
 def _unknown_key(match: re.Match[str]) -> str:
@@ -66,22 +62,6 @@ def _unknown_option(match: re.Match[str]) -> str:
     return f"{group}={option} is not an option{_hint(option, options)}"
 
 
-def _unknown_file(match: re.Match[str]) -> str:
-    return f"there is no configuration {match[1]!r}; check group and name (`--help` lists the groups)"
-
-
-def _unknown_folder(match: re.Match[str]) -> str:
-    return f"there is no folder {match[1]}; give -cd an existing folder"
-
-
-def _several_values(match: re.Match[str]) -> str:
-    return f"{match[1]} has several values; add -m to run each of them"
-
-
-def _given_twice(match: re.Match[str]) -> str:
-    return f"{match[1]} is given twice; give it once, or {match[1]}=a,b and -m to run each"
-
-
 def _unknown_primary(match: re.Match[str]) -> str:
     name = match[1]
     if "provider=command-line" not in match.string:
@@ -91,16 +71,18 @@ def _unknown_primary(match: re.Match[str]) -> str:
     return f"-cn {name} names no configuration{_hint(name, names)}"
 
 
-_SENTENCES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+_NO_FILE = "there is no configuration {!r}; check group and name (`--help` lists the groups)"
+_SENTENCES: tuple[tuple[str, Callable[[re.Match[str]], str] | str], ...] = (
     (r"Could not override '([^']+)'.* use \+[^=]+=(\S*)", _unknown_key),
     (r"Could not find '([^']+)'\s*\n\s*\nAvailable options in '([^']+)':\s*\n(.*)", _unknown_option),
-    (r"Could not (?:find|load) '([^']+)'", _unknown_file),
+    (r"Could not (?:find|load) '([^']+)'", _NO_FILE),
     (r"Cannot find primary config '([^']+)'", _unknown_primary),
-    (r"Additional config directory '([^']+)' not found", _unknown_folder),
-    (r"Ambiguous value for argument '([^']+)'", _several_values),
-    (r"Sweep parameters '([^']+)' requires --multirun", _several_values),
-    (r"Multiple values for (\S+)\. To override", _given_twice),
+    (r"Additional config directory '([^']+)' not found", "there is no folder {}; give -cd an existing folder"),
+    (r"Ambiguous value for argument '([^']+)'", "{} has several values; add -m to run each of them"),
+    (r"Sweep parameters '([^']+)' requires --multirun", "{} has several values; add -m to run each of them"),
+    (r"Multiple values for (\S+)\. To override", "{0} is given twice; give it once, or {0}=a,b and -m to run each"),
 )
+"""Pattern in an error's text, and the sentence to show instead, or the function that returns it."""
 
 
 def _keys_and_owners() -> dict[str, list[str]]:

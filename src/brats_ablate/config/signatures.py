@@ -82,13 +82,11 @@ def _of_fields(node: ast.ClassDef, parents: Signature) -> Signature:
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
             continue
-        annotation = ast.unparse(item.annotation)
+        annotation, required = ast.unparse(item.annotation), item.value is None
         options: dict[str | None, ast.expr] = {}
         if isinstance(item.value, ast.Call) and ast.unparse(item.value.func).endswith("field"):
             options = {k.arg: k.value for k in item.value.keywords}
             required = not options.keys() & {"default", "default_factory"}
-        else:
-            required = item.value is None
         is_argument = "init" not in options or ast.unparse(options["init"]) != "False"
         if is_argument and not annotation.endswith("KW_ONLY") and "ClassVar" not in annotation:
             fields[item.target.id] = Parameter(item.target.id, annotation, required)
@@ -98,13 +96,7 @@ def _of_fields(node: ast.ClassDef, parents: Signature) -> Signature:
 def _of_arguments(arguments: ast.arguments, *, bound: bool = False) -> Signature:
     positional = arguments.posonlyargs + arguments.args
     first_default = len(positional) - len(arguments.defaults)
-    parameters = [_parameter(a, required=i < first_default) for i, a in enumerate(positional)]
-    parameters += [
-        _parameter(a, required=default is None)
-        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    ]
-    return Signature(tuple(parameters[bound:]), open_ended=arguments.kwarg is not None)
-
-
-def _parameter(argument: ast.arg, *, required: bool) -> Parameter:
-    return Parameter(argument.arg, ast.unparse(argument.annotation) if argument.annotation else "", required)
+    required = [(a, i < first_default) for i, a in enumerate(positional)][bound:]
+    required += [(a, d is None) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    parameters = [Parameter(a.arg, ast.unparse(a.annotation) if a.annotation else "", r) for a, r in required]
+    return Signature(tuple(parameters), open_ended=arguments.kwarg is not None)

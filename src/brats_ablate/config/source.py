@@ -46,15 +46,13 @@ def find(target: str) -> Definition | None:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name and not _is_overload(node):
             return Definition(module, node)
     origin = _origin(module, tree, name)
-    if origin is not None and origin != target:
-        return find(origin)
     if origin is not None:
-        return None
+        return find(origin) if origin != target else None
     for node in _statements(tree.body):
-        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-            definition = _find_or_none(f"{_imported_module(module, node)}.{name}")
-            if definition is not None:
-                return definition
+        if not isinstance(node, ast.ImportFrom) or node.names[0].name != "*":
+            continue
+        if definition := _find_or_none(f"{_imported_module(module, node)}.{name}"):
+            return definition
     if not _may_define(tree, name):
         raise LookupError(f"{module} has no {name}")
     return None
@@ -71,10 +69,7 @@ def ancestors(definition: Definition) -> Iterator[Definition | None]:
         if target in _ROOTS:
             continue
         parent = _find_or_none(target) if target else None
-        if parent is None or not isinstance(parent.node, ast.ClassDef):
-            yield None
-        else:
-            yield from ancestors(parent)
+        yield from ancestors(parent) if parent and isinstance(parent.node, ast.ClassDef) else (None,)
 
 
 @cache
@@ -148,8 +143,7 @@ def _imported_module(module: str, node: ast.ImportFrom) -> str:
     source = _source_of(module)
     is_package = source is not None and source.name == "__init__.py"
     parts = module.split(".")
-    base = parts[: len(parts) - node.level + is_package]
-    return ".".join([*base, *([node.module] if node.module else [])])
+    return ".".join([*parts[: len(parts) - node.level + is_package], *([node.module] if node.module else [])])
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -38,11 +38,11 @@ def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError | ValueError):
             cause = cause.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
+        if cause is None:
+            raise
         if isinstance(cause, ValueError):
-            raise ConfigError(f"{node._get_full_key(None)}: {cause}") from None
-        raise
+            cause = ConfigError(f"{node._get_full_key(None)}: {cause}")
+        raise cause from None
 
 
 def open_store(cfg: DictConfig) -> CaseStore:
@@ -96,15 +96,13 @@ def _model_node(cfg: DictConfig) -> DictConfig:
 
     from brats_ablate.models.base import SegmentationModel
 
-    target = get_object(cfg.model._target_)
-    if isinstance(target, type) and issubclass(target, SegmentationModel):
-        own: DictConfig = cfg.model
-        return own
-    network: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    adapter = "brats_ablate.models.external.ExternalModel"
-    node = {"_target_": adapter, "network": network | {"_partial_": True}}
-    adapted: DictConfig = OmegaConf.create({"model": node}).model
-    return adapted
+    target, node = get_object(cfg.model._target_), cfg.model
+    if not (isinstance(target, type) and issubclass(target, SegmentationModel)):
+        network: Any = OmegaConf.to_container(node, resolve=True)
+        adapter = "brats_ablate.models.external.ExternalModel"
+        node = OmegaConf.create({"model": {"_target_": adapter, "network": network | {"_partial_": True}}}).model
+    assert isinstance(node, DictConfig)
+    return node
 
 
 def build_loss(cfg: DictConfig) -> TotalLoss:
@@ -127,12 +125,6 @@ def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Ten
     accepted = {name: value for name, value in derived.items() if signature is not None and signature.get(name)}
     window: Callable[..., Tensor] = instantiate(cfg.inference.window, **accepted)
     return window
-
-
-def build_tta(cfg: DictConfig) -> Callable[..., Tensor]:
-    """Build the test-time augmentation."""
-    tta: Callable[..., Tensor] = instantiate(cfg.inference.tta)
-    return tta
 
 
 def probabilities_network(model: torch.nn.Module, precision: Precision) -> Callable[[Tensor], Tensor]:

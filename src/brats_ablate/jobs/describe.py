@@ -41,14 +41,7 @@ def run(
 ) -> None:
     """Describe the current configuration, or the named experiments under this command's other overrides.
 
-    Args:
-        cfg: the composed configuration.
-        experiments: names of experiments, or ["all"]; None for `cfg` itself.
-        output: folder for `variants.md`, `variants.csv` and `images/<name>.svg`; None to print only.
-        measure: whether to time each network against the baseline's.
-        timing_shape: (X, Y, Z) of the patch that is timed.
-        timing_width: `encoder.width` of the networks that are timed.
-        repeats: timed passes of each network.
+    conf/job/describe.yaml describes the keys. `output` gets `variants.md`, `variants.csv` and `images/<name>.svg`.
 
     Raises:
         ConfigError: an experiment does not exist, or the timed patch does not suit its network.
@@ -67,7 +60,7 @@ def run(
         print(f"\n{described[0].diagram}")
     if output is None:
         return
-    provenance = _provenance(cfg, experiments, measure, timing_shape, timing_width, repeats)
+    provenance = _provenance(cfg, experiments, (timing_shape, timing_width, repeats) if measure else None)
     for file, text in {
         "variants.md": markdown(described, provenance),
         "variants.csv": csv_text(described),
@@ -137,11 +130,7 @@ def _changes(path: str, node: Any, other: Any) -> Iterator[str]:
 
 
 def _ordered(experiments: list[str]) -> list[str]:
-    """Return the given names; for ["all"] those of every experiment, grouped by baseline.
-
-    Raises:
-        ConfigError: a name is not an experiment.
-    """
+    """Check the given names and return them; for ["all"] those of every experiment, grouped by baseline."""
     known = experiment_names()
     if experiments == ["all"]:
         baseline_of = {name: compose(name).about.baseline for name in known}
@@ -152,25 +141,19 @@ def _ordered(experiments: list[str]) -> list[str]:
     return experiments
 
 
-def _shrunk(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> DictConfig:
-    small = cfg.copy()
-    small.patches.shape = list(shape)
-    small.encoder.width = width
-    check(small)
-    return small
-
-
-def _timed_model(cfg: DictConfig) -> TimedModel:
+def _timed_model(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> TimedModel:
     import torch
 
     from brats_ablate.jobs import build
     from brats_ablate.model_summary.timings import TimedModel
     from brats_ablate.training.precision import Precision, choose_device
 
+    cfg = cfg.copy()
+    cfg.patches.shape, cfg.encoder.width = list(shape), width
+    check(cfg)
     device = choose_device(str(cfg.trainer.device), 0)
     model = build.execute_on(build.build_model(cfg), device)
     generator = torch.Generator().manual_seed(0)
-    shape = tuple(cfg.patches.shape)
     images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
     labels = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
     return TimedModel(
@@ -192,17 +175,11 @@ def _time(cfg: DictConfig, shape: tuple[int, int, int], width: float, repeats: i
     reference.trainer = cfg.trainer
     if cfg.trainer.keep_freed_memory:
         disable_malloc_trim()
-    timed = [_timed_model(_shrunk(c, shape, width)) for c in (reference, cfg)]
-    return time_against(timed[0], timed[1], repeats)
+    return time_against(_timed_model(reference, shape, width), _timed_model(cfg, shape, width), repeats)
 
 
 def _provenance(
-    cfg: DictConfig,
-    experiments: list[str] | None,
-    measure: bool,
-    timing_shape: tuple[int, int, int],
-    timing_width: float,
-    repeats: int,
+    cfg: DictConfig, experiments: list[str] | None, timed: tuple[tuple[int, int, int], float, int] | None
 ) -> Provenance:
     import torch
 
@@ -210,18 +187,18 @@ def _provenance(
     from brats_ablate.training.precision import Precision, choose_device
 
     which = f"+experiment={cfg.name}" if experiments is None else f"'job.experiments=[{','.join(experiments)}]'"
-    command = f"python -m brats_ablate job=describe {which}" + (" job.measure=true" if measure else "")
+    command = f"python -m brats_ablate job=describe {which}" + (" job.measure=true" if timed else "")
     patch = f"patch of {'×'.join(str(s) for s in cfg.patches.shape)} voxels"
-    if not measure:
+    if timed is None:
         return Provenance(command, patch, None)
+    shape, width, repeats = timed
     device = choose_device(str(cfg.trainer.device), 0)
     precision = Precision.resolve(str(cfg.trainer.precision), device).name
-    machine = f"{torch.get_num_threads()} threads of a CPU ({_cpu_name()})"
-    if device.type == "cuda":
-        machine = torch.cuda.get_device_name(device)
+    cpu = f"{torch.get_num_threads()} threads of a CPU ({_cpu_name()})"
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     timing = (
         f"Times are relative to the baseline, interleaved on {machine}, {precision}, torch {torch.__version__}, "
-        f"at reduced size: patch {'×'.join(str(s) for s in timing_shape)}, encoder.width={timing_width}, batch 1, "
+        f"at reduced size: patch {'×'.join(str(s) for s in shape)}, encoder.width={width}, batch 1, "
         f"best of {repeats}. Ratios at full size and on other devices differ; the baseline's own "
         "row shows their precision."
     )

@@ -53,8 +53,8 @@ def run(
     rows, problems = evaluate_folder(cfg, folder, references, convention, scorer, workers)
     file = Path(cfg.paths.evaluation) / f"{name}.csv"
     write_csv(rows, file)
-    description = {"predictions": str(folder), "references": references, "policy": scorer.policy}
-    write_json(file.with_suffix(".json"), description)
+    provenance = {"predictions": str(folder), "references": references, "policy": scorer.policy}
+    write_json(file.with_suffix(".json"), provenance)
     terminal.show([means_table(name, rows, scorer.policy)], Console())
     print(f"{rows['case'].nunique()} cases: {file}")
     if problems:
@@ -77,10 +77,8 @@ def evaluate_folder(
     reference_of = _references(cfg, references, files)
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
-    tasks = [
-        Task(case_id, files[case_id], reference, convention or cfg.data.convention)
-        for case_id, reference in sorted(reference_of.items())
-    ]
+    labels = convention or cfg.data.convention
+    tasks = [Task(case_id, files[case_id], file, labels) for case_id, file in sorted(reference_of.items())]
     rows, problems = evaluate(tasks, scorer, fold_of_case(Path(cfg.paths.prepared)), workers)
     return rows, dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference") | problems
 

@@ -28,14 +28,11 @@ def execute(cfg: DictConfig) -> int:
     except UserError as error:
         print(f"brats-ablate: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        sentence = files.os_error_message(error)
+    except Exception as error:
+        sentence = files.os_error_message(error) if isinstance(error, OSError) else None
         if sentence is None:
             traceback.print_exc()
         else:
             print(f"brats-ablate: {sentence}", file=sys.stderr)
-        return 1
-    except Exception:
-        traceback.print_exc()
         return 1
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -29,37 +30,24 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
     from brats_ablate.data.preprocess import PROBLEMS, PreprocessingSummary, preprocess_dataset
 
     prepared = Path(cfg.paths.prepared)
-    summary: PreprocessingSummary = preprocess_dataset(
-        Path(data.raw),
-        prepared,
-        name=data.name,
-        layout=data.layout,
-        convention=data.convention,
-        n_folds=data.n_folds,
-        fold_seed=data.fold_seed,
-        workers=workers,
-        require_segmentation=require_segmentation,
-        trust_convention=trust_convention,
-    )
+    settings: dict[str, Any] = {key: data[key] for key in ("name", "layout", "convention", "n_folds", "fold_seed")}
+    settings |= {"require_segmentation": require_segmentation, "trust_convention": trust_convention}
+    summary: PreprocessingSummary = preprocess_dataset(Path(data.raw), prepared, workers=workers, **settings)
     unchanged = summary.cases - summary.written
     print(
         f"{summary.cases} cases in {prepared} ({summary.mebibytes:.1f} MiB): {summary.written} prepared in "
         f"{summary.seconds:.1f} s, {unchanged} already up to date, skipped; fingerprint {summary.fingerprint[:12]}"
     )
     if summary.problems:
-        _print_problems(dict(summary.problems))
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("case", "reason", title="Invalid cases")
+        for case_id, reason in sorted(dict(summary.problems).items()):
+            table.add_row(case_id, reason)
+        Console().print(table)
         raise DataError(
             f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are invalid, for the reasons "
             f"in {prepared / PROBLEMS}; fix them and run the same command again"
         )
     print(f"next: python -m brats_ablate +experiment=baseline data={data.name} fold=0,1,2,3,4 -m")
-
-
-def _print_problems(problems: dict[str, str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("case", "reason", title="Invalid cases")
-    for case_id, reason in sorted(problems.items()):
-        table.add_row(case_id, reason)
-    Console().print(table)

@@ -12,36 +12,16 @@ from typing import Any
 
 from brats_ablate.runs.renamed import with_first_names
 
-EXECUTION_KEYS = frozenset(
-    [
-        "trainer.device",
-        "trainer.devices",
-        "trainer.loader_threads",
-        "trainer.compile",
-        "trainer.progress",
-        "trainer.checkpoint_minutes",
-        "trainer.keep_freed_memory",
-        "trainer.validate_untrained",
-        "model.checkpointing",
-    ]
+TRAINING_GROUPS = (
+    *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
+    *("optimizer", "schedule", "trainer"),
 )
-IDENTITY_GROUPS = [
-    "inputs",
-    "patches",
-    "augment",
-    "encoder",
-    "model",
-    "supervision",
-    "loss",
-    "auxiliary",
-    "optimizer",
-    "schedule",
-    "trainer",
-    "fold",
-    "lr",
-    "seed",
-    "name",
-]
+"""Configuration groups that define a training run; `data` and `inference` count in part."""
+_COORDINATES = ("fold", "lr", "seed", "name")
+_EXECUTION_KEYS = {
+    *("trainer.device", "trainer.devices", "trainer.loader_threads", "trainer.compile", "trainer.progress"),
+    *("trainer.checkpoint_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained", "model.checkpointing"),
+}
 _DATA = ("name", "layout", "convention", "n_folds", "fold_seed")
 
 
@@ -49,10 +29,10 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a resolved configuration that identifies a run, as a flat dict of dotted keys."""
     tree = with_first_names(configuration)
     assert isinstance(tree, dict), "resolve the configuration first"
-    kept: dict[str, Any] = {key: tree[key] for key in IDENTITY_GROUPS}
+    kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES)}
     kept["data"] = {key: tree["data"][key] for key in _DATA}
     kept["inference"] = {"window": tree["inference"]["window"]}  # validation chooses the checkpoints
-    return {k: v for k, v in sorted(_flat(kept).items()) if k not in EXECUTION_KEYS}
+    return {k: v for k, v in sorted(_flat(kept).items()) if k not in _EXECUTION_KEYS}
 
 
 def config_hash(flat: dict[str, Any]) -> str:
@@ -63,15 +43,12 @@ def config_hash(flat: dict[str, Any]) -> str:
 def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Return each differing key as "key: recorded -> wanted", sorted."""
     keys = sorted(recorded.keys() | wanted.keys())
-    missing = "(absent)"
-    pairs = [(k, recorded.get(k, missing), wanted.get(k, missing)) for k in keys]
+    pairs = [(k, recorded.get(k, "(absent)"), wanted.get(k, "(absent)")) for k in keys]
     return [f"{k}: {a} -> {b}" for k, a, b in pairs if a != b]
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(node, dict) and node:
-        merged: dict[str, Any] = {}
-        for key, value in node.items():
-            merged |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-        return merged
-    return {prefix: node}
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    below = [_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+    return {key: value for flat in below for key, value in flat.items()}

@@ -36,12 +36,7 @@ class CaseSource:
 
 
 def open_source(cfg: DictConfig, source: str, chosen: list[str] | None) -> CaseSource:
-    """Return the cases of a source.
-
-    Args:
-        cfg: the configuration.
-        source: "prepared", or a folder in the layout `cfg.data.layout`.
-        chosen: ids of a subset; None for all cases.
+    """Return the `chosen` cases, or all, of a source: "prepared", or a folder in the layout `cfg.data.layout`.
 
     Raises:
         ConfigError: a chosen case does not exist.
@@ -53,11 +48,8 @@ def open_source(cfg: DictConfig, source: str, chosen: list[str] | None) -> CaseS
     unknown = set(chosen) - set(cases.case_ids) - cases.problems.keys()
     if unknown:
         raise ConfigError(f"job.cases: there is no case {sorted(unknown)[0]} in {source}; check the id")
-    return dataclasses.replace(
-        cases,
-        case_ids=[c for c in cases.case_ids if c in chosen],
-        problems={c: p for c, p in cases.problems.items() if c in chosen},
-    )
+    problems = {c: p for c, p in cases.problems.items() if c in chosen}
+    return dataclasses.replace(cases, case_ids=[c for c in cases.case_ids if c in chosen], problems=problems)
 
 
 def _prepared(cfg: DictConfig) -> CaseSource:
@@ -65,17 +57,13 @@ def _prepared(cfg: DictConfig) -> CaseSource:
     from brats_ablate.jobs.build import open_store
 
     store = open_store(cfg)
+    provenance = {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}
 
     def load(case_id: str) -> PreparedCase:
         return PreparedCase(store.record(case_id), store.read_images(case_id), None)
 
-    return CaseSource(
-        case_ids=[c for fold in store.folds for c in fold],
-        load=load,
-        fold_of={c: k for k, fold in enumerate(store.folds) for c in fold},
-        provenance={"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint},
-        problems={},
-    )
+    fold_of = {c: k for k, fold in enumerate(store.folds) for c in fold}
+    return CaseSource(list(fold_of), load, fold_of, provenance, {})
 
 
 def _raw(cfg: DictConfig, folder: Path) -> CaseSource:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.constraints import whole_volume_and_model
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.inference.ensemble import EnsembleMember, ensemble_mean
+from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, ensemble_mean
 from brats_ablate.inference.thresholds import to_float16
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
-from brats_ablate.jobs.predict.members import Predictor, load_member
 from brats_ablate.runtime.workers import prefetch
+from brats_ablate.training import checkpoint
 from brats_ablate.training.distributed import local_rank
 from brats_ablate.training.precision import Precision, choose_device
 from brats_ablate.transforms.pipeline import case_input
@@ -26,6 +29,18 @@ if TYPE_CHECKING:
 
     from brats_ablate.cases import CaseMetadata
     from brats_ablate.data.case_reader import PreparedCase
+    from brats_ablate.transforms.foreground import InputChannels
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A loaded network with its input builder and its window over a whole volume."""
+
+    channels: InputChannels
+    input_key: str
+    """Members of the same key take the same input volume."""
+    predict: Callable[[torch.Tensor], torch.Tensor]
+    """(1, C, X, Y, Z) -> (1, 3, X, Y, Z) region probabilities."""
 
 
 class EnsemblePredictor:
@@ -37,12 +52,10 @@ class EnsemblePredictor:
     """
 
     def __init__(self, cfg: DictConfig, members: Sequence[EnsembleMember], source: CaseSource) -> None:
-        self.members, self.source = members, source
-        self.inference = cfg.inference
-        self.precision = Precision.resolve(
-            str(cfg.trainer.precision), choose_device(str(cfg.trainer.device), local_rank())
-        )
-        self.tta = build.build_tta(cfg)
+        self.members, self.source, self.inference = members, source, cfg.inference
+        device = choose_device(str(cfg.trainer.device), local_rank())
+        self.precision = Precision.resolve(str(cfg.trainer.precision), device)
+        self.tta = build.instantiate(cfg.inference.tta)
         self._loaded: dict[Path, Predictor] = {}
         if source.fold_of:
             self._check_data(str(cfg.paths.prepared))
@@ -52,13 +65,9 @@ class EnsemblePredictor:
     def provenance(self) -> dict[str, Any]:
         """Everything that the probabilities depend on, for the manifest."""
         inference: Any = OmegaConf.to_container(self.inference, resolve=True)
-        return {
-            **self.source.provenance,
-            "members": [str(member) for member in self.members],
-            "window": inference["window"],
-            "tta": inference["tta"],
-            "precision": self.precision.name,
-        }
+        members = [str(member) for member in self.members]
+        predicted_by = {"members": members, "window": inference["window"], "tta": inference["tta"]}
+        return {**self.source.provenance, **predicted_by, "precision": self.precision.name}
 
     def probabilities(
         self, case_ids: Sequence[str]
@@ -108,3 +117,27 @@ class EnsemblePredictor:
             raise ConfigError(
                 f"job.runs has no finished run of fold {missing[0]}; train it, or leave its cases out of job.cases"
             )
+
+
+def load_member(member: EnsembleMember, inference: DictConfig, precision: Precision) -> Predictor:
+    """Rebuild the member's network from its run's configuration, with the window of `inference`.
+
+    The command line does not change the network, so experiments of any architecture and size can be averaged.
+
+    Raises:
+        RunFailed: the checkpoint has a different configuration from its run; names the differences.
+        ConfigError: the network does not support this window.
+    """
+    check_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
+    cfg = OmegaConf.create(member.run.config())
+    assert isinstance(cfg, DictConfig)
+    cfg.inference = inference
+    reason = whole_volume_and_model({"inference": dict(cfg.inference), "model": dict(cfg.model)})
+    if reason is not None:
+        raise ConfigError(reason)
+    model = build.build_model(cfg)
+    checkpoint.load_weights(member.checkpoint, model)
+    build.execute_on(model, precision.device).eval()
+    window, network = build.build_window(cfg, model), build.probabilities_network(model, precision)
+    channels: InputChannels = build.instantiate(cfg.inputs)
+    return Predictor(channels, str(cfg.inputs), partial(window, network))

@@ -7,6 +7,7 @@ plan. Reads a configuration as YAML from standard input; the last line of its ou
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from brats_ablate.errors import UserError
 from brats_ablate.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from brats_ablate.cases import CaseMetadata, Patch
+    from brats_ablate.cases import Patch
     from brats_ablate.training.trainer import Loader
 
 
@@ -66,7 +67,7 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
     with build_trainer(cfg, directory, device, DistributedContext()) as full:
         store = open_store(cfg)
         validation = full.validation
-        largest = max(validation.case_ids, key=lambda case: _voxels(store.record(case)))
+        largest = max(validation.case_ids, key=lambda case: math.prod(store.record(case).box.shape))
         trainer = replace(
             full,
             loader=SingleStepLoader(full.loader),
@@ -85,11 +86,6 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
         "validation_cases": len(validation.case_ids),
         "device": device.type,
     }
-
-
-def _voxels(record: CaseMetadata) -> int:
-    x, y, z = record.box.shape
-    return int(x * y * z)
 
 
 def main() -> None:

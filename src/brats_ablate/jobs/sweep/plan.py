@@ -64,12 +64,9 @@ class SweepEstimate:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the estimate for JSON."""
-        return {
-            "experiments": [asdict(e) for e in self.experiments],
-            "ranks": self.ranks,
-            "free_bytes": self.free_bytes,
-            "needed_bytes": self.needed_bytes,
-        }
+        experiments = [asdict(e) for e in self.experiments]
+        sizes = {"free_bytes": self.free_bytes, "needed_bytes": self.needed_bytes}
+        return {"experiments": experiments, "ranks": self.ranks} | sizes
 
     def check(self) -> None:
         """Raise RunFailed if an experiment's dry run failed, or the disk is too small."""
@@ -103,14 +100,9 @@ class SweepEstimate:
 def run(
     cfg: DictConfig, dry_run: bool, json: str | None, sweep: list[DictConfig] | None = None, ranks: int = 1
 ) -> None:
-    """Print the plan.
+    """Print the plan of `sweep`, or of the one run of `cfg`, that the launcher trains with `ranks` processes each.
 
-    Args:
-        cfg: the configuration.
-        dry_run: measure each unfinished experiment; False only counts.
-        json: a file to write the plan to as JSON.
-        sweep: the sweep's configurations; None plans the one run of `cfg`.
-        ranks: processes that train one run together under the launcher.
+    `dry_run` measures each unfinished experiment. `json` is a file to write the plan to.
 
     Raises:
         RunFailed: an experiment's dry run failed, or the disk is too small.
@@ -131,16 +123,13 @@ def estimate_sweep(sweep: Sequence[DictConfig], ranks: int, measure: Measure | N
     for name in dict.fromkeys(str(each.cfg.name) for each in sweep_runs):
         indices = [i for i, each in enumerate(sweep_runs) if str(each.cfg.name) == name]
         unfinished = [sweep_runs[i] for i in indices if i not in plan.finished]
-        counts = Estimate(
-            experiment=name,
-            runs=len(indices),
-            finished=len(indices) - len(unfinished),
-            running=sum(i in active for i in indices),
-            epochs_left=sum(_epochs_left(each) for each in unfinished),
-        )
+        running, trained = sum(i in active for i in indices), sum(r.status.epoch for r in unfinished if r.status)
+        epochs_left = sum(int(r.cfg.trainer.epochs) for r in unfinished) - trained
+        counts = Estimate(name, len(indices), len(indices) - len(unfinished), running, epochs_left)
         estimates.append(_with_cost(counts, unfinished, ranks, measure) if measure and unfinished else counts)
     runs = Path(str(sweep[0].paths.runs)).absolute()
-    return SweepEstimate(estimates, ranks, runs, shutil.disk_usage(_existing(runs)).free)
+    existing = next(folder for folder in (runs, *runs.parents) if folder.exists())
+    return SweepEstimate(estimates, ranks, runs, shutil.disk_usage(existing).free)
 
 
 def measure_in_subprocess(cfg: DictConfig) -> Measurement:
@@ -173,8 +162,7 @@ def _with_cost(counts: Estimate, unfinished: Sequence[SweepRun], ranks: int, mea
     except RunFailed as error:
         return replace(counts, fault=str(error))
     trainer = unfinished[0].cfg.trainer
-    steps = math.ceil(measured["steps_per_epoch"] / ranks)
-    cases = math.ceil(measured["validation_cases"] / ranks)
+    steps, cases = (math.ceil(n / ranks) for n in (measured["steps_per_epoch"], measured["validation_cases"]))
     epoch_s = steps * measured["step_s"] + cases * measured["case_s"] / int(trainer.validate_every)
     new_runs = sum(not each.run.last_checkpoint.exists() for each in unfinished if each.run)
     return replace(
@@ -187,29 +175,13 @@ def _with_cost(counts: Estimate, unfinished: Sequence[SweepRun], ranks: int, mea
     )
 
 
-def _epochs_left(each: SweepRun) -> int:
-    status = each.status
-    return int(each.cfg.trainer.epochs) - (status.epoch if status else 0)
-
-
 def _row(e: Estimate) -> list[str]:
-    return [
-        e.experiment,
-        str(e.runs),
-        str(e.finished),
-        str(e.running),
-        _gib(e.measured["memory_bytes"]) if e.measured else "",
-        f"{e.measured['step_s']:.2f}s" if e.measured else "",
-        format_duration(e.epoch_s) if e.epoch_s is not None else "",
-        format_duration(e.run_s) if e.run_s is not None else "",
-        f"{e.device_hours:,.1f}" if e.device_hours is not None else "",
-        _gib(e.disk_bytes) if e.disk_bytes is not None else "",
-    ]
+    counts = [e.experiment, str(e.runs), str(e.finished), str(e.running)]
+    if e.measured is None:
+        return [*counts, *[""] * 6]
+    times = [f"{e.measured['step_s']:.2f}s", format_duration(e.epoch_s or 0), format_duration(e.run_s or 0)]
+    return [*counts, _gib(e.measured["memory_bytes"]), *times, f"{e.device_hours or 0:,.1f}", _gib(e.disk_bytes or 0)]
 
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)

@@ -17,14 +17,10 @@ from brats_ablate.runtime.files import write_json
 
 
 def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig] | None = None, ranks: int = 1) -> None:
-    """Print the grid experiment × learning rate × fold.
+    """Print the grid experiment × learning rate × fold: of all runs, or of those of `sweep` only.
 
-    Args:
-        cfg: the configuration.
-        watch: seconds between refreshes, until Ctrl-C; 0 prints once.
-        json: a file to write the statuses to as JSON; "-" prints JSON instead of the grid.
-        sweep: the configurations of a sweep, to show its runs only.
-        ranks: unused; every job about a sweep gets it from the launcher.
+    `watch` is the time in seconds between refreshes, until Ctrl-C; 0 prints once. `json` is a file to write the
+    statuses to; "-" prints JSON instead of the grid. `ranks`, which the launcher passes, is unused.
     """
     runs = Path(str(cfg.paths.runs)).absolute()
     while True:

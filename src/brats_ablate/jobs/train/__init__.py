@@ -31,7 +31,8 @@ def run(cfg: DictConfig) -> None:
         Interrupted: a stop was requested; the same command continues the run.
     """
     directory = run_directory(cfg)
-    if is_finished(cfg, directory):
+    require_same_configuration(directory, identity(resolve(cfg)))
+    if directory.is_finished():
         print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
         return
     from brats_ablate.jobs.train.spawn import must_start_ranks, start_ranks
@@ -54,17 +55,6 @@ def run(cfg: DictConfig) -> None:
         trainer.fit()
         if ranks.is_main_process:
             _report(directory)
-
-
-def is_finished(cfg: DictConfig, directory: RunDirectory) -> bool:
-    """Return True if this run has been trained to its last epoch.
-
-    Raises:
-        RunFailed: the directory belongs to a run of a different configuration; names the differences.
-    """
-    require_same_configuration(directory, identity(resolve(cfg)))
-    status = directory.status()
-    return status is not None and status.state == RunState.FINISHED
 
 
 def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:

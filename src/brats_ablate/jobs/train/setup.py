@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate import __version__
 from brats_ablate.config.check import resolve
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import ConfigError, DataError, RunFailed
@@ -71,7 +72,10 @@ def build_trainer(
     tracker = build.instantiate(cfg.tracker, run=info) if ranks.is_main_process else NullTracker(info)
     for row in directory.metrics():
         tracker.log(row)  # a killed process can lose rows that its tracker had not written, so a resumed run logs all
+    crops = {"batch_size": settings.batch_size, "crops_per_case": settings.crops_per_case}
+    division = {"rank": ranks.rank, "world_size": ranks.world_size, "threads": settings.loader_threads}
     try:
+        loader = PatchLoader(store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division)
         yield Trainer(
             model=model,
             network=torch.compile(network) if settings.compile else network,
@@ -79,17 +83,7 @@ def build_trainer(
             loss=build.build_loss(cfg),
             optimizer=build.build_optimizer(cfg, model),
             schedule=build.instantiate(cfg.schedule),
-            loader=PatchLoader(
-                store,
-                training,
-                build.instantiate(cfg.patches),
-                seed=int(cfg.seed),
-                batch_size=settings.batch_size,
-                crops_per_case=settings.crops_per_case,
-                rank=ranks.rank,
-                world_size=ranks.world_size,
-                threads=settings.loader_threads,
-            ),
+            loader=loader,
             validation=build_validation(cfg, store, validation, model, precision, tracker),
             settings=settings,
             lr=float(cfg.lr),
@@ -158,13 +152,12 @@ def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
     assert isinstance(resolved, dict)
     about, where = resolved["about"], directory.coordinates
     tags = (where.name, f"fold {where.fold}", resolved["data"]["name"], about["baseline"] and f"vs {about['baseline']}")
-    coordinates = {"experiment": where.name, "fold": where.fold, "lr": where.lr, "seed": where.seed}
     return RunInfo(
         name=f"{where.name} f{where.fold} lr{where.lr:g} s{where.seed}",
         group=where.name,
         job="train",
         folder=directory.path,
-        config={str(k): v for k, v in resolved.items()} | coordinates,
+        config={str(k): v for k, v in resolved.items()} | _coordinates(directory),
         tags=tuple(str(tag) for tag in tags if tag),
         question=about["question"],
     )
@@ -192,22 +185,19 @@ def write_manifest(
             f"{directory.path} was started by {processes} processes and would be a different run with "
             f"{ranks.world_size}; continue it with {processes}, or delete that directory"
         )
+    device, cpu = precision.device, f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    where = directory.coordinates
     flat = identity(resolve(cfg))
     directory.write_manifest(
         {
-            "experiment": where.name,
-            "fold": where.fold,
-            "lr": where.lr,
-            "seed": where.seed,
+            **_coordinates(directory),
             "baseline": cfg.about.baseline,
             "identity": flat,
             "config_hash": config_hash(flat),
             "data_fingerprint": store.fingerprint,
-            "code_version": code_version(),
+            "code_version": code_version(__version__),
             "packages": {name: version(name) for name in _PACKAGES},
-            "hardware": _hardware(precision.device),
+            "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
             "precision": precision.name,
             "world_size": ranks.world_size,
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -216,10 +206,9 @@ def write_manifest(
     )
 
 
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+def _coordinates(directory: RunDirectory) -> dict[str, Any]:
+    where = directory.coordinates
+    return {"experiment": where.name, "fold": where.fold, "lr": where.lr, "seed": where.seed}
 
 
 def _gflops(cfg: DictConfig) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -76,13 +77,8 @@ def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: 
 def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
     from brats_ablate.jobs.execute import execute
 
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if "OMP_NUM_THREADS" not in os.environ:
         import torch
 
@@ -91,25 +87,20 @@ def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
 
 
 def _wait(ranks: Sequence[BaseProcess]) -> tuple[list[int], int | None]:
-    """Pass on a stop request; kill the other ranks some time after one failed.
-
-    Returns:
-        Every exit code, and the first rank that failed.
-    """
-    terminated, failed_at, first_failed = False, 0.0, None
-    while any(process.is_alive() for process in ranks):
+    """Pass on a stop request, kill ranks some time after one failed; return exit codes and the first failed rank."""
+    terminated, deadline, first_failed, any_alive = False, math.inf, None, True
+    while any_alive:
+        any_alive = any(process.is_alive() for process in ranks)
         if signals.stop_requested() and not terminated:
             terminated = True
             for process in ranks:
                 process.terminate()  # SIGTERM: they save and stop
-        first_failed = _first_failed(ranks) if first_failed is None else first_failed
-        if first_failed is not None and not failed_at:
-            failed_at = time.monotonic()
-        if failed_at and time.monotonic() - failed_at > _GRACE_S:
+        if first_failed is None and (first_failed := _first_failed(ranks)) is not None:
+            deadline = time.monotonic() + _GRACE_S
+        if time.monotonic() > deadline:
             for process in ranks:
                 process.kill()
         time.sleep(0.05)
-    first_failed = _first_failed(ranks) if first_failed is None else first_failed
     return [process.exitcode if process.exitcode is not None else 1 for process in ranks], first_failed
 
 
