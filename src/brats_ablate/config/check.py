@@ -132,7 +132,9 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
             raise ConfigError(f"{path}.{key} is not an argument of {target}{hint}")
         annotation = None if isinstance(value, dict) else parameter.annotation
         if annotation and not _fits(ast.parse(annotation, mode="eval").body, value):
-            raise ConfigError(f"{path}.{key}={value!r} must be of type {annotation}")
+            choices = annotation.removeprefix("Literal[").removesuffix("]").replace("'", "")
+            wanted = f"one of {choices}" if annotation.startswith("Literal[") else f"of type {annotation}"
+            raise ConfigError(f"{path}.{key}={value!r} must be {wanted}")
     if not node.get("_partial_"):
         for parameter in signature.parameters:
             if parameter.required and parameter.name not in node and parameter.name not in injected:

@@ -41,6 +41,7 @@ def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
         if cause is None:
             raise
         if isinstance(cause, ValueError):
+            # Private, but OmegaConf has no public way to ask a node for its path.
             cause = ConfigError(f"{node._get_full_key(None)}: {cause}")
         raise cause from None
 
