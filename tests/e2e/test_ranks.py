@@ -40,14 +40,13 @@ def run(cfg):
     train.run(cfg)
 """
 RECORDED = """
-import json, os
-from brats_ablate.runtime import signals
+import json, os, signal
 from brats_ablate.jobs import train
 from brats_ablate.training.trainer import Trainer
 step, stop_at = Trainer.training_step, int(os.environ.get("STOP_AT", "-1"))
 def recorded(self, patches):
     if self.ranks.rank == 1 and self.step == stop_at:
-        signals.request_stop()
+        signal.raise_signal(signal.SIGTERM)
     step(self, patches)
     terms = {name: float(value) for name, value in self.pending[-1].values.items()}
     with open(os.environ["RECORD"] + f".{self.ranks.rank}", "a") as file:

@@ -75,7 +75,7 @@ HD95: dict[str, Callable[[np.ndarray, np.ndarray, Spacing], float]] = {
     "monai": hd95_maximum,
     "medpy": hd95_pooled,
 }
-"""The named definitions of HD95."""
+"""The named definitions of HD95: two (X, Y, Z) bool masks, neither empty, and the spacing in mm to a distance in mm."""
 
 
 def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:

@@ -27,11 +27,6 @@ def install_handlers() -> None:
             signal.signal(number, _on_signal)
 
 
-def request_stop() -> None:
-    """Request that the work in this process saves its state and stops."""
-    _requested.set()
-
-
 def stop_requested() -> bool:
     """Return True if a stop was requested."""
     return _requested.is_set()
