@@ -25,6 +25,7 @@ from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.precision import Precision
 
 EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
+LARGE_ARE_SLOW = [pytest.param(name, marks=pytest.mark.slow) if "deeper" in name else name for name in EXPERIMENTS]
 OF_THE_PAPER = (
     *("baseline", "unetr", "segresnet_vae", "attention", "ds", "residual", "dropblock", "focal"),
     *("ds_deeper", "ds_channels", "ds_onehot", "ds_deeper_channels_onehot"),
@@ -116,7 +117,7 @@ def _without_coordinates(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items() if key not in ("name", "about")}
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", LARGE_ARE_SLOW)
 def test_trains_one_step(experiment: str) -> None:
     cfg = small(experiment)
     check(cfg)
@@ -124,7 +125,7 @@ def test_trains_one_step(experiment: str) -> None:
 
 
 @pytest.mark.parametrize("inference", ["sliding_window", "whole_volume"])
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", LARGE_ARE_SLOW)
 def test_predicts_a_volume_of_odd_shape_or_is_refused(experiment: str, inference: str) -> None:
     """One axis smaller than the patch, two larger, none divisible by anything."""
     cfg = small(experiment, f"inference={inference}")

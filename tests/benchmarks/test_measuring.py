@@ -66,6 +66,7 @@ def test_document_has_ratios_and_states_that_there_was_no_gpu() -> None:
     assert "× 3 compared with another library" in summary(tables)
 
 
+@pytest.mark.slow
 def test_failure_in_the_subprocess_is_reported() -> None:
     with pytest.raises(RuntimeError, match="none such"):
         run_isolated(

@@ -61,6 +61,7 @@ def test_a_finished_run_is_skipped(old_work: Path) -> None:
     assert (run_of(old_work, 0).path / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_continued_as_if_it_had_not_been(old_work: Path) -> None:
     run = run_of(old_work, 1)
     started = run.metrics()
@@ -85,6 +86,7 @@ def test_another_configuration_is_still_refused(old_work: Path) -> None:
     assert "model.gate._target_: brats_ablate.models.gates.NoGate ->" in done.stderr
 
 
+@pytest.mark.slow
 def test_its_checkpoints_predict_and_its_tables_are_made(old_work: Path) -> None:
     (run_of(old_work, 1).path / "status.json").unlink()
     case = json.loads((old_work / "phantom/prepared/folds.json").read_text())["validation"][0][0]

@@ -51,6 +51,7 @@ def test_the_current_configuration_is_compared_with_the_plain_baseline() -> None
     assert description.changes == ("encoder.width=0.25", "supervision=DeepSupervision")
 
 
+@pytest.mark.slow
 def test_writes_markdown_csv_and_pictures_with_timings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = composed("encoder.width=0.0625")
     run(cfg, experiments=["baseline", "ds"], output=str(tmp_path / "out"), measure=True, **JOB)

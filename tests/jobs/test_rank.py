@@ -53,6 +53,7 @@ def test_evaluations_by_name_and_by_file(job: Job, work: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_folder_of_label_files_is_scored_first(job: Job, work: Path, tmp_path: Path) -> None:
     store = CaseStore(work / "phantom" / "prepared")
     for case_id in store.case_ids:

@@ -112,6 +112,7 @@ def test_the_figures_data_are_the_runs(page: Path) -> None:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_a_study_of_one_case_is_drawn(tmp_path: Path, browser: Any) -> None:
     for name, shift in (("baseline", 0.0), ("ds", 0.05)):
         _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, cases=1)
@@ -140,7 +141,7 @@ def _browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(name="opened", params=["desktop", "phone"])
+@pytest.fixture(name="opened", params=["desktop", pytest.param("phone", marks=pytest.mark.slow)])
 def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[Any]:
     """The page in Chromium; fails at the end if the console or the network reported anything."""
     phone = request.param == "phone"

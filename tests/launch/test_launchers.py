@@ -62,6 +62,7 @@ def test_an_invalid_configuration_stops_the_sweep_before_anything_starts(
     assert "fold=9 does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_serial_sweep_ends_with_the_outcome_of_each_run(fake_study: FakeStudy) -> None:
     done = fake_study.run("+experiment=baseline", "fold=0,1,2", faults={"baseline/1": "raises"})
     assert done.returncode == 1

@@ -102,6 +102,7 @@ def test_runs_outlive_a_killed_launcher_and_the_next_one_finds_them(fake_study: 
     assert [fake_state(run)["starts"] for run in fake_study.runs()] == [1, 1]
 
 
+@pytest.mark.slow
 def test_the_reason_of_a_failed_run_is_that_of_the_failed_rank(fake_study: FakeStudy) -> None:
     done = fake_study.run(
         "+experiment=baseline", "fold=0", "+job.steps=100", *LOCAL, "hydra.launcher.ranks_per_run=2",

@@ -58,7 +58,7 @@ def by_monai(store: CaseStore, case_id: str, runs: list[RunDirectory], flips: bo
     return (total / count)[0].numpy()
 
 
-@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("flips", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_prepared_cases_are_predicted_out_of_fold(job: Job, finished_run: FinishedRun, work: Path, flips: bool) -> None:
     dice = (0.5,) if flips else (0.5, 0.4)  # an ensemble of two without flips, eight flips of one network
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=dice) for fold in range(3)]

@@ -92,6 +92,7 @@ def test_without_a_dry_run_the_job_only_counts(
     assert (content["ranks"], content["needed_bytes"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_a_dry_run_that_fails_gives_its_reason(sweep: list[DictConfig]) -> None:
     OmegaConf.update(sweep[0], "paths.prepared", "/nonexistent/prepared")
     with pytest.raises(RunFailed, match="job=prepare"):
