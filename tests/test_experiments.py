@@ -124,8 +124,9 @@ def test_trains_one_step(experiment: str) -> None:
     step(cfg, DistributedContext(), steps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inference", ["sliding_window", "whole_volume"])
-@pytest.mark.parametrize("experiment", LARGE_ARE_SLOW)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_predicts_a_volume_of_odd_shape_or_is_refused(experiment: str, inference: str) -> None:
     """One axis smaller than the patch, two larger, none divisible by anything."""
     cfg = small(experiment, f"inference={inference}")

@@ -19,7 +19,7 @@ from brats_ablate.runs.directory import find_runs
 pytestmark = pytest.mark.slow
 KILLS = 20
 SWEEP = (
-    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=400", "trainer.validate_every=100",
+    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=200", "trainer.validate_every=50",
     "hydra/launcher=submitit_local", "hydra.launcher.max_parallel=2", "hydra.launcher.poll_seconds=0.2",
 )  # fmt: skip
 

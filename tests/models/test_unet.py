@@ -154,6 +154,7 @@ def test_one_voxel_at_the_bottom_is_refused(build):
         model(torch.randn(1, 4, 8, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["unet", "dropblock", "attention", "residual"])
 def test_traced_as_one_graph_that_a_new_step_does_not_retrace(build, model):
     graphs = []

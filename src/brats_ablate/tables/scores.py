@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
@@ -42,12 +43,12 @@ class RunSummary:
         """State and progress of an unfinished run."""
         return f"{self.status.state}, epoch {self.status.epoch} of {self.status.epochs}"
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """Time of all recorded epochs, validation included, in seconds."""
         return sum(float(row.get("seconds") or 0) for row in self.metrics)
 
-    @property
+    @cached_property
     def training_seconds(self) -> float:
         """The same without validation."""
         return self.seconds - sum(float(row.get("seconds/validation") or 0) for row in self.metrics)
