@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from brats_ablate.runs.renamed import with_first_names
@@ -22,6 +24,9 @@ _EXECUTION_KEYS = {
     *("trainer.device", "trainer.devices", "trainer.loader_threads", "trainer.compile", "trainer.progress"),
     *("trainer.checkpoint_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained", "model.checkpointing"),
 }
+_ADDED: Mapping[str, object] = MappingProxyType({"trainer.ranks": 1})
+"""Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
+identities of earlier runs stay valid."""
 _DATA = ("name", "layout", "convention", "n_folds", "fold_seed")
 
 
@@ -32,7 +37,8 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES)}
     kept["data"] = {key: tree["data"][key] for key in _DATA}
     kept["inference"] = {"window": tree["inference"]["window"]}  # validation chooses the checkpoints
-    return {k: v for k, v in sorted(_flat(kept).items()) if k not in _EXECUTION_KEYS}
+    flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in _EXECUTION_KEYS}
+    return {k: v for k, v in flat.items() if k not in _ADDED or v != _ADDED[k]}
 
 
 def config_hash(flat: dict[str, Any]) -> str:
