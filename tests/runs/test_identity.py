@@ -43,6 +43,7 @@ def test_what_does_not_change_the_result_is_not_of_the_identity(composition: Com
         ("data.fold_seed=1", "data.fold_seed"),
         ("trainer.epochs=9", "trainer.epochs"),
         ("trainer.precision=fp32", "trainer.precision"),
+        ("trainer.ranks=2", "trainer.ranks"),
         ("trainer.validate_every=2", "trainer.validate_every"),  # which epochs can be the best
         ("patches.tumour_probability=0.5", "patches.tumour_probability"),
         ("encoder.width=0.5", "encoder.width"),
