@@ -54,7 +54,7 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["trainer.epochs=many"], "trainer.epochs='many' must be of type int"),
         (["trainer.epochs=2.5"], "trainer.epochs=2.5 must be of type int"),
         (["trainer.epochs=true"], "trainer.epochs=True must be of type int"),
-        (["trainer.precision=fp8"], "trainer.precision='fp8' must be one of auto, fp32, bf16, fp16"),
+        (["trainer.precision=fp8"], "trainer.precision='fp8' must be one of auto, fp32, tf32, bf16, fp16"),
         (["patches.shape=128"], "patches.shape=128 must be of type list[int]"),
         (["patches.shape=[128,128,x]"], "patches.shape=[128, 128, 'x'] must be of type list[int]"),
         (["model.gate._target_=brats_ablate.models.attention_gate.Gate"], "model.gate._target_: brats_ablate.models.attention_gate has no Gate"),
