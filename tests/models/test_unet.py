@@ -182,7 +182,7 @@ def test_one_voxel_at_the_bottom_is_refused(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["unet", "dropblock", "attention", "residual"])
+@pytest.mark.parametrize("model", ["unet", "dropblock", "dropblock_as_released", "attention", "residual"])
 def test_traced_as_one_graph_that_a_new_step_does_not_retrace(build, model):
     graphs = []
 
