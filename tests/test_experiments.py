@@ -20,7 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.config.check import GROUPS, check
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
-from brats_ablate.jobs.build import build_loss, build_model, build_window, instantiate, probabilities_network
+from brats_ablate.jobs.build import (
+    build_loss,
+    build_model,
+    build_window,
+    execute_on,
+    instantiate,
+    probabilities_network,
+)
 from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.precision import Precision
 
@@ -45,28 +52,42 @@ def small(experiment: str, *overrides: str) -> DictConfig:
     return composed(experiment, "encoder.width=0.0625", f"patches.shape=[{edge},{edge},{2 * edge}]", *overrides)
 
 
-def step(cfg: DictConfig, ranks: DistributedContext, steps: int) -> None:
-    """Train `steps` steps on random data and check loss and gradients."""
+def step(cfg: DictConfig, ranks: DistributedContext, steps: int, precision: str = "fp32") -> None:
+    """Train `steps` steps on random data, with the model laid out as for a run; check loss and gradients."""
     model = build_model(cfg)
-    network = ranks.wrap(model, CPU)
+    resolved = Precision.resolve(precision, CPU)
+    resolved.force_fp32_on_flat_inputs(model)
+    network = ranks.wrap(execute_on(model, CPU), CPU)
     loss_of = build_loss(cfg)
     optimizer = instantiate(cfg.optimizer, model.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(ranks.rank)
     images = torch.randn(1, instantiate(cfg.inputs).channels, *cfg.patches.shape, generator=generator)
+    images = images.contiguous(memory_format=torch.channels_last_3d)
     labels = torch.randint(0, 4, (1, *cfg.patches.shape), generator=generator, dtype=torch.uint8)
     model.train()
     for number in range(steps):
         model.set_step(number)
         optimizer.zero_grad()
-        output = network(images)
-        total, terms = loss_of(output, labels, images)
+        with resolved.autocast():
+            output = network(images)
+            total, terms = loss_of(output, labels, images)
         assert torch.isfinite(total), terms
         total.backward()
         without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
         assert not without, f"no gradient: {without}"
         infinite = [n for n, p in model.named_parameters() if p.requires_grad and not torch.isfinite(p.grad).all()]
         assert not infinite, f"gradient not finite: {infinite}"
+        # Fused Adam on a CPU pairs a weight with its gradient by their positions in memory, without a check.
+        apart = [
+            n for n, p in model.named_parameters() if p.grad is not None and memory_order(p.grad) != memory_order(p)
+        ]
+        assert not apart, f"gradient with other strides: {apart}"
         optimizer.step()
+
+
+def memory_order(tensor: torch.Tensor) -> list[int]:
+    """Return the strides of the axes longer than one; those of the others have no meaning."""
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
 
 
 def test_all_columns_of_the_paper_exist() -> None:
@@ -122,6 +143,12 @@ def test_trains_one_step(experiment: str) -> None:
     cfg = small(experiment)
     check(cfg)
     step(cfg, DistributedContext(), steps=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_trains_one_step_in_mixed_precision(experiment: str) -> None:
+    step(small(experiment), DistributedContext(), steps=1, precision="bf16")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -44,8 +45,8 @@ class ComposedRun:
 class CheckedLauncher(Launcher):
     """Composes and checks every run of a sweep, then passes them to `run_all`."""
 
-    ranks_per_run: int = 1
-    """Processes that train one run together."""
+    ranks_per_run: int = int(os.environ.get("WORLD_SIZE", "1"))
+    """Processes that it starts for a run; by default this one, or torchrun's, of which it is one."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra passes: how to compose, the application, and the configuration of the sweep."""
@@ -55,6 +56,8 @@ class CheckedLauncher(Launcher):
         """Launch the runs; exits with 2 before anything is started if a configuration or its data is invalid."""
         from brats_ablate.errors import UserError
         from brats_ablate.jobs.sweep.data_check import check_sweep_data
+        from brats_ablate.launch.sweep import check_ranks
+        from brats_ablate.runs.directory import trains_a_run
 
         setup_globals()
         try:
@@ -62,6 +65,8 @@ class CheckedLauncher(Launcher):
             target = str(runs[0].cfg.job._target_)
             if target in SWEEP_JOBS:
                 return self._run_sweep_job(target, runs)
+            for each in runs if trains_a_run(target) else ():
+                check_ranks(each.cfg, self.ranks_per_run, "the launcher")
             check_sweep_data([r.cfg for r in runs])
             return self.run_all(runs)
         except UserError as error:
@@ -107,7 +112,7 @@ class CheckedLauncher(Launcher):
         job: Any = OmegaConf.to_container(runs[0].cfg.job, resolve=True)
         del job["_target_"]
         sweep = [_without_hydra(r.cfg) for r in runs]
-        get_method(target)(runs[0].cfg, sweep=sweep, ranks=self.ranks_per_run, **job)
+        get_method(target)(runs[0].cfg, sweep=sweep, **job)
         return completed(runs, 0)
 
 

@@ -55,7 +55,7 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay=inf is not a finite number"),
         (["trainer.epochs=2.5"], "trainer.epochs=2.5 must be of type int"),
         (["trainer.epochs=true"], "trainer.epochs=True must be of type int"),
-        (["trainer.precision=fp8"], "trainer.precision='fp8' must be one of auto, fp32, bf16, fp16"),
+        (["trainer.precision=fp8"], "trainer.precision='fp8' must be one of auto, fp32, tf32, bf16, fp16"),
         (["patches.shape=128"], "patches.shape=128 must be of type list[int]"),
         (["patches.shape=[128,128,x]"], "patches.shape=[128, 128, 'x'] must be of type list[int]"),
         (["model.gate._target_=brats_ablate.models.attention_gate.Gate"], "model.gate._target_: brats_ablate.models.attention_gate has no Gate"),

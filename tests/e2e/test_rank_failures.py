@@ -17,6 +17,7 @@ from brats_ablate.runs.state import RunState
 pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RUN = ("+experiment=baseline", "fold=0", "lr=0.001", "trainer.epochs=4", "job._target_=faulty.train.run")
+TWO_RANKS = ("trainer.ranks=2", "trainer.devices=2")
 FAULTY = """
 import os, signal
 from brats_ablate.errors import DataError
@@ -70,14 +71,14 @@ def assert_failed(run: RunDirectory, reason: str) -> None:
 def torchrun(work: Path, small: tuple[str, ...], fault: str) -> subprocess.CompletedProcess[str]:
     program = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "brats_ablate")
     environment = {"BRATS_ABLATE_WORK": str(work), "FAULT": fault}
-    return CommandLine(work, (*small, *RUN), environment, program, stderr=subprocess.PIPE).run()
+    return CommandLine(work, (*small, *RUN, "trainer.ranks=2"), environment, program, stderr=subprocess.PIPE).run()
 
 
 @pytest.mark.parametrize(("rank", "fault"), list(zip((1, 0, 1), REASONS, strict=True)))
 def test_the_reason_of_the_failed_rank_is_recorded(
     brats_ablate: Command, run: RunDirectory, rank: int, fault: str
 ) -> None:
-    done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} {fault}")
+    done = brats_ablate(*RUN, *TWO_RANKS, FAULT=f"{rank} {fault}")
     assert done.returncode == 1, done.stdout
     assert_failed(run, f"rank {rank}: {REASONS[fault]}")
     assert f"brats-ablate: rank {rank}: {REASONS[fault]}" in done.stdout
@@ -90,7 +91,7 @@ def test_the_reason_is_recorded_under_torchrun(work: Path, run: RunDirectory, sm
 
 
 def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Command, run: RunDirectory) -> None:
-    done = brats_ablate(*RUN, "trainer.devices=2", FAULT="1 meets nan")
+    done = brats_ablate(*RUN, *TWO_RANKS, FAULT="1 meets nan")
     assert done.returncode == 1, done.stdout
     (cases,) = (line.removeprefix("CASES ") for line in done.stdout.splitlines() if line.startswith("CASES "))
     assert_failed(run, f"rank 1: the loss is nan at step 5 on {cases}; check these cases")
@@ -101,7 +102,7 @@ def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Comma
 def test_a_killed_rank_is_named_and_the_same_command_resumes(
     brats_ablate: Command, run: RunDirectory, rank: int
 ) -> None:
-    done = brats_ablate(*RUN, "trainer.devices=2", FAULT=f"{rank} is killed")
+    done = brats_ablate(*RUN, *TWO_RANKS, FAULT=f"{rank} is killed")
     assert done.returncode == 1, done.stdout
     cause = f"rank {rank} was killed by SIGKILL; unless someone killed it, the machine ran out of memory"
     assert_failed(run, cause)
@@ -109,7 +110,7 @@ def test_a_killed_rank_is_named_and_the_same_command_resumes(
     assert "Traceback" not in done.stdout
     shown = brats_ablate("job=status")
     assert f"failed at epoch 2/4: {cause}" in shown.stdout
-    done = brats_ablate(*RUN, "trainer.devices=2")
+    done = brats_ablate(*RUN, *TWO_RANKS)
     assert done.returncode == 0, done.stdout
     status = run.status()
     assert status is not None
@@ -127,7 +128,7 @@ def test_under_torchrun_the_cause_of_a_killed_rank_is_unknown(
 
 def test_a_sweeps_table_names_the_rank_that_was_killed(brats_ablate: Command, run: RunDirectory) -> None:
     launcher = ("hydra/launcher=submitit_local", "hydra.launcher.ranks_per_run=2", "hydra.launcher.poll_seconds=0.2")
-    done = brats_ablate("-m", *RUN, *launcher, FAULT="1 is killed")
+    done = brats_ablate("-m", *RUN, "trainer.ranks=2", *launcher, FAULT="1 is killed")
     assert done.returncode == 1, done.stdout
     assert read_submission(run.path) is not None
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("baseline fold=0"))

@@ -86,7 +86,7 @@ def test_two_ranks_equal_one_with_the_doubled_batch(
 ) -> None:
     alone = brats_ablate(*STEP, "trainer.batch_size=2", "paths.runs=${paths.work}/alone")
     assert alone.returncode == 0, alone.stdout
-    options = (*STEP, "trainer.batch_size=1", "paths.runs=${paths.work}/together")
+    options = (*STEP, "trainer.batch_size=1", "trainer.ranks=2", "paths.runs=${paths.work}/together")
     if starter == "torchrun":
         program = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "brats_ablate")
         command_line = CommandLine(work, small, {"BRATS_ABLATE_WORK": str(work)}, program)
@@ -109,8 +109,8 @@ def test_what_adam_leaves_between_two_ranks_and_one_is_rounding(
 ) -> None:
     lines = {
         "alone": ("trainer.batch_size=2",),
-        "together": ("trainer.batch_size=1", "trainer.devices=2"),
-        "apart": ("trainer.batch_size=1", "trainer.devices=2", "loss.dice_over=process"),
+        "together": ("trainer.batch_size=1", "trainer.ranks=2", "trainer.devices=2"),
+        "apart": ("trainer.batch_size=1", "trainer.ranks=2", "trainer.devices=2", "loss.dice_over=process"),
     }
     for name, line in lines.items():
         done = brats_ablate(
@@ -128,7 +128,15 @@ def test_what_adam_leaves_between_two_ranks_and_one_is_rounding(
 def test_the_recorded_loss_is_the_mean_over_the_ranks_also_of_a_resumed_run(
     brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path, tmp_path: Path
 ) -> None:
-    line = ("+experiment=ds", "fold=0", "lr=0.003", "trainer.devices=2", "trainer.crops_per_case=2", "trainer.epochs=1")
+    line = (
+        "+experiment=ds",
+        "fold=0",
+        "lr=0.003",
+        "trainer.ranks=2",
+        "trainer.devices=2",
+        "trainer.crops_per_case=2",
+        "trainer.epochs=1",
+    )
     line = (*line, "job._target_=recorded.run")
     record = tmp_path / "steps"
     done = brats_ablate(*line, RECORD=str(record))

@@ -98,7 +98,7 @@ def test_a_sweep_is_one_array_and_a_finished_sweep_submits_nothing(fake_study: F
 def test_a_run_that_fails_is_not_requeued_and_has_its_reason(fake_study: FakeStudy) -> None:
     faults = {"baseline/0": "raises", "baseline/1": "rank 1 raises", "baseline/2": "killed"}
     done = fake_study.run(
-        "+experiment=baseline", "fold=0,1,2,3", "+job.steps=150", *SLURM, "hydra.launcher.tasks_per_node=2",
+        "+experiment=baseline", "fold=0,1,2,3", "+job.steps=150", *SLURM, "hydra.launcher.tasks_per_node=2", "trainer.ranks=2",
         faults=faults,
     )  # fmt: skip
     assert done.returncode == 1
@@ -185,7 +185,7 @@ def test_runs_longer_than_the_time_limit_are_requeued_until_they_are_finished(fa
 
 
 def test_two_nodes_of_two_ranks_train_one_run_and_survive_preemption(study: CommandLine) -> None:
-    ranks = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2")
+    ranks = ("trainer.ranks=4", "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2")
     sweep = ("+experiment=baseline", "fold=0", "trainer.epochs=6", *ranks)
     process = study.start(*sweep)
     wait_until(lambda: have_finished_an_epoch(runs_of(study), 1), process)

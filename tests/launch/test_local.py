@@ -105,7 +105,7 @@ def test_runs_outlive_a_killed_launcher_and_the_next_one_finds_them(fake_study: 
 @pytest.mark.slow
 def test_the_reason_of_a_failed_run_is_that_of_the_failed_rank(fake_study: FakeStudy) -> None:
     done = fake_study.run(
-        "+experiment=baseline", "fold=0", "+job.steps=100", *LOCAL, "hydra.launcher.ranks_per_run=2",
+        "+experiment=baseline", "fold=0", "+job.steps=100", *LOCAL, "hydra.launcher.ranks_per_run=2", "trainer.ranks=2",
         faults={"baseline/0": "rank 1 raises and rank 0 notices"},
     )  # fmt: skip
     assert done.returncode == 1

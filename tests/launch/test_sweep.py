@@ -13,7 +13,7 @@ from brats_ablate.config.check import resolve
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.launch.submission import Submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, as_sweep_run, plan_sweep
+from brats_ablate.launch.sweep import SweepRun, as_sweep_run, check_ranks, plan_sweep
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
@@ -92,3 +92,38 @@ def test_the_configuration_of_a_run_is_text_without_interpolations(baseline: Dic
     read: Any = OmegaConf.to_container(OmegaConf.create(each.configuration))
     assert read == OmegaConf.to_container(each.cfg, resolve=True)
     assert "${" not in each.configuration
+
+
+@pytest.mark.parametrize(
+    ("ranks", "devices", "tasks", "message"),
+    [
+        (1, 1, 1, None),
+        (2, 2, 1, None),
+        (8, 1, 8, None),
+        (1, 2, 1, "trainer.ranks=1, but trainer.devices=2 starts 2 processes; start 1, or set trainer.ranks=2, "),
+        (2, 1, 1, "trainer.ranks=2, but trainer.devices=1 starts 1 process; start 2, or set trainer.ranks=1, "),
+        (1, 1, 8, "trainer.ranks=1, but torchrun starts 8 processes; start 1, or set trainer.ranks=8, "),
+    ],
+)
+def test_a_run_is_started_with_the_processes_that_it_declares(
+    baseline: DictConfig, ranks: int, devices: int, tasks: int, message: str | None
+) -> None:
+    cfg = OmegaConf.merge(baseline, {"trainer": {"ranks": ranks, "devices": devices}})
+    assert isinstance(cfg, DictConfig)
+    if message is None:
+        check_ranks(cfg, tasks, "torchrun")
+        return
+    with pytest.raises(ConfigError) as refused:
+        check_ranks(cfg, tasks, "torchrun")
+    assert str(refused.value).startswith(message)
+
+
+def test_a_run_of_an_earlier_version_by_two_processes_is_one_of_two_ranks(baseline: DictConfig, tmp_path: Path) -> None:
+    (each,) = make_sweep(baseline, tmp_path, 1)
+    before = {"identity": identity(resolve(each.cfg)), "world_size": 2}
+    write_run(directory(each), RunState.INTERRUPTED, manifest=before)
+    with pytest.raises(ConfigError, match=r"trainer\.ranks: 2 -> \(absent\)"):
+        plan_sweep([each])
+    two = OmegaConf.merge(each.cfg, {"trainer": {"ranks": 2}})
+    assert isinstance(two, DictConfig)
+    assert plan_sweep([as_sweep_run(two, "two")]).to_submit == [0]

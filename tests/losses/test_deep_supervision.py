@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss, DiceLoss
+from omegaconf import DictConfig
 
 from brats_ablate.labels import to_regions
 from brats_ablate.losses.deep_supervision import (
@@ -64,18 +69,41 @@ def test_dice_equals_monais_deep_supervision_loss() -> None:
     torch.testing.assert_close(terms["dice"], oracle, rtol=1e-6, atol=0)
 
 
-def upsampled(logits: torch.Tensor, times: int) -> torch.Tensor:
-    return logits.repeat_interleave(times, 2).repeat_interleave(times, 3).repeat_interleave(times, 4)
+def repeated(coarse: int, fine: int) -> torch.Tensor:
+    """The matrix (fine, coarse) that repeats each entry."""
+    return torch.eye(coarse).repeat_interleave(fine // coarse, 0)
 
 
-def test_as_released_upsamples_the_heads_and_divides_by_the_weights() -> None:
+def interpolating(coarse: int, fine: int) -> torch.Tensor:
+    """The matrix (fine, coarse) of linear interpolation whose end points are those of the coarse axis."""
+    at = np.linspace(0, coarse - 1, fine)
+    columns = [np.interp(at, np.arange(coarse), one) for one in np.eye(coarse)]
+    return torch.tensor(np.stack(columns, axis=1), dtype=torch.float32)
+
+
+@pytest.mark.parametrize(("upsampling", "matrix"), [("nearest", repeated), ("trilinear", interpolating)])
+def test_as_released_upsamples_the_heads_and_divides_by_the_weights(
+    upsampling: Literal["nearest", "trilinear"], matrix: Callable[[int, int], torch.Tensor]
+) -> None:
+    """Values, and gradients of the heads, against a matrix product along each axis."""
     logits, labels = heads_and_labels()
-    full = [upsampled(p, 2**i) for i, p in enumerate(logits)]
-    terms = DeepSupervisionAsReleased(WEIGHTS)(LOSS, logits, labels)
+    for head in logits:
+        head.requires_grad_()
+    full = [
+        torch.einsum("xi,yj,zk,bcijk->bcxyz", *(map(matrix, head.shape[2:], labels.shape[1:])), head) for head in logits
+    ]
+    terms = DeepSupervisionAsReleased(WEIGHTS, upsampling)(LOSS, logits, labels)
     for name in ("bce", "dice"):
         parts = [LOSS(p, labels)[name] for p in full]
         expected = (parts[0] + parts[1] / 2 + parts[2] / 4) / 1.75
         torch.testing.assert_close(terms[name], expected, rtol=1e-6, atol=0)
+        gradients = (torch.autograd.grad(loss, logits, retain_graph=True) for loss in (terms[name], expected))
+        for gradient, reference in zip(*gradients, strict=True):
+            torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-7)
+
+
+def test_the_configuration_chooses_the_released_interpolation(composition: Callable[..., DictConfig]) -> None:
+    assert composition("supervision=deep_as_released").supervision.upsampling == "trilinear"
 
 
 def test_single_weight_is_no_supervision() -> None:
@@ -83,6 +111,7 @@ def test_single_weight_is_no_supervision() -> None:
     plain = SingleHead()(LOSS, logits[:1], labels)
     assert DeepSupervision([1.0])(LOSS, logits[:1], labels) == plain
     assert DeepSupervisionAsReleased([1.0])(LOSS, logits[:1], labels) == plain
+    assert DeepSupervisionAsReleased([1.0], "trilinear")(LOSS, logits[:1], labels) == plain
 
 
 @pytest.mark.parametrize("supervision", [SingleHead(), DeepSupervision([1.0, 0.5])])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
-from brats_ablate.models.dropblock import DropBlock3d
+from brats_ablate.models.dropblock import DropBlock3d, DropBlockAsReleased
 
 
-def ready(probability: float = 0.1, block_size: int = 5) -> DropBlock3d:
-    drop = DropBlock3d(block_size=block_size, probability=probability, ramp_steps=0)
+def ready(probability: float = 0.1, block_size: int = 5, kind: type[DropBlock3d] = DropBlock3d) -> DropBlock3d:
+    drop = kind(block_size=block_size, probability=probability, ramp_steps=0)
     drop.set_step(0)
     return drop
 
@@ -30,6 +31,36 @@ def test_what_is_dropped_is_a_union_of_whole_cubes():
         # Opening by the cube keeps exactly the voxels that some whole cube inside the volume covers.
         opened = ndimage.binary_opening(channel, structure=[[[1] * 3] * 3] * 3)
         assert (opened == channel).all()
+
+
+def expected_share_as_released(shape, probability, block_size):
+    """The expectation from the probability of each voxel, by the number of centers whose cube covers it."""
+    reach = np.arange(block_size) - block_size // 2
+    covering = [np.array([np.isin(i + reach, np.arange(s)).sum() for i in range(s)]) for s in shape]
+    centers = np.einsum("x,y,z->xyz", *covering)
+    return (1 - (1 - probability / block_size**3) ** centers).mean()
+
+
+@pytest.mark.parametrize(
+    ("shape", "block_size", "share"), [((4, 4, 4), 5, 0.0337), ((8, 8, 8), 5, 0.0594), ((3, 5, 8), 4, None)]
+)
+def test_the_released_code_drops_fewer_than_requested(shape, block_size, share):
+    expected = expected_share_as_released(shape, 0.1, block_size)
+    assert share is None or expected == pytest.approx(share, abs=5e-5)
+    drop = ready(0.1, block_size, DropBlockAsReleased)
+    samples = torch.zeros(25_000, 1, *shape)
+    dropped = 1 - drop.keep_mask(samples).mean(dim=(1, 2, 3, 4))
+    standard_error = dropped.std().item() / len(samples) ** 0.5
+    assert standard_error < 0.03 * expected
+    assert dropped.mean().item() == pytest.approx(expected, abs=4 * standard_error)
+
+
+def test_as_released_all_channels_of_a_sample_share_their_cubes():
+    y = ready(0.3, 3, DropBlockAsReleased)(torch.ones(2, 3, 8, 8, 8))
+    assert (y == 0).any()
+    assert torch.equal(y, y[:, :1].expand_as(y))
+    assert not torch.equal(y[0], y[1])
+    assert y.mean().item() == pytest.approx(1, rel=1e-5)
 
 
 def test_channels_drop_apart():

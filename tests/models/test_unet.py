@@ -33,6 +33,12 @@ def test_parameter_counts_are_the_papers(build, model, encoder, in_channels, hea
         assert millions(build(model, encoder, in_channels=in_channels, n_heads=heads)) == expected
 
 
+@pytest.mark.parametrize(("model", "expected"), [("unet", 31_192_617), ("unet_as_released", 31_193_417)])
+def test_the_released_network_has_biases_on_its_transposed_convolutions(build, model, expected):
+    with torch.device("meta"):
+        assert sum(p.numel() for p in build(model, n_heads=3).parameters()) == expected
+
+
 def test_logits_equal_those_of_monai_dynunet_with_the_same_weights(build):
     from monai.networks.nets import DynUNet
 
@@ -114,6 +120,17 @@ def test_drop_sits_in_the_three_deepest_encoder_levels_before_each_norm(build):
         assert [type(m) for m in layers] == [nn.Conv3d, DropBlock3d, InstanceNorm] * 2
 
 
+def test_as_released_drop_sits_in_the_last_encoder_level_and_the_bottleneck(build):
+    model = build("dropblock_as_released", channels=[8] * 6, patch_shape=(64, 64, 64))
+    dropping = [i for i, level in enumerate(model.encoder) if any(isinstance(m, DropBlock3d) for m in level.modules())]
+    assert dropping == [4, 5]
+
+
+def test_a_negative_number_of_dropping_stages_is_refused(build):
+    with pytest.raises(ConfigError, match=r"model\.drop_stages=-1 must be 0 or more"):
+        build("dropblock", channels=THIN, drop_stages=-1)
+
+
 def test_residual_blocks_drop_too(build):
     """The paper's code never advanced the schedule of DropBlock in residual blocks."""
     drop = {"_target_": "brats_ablate.models.dropblock.DropBlock3d", "_partial_": True}
@@ -137,6 +154,16 @@ def test_kaiming_weights(build):
     assert weight.std().item() == pytest.approx(gain / (128 * 27) ** 0.5, rel=0.01)
 
 
+def test_the_released_transposed_convolutions_keep_the_initialization_of_torch(build):
+    upsample = build("unet_as_released", channels=[32, 64, 128], patch_shape=(8, 8, 8)).decoder[1].upsample
+    kaiming = build("unet", channels=[32, 64, 128], patch_shape=(8, 8, 8)).decoder[1].upsample
+    bound = (64 * 8) ** -0.5  # torch's: uniform within the root of the reciprocal fan-in, weights and biases
+    for drawn in (upsample.weight, upsample.bias):
+        assert 0.9 * bound < drawn.abs().max().item() <= bound
+    assert kaiming.bias is None
+    assert (kaiming.weight.std() / upsample.weight.std()).item() == pytest.approx(6**0.5, rel=0.02)
+
+
 @pytest.mark.parametrize("patch_shape", [(16, 16, 20), (24, 12, 16)])
 def test_a_patch_that_does_not_fit_the_depth_is_refused(build, patch_shape):
     with pytest.raises(ConfigError, match=r"not divisible by \[8, 8, 8\]"):
@@ -155,7 +182,7 @@ def test_one_voxel_at_the_bottom_is_refused(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["unet", "dropblock", "attention", "residual"])
+@pytest.mark.parametrize("model", ["unet", "dropblock", "dropblock_as_released", "attention", "residual"])
 def test_traced_as_one_graph_that_a_new_step_does_not_retrace(build, model):
     graphs = []
 

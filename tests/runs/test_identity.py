@@ -43,11 +43,14 @@ def test_what_does_not_change_the_result_is_not_of_the_identity(composition: Com
         ("data.fold_seed=1", "data.fold_seed"),
         ("trainer.epochs=9", "trainer.epochs"),
         ("trainer.precision=fp32", "trainer.precision"),
+        ("trainer.ranks=2", "trainer.ranks"),
         ("trainer.validate_every=2", "trainer.validate_every"),  # which epochs can be the best
         ("patches.tumour_probability=0.5", "patches.tumour_probability"),
         ("encoder.width=0.5", "encoder.width"),
         ("optimizer.weight_decay=0", "optimizer.weight_decay"),
         ("model.gate._target_=brats_ablate.models.attention_gate.AttentionGate", "model.gate._target_"),
+        ("model.drop_stages=2", "model.drop_stages"),
+        ("model.upsample._target_=brats_ablate.models.upsample.UpsampleAsReleased", "model.upsample._target_"),
         ("inference.window.overlap=0.25", "inference.window.overlap"),  # it chooses the checkpoints
     ],
 )

@@ -72,7 +72,9 @@ def choose_members(
 
 def check_checkpoint(member: EnsembleMember, identity: dict[str, Any]) -> None:
     """Raise RunFailed if `identity`, stored in the checkpoint, differs from that of the member's run directory."""
-    recorded = member.run.manifest().get("identity", {})
+    recorded = member.run.identity() or {}
+    if "trainer.ranks" in recorded:  # checkpoints of earlier versions do not contain it
+        identity = {"trainer.ranks": recorded["trainer.ranks"], **identity}
     if recorded != identity:
         details = "; ".join(differences(recorded, identity)[:5])
         raise RunFailed(

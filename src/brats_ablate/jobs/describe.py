@@ -154,6 +154,8 @@ def _timed_model(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> 
     device = choose_device(str(cfg.trainer.device), 0)
     model = build.execute_on(build.build_model(cfg), device)
     generator = torch.Generator().manual_seed(0)
+    precision = Precision.resolve(str(cfg.trainer.precision), device)
+    precision.allow_tf32()
     images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
     labels = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
     return TimedModel(
@@ -162,7 +164,7 @@ def _timed_model(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> 
         optimizer=build.build_optimizer(cfg, model),
         images=images.to(device, memory_format=torch.channels_last_3d),
         labels=labels.to(device),
-        precision=Precision.resolve(str(cfg.trainer.precision), device),
+        precision=precision,
     )
 
 

@@ -68,6 +68,27 @@ def run_directory(cfg: DictConfig) -> RunDirectory:
     return RunDirectory.at(Path(str(cfg.paths.runs)).absolute(), coordinates)
 
 
+def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:
+    """Check that a training run is started with its `trainer.ranks` processes.
+
+    Args:
+        cfg: the run.
+        tasks: ranks that `starter` starts; where it is one, `trainer.devices` may start more.
+        starter: what starts them, for the message.
+
+    Raises:
+        ConfigError: another number of processes would train it: a different run under the same name.
+    """
+    ranks, devices = int(cfg.trainer.ranks), int(cfg.trainer.devices)
+    started, by = (tasks, starter) if tasks > 1 else (devices, f"trainer.devices={devices}")
+    if started != ranks:
+        raise ConfigError(
+            f"trainer.ranks={ranks}, but {by} starts {started} process{'es' if started > 1 else ''}; start {ranks}, or "
+            f"set trainer.ranks={started}, which is a different run: a step takes trainer.ranks × trainer.batch_size "
+            "samples"
+        )
+
+
 def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
     """Sort the runs of a sweep by what has to be done.
 
@@ -114,7 +135,7 @@ def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
 
 
 def _check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
-    recorded = run.manifest().get("identity")
+    recorded = run.identity()
     expected = identity(resolve(each.cfg))
     if recorded is not None and recorded != expected:
         shown = "; ".join(differences(recorded, expected)[:3])

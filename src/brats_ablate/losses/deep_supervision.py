@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,16 +64,23 @@ class DeepSupervision:
 class DeepSupervisionAsReleased(DeepSupervision):
     """Deep supervision as in the paper's code: heads are upsampled to full size, the sum is divided by Σ w_i = 1.75.
 
-    Both differ from equation 1. Upsampling repeats the nearest logit.
+    Both differ from equation 1.
+
+    Args:
+        weights: one per head, finest first.
+        upsampling: "trilinear" interpolates between the logits, corners on corners, as the paper's code does; "nearest"
+            repeats each logit, as version 0.1 did.
     """
 
-    def __init__(self, weights: list[float]) -> None:
+    def __init__(self, weights: list[float], upsampling: Literal["trilinear", "nearest"] = "nearest") -> None:
         super().__init__(weights)
         self.weights = [weight / sum(weights) for weight in weights]
+        self.upsampling = upsampling
 
     def on_one_grid(self, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the head's logits upsampled to the labels' grid, and the labels."""
-        return F.interpolate(head, size=labels.shape[1:], mode="nearest"), labels
+        align_corners = True if self.upsampling == "trilinear" else None  # "nearest" takes no such option
+        return F.interpolate(head, size=labels.shape[1:], mode=self.upsampling, align_corners=align_corners), labels
 
 
 def nearest_labels(labels: Tensor, grid: tuple[int, ...]) -> Tensor:

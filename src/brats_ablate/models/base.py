@@ -18,6 +18,10 @@ class Scheduled(nn.Module):
         raise NotImplementedError
 
 
+class KeepsInitialization:
+    """Marks a layer whose weights `initialize` leaves as its constructor drew them."""
+
+
 class SegmentationModel(nn.Module):
     """A network from (B, C, X, Y, Z) to a `SegmentationOutput`.
 
@@ -72,9 +76,12 @@ class SegmentationModel(nn.Module):
 
 
 def initialize(model: nn.Module) -> None:
-    """Initialize (transposed) convolutions by Kaiming (normal, a = 0.01, fan-in), biases by 0 (paper section 3.2)."""
+    """Initialize (transposed) convolutions by Kaiming (normal, a = 0.01, fan-in), biases by 0 (paper section 3.2).
+
+    Layers that are marked by `KeepsInitialization` are skipped.
+    """
     for module in model.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and not isinstance(module, KeepsInitialization):
             nn.init.kaiming_normal_(module.weight, a=0.01)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

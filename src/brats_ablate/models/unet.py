@@ -16,9 +16,10 @@ from brats_ablate.models.base import SegmentationModel, SegmentationOutput, init
 from brats_ablate.models.blocks import BlockFactory, Drop
 from brats_ablate.models.dropblock import NoDrop
 from brats_ablate.models.encoder import EncoderConfig
+from brats_ablate.models.upsample import Upsample
 
-N_DROPBLOCK_STAGES = 3
-"""`drop` acts in the bottleneck and the two encoder stages above it, as in the paper's code."""
+UpsampleFactory = Callable[[int, int], nn.Module]
+"""Makes a layer of `upsample`."""
 
 
 class UNetBase(SegmentationModel):
@@ -45,8 +46,8 @@ class UNet(UNetBase):
     """U-Net: (B, C, X, Y, Z) -> logits of the `n_heads` finest decoder stages (paper section 2.3, Fig. 2).
 
     An encoder stage halves the resolution (the finest does not) and sets the channels. A decoder stage doubles the
-    resolution by a 2³ transposed convolution, concatenates the gated skip and applies a block. The heads are 1³
-    convolutions. Only the heads have biases, as in the paper's code.
+    resolution, concatenates the gated skip and applies a block. The heads are 1³ convolutions with biases. Convolutions
+    before a norm have none, as the norm would cancel it.
 
     Arguments that are not described here are those of `SegmentationModel`.
 
@@ -54,9 +55,14 @@ class UNet(UNetBase):
         encoder_block: see `blocks`.
         decoder_block: see `blocks`.
         gate: see `attention_gate`.
-        drop: see `dropblock`; acts in the `N_DROPBLOCK_STAGES` deepest stages of the encoder.
+        drop: see `dropblock`.
         blocks_per_level: encoder blocks of each stage, finest first; deeper stages repeat the last number.
         checkpointing: recompute each stage's activations in the backward pass: less memory, a third more work.
+        drop_stages: number of encoder stages in which `drop` acts, counted from the bottleneck up.
+        upsample: see `upsample`.
+
+    Raises:
+        ConfigError: also if `drop_stages` is negative.
     """
 
     def __init__(
@@ -72,13 +78,17 @@ class UNet(UNetBase):
         drop: Drop,
         blocks_per_level: list[int],
         checkpointing: bool,
+        drop_stages: int = 3,  # the defaults of these two are for configurations that earlier versions recorded
+        upsample: UpsampleFactory = Upsample,
     ) -> None:
         channels = encoder.scaled
         super().__init__(patch_shape, len(channels), n_heads)
+        if drop_stages < 0:
+            raise ConfigError(f"model.drop_stages={drop_stages} must be 0 or more; the default is 3")
         self.checkpointing = checkpointing
-        self.encoder = build_encoder(in_channels, channels, encoder_block, drop, blocks_per_level)
+        self.encoder = build_encoder(in_channels, channels, encoder_block, drop, drop_stages, blocks_per_level)
         self.decoder = nn.ModuleList(  # finest first, as every list of stages here
-            DecoderStage(coarse, width, decoder_block, gate) for width, coarse in pairwise(channels)
+            DecoderStage(coarse, width, decoder_block, gate, upsample) for width, coarse in pairwise(channels)
         )
         self.heads = build_heads(channels, out_channels, n_heads)
         initialize(self)
@@ -107,10 +117,15 @@ class DecoderStage(nn.Module):
     """Upsamples the coarser stage's map, concatenates the gated skip, applies a block."""
 
     def __init__(
-        self, coarse_channels: int, channels: int, block: BlockFactory, gate: Callable[[int], nn.Module]
+        self,
+        coarse_channels: int,
+        channels: int,
+        block: BlockFactory,
+        gate: Callable[[int], nn.Module],
+        upsample: UpsampleFactory = Upsample,
     ) -> None:
         super().__init__()
-        self.upsample = build_upsample(coarse_channels, channels)
+        self.upsample = upsample(coarse_channels, channels)
         self.gate = gate(channels)
         self.block = block(2 * channels, channels, stride=1)
 
@@ -121,21 +136,24 @@ class DecoderStage(nn.Module):
 
 
 def build_encoder(
-    in_channels: int, channels: tuple[int, ...], block: BlockFactory, drop: Drop, blocks_per_stage: list[int]
+    in_channels: int,
+    channels: tuple[int, ...],
+    block: BlockFactory,
+    drop: Drop,
+    drop_stages: int,
+    blocks_per_stage: list[int],
 ) -> nn.ModuleList:
-    """Build the encoder, finest stage first; a stage's first block changes resolution and channels."""
+    """Build the encoder, finest stage first; a stage's first block changes resolution and channels.
+
+    `drop` acts in the last `drop_stages` stages.
+    """
     stages = nn.ModuleList()
     for i, width in enumerate(channels):
-        make = partial(block, drop=drop if i >= len(channels) - N_DROPBLOCK_STAGES else NoDrop)
+        make = partial(block, drop=drop if i >= len(channels) - drop_stages else NoDrop)
         first = make(channels[i - 1], width, stride=2) if i else make(in_channels, width, stride=1)
         more = blocks_per_stage[min(i, len(blocks_per_stage) - 1)] - 1
         stages.append(nn.Sequential(first, *(make(width, width, stride=1) for _ in range(more))))
     return stages
-
-
-def build_upsample(coarse_channels: int, channels: int) -> nn.ConvTranspose3d:
-    """Build the 2³ transposed convolution that doubles the resolution."""
-    return nn.ConvTranspose3d(coarse_channels, channels, kernel_size=2, stride=2, bias=False)
 
 
 def build_heads(channels: tuple[int, ...], out_channels: int, n_heads: int) -> nn.ModuleList:

@@ -12,7 +12,8 @@ from brats_ablate.models.base import SegmentationOutput, initialize
 from brats_ablate.models.blocks import BlockFactory
 from brats_ablate.models.dropblock import NoDrop
 from brats_ablate.models.encoder import EncoderConfig
-from brats_ablate.models.unet import UNetBase, build_encoder, build_heads, build_upsample
+from brats_ablate.models.unet import UNetBase, build_encoder, build_heads
+from brats_ablate.models.upsample import Upsample
 
 
 class UNetPlusPlus(UNetBase):
@@ -35,7 +36,7 @@ class UNetPlusPlus(UNetBase):
     ) -> None:
         channels = encoder.scaled
         super().__init__(patch_shape, len(channels), n_heads)
-        self.encoder = build_encoder(in_channels, channels, encoder_block, NoDrop, [1])
+        self.encoder = build_encoder(in_channels, channels, encoder_block, NoDrop, 0, [1])
         self.nodes = nn.ModuleList(  # nodes[i][j - 1] is node (i, j)
             nn.ModuleList(NestedNode(coarse, width, j, decoder_block) for j in range(1, len(channels) - i))
             for i, (width, coarse) in enumerate(pairwise(channels))
@@ -70,7 +71,7 @@ class NestedNode(nn.Module):
 
     def __init__(self, coarse_channels: int, channels: int, skips: int, block: BlockFactory) -> None:
         super().__init__()
-        self.upsample = build_upsample(coarse_channels, channels)
+        self.upsample = Upsample(coarse_channels, channels)
         self.block = block((skips + 1) * channels, channels, stride=1)
 
     def forward(self, coarse: Tensor, skips: list[Tensor]) -> Tensor:

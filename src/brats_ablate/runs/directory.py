@@ -103,6 +103,16 @@ class RunDirectory:
         """Return identity, versions and hardware as recorded; {} before the first start."""
         return read_json(self.path / "manifest.json")
 
+    def identity(self) -> dict[str, Any] | None:
+        """Return the run's identity as recorded; None before the first start.
+
+        Earlier versions recorded the number of processes beside it.
+        """
+        manifest = self.manifest()
+        ranks = manifest.get("world_size", 1)
+        recorded: dict[str, Any] | None = manifest.get("identity")
+        return recorded if recorded is None or ranks == 1 else {"trainer.ranks": ranks, **recorded}
+
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration as recorded, with today's `_target_` names; {} before the first start."""
         import yaml

@@ -24,7 +24,15 @@ _EXECUTION_KEYS = {
     *("trainer.device", "trainer.devices", "trainer.loader_threads", "trainer.compile", "trainer.progress"),
     *("trainer.checkpoint_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained", "model.checkpointing"),
 }
-_ADDED: Mapping[str, object] = MappingProxyType({"trainer.ranks": 1})
+_ADDED: Mapping[str, object] = MappingProxyType(
+    {
+        "trainer.ranks": 1,
+        "model.drop_stages": 3,
+        "model.upsample._target_": "brats_ablate.models.upsample.Upsample",
+        "model.upsample._partial_": True,
+        "supervision.upsampling": "nearest",
+    }
+)
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
 identities of earlier runs stay valid."""
 _DATA = ("name", "layout", "convention", "n_folds", "fold_seed")

@@ -1,4 +1,4 @@
-"""The optimizer of the paper. The configuration may name any of torch's instead."""
+"""The optimizer of the paper. The configuration may name any class of `torch.optim` instead."""
 
 from __future__ import annotations
 

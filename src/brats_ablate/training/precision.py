@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from brats_ablate.errors import ConfigError
+
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,15 @@ class Precision:
 
     @classmethod
     def resolve(cls, name: str, device: torch.device) -> Precision:
-        """Resolve `auto` to bf16 where the device computes it in hardware, else to fp16 on a GPU and fp32 on a CPU."""
+        """Resolve `auto` to bf16 where the device computes it in hardware, else to fp16 on a GPU and fp32 on a CPU.
+
+        Raises:
+            ConfigError: the device has no TF32.
+        """
+        if name == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+            raise ConfigError(
+                f"trainer.precision=tf32 needs an NVIDIA GPU since Ampere, not {device}; set fp32 or auto"
+            )
         if name != "auto":
             return cls(name, device)
         if device.type == "cuda":
@@ -30,9 +40,16 @@ class Precision:
         fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
         return cls("bf16" if fast else "fp32", device)
 
+    def allow_tf32(self) -> None:
+        """Allow TF32 in this process's fp32 convolutions and matrix products if this is `tf32`, forbid it otherwise.
+
+        torch allows it in convolutions by default, which leaves fp32 a mantissa of 10 bits on a GPU.
+        """
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.name == "tf32"
+
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which the network runs."""
-        if self.name == "fp32":
+        if self.name not in _TYPES:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=_TYPES[self.name])
 

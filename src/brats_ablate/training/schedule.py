@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from brats_ablate.errors import ConfigError
+
+
+class Schedule(Protocol):
+    """A schedule of the learning rate; `schedule._target_` may name any class with this method."""
+
+    def factor(self, step: int, total_steps: int) -> float:
+        """Return the factor of the learning rate at `step` (0-based) of `total_steps`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,3 +40,24 @@ class WarmupCosine:
         if step < warmup:
             return step / warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))
+
+
+@dataclass(frozen=True)
+class PolynomialDecay:
+    """Decay by (1 − step / total_steps)^exponent to 0: nnU-Net's schedule, per step instead of per epoch.
+
+    Isensee et al., Nature Methods 2021; the exponent there is 0.9.
+
+    Raises:
+        ConfigError: `exponent` is not positive.
+    """
+
+    exponent: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.exponent < math.inf:
+            raise ConfigError(f"schedule.exponent={self.exponent} must be positive; nnU-Net's is 0.9")
+
+    def factor(self, step: int, total_steps: int) -> float:
+        """Return the factor of the learning rate at `step` (0-based) of `total_steps`."""
+        return float((1 - step / total_steps) ** self.exponent)

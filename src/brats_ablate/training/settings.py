@@ -17,17 +17,19 @@ class TrainerSettings:
     """Samples per step and rank."""
     crops_per_case: int
     """Crops of each training case in an epoch; the paper's epoch has one."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
     validate_every: int
     """Epochs between validations; the last epoch is always validated."""
     keep_best: int
     """Checkpoints kept for their mean validation Dice; the paper's ensemble uses two per fold."""
+    ranks: int = 1
+    """Processes that train the run together, whoever starts them; a step takes `ranks` × `batch_size` samples."""
     validate_untrained: bool = False
     """Validate once before the first step too, for comparison."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
-    """Processes on this machine, one per device; torchrun's and SLURM's ranks take precedence."""
+    """Processes that this command starts itself, one per device; not used under torchrun or SLURM's tasks."""
     loader_threads: int = 2
     checkpoint_minutes: float = 10.0
     """A killed run loses at most this much work, and at most one epoch."""
@@ -37,7 +39,16 @@ class TrainerSettings:
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
 
     def __post_init__(self) -> None:
-        sizes = ("epochs", "batch_size", "crops_per_case", "validate_every", "keep_best", "devices", "loader_threads")
+        sizes = (
+            "epochs",
+            "batch_size",
+            "crops_per_case",
+            "validate_every",
+            "keep_best",
+            "ranks",
+            "devices",
+            "loader_threads",
+        )
         for name in sizes:
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")

@@ -6,11 +6,10 @@ on (seed, step, rank), that of a patch on (seed, epoch, index), so a resumed run
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn, Protocol
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -26,10 +25,12 @@ from brats_ablate.runtime.memory import peak_memory_bytes
 from brats_ablate.runtime.random import derive_seed
 from brats_ablate.training import checkpoint
 from brats_ablate.training.distributed import DistributedContext
+from brats_ablate.training.finite import non_finite_tensor, remedy
 from brats_ablate.training.precision import Precision
 from brats_ablate.training.progress import Progress
-from brats_ablate.training.schedule import WarmupCosine
+from brats_ablate.training.schedule import Schedule
 from brats_ablate.training.settings import TrainerSettings
+from brats_ablate.training.state import StepMetrics, TrainState
 from brats_ablate.training.timer import Timer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
@@ -55,28 +56,6 @@ class Tracker(Protocol):
     def log_image(self, make_image: Callable[[], Any]) -> None: ...
 
 
-class StepMetrics(NamedTuple):
-    """Metrics of one step, still on the device."""
-
-    step: int
-    case_ids: list[str]
-    values: dict[str, Tensor]
-
-
-@dataclass
-class TrainState:
-    """The progress of a run, and the metrics of its unfinished epoch."""
-
-    epoch: int = 0
-    """Finished epochs."""
-    step_in_epoch: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    """Over this rank's steps of the epoch so far: the loss, its terms, the gradient norm."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    best: list[list[float]] = field(default_factory=list)
-    """[epoch, mean Dice] of the kept checkpoints, best first."""
-
-
 @dataclass
 class Trainer:
     """Trains `model` and records the run in `run`."""
@@ -88,7 +67,7 @@ class Trainer:
     pipeline: BatchPipeline
     loss: TotalLoss
     optimizer: torch.optim.Optimizer
-    schedule: WarmupCosine
+    schedule: Schedule
     loader: Loader
     validation: Validation
     settings: TrainerSettings
@@ -108,6 +87,7 @@ class Trainer:
         self.steps_per_epoch = self.loader.steps_per_epoch
         self.total_steps = self.steps_per_epoch * self.settings.epochs
         self.pending: list[StepMetrics] = []
+        self.latest_cases: list[str] = []
         self._saved_at = time.monotonic()
 
     @property
@@ -115,11 +95,15 @@ class Trainer:
         """Finished steps of the run."""
         return self.state.epoch * self.steps_per_epoch + self.state.step_in_epoch
 
+    @property
+    def _remedy(self) -> str:
+        return remedy(self.run, self.precision.name)
+
     def fit(self) -> None:
         """Train to the last epoch.
 
         Raises:
-            RunFailed: the loss is not finite; names step and cases.
+            RunFailed: the loss, the gradient or a weight is not finite; names step and cases.
             Interrupted: a stop was requested; the state is saved at this step.
         """
         self._resume()
@@ -130,7 +114,8 @@ class Trainer:
             while self.state.epoch < self.settings.epochs:
                 self._train_epoch()
                 self._end_epoch(self.state.epoch + 1, self._training_metrics())
-                self.state = TrainState(self.state.epoch + 1, best=self.state.best)
+                skipped = self.state.skipped_in_a_row
+                self.state = TrainState(self.state.epoch + 1, best=self.state.best, skipped_in_a_row=skipped)
                 self._save()
                 self._prune_checkpoints()
                 self._write_status(RunState.RUNNING)
@@ -150,6 +135,7 @@ class Trainer:
             if self.step % SYNC_EVERY[self.precision.device.type] == 0:
                 self._flush_metrics()
         self._flush_metrics()
+        self._check_weights()
 
     def training_step(self, patches: list[Patch]) -> None:
         """Take one optimizer step. Images are (B, C, X, Y, Z), logits per head (B, 3, …), finest first."""
@@ -184,20 +170,31 @@ class Trainer:
         error = None
         for step, case_ids, values in self.pending:
             numbers = dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
-            if not math.isfinite(numbers["loss"]) and error is None:
-                error = f"the loss is {numbers['loss']} at step {step} on {', '.join(case_ids)}"
-            for name, number in numbers.items():
-                self.state.sums[name] = self.state.sums.get(name, 0.0) + number
+            fault = self.state.add(numbers, scaled=self.scaler.is_enabled())
+            if fault is not None and error is None:
+                error = f"{fault} at step {step} on {', '.join(case_ids)}"
+            self.latest_cases = case_ids
         self.pending.clear()
         save_due = time.monotonic() - self._saved_at > 60 * self.settings.checkpoint_minutes
         failed, stop, save = self.ranks.any(error is not None, signals.stop_requested(), save_due)
         if failed:
             rank, message = next((r, e) for r, e in enumerate(self.ranks.gather(error)) if e is not None)
-            raise RunFailed(f"{message}; check these cases, lower lr, or set trainer.precision=fp32", rank)
+            raise RunFailed(f"{message}; {self._remedy}", rank)
         if stop:
             self._stop()
         if save:
             self._save()
+
+    def _check_weights(self) -> None:
+        """Check, on every rank alike, the weights that are about to be validated or saved.
+
+        Raises:
+            RunFailed: one is not finite.
+        """
+        name = non_finite_tensor(self.model.state_dict())
+        if name is not None:
+            where = f"after step {self.step - 1} on {', '.join(self.latest_cases)}"
+            raise RunFailed(f"the weight {name} is not finite {where}; {self._remedy}")
 
     def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Validate if it is due, and record the epoch. Epoch 0 is the untrained network."""
@@ -223,7 +220,7 @@ class Trainer:
 
     def _training_metrics(self) -> dict[str, float]:
         sums = self.ranks.mean(list(self.state.sums.values()))
-        means = {name: total / self.steps_per_epoch for name, total in zip(self.state.sums, sums, strict=True)}
+        means = self.state.means(sums, self.steps_per_epoch)
         self._flush_timer()
         seconds = {f"seconds/{name}": value for name, value in self.state.seconds.items()}
         samples = self.steps_per_epoch * self.settings.batch_size * self.ranks.world_size
@@ -257,7 +254,8 @@ class Trainer:
                 file.unlink()
 
     def _save(self) -> None:
-        """Write `last.pt`. A collective."""
+        """Write `last.pt`, of finite weights only. A collective."""
+        self._check_weights()
         self._flush_timer()
         sums = self.ranks.gather(self.state.sums)
         if self.ranks.is_main_process:
@@ -276,6 +274,11 @@ class Trainer:
     def _resume(self) -> None:
         if self.run.last_checkpoint.exists():
             saved = checkpoint.load(self.run.last_checkpoint, self.precision.device)
+            name = non_finite_tensor(saved["model"])
+            if name is not None:  # earlier versions could write it
+                raise RunFailed(
+                    f"{self.run.last_checkpoint}: {name} is not finite; delete the file to start the run again"
+                )
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.scaler.load_state_dict(saved["scaler"])

@@ -64,8 +64,8 @@ class WithForegroundMask(InputChannels):
 class WithForegroundMaskAsReleased(WithForegroundMask):
     """The one-hot channel as the paper's public code built it, to measure the effect of its mistake.
 
-    It is computed after normalization as x > 0 in every modality: voxels brighter than average in all four, 6 to 37 %
-    of the foreground.
+    It is computed after normalization as x > 0 in every modality: voxels brighter than average in all four, 0.7 to
+    7.8 % of the foreground (ten BraTS 2021 cases).
     """
 
     def foreground_mask(self, non_zero: Tensor, images: Tensor) -> Tensor:

@@ -44,10 +44,12 @@ def write(cfg: DictConfig, state: RunState, finished_epochs: int) -> None:
     write_run(run_directory(cfg), state, dice=dice, epochs=10, manifest={"identity": identity(resolve(cfg))})
 
 
-def test_hours_count_the_epochs_left_and_the_devices_of_a_run(sweep: list[DictConfig]) -> None:
+def test_hours_count_the_epochs_left_and_the_ranks_of_a_run(sweep: list[DictConfig]) -> None:
+    for cfg in sweep:
+        OmegaConf.update(cfg, "trainer.ranks", 4)
     write(sweep[0], RunState.FINISHED, 10)
     write(sweep[1], RunState.INTERRUPTED, 4)
-    estimate = estimate_sweep(sweep, 4, lambda cfg: MEASURED)
+    estimate = estimate_sweep(sweep, lambda cfg: MEASURED)
     a, b = estimate.experiments
     # On 4 ranks an epoch has 25 steps of 2 s, and every fifth epoch 5 cases of 10 s: 50 + 50 / 5 s.
     assert a.epoch_s == b.epoch_s == pytest.approx(60)
@@ -67,7 +69,7 @@ def test_an_experiment_that_would_fail_is_named_with_the_reason(sweep: list[Dict
             raise RunFailed("out of memory")
         return MEASURED
 
-    estimate = estimate_sweep(sweep, 1, measure)
+    estimate = estimate_sweep(sweep, measure)
     assert "b would fail: out of memory" in estimate.format()
     with pytest.raises(RunFailed, match=r"^b would fail"):
         estimate.check()
@@ -76,20 +78,24 @@ def test_an_experiment_that_would_fail_is_named_with_the_reason(sweep: list[Dict
 def test_a_disk_that_is_too_small(sweep: list[DictConfig]) -> None:
     huge: Measurement = {**MEASURED, "disk_bytes": 2**60}
     with pytest.raises(RunFailed, match="free space"):
-        estimate_sweep(sweep, 1, lambda cfg: huge).check()
+        estimate_sweep(sweep, lambda cfg: huge).check()
 
 
 def test_without_a_dry_run_the_job_only_counts(
     sweep: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(sweep[0], dry_run=False, json=str(tmp_path / "plan.json"), sweep=sweep, ranks=2)
-    assert "4 runs, 0 finished, 4 to do, 2 ranks each" in capsys.readouterr().out
+    for cfg in sweep[2:]:
+        OmegaConf.update(cfg, "trainer.ranks", 2)
+    run(sweep[0], dry_run=False, json=str(tmp_path / "plan.json"), sweep=sweep)
+    assert "4 runs, 0 finished, 4 to do, 1 or 2 ranks each" in capsys.readouterr().out
     content = json.loads((tmp_path / "plan.json").read_text())
-    assert [(e["experiment"], e["runs"], e["epochs_left"], e["measured"]) for e in content["experiments"]] == [
-        ("a", 2, 20, None),
-        ("b", 2, 20, None),
+    assert [
+        (e["experiment"], e["runs"], e["epochs_left"], e["ranks"], e["measured"]) for e in content["experiments"]
+    ] == [
+        ("a", 2, 20, 1, None),
+        ("b", 2, 20, 2, None),
     ]
-    assert (content["ranks"], content["needed_bytes"]) == (2, 0)
+    assert content["needed_bytes"] == 0
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from brats_ablate.models.attention_gate import AttentionGate, NoGate
 from brats_ablate.models.blocks import ConvBlock, ResidualBlock
 from brats_ablate.models.kernels import fused_upsample_conv
 from brats_ablate.models.unet import DecoderStage
+from brats_ablate.models.upsample import Upsample, UpsampleAsReleased
 from brats_ablate.runtime import threads
 
 
@@ -107,19 +108,20 @@ def test_weights_are_multiplied_in_their_own_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "gate", "size", "expected"),
+    ("block", "gate", "upsample", "size", "expected"),
     [
-        (ConvBlock, NoGate, 10, True),
-        (ConvBlock, NoGate, 4, False),  # a small map: the product of the weights would cost more
-        (ConvBlock, AttentionGate, 10, False),  # needs the upsampled map
-        (ResidualBlock, NoGate, 10, False),  # two convolutions read the concatenated map
+        (ConvBlock, NoGate, Upsample, 10, True),
+        (ConvBlock, NoGate, Upsample, 4, False),  # a small map: the product of the weights would cost more
+        (ConvBlock, AttentionGate, Upsample, 10, False),  # needs the upsampled map
+        (ResidualBlock, NoGate, Upsample, 10, False),  # two convolutions read the concatenated map
+        (ConvBlock, NoGate, UpsampleAsReleased, 10, False),  # has a bias
     ],
 )
 def test_an_enabled_decoder_stage_is_fused_where_it_can_be_with_equal_numbers(
-    block: type[nn.Module], gate: type[nn.Module], size: int, expected: bool
+    block: type[nn.Module], gate: type[nn.Module], upsample: type[nn.Module], size: int, expected: bool
 ) -> None:
     torch.manual_seed(0)
-    stage = DecoderStage(6, 4, block, gate).double()
+    stage = DecoderStage(6, 4, block, gate, upsample).double()
     coarse, skip = torch.randn(1, 6, size, size, size).double(), torch.randn(1, 4, *[2 * size] * 3).double()
     upsampled: list[nn.Module] = []
     plain = stage(coarse, skip)

@@ -55,6 +55,7 @@ class EnsemblePredictor:
         self.members, self.source, self.inference = members, source, cfg.inference
         device = choose_device(str(cfg.trainer.device), local_rank())
         self.precision = Precision.resolve(str(cfg.trainer.precision), device)
+        self.precision.allow_tf32()
         self.tta = build.instantiate(cfg.inference.tta)
         self._loaded: dict[Path, Predictor] = {}
         if source.fold_of:

@@ -39,6 +39,8 @@ class Estimate:
     running: int
     epochs_left: int
     """Of all its unfinished runs together."""
+    ranks: int
+    """Processes that train each run."""
     measured: Measurement | None = None
     fault: str | None = None
     """Why the dry run failed."""
@@ -53,7 +55,6 @@ class SweepEstimate:
     """All experiments of a sweep, and the disk that their checkpoints are written to."""
 
     experiments: list[Estimate]
-    ranks: int
     runs: Path
     free_bytes: int
 
@@ -66,7 +67,7 @@ class SweepEstimate:
         """Return the estimate for JSON."""
         experiments = [asdict(e) for e in self.experiments]
         sizes = {"free_bytes": self.free_bytes, "needed_bytes": self.needed_bytes}
-        return {"experiments": experiments, "ranks": self.ranks} | sizes
+        return {"experiments": experiments} | sizes
 
     def check(self) -> None:
         """Raise RunFailed if an experiment's dry run failed, or the disk is too small."""
@@ -85,7 +86,9 @@ class SweepEstimate:
         rows = [["experiment", "runs", "finished", "running", "memory", "step", "epoch", "run", unit, "disk"]]
         rows += [_row(e) for e in self.experiments]
         runs, finished = sum(e.runs for e in self.experiments), sum(e.finished for e in self.experiments)
-        ranks = f"{self.ranks} rank{'s' if self.ranks > 1 else ''} each"
+        most = max(e.ranks for e in self.experiments)
+        numbers = " or ".join(str(n) for n in sorted({e.ranks for e in self.experiments}))
+        ranks = f"{numbers} rank{'s' if most > 1 else ''} each"
         lines = [align(rows), "", f"{runs} runs, {finished} finished, {runs - finished} to do, {ranks}"]
         if any(e.measured for e in self.experiments):
             hours = sum(e.device_hours or 0 for e in self.experiments)
@@ -97,24 +100,22 @@ class SweepEstimate:
         return "\n".join(lines)
 
 
-def run(
-    cfg: DictConfig, dry_run: bool, json: str | None, sweep: list[DictConfig] | None = None, ranks: int = 1
-) -> None:
-    """Print the plan of `sweep`, or of the one run of `cfg`, that the launcher trains with `ranks` processes each.
+def run(cfg: DictConfig, dry_run: bool, json: str | None, sweep: list[DictConfig] | None = None) -> None:
+    """Print the plan of `sweep`, or of the one run of `cfg`.
 
     `dry_run` measures each unfinished experiment. `json` is a file to write the plan to.
 
     Raises:
         RunFailed: an experiment's dry run failed, or the disk is too small.
     """
-    estimate = estimate_sweep(sweep or [cfg], ranks, measure_in_subprocess if dry_run else None)
+    estimate = estimate_sweep(sweep or [cfg], measure_in_subprocess if dry_run else None)
     print(estimate.format(), flush=True)
     if json is not None:
         write_json(Path(json), estimate.as_dict())
     estimate.check()
 
 
-def estimate_sweep(sweep: Sequence[DictConfig], ranks: int, measure: Measure | None) -> SweepEstimate:
+def estimate_sweep(sweep: Sequence[DictConfig], measure: Measure | None) -> SweepEstimate:
     """Return the cost of a sweep; without `measure` only the numbers of runs."""
     sweep_runs = [SweepRun(str(run_directory(cfg).coordinates), cfg, run_directory(cfg)) for cfg in sweep]
     plan = plan_sweep(sweep_runs)
@@ -125,11 +126,12 @@ def estimate_sweep(sweep: Sequence[DictConfig], ranks: int, measure: Measure | N
         unfinished = [sweep_runs[i] for i in indices if i not in plan.finished]
         running, trained = sum(i in active for i in indices), sum(r.status.epoch for r in unfinished if r.status)
         epochs_left = sum(int(r.cfg.trainer.epochs) for r in unfinished) - trained
-        counts = Estimate(name, len(indices), len(indices) - len(unfinished), running, epochs_left)
-        estimates.append(_with_cost(counts, unfinished, ranks, measure) if measure and unfinished else counts)
+        ranks = int(sweep_runs[indices[0]].cfg.trainer.ranks)
+        counts = Estimate(name, len(indices), len(indices) - len(unfinished), running, epochs_left, ranks)
+        estimates.append(_with_cost(counts, unfinished, measure) if measure and unfinished else counts)
     runs = Path(str(sweep[0].paths.runs)).absolute()
     existing = next(folder for folder in (runs, *runs.parents) if folder.exists())
-    return SweepEstimate(estimates, ranks, runs, shutil.disk_usage(existing).free)
+    return SweepEstimate(estimates, runs, shutil.disk_usage(existing).free)
 
 
 def measure_in_subprocess(cfg: DictConfig) -> Measurement:
@@ -141,6 +143,7 @@ def measure_in_subprocess(cfg: DictConfig) -> Measurement:
     shortened = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     OmegaConf.update(shortened, "tracker", {"_target_": "brats_ablate.tracking.base.NullTracker"}, merge=False)
     OmegaConf.update(shortened, "trainer.devices", 1)
+    OmegaConf.update(shortened, "trainer.ranks", 1)
     OmegaConf.update(shortened, "trainer.progress", "none")
     done = subprocess.run(
         [sys.executable, "-m", "brats_ablate.jobs.sweep.dry_run"],
@@ -155,14 +158,14 @@ def measure_in_subprocess(cfg: DictConfig) -> Measurement:
     raise RunFailed(lines[-1].removeprefix("brats-ablate: ") if lines else f"exit code {done.returncode}")
 
 
-def _with_cost(counts: Estimate, unfinished: Sequence[SweepRun], ranks: int, measure: Measure) -> Estimate:
+def _with_cost(counts: Estimate, unfinished: Sequence[SweepRun], measure: Measure) -> Estimate:
     print(f"{counts.experiment}: dry run", flush=True)
     try:
         measured = measure(unfinished[0].cfg)
     except RunFailed as error:
         return replace(counts, fault=str(error))
     trainer = unfinished[0].cfg.trainer
-    steps, cases = (math.ceil(n / ranks) for n in (measured["steps_per_epoch"], measured["validation_cases"]))
+    steps, cases = (math.ceil(n / counts.ranks) for n in (measured["steps_per_epoch"], measured["validation_cases"]))
     epoch_s = steps * measured["step_s"] + cases * measured["case_s"] / int(trainer.validate_every)
     new_runs = sum(not each.run.last_checkpoint.exists() for each in unfinished if each.run)
     return replace(
@@ -170,7 +173,7 @@ def _with_cost(counts: Estimate, unfinished: Sequence[SweepRun], ranks: int, mea
         measured=measured,
         epoch_s=epoch_s,
         run_s=epoch_s * int(trainer.epochs),
-        device_hours=epoch_s * counts.epochs_left * ranks / 3600,
+        device_hours=epoch_s * counts.epochs_left * counts.ranks / 3600,
         disk_bytes=measured["disk_bytes"] * new_runs,
     )
 

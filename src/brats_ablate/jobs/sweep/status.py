@@ -15,11 +15,11 @@ from brats_ablate.runs.directory import find_runs
 from brats_ablate.runtime.files import to_json, write_json
 
 
-def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig] | None = None, ranks: int = 1) -> None:
+def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig] | None = None) -> None:
     """Print the grid experiment × learning rate × fold: of all runs, or of those of `sweep` only.
 
     `watch` is the time in seconds between refreshes, until Ctrl-C; 0 prints once. `json` is a file to write the
-    statuses to; "-" prints JSON instead of the grid. `ranks`, which the launcher passes, is unused.
+    statuses to; "-" prints JSON instead of the grid.
     """
     runs = Path(str(cfg.paths.runs)).absolute()
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
-from brats_ablate.launch.sweep import run_directory
+from brats_ablate.launch.sweep import check_ranks, run_directory
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runs.state import RunState
@@ -25,6 +26,7 @@ def run(cfg: DictConfig) -> None:
     """Train the run that `cfg` describes, from its last checkpoint if there is one.
 
     Raises:
+        ConfigError: `trainer.ranks` is not the number of processes that are started.
         RunFailed: training failed, the run is being trained already, or was started with a different configuration or
             data.
         DataError: the data is not prepared, or cannot be read.
@@ -35,6 +37,8 @@ def run(cfg: DictConfig) -> None:
     if directory.is_finished():
         print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
         return
+    world_size = os.environ.get("WORLD_SIZE", "1")
+    check_ranks(cfg, int(world_size), f"WORLD_SIZE={world_size}")
     from brats_ablate.jobs.train.spawn import must_start_ranks, start_ranks
 
     if must_start_ranks(cfg):
@@ -59,7 +63,7 @@ def run(cfg: DictConfig) -> None:
 
 def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:
     """Raise RunFailed if `directory` was started with a different configuration; names the differences."""
-    recorded = directory.manifest().get("identity")
+    recorded = directory.identity()
     if recorded is not None and recorded != expected:
         shown = "; ".join(differences(recorded, expected)[:5])
         raise RunFailed(

@@ -50,6 +50,7 @@ def build_trainer(
     """Build a trainer that is ready to fit; its tracker is finished when the block ends, also by an exception."""
     settings: TrainerSettings = build.instantiate(cfg.trainer)
     precision = Precision.resolve(settings.precision, device)
+    precision.allow_tf32()
     store = build.open_store(cfg)
     training, validation = split(cfg, store)
     model = build.build_model(cfg)
@@ -174,16 +175,16 @@ def write_manifest(
     """Write configuration and manifest.
 
     Raises:
-        RunFailed: the run was started on different data or by a different number of processes.
+        RunFailed: the run was started on different data or in a different precision.
     """
     recorded = directory.manifest().get("data_fingerprint")
     if recorded is not None and recorded != store.fingerprint:
         raise RunFailed(data_changed_message(directory.path, str(cfg.paths.prepared), recorded, store.fingerprint))
-    processes = directory.manifest().get("world_size", ranks.world_size)
-    if directory.last_checkpoint.exists() and processes != ranks.world_size:
+    computed_in = directory.manifest().get("precision", precision.name)
+    if directory.last_checkpoint.exists() and computed_in != precision.name:
         raise RunFailed(
-            f"{directory.path} was started by {processes} processes and would be a different run with "
-            f"{ranks.world_size}; continue it with {processes}, or delete that directory"
+            f"{directory.path} was started in {computed_in} and would be a different run in {precision.name}, as this "
+            f"device computes; continue it on a device that computes {computed_in}, or delete that directory"
         )
     device, cpu = precision.device, f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

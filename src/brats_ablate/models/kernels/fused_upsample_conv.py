@@ -22,6 +22,7 @@ from brats_ablate.models.attention_gate import NoGate
 from brats_ablate.models.blocks import ConvBlock
 from brats_ablate.models.kernels.bfloat16 import move_sub_voxels, supports_numba, voxels_of
 from brats_ablate.models.unet import DecoderStage
+from brats_ablate.models.upsample import Upsample
 from brats_ablate.runtime import threads
 
 _VOXELS_PER_CHANNEL = 100
@@ -30,19 +31,27 @@ paper's widths the two finest stages of a 128³ patch gain, the third loses (doc
 
 
 class FusedDecoderStage(DecoderStage):
-    """`DecoderStage` of a `ConvBlock` without gate, upsampling and first convolution fused where that is faster."""
+    """`DecoderStage` of a `ConvBlock` without gate, upsampling and first convolution fused where that is faster.
+
+    Upsampling with a bias is not fused: by the zero padding of the 3³ convolution, the bias is not a constant.
+    """
 
     @staticmethod
     def replaces(module: nn.Module) -> bool:
         """Return True if nothing but the two convolutions acts on the upsampled map in `module`."""
-        return type(module) is DecoderStage and type(module.block) is ConvBlock and isinstance(module.gate, NoGate)
+        return (
+            type(module) is DecoderStage
+            and type(module.upsample) is Upsample
+            and type(module.block) is ConvBlock
+            and isinstance(module.gate, NoGate)
+        )
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """(B, D, X, Y, Z) and (B, C, 2X, 2Y, 2Z) -> (B, C, 2X, 2Y, 2Z)."""
         if not should_fuse(coarse, skip.shape[1]):
             return super().forward(coarse, skip)
         block = cast(ConvBlock, self.block)
-        x = upsample_and_convolve(coarse, skip, self.upsample.weight, block.first_conv.weight)
+        x = upsample_and_convolve(coarse, skip, cast(Upsample, self.upsample).weight, block.first_conv.weight)
         return block.forward_from_first_conv(x)
 
 
