@@ -66,12 +66,15 @@ def test_five_folds_to_table_4(tmp_path: Path) -> None:
     do(tmp_path, *again, f"job.output={NAME}_postprocessed", "postprocess=paper")
     tuned = tmp_path / "brats21" / "predictions" / NAME / "tuned.yaml"
     do(tmp_path, *again, f"job.output={NAME}_tuned", f"job.settings={tuned}")
-    names = [NAME, f"{NAME}_postprocessed", f"{NAME}_tuned"]
+    best = (*EXPERIMENT, *(f"inference.labels.{region}=0.5" for region in ("wt", "tc", "et")), "job=predict")
+    do(tmp_path, *best, f"job.output={NAME}_best", "job.checkpoints=1", "job.probabilities=true")
+    do(tmp_path, *best, f"job.output={NAME}_best_postprocessed", f"job.reuse={NAME}_best", "postprocess=paper")
+    names = [f"{NAME}{suffix}" for suffix in ("", "_postprocessed", "_tuned", "_best", "_best_postprocessed")]
     for name in names:
         do(tmp_path, "job=evaluate", f"job.name={name}")
     do(tmp_path, "job=rank", f"job.methods=[{','.join(names)}]", "job.resamples=200")
     do(tmp_path, "job=pictures", f"job.predictions={NAME}", "job.worst=1")
-    printed = do(tmp_path, "job=tables", "job.tables=[table4,table5,evaluated]", "job.resamples=200")
+    printed = do(tmp_path, "job=tables", "job.tables=[table4,table4_ensemble,table5,evaluated]", "job.resamples=200")
     assert "Table 4. Post-processing of D+C+O" in printed
 
     from brats_ablate.data.store import CaseStore
@@ -93,11 +96,12 @@ def test_five_folds_to_table_4(tmp_path: Path) -> None:
             assert not predicted[outside].any()
             scores[case_id] = float(np.mean(dice(predicted, reference)))
         means[name] = [float(np.mean([scores[c] for c in fold])) for fold in store.folds]
-    with (work / "tables" / "table4.csv").open(newline="") as file:
-        table = {row[""]: row for row in csv.DictReader(file)}
-    for title, name in (("without", names[0]), ("with", names[1])):
-        assert [float(table[f"Fold {k}"][title]) for k in range(5)] == pytest.approx(means[name], abs=5.1e-5)
-        assert float(table["Mean"][title]) == pytest.approx(np.mean(means[name]), abs=5.1e-5)
+    for table, suffix in (("table4", "_best"), ("table4_ensemble", "")):
+        with (work / "tables" / f"{table}.csv").open(newline="") as file:
+            rows = {row[""]: row for row in csv.DictReader(file)}
+        for title, name in (("without", f"{NAME}{suffix}"), ("with", f"{NAME}{suffix}_postprocessed")):
+            assert [float(rows[f"Fold {k}"][title]) for k in range(5)] == pytest.approx(means[name], abs=5.1e-5)
+            assert float(rows["Mean"][title]) == pytest.approx(np.mean(means[name]), abs=5.1e-5)
     with (work / "evaluation" / "ranking.csv").open(newline="") as file:
         assert sorted(row["method"] for row in csv.DictReader(file)) == sorted(names)
     assert len(list((work / "predictions" / NAME / "pictures").glob("*.png"))) == 1

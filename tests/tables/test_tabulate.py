@@ -74,6 +74,19 @@ def test_significance_of_the_papers_own_folds() -> None:
     assert {title for title, value in p.items() if value <= 0.05} == {"DS", "UNETR"}
 
 
+def test_only_the_table_of_validation_scores_has_the_papers_figures() -> None:
+    """Table 4's "without" equals Table 3's D+C+O in all folds, so it is no score of an ensemble."""
+    table3, table4, ensemble = (
+        load_table_spec(EXPERIMENTS / f"{n}.yaml") for n in ("table3", "table4", "table4_ensemble")
+    )
+    without, column = table4.columns[0], table3.columns[-1]
+    assert without.paper is not None
+    assert column.paper is not None
+    assert (without.paper.folds, without.paper.mean) == (column.paper.folds, column.paper.mean)
+    assert [c.paper for c in ensemble.columns] == [None, None]
+    assert not {c.key for c in table4.columns} & {c.key for c in ensemble.columns}
+
+
 def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     spec = load_table_spec(EXPERIMENTS / "table4.yaml")
     folder = tmp_path / "evaluation"
