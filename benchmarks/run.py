@@ -69,7 +69,7 @@ def main() -> int:
         results["parts"] = {name: results["parts"][name] for name in PARTS if name in results["parts"]}
         print(summary(tables), flush=True)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        arguments.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if arguments.document:
         arguments.document.write_text(markdown(results), encoding="utf-8")
         print(f"{arguments.out} and {arguments.document} written")

@@ -12,7 +12,7 @@ from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun, co
 
 
 class SlurmLauncher(CheckedLauncher):
-    """`hydra/launcher=slurm_a100`, `slurm`.
+    """`hydra/launcher=slurm_a100`, `slurm_a100_ddp`, `slurm`.
 
     Args:
         job_name: name in the queue.

@@ -52,6 +52,7 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["~schedule"], "schedule is missing from the configuration; choose one with schedule=<option>"),
         (["~fold"], "fold is missing from the configuration; build yours on conf/config.yaml"),
         (["trainer.epochs=many"], "trainer.epochs='many' must be of type int"),
+        (["optimizer.weight_decay=inf"], "optimizer.weight_decay=inf is not a finite number"),
         (["trainer.epochs=2.5"], "trainer.epochs=2.5 must be of type int"),
         (["trainer.epochs=true"], "trainer.epochs=True must be of type int"),
         (["trainer.precision=fp8"], "trainer.precision='fp8' must be one of auto, fp32, tf32, bf16, fp16"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -60,6 +61,42 @@ def test_tables_are_written_and_shown(tmp_path: Path, command: Command) -> None:
     rows = pd.read_csv(out / "cases.csv")
     assert len(rows) == 2 * 5 * 4 * 3
     assert rows["value"].tolist() == brats_ablate.results(out.parent)["value"].tolist()
+
+
+def _write_trained_by(work: Path, name: str, fold: int, ranks: int, precision: str) -> None:
+    """Write a run as training does whose 1,000 cases `ranks` processes shared, two a step each."""
+    run = RunDirectory.at(work / "brats21" / "runs", Coordinates(name, fold, 7e-4, 0))
+    run.path.mkdir(parents=True)
+    steps = 1000 // (2 * ranks)
+    run.append("metrics.jsonl", [{"epoch": e, "step": steps * e, "dice": 0.5, "grad_norm": math.inf} for e in (1, 2)])
+    flat = {"trainer.batch_size": 2, "trainer.epochs": 2} | ({"trainer.ranks": ranks} if ranks > 1 else {})
+    manifest = {"identity": flat, "world_size": ranks, "precision": precision, "hardware": "NVIDIA A100"}
+    run.write_manifest(manifest)
+    run.write_status(RunRecord("finished", 2, 2, 0.5))
+
+
+def test_runs_of_other_ranks_or_precision_are_flagged_in_every_format(tmp_path: Path, command: Command) -> None:
+    for fold in range(5):
+        _write_trained_by(tmp_path / "work", "baseline", fold, ranks=1, precision="bf16")
+        _write_trained_by(tmp_path / "work", "ds", fold, ranks=2, precision="fp16" if fold == 3 else "bf16")
+    assert command("job.tables=[demo]").returncode == 0
+    report = command("job=report", "job.tables=[demo]")
+    assert report.returncode == 0, report.stderr
+    out = tmp_path / "work" / "brats21"
+    documents = [command("job.tables=[demo]").stdout, (out / "tables" / "demo.md").read_text()]
+    documents += [(out / "tables" / "demo.tex").read_text(), next(out.rglob("report.html")).read_text()]
+    for text in documents:
+        words = " ".join(text.split())
+        assert "! Global batch differs: U-Net 2, DS 4; these runs were not trained alike." in words
+        assert "! Precision differs: U-Net bf16, DS bf16 / fp16; these runs were not trained alike." in words
+        assert "! DS, precision: bf16 in folds 0, 1, 2, 4; fp16 in fold 3." in words
+        for part in ("pochs", "teps per epoch", "500", "250", "lobal batch", "bf16 / fp16", "NVIDIA A100"):
+            assert part in words, part
+        assert "Epochs differ" not in words
+    training = pd.read_csv(out / "tables" / "demo_training.csv", index_col=0)
+    assert training["steps per epoch"].tolist() == [500, 250]
+    assert training["global batch"].tolist() == [2, 4]
+    assert training["precision"].tolist() == ["bf16", "bf16 / fp16"]
 
 
 def test_without_runs_it_prints_one_sentence(command: Command) -> None:

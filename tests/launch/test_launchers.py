@@ -30,9 +30,9 @@ def launcher(*overrides: str) -> Any:
         )
 
 
-@pytest.mark.parametrize("name", ["serial", "submitit_local", "local_gpus", "slurm", "slurm_a100"])
+@pytest.mark.parametrize("name", ["serial", "submitit_local", "local_gpus", "slurm", "slurm_a100", "slurm_a100_ddp"])
 def test_every_launcher_can_be_chosen(name: str) -> None:
-    assert launcher(f"hydra/launcher={name}").ranks_per_run == (8 if name == "slurm_a100" else 1)
+    assert launcher(f"hydra/launcher={name}").ranks_per_run == (8 if name == "slurm_a100_ddp" else 1)
 
 
 def test_cached_composition_equals_hydras() -> None:
@@ -95,8 +95,15 @@ def test_site_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert parameters["slurm_partition"] == "a100"
     assert parameters["slurm_account"] == "lab"
     assert "slurm_qos" not in parameters
-    assert parameters["tasks_per_node"] == parameters["gpus_per_node"] == 8
     assert parameters["slurm_additional_parameters"] == {"requeue": True}
+
+
+def test_one_run_has_one_gpu_and_only_its_ddp_preset_a_node() -> None:
+    one, ddp = (launcher(f"hydra/launcher={name}").parameters for name in ("slurm_a100", "slurm_a100_ddp"))
+    resources = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task")
+    assert [one[key] for key in resources] == [1, 1, 1, 16]
+    assert [ddp[key] for key in resources] == [1, 8, 8, 8]
+    assert {**one, **dict.fromkeys(resources)} == {**ddp, **dict.fromkeys(resources)}
 
 
 def test_max_parallel_must_be_positive() -> None:

@@ -1,8 +1,10 @@
 import json
+import math
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +63,29 @@ def test_the_later_line_of_an_epoch_counts(tmp_path: Path) -> None:
     assert directory.metrics() == [{"epoch": 1, "loss": 6.0}, {"epoch": 2, "loss": 4.0}]
     directory.append("cases.jsonl", [{"epoch": 1, "case": c, "WT": w} for c, w in (("b", 0.1), ("a", 0.2), ("b", 0.3))])
     assert directory.cases() == [{"epoch": 1, "case": "a", "WT": 0.2}, {"epoch": 1, "case": "b", "WT": 0.3}]
+
+
+def strict(text: str) -> dict[str, Any]:
+    """Parse JSON as other programs do, which know no Infinity and no NaN."""
+    content: dict[str, Any] = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in {text}"))
+    return content
+
+
+def test_a_measured_value_that_is_not_finite_is_null(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.append("metrics.jsonl", [{"epoch": 1, "grad_norm": math.inf, "dice": math.nan, "lr": 0.5}])
+    directory.append("cases.jsonl", [{"epoch": 1, "case": "a", "WT": math.nan}])
+    directory.write_status(RunRecord(RunState.RUNNING, 1, 4, best=math.nan))
+    row = {"epoch": 1, "grad_norm": None, "dice": None, "lr": 0.5}
+    assert strict((tmp_path / "metrics.jsonl").read_text()) == row == directory.metrics()[0]
+    assert strict((tmp_path / "cases.jsonl").read_text()) == {"epoch": 1, "case": "a", "WT": None}
+    assert strict((tmp_path / "status.json").read_text())["best"] is None
+
+
+def test_a_setting_that_is_not_finite_is_not_recorded_as_another(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        RunDirectory(tmp_path).write_manifest({"identity": {"loss.gamma": math.inf}})
+    assert RunDirectory(tmp_path).manifest() == {}
 
 
 def test_a_partial_line_is_not_read_and_truncated_before_the_next(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from pathlib import Path
 
@@ -52,6 +53,24 @@ def test_json_is_read_as_written_and_an_absent_file_is_empty(tmp_path: Path) -> 
     files.write_json(file, {"a": [1, None]})
     assert files.read_json(file) == {"a": [1, None]}
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_a_json_file_never_contains_a_number_that_json_has_not(tmp_path: Path, number: float) -> None:
+    file = tmp_path / "a.json"
+    files.write_json(file, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(file, {"a": [{"b": number}]})
+    assert files.read_json(file) == {"a": 1}
+    files.write_json(file, files.finite_or_null({"a": [{"b": number}, (1.5, number)], "c": "inf"}))
+    assert files.read_json(file) == {"a": [{"b": None}, [1.5, None]], "c": "inf"}
+
+
+def test_infinity_and_nan_of_earlier_versions_are_read_as_null(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": Infinity, "b": [NaN, -Infinity], "c": "NaN"}')
+    (tmp_path / "a.jsonl").write_text('{"a": NaN}\n')
+    assert files.read_json(tmp_path / "a.json") == {"a": None, "b": [None, None], "c": "NaN"}
+    assert files.read_jsonl(tmp_path / "a.jsonl") == [{"a": None}]
 
 
 def test_a_partial_last_line_is_skipped(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_every_row_has_as_many_cells_as_the_table_has_headers(tmp_path: Path, wr
         write_experiment(tmp_path, column.experiment, [0.9, 0.91, 0.92, 0.93, 0.94], et_voxels=sizes)
     result = _build(spec, tmp_path)
     tables = tabulate(result)
-    further = ["Differences", "Variability and selection bias", "Subgroup analysis (by ET volume)", "Cost"]
+    further = ["Differences", "Variability and selection bias", "Subgroup analysis (by ET volume)", "Training", "Cost"]
     assert [table.title for table in tables[1:]] == further
     for table in tables:
         assert {len(row) for row in table.rows} == {len(table.headers)}

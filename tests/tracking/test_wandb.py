@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -129,6 +130,15 @@ def test_the_image_of_each_new_best_is_logged_and_again_after_a_resume(tmp_path:
     before, after = starts(tmp_path)
     assert {e: int(p[0, 0, 0]) for e, p in pictures(before).items()} == {0: 0, 1: 10}
     assert {e: int(p[0, 0, 0]) for e, p in pictures(after).items()} == {0: 0, 1: 77, 3: 99}
+
+
+def test_a_score_that_is_not_finite_is_no_new_best(tmp_path: Path) -> None:
+    tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
+    for epoch, dice in enumerate((None, math.nan, 0.25), start=1):
+        tracker.log_image(lambda: Image.new("RGB", (4, 4)))
+        tracker.log({"epoch": epoch, "dice": dice, "grad_norm": None})
+    tracker.finish()
+    assert [file.name for file in (tmp_path / "wandb" / "pictures").iterdir()] == ["epoch=0003.png"]
 
 
 def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ and the combinations with `constraints`. The first fault is raised as one senten
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ def check_data(cfg: DictConfig) -> None:
 
 
 def _check_node(path: str, node: Any) -> None:
+    if isinstance(node, float) and not math.isfinite(node):
+        raise ConfigError(f"{path}={node} is not a finite number, as its record in JSON must be; set another value")
     if isinstance(node, list):
         for i, item in enumerate(node):
             _check_node(f"{path}[{i}]", item)

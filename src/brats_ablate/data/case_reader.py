@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase, shape
 from brats_ablate.data import nifti, validation
 from brats_ablate.data.components import connected_components
 from brats_ablate.errors import DataError
+from brats_ablate.runtime.files import to_json
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _content_hash(images: np.ndarray, nested: np.ndarray | None, box: BBox, grid
         digest.update(nested.data)
     affine = np.round(np.asarray(grid.affine), 6) + 0.0
     head = [str(images.dtype), images.shape, nested is not None, box.start, box.stop, grid.shape, affine.tolist()]
-    digest.update(json.dumps(head).encode())
+    digest.update(to_json(head).encode())
     return digest.hexdigest()
 
 

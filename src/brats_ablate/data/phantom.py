@@ -8,7 +8,6 @@ tumor. Tumors are irregular, of nested edema, enhancing rim and necrosis, and di
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from brats_ablate import labels
 from brats_ablate.cases import Shape3d
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.runtime import random
+from brats_ablate.runtime.files import to_json
 
 _SETTINGS_FILE = "phantom.json"
 _AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -64,7 +64,7 @@ class PhantomCohort:
         from brats_ablate.data import nifti
 
         folder.mkdir(parents=True, exist_ok=True)
-        settings = json.dumps(asdict(self)) + "\n"
+        settings = to_json(asdict(self)) + "\n"
         file = folder / _SETTINGS_FILE
         if file.exists():
             if file.read_text(encoding="utf-8") != settings:

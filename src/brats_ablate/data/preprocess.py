@@ -129,7 +129,7 @@ def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None
         blosc2_io.write_array(temporary / "images.b2nd", case.images, case.record.content_hash)
         if case.labels is not None:
             blosc2_io.write_array(temporary / "labels.b2nd", case.labels, case.record.content_hash)
-        (temporary / "case.json").write_text(json.dumps(described) + "\n", encoding="utf-8")
+        (temporary / "case.json").write_text(files.to_json(described) + "\n", encoding="utf-8")
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
     finally:

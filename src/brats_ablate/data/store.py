@@ -21,7 +21,7 @@ from brats_ablate.cases import BBox, CaseMetadata
 from brats_ablate.data import blosc2_io
 from brats_ablate.errors import DataError
 from brats_ablate.labels import MODALITIES
-from brats_ablate.runtime.files import write_json, write_text
+from brats_ablate.runtime.files import to_json, write_json, write_text
 
 VERSION = 1
 """Version of the store's format; cases of a different version are preprocessed again."""
@@ -42,7 +42,7 @@ class Cohort:
     def fingerprint(self) -> str:
         """Return the sha256 of format, layout, convention, channel order and every case's content hash."""
         head = [VERSION, self.layout, self.convention, list(MODALITIES), sorted(self.content_hashes.items())]
-        return hashlib.sha256(json.dumps(head).encode()).hexdigest()
+        return hashlib.sha256(to_json(head).encode()).hexdigest()
 
 
 class CaseStore:
@@ -133,7 +133,7 @@ def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
 
 def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, Any]]) -> None:
     """Write the index files for cases that are already in place; `cohort.json` last, as it marks completion."""
-    lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+    lines = "".join(to_json(record, separators=(",", ":")) + "\n" for record in records)
     write_text(folder / RECORDS, lines)
     head = {
         "version": VERSION,

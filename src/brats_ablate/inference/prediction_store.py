@@ -20,7 +20,7 @@ from brats_ablate.data.blosc2_io import read_array, write_array
 from brats_ablate.errors import DataError, RunFailed
 from brats_ablate.runs.identity import differences
 from brats_ablate.runs.renamed import with_current_names
-from brats_ablate.runtime.files import atomic_write, read_json, write_json
+from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_json
 
 MANIFEST = "predictions.json"
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
@@ -44,7 +44,7 @@ class PredictionFolder:
             RunFailed: a different provenance is recorded; names the differences.
         """
         recorded = with_current_names(self.manifest())
-        current = json.loads(json.dumps(manifest))
+        current = json.loads(to_json(manifest))
         if recorded and recorded != current:
             parts = sorted(recorded.keys() | current.keys())
             changes = [d for p in parts for d in differences(recorded.get(p) or {}, current.get(p) or {})]
@@ -84,7 +84,7 @@ class PredictionFolder:
         return self.path / "probabilities" / f"{case_id}.{ending}"
 
     def _content_hash(self) -> str:
-        provenance = json.dumps(self.manifest().get("probabilities"), sort_keys=True)
+        provenance = to_json(self.manifest().get("probabilities"), sort_keys=True)
         return hashlib.sha256(provenance.encode()).hexdigest()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -18,6 +17,7 @@ from pathlib import Path
 from brats_ablate.errors import UserError
 from brats_ablate.report.figures import figure_data
 from brats_ablate.report.sections import config_section, environment_section, missing_section, table_section
+from brats_ablate.runtime.files import to_json
 from brats_ablate.tables.build import TableResult
 
 _PAGE = Path(__file__).parent / "page"
@@ -44,7 +44,7 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
         "settings": config_section(results),
         "provenance": environment_section(results),
         "missing": missing_section(results),
-        "data": _packed(json.dumps(figure_data(results, pictures), separators=(",", ":"), allow_nan=False).encode()),
+        "data": _packed(to_json(figure_data(results, pictures), separators=(",", ":")).encode()),
         "plotly": _packed(_plotly_file().read_bytes()),
     }
     page = (_PAGE / "page.html").read_text(encoding="utf-8")

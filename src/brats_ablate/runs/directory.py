@@ -7,14 +7,13 @@
         checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt
 
 JSON files are replaced atomically; JSONL files only grow. An epoch can occur twice in them, after a resume: the later
-line counts.
+line counts. A measured value that is infinite or NaN is null.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import socket
@@ -28,7 +27,7 @@ from typing import Any
 from brats_ablate.errors import RunFailed
 from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runs.state import RunState
-from brats_ablate.runtime.files import read_json, read_jsonl, write_json
+from brats_ablate.runtime.files import finite_or_null, read_json, read_jsonl, to_json, write_json
 
 TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
@@ -168,7 +167,7 @@ class RunDirectory:
     def write_status(self, status: RunRecord) -> None:
         """Replace `status.json`, stamped with the current time."""
         self.ensure_exists()
-        stamped = asdict(status) | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
+        stamped = finite_or_null(asdict(status)) | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
         write_json(self.path / "status.json", stamped)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
@@ -177,10 +176,13 @@ class RunDirectory:
         write_json(self.path / "manifest.json", manifest)
 
     def append(self, file: str, rows: list[dict[str, Any]]) -> None:
-        """Append rows to a JSONL file in one write, after truncating a partial last line of a killed process."""
+        """Append rows to a JSONL file in one write, after truncating a partial last line of a killed process.
+
+        A measured value that is infinite or NaN is written as null.
+        """
         self.ensure_exists()
         path = self.path / file
-        text = "".join(json.dumps(row) + "\n" for row in rows)
+        text = "".join(to_json(finite_or_null(row)) + "\n" for row in rows)
         with path.open("ab+") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size:

@@ -7,12 +7,12 @@ and test-time augmentation come after training.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from brats_ablate.runs.renamed import with_first_names
+from brats_ablate.runtime.files import to_json
 
 TRAINING_GROUPS = (
     *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
@@ -53,7 +53,7 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
 
 def config_hash(flat: dict[str, Any]) -> str:
     """Return a short hash of an identity."""
-    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(to_json(flat, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from typing import Any
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the process's limit
 LOST = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENODEV, errno.EROFS)
 """An NFS server that was replaced, a failing disk, a FUSE server that ended, a disk that became read-only."""
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+"""Reads the Infinity and NaN in files of earlier versions as null."""
 
 
 @contextmanager
@@ -35,14 +39,36 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def to_json(content: object, **options: Any) -> str:
+    """Return JSON text; `options` are those of `json.dumps`. All JSON of this package is written by it.
+
+    Raises:
+        ValueError: a number is infinite or NaN, for which JSON has no text.
+    """
+    return json.dumps(content, allow_nan=False, **options)  # noqa: TID251
+
+
+def finite_or_null(content: Any) -> Any:
+    """Return a copy of plain containers in which None replaces infinite numbers and NaN: measured, but no number."""
+    if isinstance(content, Mapping):
+        return {key: finite_or_null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite_or_null(item) for item in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file atomically."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    """Replace a JSON file atomically.
+
+    Raises:
+        ValueError: a number is infinite or NaN.
+    """
+    write_text(path, to_json(content, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; {} if there is no file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    content: dict[str, Any] = _DECODER.decode(path.read_text(encoding="utf-8")) if path.exists() else {}
     return content
 
 
@@ -51,7 +77,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
+    return [_DECODER.decode(line) for line in lines if line]
 
 
 def os_error_remedy(error: OSError) -> str:

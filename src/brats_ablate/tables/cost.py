@@ -27,14 +27,12 @@ class Cost:
     peak_memory_gib: float | None
     runs: int
     finished: int
-    device: str | None
 
 
 def cost_of(runs: Sequence[RunSummary]) -> Cost:
     """Sum up an experiment's runs."""
     finished = [run for run in runs if run.is_finished]
     timed = [run for run in runs if run.seconds and run.steps]
-    devices = sorted({str(run.manifest["hardware"]) for run in runs if run.manifest.get("hardware")})
     peaks = [row["peak_memory_bytes"] for run in runs for row in run.metrics if row.get("peak_memory_bytes")]
     parameters = _recorded(runs, "parameters")
     return Cost(
@@ -49,7 +47,6 @@ def cost_of(runs: Sequence[RunSummary]) -> Cost:
         peak_memory_gib=max(peaks) / 2**30 if peaks else None,
         runs=len(runs),
         finished=len(finished),
-        device=", ".join(devices) or None,
     )
 
 

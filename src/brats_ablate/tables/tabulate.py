@@ -1,4 +1,4 @@
-"""Arrange a table's numbers in rows and columns: the scores, then differences, variability, subgroups and cost."""
+"""Arrange a table's numbers in rows and columns: scores, differences, variability, subgroups, training and cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brats_ablate.labels import REGIONS
 from brats_ablate.tables import statistics
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
-from brats_ablate.tables.cost import cost_of
+from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
 from brats_ablate.tables.statistics import UNKNOWN
 from brats_ablate.tables.table import (
@@ -32,6 +32,7 @@ from brats_ablate.tables.table import (
     p_value,
     signed,
 )
+from brats_ablate.tables.training_setup import TITLES, setup_differences
 
 METRIC_POLICY = (
     "Mean Dice of WT, TC and ET over a fold's validation cases; a region that is empty in the reference scores 1 if it "
@@ -46,7 +47,7 @@ def tabulate(result: TableResult) -> list[Table]:
     """Return the table itself, then those of its further tables that have rows."""
     if result.spec.ranking:
         return [ranking_table(result)]
-    further = (differences_table, selection_bias_table, strata_table, cost_table)
+    further = (differences_table, selection_bias_table, strata_table, training_table, cost_table)
     return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
 
 
@@ -72,6 +73,15 @@ def scores_table(result: TableResult) -> Table:
         heads += [Header("paper", f"{c.column.title} paper", is_paper=True)] if c.column.paper else []
     spec = result.spec
     return Table(spec.name, spec.title, tuple(heads), tuple(rows), tuple(_notes(result)), frozenset({result.folds}))
+
+
+def training_rows(result: TableResult) -> list[Row]:
+    """Return further rows of the table, for a document that shows it alone: how its columns were trained."""
+    if not any(c.scores.runs for c in result.columns):
+        return []
+    of_field = zip(*(setup_cells(c) for c in result.columns), strict=True)
+    names = (name.capitalize() for name in TITLES.values())
+    return [_with_paper(name, result.columns, cells) for name, cells in zip(names, of_field, strict=True)]
 
 
 def interval_rows(result: TableResult) -> list[Row]:
@@ -161,47 +171,6 @@ def strata_table(result: TableResult) -> Table:
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), rules=frozenset(rules))
 
 
-def cost_table(result: TableResult) -> Table:
-    """Return the cost of every column; in brackets, where both are recorded, relative to its baseline."""
-    heads = headers(
-        "", "parameters", "GFLOPs", "s per step", "h per run", "peak memory (GiB)", "GPU-hours", "total h", "runs",
-        "device",
-    )  # fmt: skip
-    rows: list[Row] = []
-    for i, c in enumerate(result.columns):
-        if not c.scores.runs:
-            continue
-        baseline = result.spec.baseline_of(i)
-        cost, base = c.cost, cost_of([]) if baseline is None else result.columns[baseline].cost
-        rows.append(
-            (
-                Words(c.column.title),
-                _relative(cost.parameters, base.parameters, _millions),
-                _relative(cost.gflops, base.gflops, "{:.1f}".format),
-                _relative(cost.seconds_per_step, base.seconds_per_step, "{:.3f}".format),
-                _relative(cost.hours_per_run, base.hours_per_run, "{:.2f}".format),
-                _relative(cost.peak_memory_gib, base.peak_memory_gib, "{:.2f}".format),
-                _relative(cost.device_hours, base.device_hours if base.runs == cost.runs else None, "{:.2f}".format),
-                Number(cost.hours, "{:.2f}".format),
-                Words(f"{cost.finished} of {cost.runs}"),
-                Words(cost.device or DASH),
-            )
-        )
-    notes = (
-        "In brackets: relative to the baseline (of GPU-hours where both have as many runs). GFLOPs: forward, one "
-        "training patch. s per step: training alone. GPU-hours: of all runs, times their devices. "
-        "Runs: finished of started.",
-    )
-    return Table(f"{result.spec.name}_cost", "Cost", heads, tuple(rows), notes)
-
-
-def _relative(value: float | None, reference: float | None, format: Format) -> Number:
-    """Return one figure, and its ratio to the same figure of the baseline."""
-    if value is None or not reference:
-        return Number(value, format)
-    return Number(value, format, Detail("relative", value / reference, "{:.2f}×".format))
-
-
 def ranking_table(result: TableResult) -> Table:
     """Return the published ranking scores, ours next to them."""
     ranks = [f"{rank} (the paper)" if rank == 1 else str(rank) for rank in range(1, len(result.spec.ranking) + 1)]
@@ -266,10 +235,6 @@ def _paper_mean(c: ColumnResult) -> Cell:
     return Number(c.column.paper.mean, "{:.4f}!".format if c.column.paper.is_misprint else dice)
 
 
-def _millions(n: float) -> str:
-    return f"{n / 1e6:.2f} M"
-
-
 def _seeds(n: float) -> str:
     return f"{n:.0f} seed{'s' if n > 1 else ''}"
 
@@ -282,6 +247,7 @@ def _notes(result: TableResult) -> Iterator[str]:
             erratum = f"; {paper.erratum}" if paper.erratum else ""
             printed = f"the paper prints {dice(paper.mean)}, the mean of its folds is {paper.recomputed:.5f}"
             yield f"! {c.column.title}: {printed}{erratum}."
+    yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
     for c in result.columns:
         if not c.has_any:
             yield f"{c.column.title}: no run."

@@ -52,7 +52,7 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def latex(table: Table, extra_rows: Sequence[Row] = ()) -> str:
-    r"""Return a `table` with booktabs rules, the best of each row in bold, `extra_rows` (the intervals) at its end."""
+    r"""Return a `table` with booktabs rules, the best of each row in bold, `extra_rows` at its end."""
     head, *body = (
         rf"    {' & '.join(row)} \\" for row in _texts(table, [*table.rows, *extra_rows], _escape, r"\textbf{{{}}}")
     )

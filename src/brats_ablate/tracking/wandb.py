@@ -62,17 +62,18 @@ class WandbTracker:
         """
         image, self._pending_image = self._pending_image, None
         best = max((dice for epoch, dice in self._dice.items() if epoch < row["epoch"]), default=-1.0)
-        if row.get("dice", -1.0) <= best:
+        dice = row.get("dice")
+        if dice is None or not dice > best:  # nor is NaN
             self.wandb_run.log(row)
             return
         import wandb
 
-        self._dice[row["epoch"]] = row["dice"]
+        self._dice[row["epoch"]] = dice
         file = self._images / f"epoch={row['epoch']:04d}.png"
         if image is not None:
             with atomic_write(file) as temporary:
                 image.save(temporary, format="PNG")
-        caption = f"epoch {row['epoch']}, mean Dice of the fold {row['dice']:.4f}"
+        caption = f"epoch {row['epoch']}, mean Dice of the fold {dice:.4f}"
         logged = {IMAGE_KEY: wandb.Image(str(file), caption=caption)} if file.exists() else {}
         self.wandb_run.log({**row, **logged})
 

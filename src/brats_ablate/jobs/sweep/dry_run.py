@@ -6,7 +6,6 @@ plan. Reads a configuration as YAML from standard input; the last line of its ou
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -21,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import UserError
 from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runtime.files import to_json
 
 if TYPE_CHECKING:
     from brats_ablate.cases import Patch
@@ -94,7 +94,7 @@ def main() -> None:
     assert isinstance(cfg, DictConfig)
     with tempfile.TemporaryDirectory(prefix="brats_ablate-dry-run-") as folder:
         try:
-            print(json.dumps(measure(cfg, Path(folder))), flush=True)
+            print(to_json(measure(cfg, Path(folder))), flush=True)
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr, flush=True)
             os._exit(error.exit_code)  # without waiting for threads that read cases

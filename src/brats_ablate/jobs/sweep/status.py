@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from json import dumps
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 from brats_ablate.launch.status import RunStatus, collect_statuses, format_status_grid
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import find_runs
-from brats_ablate.runtime.files import write_json
+from brats_ablate.runtime.files import to_json, write_json
 
 
 def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig] | None = None) -> None:
@@ -39,7 +38,7 @@ def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig]
 def _print(statuses: Sequence[RunStatus], json: str | None, runs: Path) -> None:
     content = {"runs": [status.as_dict() for status in statuses]}
     if json == "-":
-        print(dumps(content, indent=1), flush=True)
+        print(to_json(content, indent=1), flush=True)
         return
     print(format_status_grid(statuses) if statuses else f"no runs in {runs}", flush=True)
     if json is not None:

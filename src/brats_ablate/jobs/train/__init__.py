@@ -89,9 +89,9 @@ def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> It
 def _report(directory: RunDirectory) -> None:
     from brats_ablate.training.progress import time_breakdown
 
-    rows = [row for row in directory.metrics() if "dice" in row]
+    rows = [row for row in directory.metrics() if row.get("dice") is not None]
     untrained = [row for row in rows if row["epoch"] == 0]
-    best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"])
+    best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"], default=None)
     before = f" (untrained {untrained[0]['dice']:.4f})" if untrained else ""
-    score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}"
+    score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}" if best else "no finite Dice"
     print(f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}", flush=True)

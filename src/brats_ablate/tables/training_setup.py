@@ -1,0 +1,82 @@
+"""How the runs of an experiment were trained, and a note for each difference between the runs of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from brats_ablate.tables.scores import RunSummary
+from brats_ablate.tables.table import learning_rate
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """How one run was trained; a field is None where it is not recorded."""
+
+    epochs: int | None
+    steps_per_epoch: int | None
+    global_batch: int | None
+    """Patches per step: the batch size times the processes of the run."""
+    precision: str | None
+    """As resolved on the device: fp32, tf32, bf16 or fp16."""
+    device: str | None
+
+
+TITLES: Mapping[str, str] = MappingProxyType({f.name: f.name.replace("_", " ") for f in fields(TrainingSetup)})
+"""Field -> its name in tables."""
+_MUST_AGREE = ("epochs", "global_batch", "precision")
+"""Steps per epoch also depend on the number of training cases, which differs by one between folds."""
+
+
+def setup_of(run: RunSummary) -> TrainingSetup:
+    """Return the setup of one run; manifests of earlier versions lack some of it."""
+    identity = run.manifest.get("identity") or {}
+    batch, processes = identity.get("trainer.batch_size"), run.manifest.get("world_size")
+    last = run.metrics[-1] if run.metrics else {}
+    steps, epochs = last.get("step"), last.get("epoch")
+    return TrainingSetup(
+        epochs=identity.get("trainer.epochs"),
+        steps_per_epoch=round(steps / epochs) if steps and epochs else None,
+        global_batch=batch * processes if batch and processes else None,
+        precision=run.manifest.get("precision"),
+        device=run.manifest.get("hardware"),
+    )
+
+
+def recorded_values(runs: Sequence[RunSummary], field: str) -> list[Any]:
+    """Return the values of one field of the runs' setups, each once, sorted."""
+    return sorted({value for run in runs if (value := getattr(setup_of(run), field)) is not None})
+
+
+def setup_differences(columns: Sequence[tuple[str, Sequence[RunSummary]]]) -> Iterator[str]:
+    """Yield a note for each of global batch, precision and epochs in which columns or the runs of a column differ.
+
+    Args:
+        columns: title and runs of each column of a table.
+    """
+    for field in _MUST_AGREE:
+        values = {title: recorded_values(runs, field) for title, runs in columns}
+        if len({value for of_column in values.values() for value in of_column}) < 2:
+            continue
+        verb = "differ" if field == "epochs" else "differs"
+        shown = ", ".join(f"{title} {joined(of_column)}" for title, of_column in values.items() if of_column)
+        yield f"! {TITLES[field].capitalize()} {verb}: {shown}; these runs were not trained alike."
+        for title, runs in columns:
+            if len(values[title]) > 1:
+                parts = (f"{value} in {_named(runs, field, value)}" for value in values[title])
+                yield f"! {title}, {TITLES[field]}: {'; '.join(parts)}."
+
+
+def joined(values: Sequence[object]) -> str:
+    """Return several values of a column as text: 2 / 16."""
+    return " / ".join(map(str, values))
+
+
+def _named(runs: Sequence[RunSummary], field: str, value: object) -> str:
+    """Name the runs of a column that have `value`: by fold if no fold has two runs."""
+    chosen = [run.coordinates for run in runs if getattr(setup_of(run), field) == value]
+    if len({run.coordinates.fold for run in runs}) == len(runs):
+        return f"fold{'s' if len(chosen) > 1 else ''} {', '.join(str(c.fold) for c in chosen)}"
+    return ", ".join(f"fold {c.fold} (lr {learning_rate(c.lr)}, seed {c.seed})" for c in chosen)
