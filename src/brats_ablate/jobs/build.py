@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,16 @@ def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationMo
 
 
 def build_optimizer(cfg: DictConfig, model: SegmentationModel) -> torch.optim.Optimizer:
-    """Build the optimizer of the model's parameters; any torch class takes them as first argument."""
+    """Build the optimizer of the model's parameters; any torch class takes them as first argument.
+
+    Raises:
+        ConfigError: its steps compute the loss anew, which the trainer does not.
+    """
     optimizer: torch.optim.Optimizer = instantiate(cfg.optimizer, model.parameters(), lr=float(cfg.lr))
+    closure = signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is Parameter.empty:
+        name = type(optimizer).__name__
+        raise ConfigError(f"optimizer: {name} evaluates the loss several times a step; choose another, e.g. adam")
     return optimizer
 
 
