@@ -12,7 +12,11 @@ from brats_ablate.jobs.build import build_model, build_optimizer
 Composed = Callable[..., DictConfig]
 UNFIT = ("LBFGS", "Muon", "SparseAdam")
 """They evaluate the loss themselves, take matrices, or take sparse gradients."""
-OPTIMIZERS = sorted(
+OPTIMIZERS = [
+    name
+    for name, value in vars(torch.optim).items()
+    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+]
     c.__name__ for c in torch.optim.Optimizer.__subclasses__() if c.__module__.startswith("torch.optim")
 )
 
