@@ -21,12 +21,13 @@ from brats_ablate.config.check import GROUPS, check
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import (
+    average_of,
+    averaged_network,
     build_loss,
     build_model,
     build_window,
     execute_on,
     instantiate,
-    probabilities_network,
 )
 from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.precision import Precision
@@ -135,7 +136,7 @@ def _overridden(experiment: str) -> dict[str, str]:
 def _without_coordinates(cfg: DictConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(cfg)
     assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items() if key not in ("name", "about")}
+    return {str(key): value for key, value in tree.items() if key not in ("name", "about", "lr")}
 
 
 @pytest.mark.parametrize("experiment", LARGE_ARE_SLOW)
@@ -165,9 +166,10 @@ def test_predicts_a_volume_of_odd_shape_or_is_refused(experiment: str, inference
     model = build_model(cfg).eval()
     x, y, z = cfg.patches.shape
     volume = torch.randn(1, instantiate(cfg.inputs).channels, x - 3, y + 3, z + 1)
-    network = probabilities_network(model, Precision.resolve("fp32", CPU))
+    average = average_of(cfg.inference)
+    network = averaged_network(model, Precision.resolve("fp32", CPU), average)
     with torch.no_grad():
-        probabilities = build_window(cfg, model)(network, volume)
+        probabilities = average.to_probabilities(build_window(cfg, model)(network, volume))
     assert probabilities.shape == (1, 3, *volume.shape[2:])
     assert 0 <= probabilities.min() < probabilities.max() <= 1
 

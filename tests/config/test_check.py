@@ -61,6 +61,8 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["model.gate._target_=brats_ablate.models.attention_gate.Gate"], "model.gate._target_: brats_ablate.models.attention_gate has no Gate"),
         (["model._target_=brats_ablate.models.vnet.VNet"], "model._target_: there is no module brats_ablate.models.vnet"),
         (["++data.raw=???"], "data.raw has no value (Missing mandatory value: raw); set data.raw=<value>"),
+        (["inference.labels=as_released"], "inference.labels=as_released names an option; choose it with inference/labels=as_released"),
+        (["inference.average=median"], "inference.average=median must be one of probabilities, logits"),
         (["lr=${learning_rate}"], "lr has no value (Interpolation key 'learning_rate' not found); set lr=<value>"),
     ],
 )  # fmt: skip

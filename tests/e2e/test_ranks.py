@@ -125,6 +125,28 @@ def test_what_adam_leaves_between_two_ranks_and_one_is_rounding(
     assert largest_difference(one, run_of(work, "apart")) > 1e-4  # another loss is seen at once
 
 
+def test_a_table_flags_runs_of_other_ranks_and_precisions(
+    brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path
+) -> None:
+    line = ("+experiment=baseline", "trainer.epochs=1", "trainer.batch_size=2")
+    for others in (
+        ("fold=0",),
+        ("fold=1", "trainer.ranks=2", "trainer.devices=2"),
+        ("fold=2", "trainer.precision=bf16"),
+    ):
+        done = brats_ablate(*line, *others)
+        assert done.returncode == 0, done.stdout
+    shown = brats_ablate("job=tables", "job.tables=[trained]", COLUMNS="400")
+    assert shown.returncode == 0, shown.stdout
+    markdown = (work / "phantom" / "tables" / "trained.md").read_text()
+    for text in (shown.stdout, markdown):
+        assert "Global batch differs: baseline 2 / 4; these runs were not trained alike." in text
+        assert "baseline, global batch: 2 in folds 0, 2; 4 in fold 1." in text
+        assert "Precision differs: baseline bf16 / fp32; these runs were not trained alike." in text
+        assert "baseline, precision: bf16 in fold 2; fp32 in folds 0, 1." in text
+        assert "Epochs differ" not in text
+
+
 def test_the_recorded_loss_is_the_mean_over_the_ranks_also_of_a_resumed_run(
     brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path, tmp_path: Path
 ) -> None:

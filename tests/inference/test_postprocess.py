@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from scipy import ndimage
 
 from brats_ablate.inference.postprocess import FewVoxels, NoPostprocess, Sequential, SmallComponents
@@ -43,6 +47,31 @@ def test_the_papers_steps_by_hand(components: list[tuple[int, float]], kept: int
     assert set(np.unique(result[nested == 3])) <= {2, 3}
     np.testing.assert_array_equal(result[nested != 3], nested[nested != 3])
     np.testing.assert_array_equal(nested, before)
+
+
+def test_the_notebooks_steps_equal_its_loop() -> None:
+    generator = np.random.default_rng(1)
+    nested = np.where(generator.random((16, 20, 24)) > 0.85, 3, 2).astype(np.uint8)
+    probabilities = generator.random((3, 16, 20, 24)).astype(np.float16)
+    probabilities[2] = np.maximum(probabilities[2], np.float16(0.7))  # so that some means are above .9
+    steps = instantiate(OmegaConf.load(Path(__file__).parents[2] / "conf" / "postprocess" / "as_released.yaml"))
+    expected, enhancing = nested.copy(), nested == 3
+    components, count = ndimage.label(enhancing)
+    sizes = set()
+    for i in range(1, count + 1):
+        component = components == i
+        voxels = int(component.sum())
+        if 1 < voxels < 8 and probabilities[2][component].astype(float).mean() < 0.9:
+            expected[component] = 2
+        else:
+            sizes.add(voxels)
+    assert {1, 2} < sizes  # single voxels stay, and so do confident pairs
+    assert max(sizes) >= 8
+    np.testing.assert_array_equal(steps(nested, probabilities), expected)
+    few = np.full_like(nested, 2)
+    few[0, 0, ::3] = 3
+    assert (steps(few, np.full_like(probabilities, 0.5)) == 2).all()
+    assert (steps(few, np.full_like(probabilities, 0.95)) == few).all()
 
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from brats_ablate.inference.thresholds import RegionThresholds, to_float16
+from brats_ablate.inference.thresholds import RegionThresholds, ThresholdsAsReleased, to_float16
 
 
 def test_the_papers_cascade_by_hand() -> None:
@@ -24,6 +24,22 @@ def test_thresholds_are_compared_in_the_type_of_the_probabilities() -> None:
     exactly = np.full((3, 1, 1, 1), 0.45, dtype=np.float16)  # as a double it is less than 0.45
     assert float(exactly[0, 0, 0, 0]) < 0.45
     assert RegionThresholds(0.45, 0.45, 0.45)(exactly).item() == 3
+
+
+def test_the_notebooks_rule_equals_its_three_assignments() -> None:
+    """In the notebook, in file values: 1 where WT, of these 2 where not TC, then 4 where ET."""
+    probabilities = np.random.default_rng(0).random((3, 16, 17, 18)).astype(np.float16)
+    probabilities[:, 0] = 0.5  # exactly: not above
+    wt, tc, et = probabilities > 0.5
+    files = wt.astype(np.uint8)
+    files[wt & ~tc] = 2
+    files[wt & et] = 4
+    nested = np.array([0, 2, 1, 255, 3], dtype=np.uint8)[files]
+    found = ThresholdsAsReleased()(probabilities)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, nested)
+    assert (found[wt & ~tc & et] == 3).all()  # unlike in the cascade
+    assert (found != RegionThresholds(0.5, 0.5, 0.5)(probabilities)).any()
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.5])

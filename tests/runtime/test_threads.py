@@ -41,10 +41,10 @@ def test_every_part_is_done_once_and_results_are_in_order(thread_count: int, poo
     assert done.tolist() == [50] * length
 
 
-def test_parts_run_side_by_side() -> None:
-    if torch.get_num_threads() == 1 or threads.torch_openmp() is None:
-        pytest.skip("torch has one thread here, or another OpenMP than GNU's")
-    meeting = threading.Barrier(torch.get_num_threads(), timeout=20)
+@pytest.mark.skipif(threads.torch_openmp() is None, reason="torch has another OpenMP than GNU's here")
+@pytest.mark.parametrize("thread_count", [2, 3], indirect=True)
+def test_parts_run_side_by_side(thread_count: int) -> None:
+    meeting = threading.Barrier(thread_count, timeout=20)
     parallel_for(10, lambda *_: meeting.wait())
     assert not meeting.broken
 

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from brats_ablate.transforms.compose import Compose
+from brats_ablate.transforms.foreground import WithForegroundMask
 from brats_ablate.transforms.zoom import Zoom
 
 CONF = Path(__file__).parents[2] / "conf" / "augment"
@@ -102,3 +103,35 @@ def test_the_flip_is_left_to_the_pipeline(make_batch) -> None:
     assert configured("none").flip_axes((0, 3, 0)) == ()
     only_flip = Compose({"flip": augment.transforms["flip"]})
     assert torch.equal(only_flip(make_batch()).images, make_batch().images)
+
+
+def test_as_released_the_one_hot_channel_is_augmented_like_an_image(make_batch) -> None:
+    augment = configured("as_released")
+    for transform in augment.transforms.values():
+        transform.p = 1.0
+    shape = (16, 20, 24)
+    batch, channels = make_batch(samples=4, shape=shape), WithForegroundMask()
+    expected = make_batch(samples=4, shape=shape)
+    expected.images = channels.stack_channels(expected.images, expected.foreground)
+    for name in ("zoom", "noise", "blur", "brightness", "contrast"):
+        expected = augment.transforms[name](expected)
+    found = augment.augmented_input(batch, channels)
+    assert torch.equal(found.images, expected.images)
+    assert torch.equal(found.labels, expected.labels)
+    assert len(found.images[:, 4].unique()) > 1000  # no longer a mask
+
+
+def test_otherwise_it_stays_a_mask(make_batch) -> None:
+    augment = configured("paper")
+    for transform in augment.transforms.values():
+        transform.p = 1.0
+    found = augment.augmented_input(make_batch(shape=(16, 20, 24)), WithForegroundMask())
+    assert found.images.shape == (2, 5, 16, 20, 24)
+    assert set(found.images[:, 4].unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_released_chain_flips_with_its_own_probability() -> None:
+    augment = configured("as_released")
+    axes = [augment.flip_axes((0, 0, index)) for index in range(4000)]
+    share = sum(map(len, axes)) / (3 * len(axes))
+    assert share == pytest.approx(0.33, abs=4 * (0.33 * 0.67 / 12_000) ** 0.5)

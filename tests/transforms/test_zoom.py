@@ -7,7 +7,13 @@ from scipy import ndimage
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.runtime.random import rng_for
-from brats_ablate.transforms.zoom import Zoom, cubic_matrix, source_coordinates
+from brats_ablate.transforms.zoom import (
+    Zoom,
+    ZoomAsReleased,
+    cubic_matrix,
+    resized_crop_coordinates,
+    source_coordinates,
+)
 
 
 def drawn_factor(sample_key: tuple[int, int, int], low: float, high: float) -> float:
@@ -98,3 +104,48 @@ def test_images_and_labels_stay_aligned(make_batch) -> None:
 def test_a_factor_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"zoom\.factor"):
         Zoom(p=0.15, factor=[0.7, 1.0])
+
+
+@pytest.mark.parametrize(("n", "crop"), [(24, 17), (24, 18), (16, 16), (9, 7)])
+def test_as_released_the_crop_is_resized_by_keys_kernel_with_its_border_repeated(n: int, crop: int) -> None:
+    values = np.random.default_rng(0).random(n)
+    start = (n - crop) // 2
+    padded = np.pad(values[start : start + crop], 4, mode="edge")
+    expected, nearest = [], []
+    for i in range(n):
+        position = (i + 0.5) * crop / n - 0.5
+        taps = range(int(np.floor(position)) - 1, int(np.floor(position)) + 3)
+        expected.append(sum(keys(position - j) * padded[j + 4] for j in taps))
+        nearest.append(values[start + int((i + 0.5) * crop / n)])
+    found = resized_crop_coordinates(n, crop)
+    np.testing.assert_allclose(found.cubic @ values, expected, atol=1e-12)
+    np.testing.assert_array_equal(values[found.nearest.astype(int)], nearest)
+
+
+def test_as_released_nearest_agrees_with_torch() -> None:
+    values = torch.arange(24.0)
+    for crop in range(17, 25):
+        start = (24 - crop) // 2
+        inner = values[start : start + crop][None, None]
+        expected = torch.nn.functional.interpolate(inner, size=24, mode="nearest-exact")[0, 0]
+        found = torch.from_numpy(resized_crop_coordinates(24, crop).nearest)
+        assert torch.equal(values[found.long()], expected)
+
+
+def test_as_released_every_axis_is_cropped_to_whole_voxels(make_batch) -> None:
+    shape = (16, 20, 24)
+    batch, before = make_batch(samples=6, shape=shape), make_batch(samples=6, shape=shape)
+    ZoomAsReleased(p=1.0, side=[0.7, 1.0])(batch)
+    for b, sample_key in enumerate(batch.sample_keys):
+        side = drawn_factor(sample_key, 0.7, 1.0)
+        x, y, z = (resized_crop_coordinates(n, round(side * n)) for n in shape)
+        expected = np.einsum("xi,yj,zk,cijk->cxyz", x.cubic, y.cubic, z.cubic, before.images[b].numpy())
+        np.testing.assert_allclose(batch.images[b].numpy(), expected, atol=1e-5)
+        index = np.ix_(*(axis.nearest.astype(int) for axis in (x, y, z)))
+        np.testing.assert_array_equal(batch.labels[b].numpy(), before.labels[b].numpy()[index])
+
+
+@pytest.mark.parametrize("side", [[0.0, 1.0], [0.7, 1.1], [0.9, 0.8]])
+def test_as_released_a_side_that_is_no_crop_is_refused(side: list[float]) -> None:
+    with pytest.raises(ConfigError, match=r"augment\.transforms\.zoom\.side="):
+        ZoomAsReleased(p=0.15, side=side)

@@ -28,7 +28,7 @@ COORDINATES = ("name", "about", "fold", "lr", "seed")
 
 _KEYS_OF_PLAIN_GROUPS = {
     "data": ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "phantom"),
-    "inference": ("window", "tta", "labels"),
+    "inference": ("window", "tta", "average", "labels"),
     "paths": ("work", "prepared", "runs", "predictions", "evaluation", "tables"),
 }
 

@@ -18,6 +18,7 @@ Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
 
 _LAYOUTS = ("brats2021", "brats2018", "brats2023", "msd")
+_AVERAGES = ("probabilities", "logits")
 _CONVENTIONS = ("brats2021", "brats2023", "msd")
 
 
@@ -155,6 +156,18 @@ def auxiliary_and_model(cfg: Tree) -> str | None:
     return None
 
 
+def inference_parts(cfg: Tree) -> str | None:
+    """Require components, not the names of options, and a known average."""
+    inference = cfg["inference"]
+    if isinstance(inference["labels"], str):
+        return (
+            f"inference.labels={inference['labels']} names an option; choose it with inference/labels="
+            + (inference["labels"])
+        )
+    average = inference.get("average", _AVERAGES[0])
+    return None if average in _AVERAGES else f"inference.average={average} must be one of {', '.join(_AVERAGES)}"
+
+
 def whole_volume_and_model(cfg: Tree) -> str | None:
     """Refuse whole volumes for a model of one input shape."""
     keeps_shape = _declared(cfg["inference"].get("window") or {}, "keeps_patch_shape", None)
@@ -165,5 +178,5 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 CONSTRAINTS: tuple[Constraint, ...] = (
     *(coordinates, data_set, constructible_groups, encoder),
-    *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model),
+    *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts),
 )

@@ -83,8 +83,12 @@ def check_checkpoint(member: EnsembleMember, identity: dict[str, Any]) -> None:
         )
 
 
-def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Callable[[Predict, Tensor], Tensor]) -> Tensor:
-    """Return the mean over members of `tta(predict, volume)`: (1, 3, X, Y, Z) float32 region probabilities, not logits.
+def ensemble_mean(
+    members: Sequence[tuple[Predict, Tensor]], probabilities: Callable[[Predict, Tensor], Tensor]
+) -> Tensor:
+    """Return the mean over members of `probabilities(predict, volume)`, (1, 3, X, Y, Z) float32.
+
+    Networks are averaged as probabilities, in the text and in the released notebook.
 
     A member is a predictor and its input volume (1, C, X, Y, Z); channels may differ. Without members: ValueError.
     """
@@ -95,7 +99,7 @@ def ensemble_mean(members: Sequence[tuple[Predict, Tensor]], tta: Callable[[Pred
     with torch.inference_mode():
         total = torch.zeros((), device=members[0][1].device)
         for predict, volume in members:
-            total = total + tta(predict, volume)
+            total = total + probabilities(predict, volume)
         return total / len(members)
 
 

@@ -51,16 +51,19 @@ class SmallComponents:
         below_voxels: components with fewer voxels are small; the paper's is 16.
         below_probability: a mean ET probability below this is low confidence; .9 in the paper.
         connectivity: neighbors of a voxel: 6, 18 or 26.
+        at_least_voxels: components with fewer voxels are kept; 2 in the released notebook.
     """
 
     below_voxels: int
     below_probability: float
     connectivity: Literal[6, 18, 26] = 26
+    at_least_voxels: int = 1
 
     def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Apply the step; shapes as `PostprocessStep`."""
         components, voxels, probability = et_components(nested == ET, probabilities[ET_CHANNEL], self.connectivity)
-        dropped = (voxels < self.below_voxels) & (probability / voxels < self.below_probability)
+        small = (self.at_least_voxels <= voxels) & (voxels < self.below_voxels)
+        dropped = small & (probability / voxels < self.below_probability)
         if not dropped.any():
             return nested
         return np.where(np.concatenate([[False], dropped])[components], np.uint8(NCR), nested)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brats_ablate.labels import labels_from_probabilities
+from brats_ablate.labels import BACKGROUND, ED, ET, NCR, labels_from_probabilities
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,18 @@ class RegionThresholds:
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """Return (X, Y, Z) uint8 nested labels of (3, X, Y, Z) probabilities."""
         return labels_from_probabilities(probabilities, self.thresholds)
+
+
+class ThresholdsAsReleased:
+    """The rule of the paper's released notebook: WT ≤ .5 → 0; else ET > .5 → ET; else TC ≤ .5 → ED; else NCR.
+
+    Unlike in the paper's cascade, ET may lie outside TC.
+    """
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return (X, Y, Z) uint8 nested labels of (3, X, Y, Z) probabilities."""
+        wt, tc, et = (p > 0.5 for p in probabilities)
+        return np.select([~wt, et, ~tc], [np.uint8(BACKGROUND), np.uint8(ET), np.uint8(ED)], np.uint8(NCR))
 
 
 def to_float16(probabilities: torch.Tensor) -> np.ndarray:

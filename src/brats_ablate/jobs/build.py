@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from brats_ablate.cases import CaseMetadata
     from brats_ablate.data.store import CaseStore
+    from brats_ablate.inference.average import Average
     from brats_ablate.losses.total_loss import TotalLoss
     from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.precision import Precision
@@ -86,8 +88,16 @@ def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationMo
 
 
 def build_optimizer(cfg: DictConfig, model: SegmentationModel) -> torch.optim.Optimizer:
-    """Build the optimizer of the model's parameters; any torch class takes them as first argument."""
+    """Build the optimizer of the model's parameters; any torch class takes them as first argument.
+
+    Raises:
+        ConfigError: its steps compute the loss anew, which the trainer does not.
+    """
     optimizer: torch.optim.Optimizer = instantiate(cfg.optimizer, model.parameters(), lr=float(cfg.lr))
+    closure = signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is Parameter.empty:
+        name = type(optimizer).__name__
+        raise ConfigError(f"optimizer: {name} evaluates the loss several times a step; choose another, e.g. adam")
     return optimizer
 
 
@@ -128,17 +138,23 @@ def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Ten
     return window
 
 
-def probabilities_network(model: torch.nn.Module, precision: Precision) -> Callable[[Tensor], Tensor]:
-    """Wrap `model` as (B, C, X, Y, Z) -> region probabilities (B, 3, X, Y, Z) float32 of the finest head."""
+def averaged_network(model: torch.nn.Module, precision: Precision, average: Average) -> Callable[[Tensor], Tensor]:
+    """Wrap `model` as (B, C, X, Y, Z) -> what `average` averages, (B, 3, X, Y, Z) float32, of the finest head."""
     import torch
 
     def network(volume: Tensor) -> Tensor:
         with precision.autocast():
             logits = model(volume.contiguous(memory_format=torch.channels_last_3d)).logits[0]
-        probabilities: Tensor = logits.float().sigmoid_()
-        return probabilities
+        return average.of_logits(logits.float())
 
     return network
+
+
+def average_of(inference: DictConfig) -> Average:
+    """Return what `inference.average` names; probabilities where an option of one's own does not say."""
+    from brats_ablate.inference.average import AVERAGES
+
+    return AVERAGES[str(inference.get("average", "probabilities"))]
 
 
 def volume_loader(

@@ -31,6 +31,7 @@ _ADDED: Mapping[str, object] = MappingProxyType(
         "model.upsample._target_": "brats_ablate.models.upsample.Upsample",
         "model.upsample._partial_": True,
         "supervision.upsampling": "nearest",
+        "inference.average": "probabilities",
     }
 )
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
@@ -44,7 +45,8 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     assert isinstance(tree, dict), "resolve the configuration first"
     kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES)}
     kept["data"] = {key: tree["data"][key] for key in _DATA}
-    kept["inference"] = {"window": tree["inference"]["window"]}  # validation chooses the checkpoints
+    inference = tree["inference"]  # validation chooses the checkpoints
+    kept["inference"] = {"window": inference["window"], "average": inference.get("average", "probabilities")}
     flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in _EXECUTION_KEYS}
     return {k: v for k, v in flat.items() if k not in _ADDED or v != _ADDED[k]}
 

@@ -136,7 +136,7 @@ def _our_ranking(file: Path) -> tuple[tuple[str, float], ...]:
 def _paper_p(spec: TableSpec, column: int, baseline: int | None) -> float:
     ours = spec.columns[column].paper
     reference = None if baseline is None else spec.columns[baseline].paper
-    if ours is None or reference is None:
+    if ours is None or reference is None or len(ours.folds) != len(reference.folds):
         return float("nan")
     return statistics.corrected_t_p_value(np.subtract(ours.folds, reference.folds), len(ours.folds))
 

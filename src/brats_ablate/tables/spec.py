@@ -21,17 +21,21 @@ HALF_A_DIGIT = 5e-5 + 1e-9
 _TABLE_KEYS = frozenset({"title", "paper", "baseline", "columns", "sweep", "ranking"})
 """`sweep` names the file of `sweeps/` that trains the table, for readers."""
 _COLUMN_KEYS = frozenset({"title", "experiment", "evaluation", "against", "paper"})
-_PAPER_KEYS = frozenset({"folds", "mean", "erratum"})
+_PAPER_KEYS = frozenset({"folds", "mean", "erratum", "note"})
 _TRAINED, _EVALUATED = "trained", "evaluated"
 
 
 @dataclass(frozen=True)
 class PaperFigures:
-    """What the paper printed for one column: mean Dice per fold and their mean, and the erratum if one is known."""
+    """What was published for one column: mean Dice per fold and their mean, and the erratum if one is known."""
 
     folds: tuple[float, ...]
-    mean: float
+    """From fold 0 on; fewer than the table has where only these are published."""
+    mean: float | None
+    """None if no mean over all folds is published."""
     erratum: str | None = None
+    note: str | None = None
+    """Said below the table."""
 
     @property
     def recomputed(self) -> float:
@@ -41,7 +45,7 @@ class PaperFigures:
     @property
     def is_misprint(self) -> bool:
         """Whether the printed mean is not the mean of the printed folds to the digits printed."""
-        return abs(self.recomputed - self.mean) > HALF_A_DIGIT
+        return self.mean is not None and abs(self.recomputed - self.mean) > HALF_A_DIGIT
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,9 @@ def _column(path: Path, index: int, node: Any) -> Column:
     if figures is not None:
         _check_keys(path, figures, _PAPER_KEYS, f"{where}.paper.")
         if not figures.get("folds") or "mean" not in figures:
-            raise ConfigError(f"{path}: {where}.paper needs folds and mean")
-        figures = PaperFigures(tuple(figures["folds"]), float(figures["mean"]), figures.get("erratum"))
+            raise ConfigError(f"{path}: {where}.paper needs folds and mean (null where none is published)")
+        mean = None if figures["mean"] is None else float(figures["mean"])
+        figures = PaperFigures(tuple(figures["folds"]), mean, figures.get("erratum"), figures.get("note"))
     return Column(str(node["title"]), node.get("experiment"), node.get("evaluation"), figures, node.get("against"))
 
 

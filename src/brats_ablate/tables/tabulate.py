@@ -230,7 +230,7 @@ def _paper_cell(c: ColumnResult, fold: int) -> Cell:
 
 
 def _paper_mean(c: ColumnResult) -> Cell:
-    if c.column.paper is None:
+    if c.column.paper is None or c.column.paper.mean is None:
         return Absent("")
     return Number(c.column.paper.mean, "{:.4f}!".format if c.column.paper.is_misprint else dice)
 
@@ -243,7 +243,9 @@ def _notes(result: TableResult) -> Iterator[str]:
     yield METRIC_POLICY
     for c in result.columns:
         paper = c.column.paper
-        if paper and paper.is_misprint:
+        if paper and paper.note:
+            yield f"{c.column.title}: {paper.note}."
+        if paper and paper.mean is not None and paper.is_misprint:
             erratum = f"; {paper.erratum}" if paper.erratum else ""
             printed = f"the paper prints {dice(paper.mean)}, the mean of its folds is {paper.recomputed:.5f}"
             yield f"! {c.column.title}: {printed}{erratum}."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from brats_ablate.cases import Batch, SampleKey
 from brats_ablate.transforms.flip import Flip
+from brats_ablate.transforms.foreground import InputChannels
 
 
 class Transform(Protocol):
@@ -31,9 +33,25 @@ class Compose:
         flips = [transform for transform in self.transforms.values() if isinstance(transform, Flip)]
         return flips[-1].axes(sample_key) if flips else ()
 
+    def augmented_input(self, batch: Batch, channels: InputChannels) -> Batch:
+        """Return the augmented batch, its images being the network's input channels."""
+        batch = self(batch)
+        return replace(batch, images=channels.stack_channels(batch.images, batch.foreground))
+
     def __call__(self, batch: Batch) -> Batch:
         """Apply the transforms of normalized batches, in place where possible; use the returned batch."""
         for transform in self.transforms.values():
             if not isinstance(transform, Flip):
                 batch = transform(batch)
         return batch
+
+
+class ComposeAsReleased(Compose):
+    """Applies the transforms to all input channels, as the paper's code does: also to the one-hot channel.
+
+    The text describes augmentations of images; the code treats the one-hot channel as one of them.
+    """
+
+    def augmented_input(self, batch: Batch, channels: InputChannels) -> Batch:
+        """Return the augmented batch, its images being the network's input channels."""
+        return self(replace(batch, images=channels.stack_channels(batch.images, batch.foreground)))

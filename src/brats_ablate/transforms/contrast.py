@@ -11,8 +11,6 @@ from brats_ablate.transforms.sampling import check_probability, check_range, sel
 class Contrast:
     """Multiplies all modalities by one random factor and clips each to the range it had (paper section 2.2).
 
-    The released code clips to the range over all modalities together; here each keeps its own.
-
     Args:
         p: probability per sample; 0.15 in the paper.
         factor: bounds of the uniform distribution; (0.65, 1.5) in the paper.
@@ -36,4 +34,17 @@ class Contrast:
                 channel.mul_(factor)
                 torch.minimum(channel, high, out=channel)
                 torch.maximum(channel, low, out=channel)
+        return batch
+
+
+class ContrastAsReleased(Contrast):
+    """Multiplies all channels by one random factor and clips to the range over all of them: the paper's code."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Scale and clip the selected samples in place."""
+        for b, rng in selected_samples(batch, "contrast", self.p):
+            low, high = torch.aminmax(batch.images[b])
+            scaled = batch.images[b].mul_(rng.uniform(*self.factor))
+            torch.minimum(scaled, high, out=scaled)
+            torch.maximum(scaled, low, out=scaled)
         return batch

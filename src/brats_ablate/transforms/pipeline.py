@@ -31,9 +31,8 @@ class BatchPipeline:
 
     def __call__(self, patches: Sequence[Patch]) -> tuple[Tensor, Tensor]:
         """Return images (B, C, X, Y, Z) in channels_last_3d and labels (B, X, Y, Z) uint8."""
-        batch = self.augment(self.collate(patches))
-        images = self.channels.stack_channels(batch.images, batch.foreground)
-        return images.contiguous(memory_format=torch.channels_last_3d), batch.labels
+        batch = self.augment.augmented_input(self.collate(patches), self.channels)
+        return batch.images.contiguous(memory_format=torch.channels_last_3d), batch.labels
 
     def collate(self, patches: Sequence[Patch]) -> Batch:
         """Transfer, flip and normalize; the batch shares no memory with the patches, so transforms work in place."""

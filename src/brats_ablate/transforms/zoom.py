@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from brats_ablate.cases import Batch
+from brats_ablate.errors import ConfigError
 from brats_ablate.transforms.sampling import check_probability, check_range, selected_samples
 from brats_ablate.transforms.separable import filter_in_place
 
@@ -14,8 +17,7 @@ class Zoom:
     """Enlarges the patch about its center and crops it to its original shape (paper section 2.2).
 
     Images are interpolated by cubic convolution (Keys 1981, a = -1/2), labels and foreground by nearest neighbor at the
-    same coordinates. The released code crops the center to 1/factor, rounded to whole voxels, and resizes the crop.
-    Here the crop is not rounded: the factor is exact, the center does not move, and voxels next to the crop contribute
+    same coordinates. The factor is exact, the center does not move, and voxels next to the enlarged region contribute
     to the interpolation at its border.
 
     Args:
@@ -41,6 +43,58 @@ class Zoom:
         return batch
 
 
+class ZoomAsReleased:
+    """Crops the center of the patch and resizes the crop to the patch's shape, as the paper's code does.
+
+    The crop has whole voxels. Images are interpolated by cubic convolution that repeats the crop's border, labels and
+    foreground by nearest neighbor.
+
+    Args:
+        p: probability per sample.
+        side: bounds of the uniform distribution of the crop's side as a fraction of the patch's; (0.7, 1) in the code.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    def __init__(self, p: float, side: list[float]) -> None:
+        self.p = check_probability("zoom", p)
+        self.side = check_range("zoom.side", side, at_least=0)
+        if not 0 < self.side[0] <= self.side[1] <= 1:
+            raise ConfigError(f"augment.transforms.zoom.side={list(side)} must lie in (0, 1]")
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Zoom into the selected samples in place."""
+        for b, rng in selected_samples(batch, "zoom", self.p):
+            side = rng.uniform(*self.side)
+            x, y, z = (resized_crop_coordinates(n, max(1, round(side * n))) for n in batch.labels.shape[1:])
+            filter_in_place(batch.images[b], (x.cubic, y.cubic, z.cubic))
+            for mask in (batch.labels[b], batch.foreground[b, 0]):
+                mask.copy_(_nearest(mask, (x.nearest, y.nearest, z.nearest)))
+        return batch
+
+
+class ResizedCrop(NamedTuple):
+    """How one axis of a patch is sampled from a crop of it."""
+
+    cubic: np.ndarray
+    """Weights (n, n) float64 of the source voxels of each voxel."""
+    nearest: np.ndarray
+    """(n,) float64 index of the source voxel."""
+
+
+def resized_crop_coordinates(n: int, crop: int) -> ResizedCrop:
+    """Resize the central `crop` of `n` voxels to `n`; sample positions are voxel centers, clamped to the crop."""
+    start = (n - crop) // 2
+    position = (np.arange(n) + 0.5) * crop / n - 0.5
+    weights = np.zeros((n, n))
+    for tap in range(-1, 3):
+        source = np.floor(position).astype(np.int64) + tap
+        inside = start + np.clip(source, 0, crop - 1)
+        np.add.at(weights, (np.arange(n), inside), _keys(np.abs(position - source)))
+    return ResizedCrop(weights, start + np.floor(position + 0.5).clip(0, crop - 1))
+
+
 def source_coordinates(n: int, factor: float) -> np.ndarray:
     """Return the position of each of `n` voxels of the zoomed axis on the original one, in voxels; (n,) float64."""
     center = (n - 1) / 2
@@ -54,11 +108,17 @@ def cubic_matrix(coordinates: np.ndarray) -> np.ndarray:
     which reproduces quadratic functions.
     """
     t = np.abs(coordinates[:, None] - np.arange(len(coordinates)))
-    near = (1.5 * t - 2.5) * t**2 + 1
-    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
-    weights = np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+    weights = _keys(t)
     normalized: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
     return normalized
+
+
+def _keys(distance: np.ndarray) -> np.ndarray:
+    """Return Keys's cubic kernel, a = -1/2, at distances of any shape, in voxels."""
+    t = distance
+    near = (1.5 * t - 2.5) * t**2 + 1
+    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
 
 
 def _nearest(mask: torch.Tensor, coordinates: tuple[np.ndarray, np.ndarray, np.ndarray]) -> torch.Tensor:

@@ -187,6 +187,8 @@ def test_rejects_what_would_mix_predictions(job: Job, finished_run: FinishedRun,
     job("+experiment=baseline", "job=predict", NO_TTA, one)
     with pytest.raises(RunFailed, match=r"different predictions .*labels.*0\.6.*job\.output"):
         job("+experiment=baseline", "job=predict", NO_TTA, one, "inference.labels.wt=0.6")
+    with pytest.raises(RunFailed, match=r"different predictions .*average.*logits.*job\.output"):
+        job("+experiment=baseline", "job=predict", NO_TTA, one, "inference.average=logits")
     foreign = finished_run("+experiment=baseline", "fold=0", "name=foreign", "loss=focal_dice", dice=(0.5,))
     shutil.copy(foreign.best_checkpoints()[0], runs[0].best_checkpoints()[0])
     with pytest.raises(RunFailed, match=r"different configuration.*loss"):

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.constraints import whole_volume_and_model
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.inference.average import AVERAGES
 from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, ensemble_mean
 from brats_ablate.inference.thresholds import to_float16
 from brats_ablate.jobs import build
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from brats_ablate.cases import CaseMetadata
     from brats_ablate.data.case_reader import PreparedCase
+    from brats_ablate.inference.tta import Predict
     from brats_ablate.transforms.foreground import InputChannels
 
 
@@ -40,7 +42,7 @@ class Predictor:
     input_key: str
     """Members of the same key take the same input volume."""
     predict: Callable[[torch.Tensor], torch.Tensor]
-    """(1, C, X, Y, Z) -> (1, 3, X, Y, Z) region probabilities."""
+    """(1, C, X, Y, Z) -> (1, 3, X, Y, Z), what `inference.average` averages."""
 
 
 class EnsemblePredictor:
@@ -56,7 +58,7 @@ class EnsemblePredictor:
         device = choose_device(str(cfg.trainer.device), local_rank())
         self.precision = Precision.resolve(str(cfg.trainer.precision), device)
         self.precision.allow_tf32()
-        self.tta = build.instantiate(cfg.inference.tta)
+        self.tta, self.average = build.instantiate(cfg.inference.tta), build.average_of(cfg.inference)
         self._loaded: dict[Path, Predictor] = {}
         if source.fold_of:
             self._check_data(str(cfg.paths.prepared))
@@ -68,6 +70,8 @@ class EnsemblePredictor:
         inference: Any = OmegaConf.to_container(self.inference, resolve=True)
         members = [str(member) for member in self.members]
         predicted_by = {"members": members, "window": inference["window"], "tta": inference["tta"]}
+        if self.average != AVERAGES["probabilities"]:  # earlier versions did not record it
+            predicted_by["average"] = inference["average"]
         return {**self.source.provenance, **predicted_by, "precision": self.precision.name}
 
     def probabilities(
@@ -92,7 +96,11 @@ class EnsemblePredictor:
             if predictor.input_key not in volumes:
                 volumes[predictor.input_key] = case_input(case.images, record, predictor.channels, device)
             members.append((predictor.predict, volumes[predictor.input_key]))
-        return to_float16(ensemble_mean(members, self.tta))
+        return to_float16(ensemble_mean(members, self._probabilities))
+
+    def _probabilities(self, predict: Predict, volume: torch.Tensor) -> torch.Tensor:
+        probabilities: torch.Tensor = self.average.to_probabilities(self.tta(predict, volume))
+        return probabilities
 
     def _predictors(self, fold: int | None) -> list[Predictor]:
         """Load the networks of the held-out `fold` and free the others."""
@@ -139,6 +147,7 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
     model = build.build_model(cfg)
     checkpoint.load_weights(member.checkpoint, model)
     build.execute_on(model, precision.device).eval()
-    window, network = build.build_window(cfg, model), build.probabilities_network(model, precision)
+    window = build.build_window(cfg, model)
+    network = build.averaged_network(model, precision, build.average_of(inference))
     channels: InputChannels = build.instantiate(cfg.inputs)
     return Predictor(channels, str(cfg.inputs), partial(window, network))

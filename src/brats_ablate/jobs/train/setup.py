@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +134,8 @@ def build_validation(
     from brats_ablate.labels import to_regions
 
     window = build.build_window(cfg, model)
-    network = build.probabilities_network(model, precision)
+    average = build.average_of(cfg.inference)
+    network = build.averaged_network(model, precision, average)
     load_volume = build.volume_loader(cfg, store, precision.device)
 
     def load(case_id: str) -> tuple[Tensor, Tensor]:
@@ -143,8 +143,11 @@ def build_validation(
         labels = torch.from_numpy(store.read_labels(case_id)).to(precision.device)
         return volume, to_regions(labels[None])[0]
 
+    def predict(volume: Tensor) -> Tensor:
+        return average.to_probabilities(window(network, volume))
+
     on_case = ValidationImageLogger(store, case_ids[0], tracker)
-    return Validation(case_ids, load, partial(window, network), dice_per_region, on_case)
+    return Validation(case_ids, load, predict, dice_per_region, on_case)
 
 
 def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
