@@ -106,6 +106,16 @@ def test_one_run_has_one_gpu_and_only_its_ddp_preset_a_node() -> None:
     assert {**one, **dict.fromkeys(resources)} == {**ddp, **dict.fromkeys(resources)}
 
 
+def test_the_ddp_preset_needs_a_run_of_as_many_ranks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance = launcher("hydra/launcher=slurm_a100_ddp")
+    monkeypatch.setattr(instance, "run_all", lambda runs: pytest.fail("started"))
+    with pytest.raises(SystemExit):
+        instance.launch([["fold=0"]], 0)
+    assert "set trainer.ranks=8, which is a different run" in capsys.readouterr().err
+
+
 def test_max_parallel_must_be_positive() -> None:
     with pytest.raises(Exception, match="max_parallel=0 must be at least 1"):
         launcher("hydra/launcher=submitit_local", "hydra.launcher.max_parallel=0")
