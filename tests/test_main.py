@@ -38,7 +38,7 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
     ("line", "sentence"),
     [
         (["+experiment=dss"], "experiment=dss is not an option; did you mean ds?"),
-        (["+experiment="], "experiment= has no value; choose one of attention, "),
+        (["+experiment="], "experiment= has no value; choose one of as_released, attention, "),
         (["+experiment"], "+experiment has no value; write +experiment=<value>"),
         (["experiment=ds"], "experiments are added, not overridden: use +experiment=ds"),
         (["+experiment=baseline,ds"], "+experiment=baseline,ds has several values; add -m to run each of them"),

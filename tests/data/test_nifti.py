@@ -102,6 +102,15 @@ def test_damaged_file_is_reported_in_one_sentence(tmp_path, change, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_position_that_is_not_finite_is_reported(tmp_path, value):
+    image = nib.Nifti1Image(ARRAY, AFFINE)
+    image.header["srow_x"] = [-1.5, 0, 0, value]
+    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + b"\0" * 4 + ARRAY.tobytes("F"))
+    with pytest.raises(DataError, match=r"a\.nii has a position that is not finite in its header; export it again$"):
+        nifti.read_file(tmp_path / "a.nii")
+
+
 def test_absent_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.nii cannot be read \(No such file"):
         nifti.read_file(tmp_path / "gone.nii")

@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import brats_ablate
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
 from brats_ablate.runs.state import RunState
+from brats_ablate.runtime import signals
+
+if TYPE_CHECKING:
+    import pytest
+    import torch
 
 _IMPORTABLE = [str(Path(brats_ablate.__file__).parents[1]), str(Path(__file__).parent)]
 
@@ -155,3 +160,17 @@ def assert_same_weights(one: RunDirectory, other: RunDirectory) -> None:
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(actual[name], tensor), name
+
+
+def last_weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    """Return the weights of the run's last checkpoint."""
+    import torch
+
+    weights: dict[str, torch.Tensor] = torch.load(run.last_checkpoint, weights_only=True)["model"]
+    return weights
+
+
+def interrupt_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Ask a run of this process to stop once `step` steps are done."""
+    steps = iter(range(1, 10_000))
+    monkeypatch.setattr(signals, "stop_requested", lambda: next(steps) == step)

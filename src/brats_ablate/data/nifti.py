@@ -30,7 +30,7 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         Trailing axes of length 1 beyond the third are dropped. And the 4 × 4 affine (voxel index to mm, RAS+ world).
 
     Raises:
-        DataError: the file is missing, unreadable, truncated, or not NIfTI.
+        DataError: the file is missing, unreadable, truncated, or not NIfTI, or its affine is not finite.
     """
     content = _read_bytes(path)
     try:
@@ -44,6 +44,8 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise
     except Exception as error:
         raise DataError(f"{path} is not a readable NIfTI file ({_first_line(error)}); replace it") from error
+    if not np.isfinite(image.affine).all():
+        raise DataError(f"{path} has a position that is not finite in its header; export it again")
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     return array.astype(array.dtype.newbyteorder("="), copy=False), np.asarray(image.affine, dtype=np.float64)

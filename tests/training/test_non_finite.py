@@ -1,0 +1,146 @@
+"""Losses, gradients and weights that are not finite, in training on the small phantom cohort in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from scaffolding import interrupt_before, last_weights
+
+from brats_ablate.errors import RunFailed
+from brats_ablate.jobs import train
+from brats_ablate.launch.sweep import run_directory
+from brats_ablate.runtime import signals
+from brats_ablate.training.trainer import Trainer
+
+Composed = Callable[..., DictConfig]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_case_and_stays_on_record(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline", "trainer.epochs=1")
+    original = Trainer.training_step
+
+    def with_nan(self: Trainer, patches: list) -> None:
+        if self.step == 2:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("nan"))
+        original(self, patches)
+
+    monkeypatch.setattr(Trainer, "training_step", with_nan)
+    with pytest.raises(RunFailed, match=r"the loss is nan at step 2 on \S+"):
+        train.run(cfg)
+    status = run_directory(cfg).status()
+    assert status is not None
+    assert status.state == "failed"
+    assert "the loss is nan at step 2" in str(status.reason)
+    monkeypatch.undo()
+
+
+def poison_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Make one weight undefined by the update of `step`, whose loss and gradient are finite."""
+    original = Trainer.training_step
+
+    def poisoned(self: Trainer, patches: list) -> None:
+        original(self, patches)
+        if self.step == step:
+            with torch.no_grad():
+                list(self.model.parameters())[-1][0] = float("nan")
+
+    monkeypatch.setattr(Trainer, "training_step", poisoned)
+
+
+def test_weights_that_the_last_update_of_an_epoch_made_infinite_are_not_kept(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline")
+    train.run(composed("+experiment=baseline", "paths.runs=${paths.work}/other_runs"))
+    with monkeypatch.context() as patch:
+        poison_after(patch, 7)
+        with pytest.raises(RunFailed, match=r"^the weight heads\.0\.bias is not finite after step 7 on \S+; "):
+            train.run(cfg)
+    directory = run_directory(cfg)
+    saved = last_weights(directory)
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+    assert [row["epoch"] for row in directory.metrics()] == [1]
+    train.run(cfg)
+    undisturbed = last_weights(run_directory(composed("+experiment=baseline", "paths.runs=${paths.work}/other_runs")))
+    assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in last_weights(directory).items())
+
+
+def test_the_remedy_of_a_run_that_failed_is_accepted(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ("+experiment=baseline", "trainer.precision=bf16", "trainer.epochs=1")
+    with monkeypatch.context() as patch:
+        poison_after(patch, 0)
+        with pytest.raises(RunFailed) as failed:
+            train.run(composed(*line))
+    remedy = str(failed.value).rsplit(" or with ", 1)[1].split()
+    assert remedy == ["trainer.precision=fp32", "name=baseline_fp32"]
+    cfg = composed(*line, *remedy)
+    train.run(cfg)
+    assert run_directory(cfg).is_finished()
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_at_its_step(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline", "trainer.epochs=1")
+    undo = []
+
+    def overflow(self: Trainer) -> None:
+        undo.append(next(self.model.parameters()).register_hook(lambda grad: grad * float("inf")))
+
+    original = Trainer.training_step
+
+    def disturbed(self: Trainer, patches: list) -> None:
+        if self.step == 2:
+            overflow(self)
+        original(self, patches)
+
+    monkeypatch.setattr(Trainer, "training_step", disturbed)
+    with pytest.raises(RunFailed, match=r"^the gradient's norm is (nan|inf) at step 2 on \S+; run the same"):
+        train.run(cfg)
+    undo.pop().remove()
+
+
+def test_fp16_skips_a_step_whose_gradient_overflows(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = composed("+experiment=baseline", "trainer.epochs=1", "trainer.precision=fp16")
+    original, before = Trainer.training_step, {}
+
+    def disturbed(self: Trainer, patches: list) -> None:
+        if self.step != 2:
+            original(self, patches)
+            return
+        before.update({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
+        hook = next(self.model.parameters()).register_hook(lambda grad: grad * float("inf"))
+        original(self, patches)
+        hook.remove()
+        assert all(torch.equal(tensor, before[name]) for name, tensor in self.model.state_dict().items())
+
+    monkeypatch.setattr(Trainer, "training_step", disturbed)
+    train.run(cfg)
+    assert before
+    (row,) = run_directory(cfg).metrics()
+    assert row["skipped_steps"] == 1
+    assert 0 < row["grad_norm"] < float("inf")
+
+
+def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline")
+    with monkeypatch.context() as patch:
+        interrupt_before(patch, 2)
+        with pytest.raises(signals.Interrupted):
+            train.run(cfg)
+    file = run_directory(cfg).last_checkpoint
+    saved = torch.load(file, weights_only=True)
+    saved["model"]["heads.0.bias"][1] = float("inf")
+    torch.save(saved, file)
+    with pytest.raises(
+        RunFailed, match=r"last\.pt: heads\.0\.bias is not finite; delete the file to start the run again"
+    ):
+        train.run(cfg)
