@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 
+from brats_ablate.data.case_reader import ReadingRules
 from brats_ablate.data.preprocess import preprocess_case
 from dataset import CONVENTION, Dataset
 from measuring import Comparison, Options, Row, Table, cpu_seconds, interleave, one_core
@@ -24,7 +25,7 @@ def measure(options: Options) -> list[Table]:
     our_cases, peer_cases = itertools.cycle(dataset.raw), itertools.cycle(dataset.raw)
 
     def prepare() -> None:
-        problem = preprocess_case(next(our_cases), target, CONVENTION)
+        problem = preprocess_case(next(our_cases), target, ReadingRules(CONVENTION))
         if problem:
             raise RuntimeError(problem)
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from brats_ablate.cases import BBox
-from brats_ablate.data.case_reader import foreground_box, foreground_moments, read_case
+from brats_ablate.data.case_reader import ReadingRules, foreground_box, foreground_moments, read_case
 from brats_ablate.data.layouts import find_cases
 
 
 def _read(root, layout="brats2021"):
     convention = "brats2021" if layout == "brats2018" else layout
-    return read_case(find_cases(root, layout, need_segmentation=False)[0], convention)
+    return read_case(find_cases(root, layout, need_segmentation=False)[0], ReadingRules(convention))
 
 
 def test_orientations_of_one_brain_give_one_prepared_case(tmp_path, write_raw, spoil):
@@ -23,6 +23,19 @@ def test_orientations_of_one_brain_give_one_prepared_case(tmp_path, write_raw, s
     np.testing.assert_array_equal(ras.labels, lps.labels)
     assert ras.record.box == lps.record.box
     assert ras.record.components == lps.record.components
+
+
+def test_each_file_is_oriented_by_its_own_header(tmp_path, write_raw, spoil):
+    expected = _read(write_raw(tmp_path / "lps", "BraTS2021_00000"))
+    root = write_raw(tmp_path / "mixed", "BraTS2021_00000")
+    lps = np.array(expected.record.grid.affine)
+    flipped = lps @ np.array([[-1, 0, 0, 11], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    spoil(root, "BraTS2021_00000", "t2", lambda a: a[::-1], affine=flipped)
+    permuted = lps @ np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    spoil(root, "BraTS2021_00000", "seg", lambda a: a.transpose(1, 2, 0), affine=permuted)
+    mixed = _read(root)
+    assert mixed.record.content_hash == expected.record.content_hash
+    assert mixed.record.grid == expected.record.grid
 
 
 def test_layouts_of_one_brain_give_one_prepared_case(tmp_path, write_raw):

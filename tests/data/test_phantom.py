@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brats_ablate.data.case_reader import read_case
+from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.phantom import PhantomCohort
 from brats_ablate.errors import ConfigError, DataError
@@ -85,7 +85,7 @@ def test_written_files_are_brats2021_and_read_back(tmp_path):
     assert image.get_data_dtype() == np.int16
     assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
     np.testing.assert_array_equal(np.asanyarray(image.dataobj), cohort.case(1)[0][2])
-    prepared = read_case(cases[1], "brats2021")
+    prepared = read_case(cases[1], ReadingRules("brats2021"))
     assert prepared.labels is not None
     assert prepared.labels.sum() == cohort.case(1)[1].sum()
 

@@ -125,6 +125,26 @@ def test_cases_without_segmentation(tmp_path, raw_cohort, write_raw):
         store.read_labels("BraTS2021_00009")
 
 
+def test_a_cohort_without_any_labeled_voxel_is_refused_for_training(tmp_path, raw_cohort, spoil):
+    for number in range(5):
+        spoil(raw_cohort, f"BraTS2021_{number:05d}", "seg", np.zeros_like)
+    with pytest.raises(DataError, match=r"no case in .* has a labeled voxel, .*job\.require_segmentation=false"):
+        _prepare(raw_cohort, tmp_path / "prepared")
+    assert not (tmp_path / "prepared" / "cohort.json").exists()
+    assert _prepare(raw_cohort, tmp_path / "other", require_segmentation=False).cases == 5
+
+
+def test_cases_are_prepared_again_when_they_are_read_otherwise(tmp_path, raw_cohort):
+    prepared = tmp_path / "prepared"
+    assert _prepare(raw_cohort, prepared).written == 5
+    for case in (prepared / "cases").iterdir():  # as earlier versions wrote it
+        described = json.loads((case / "case.json").read_text())
+        del described["background"], described["trust_affine_of"]
+        (case / "case.json").write_text(json.dumps(described))
+    assert _prepare(raw_cohort, prepared).written == 0
+    assert _prepare(raw_cohort, prepared, trust_affine_of="t2").written == 5
+
+
 def test_msd_labels_declared_as_brats2023_are_rejected_unless_trusted(tmp_path, write_raw):
     for n in range(5):
         # Files in the layout of BraTS 2023 whose values are the MSD's: every value is known, two are swapped.

@@ -15,7 +15,7 @@ import pytest
 from brats_ablate import labels
 from brats_ablate.cases import BBox
 from brats_ablate.data import nifti
-from brats_ablate.data.case_reader import read_case
+from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.store import CaseStore, to_original_space
@@ -35,7 +35,7 @@ def test_store_returns_what_was_read(prepared, raw_cohort):
     head = json.loads((prepared / "cohort.json").read_text())
     assert (head["name"], head["layout"], store.convention) == ("test", "brats2021", "brats2021")
     for raw in find_cases(raw_cohort, "brats2021", need_segmentation=True):
-        case = read_case(raw, "brats2021")
+        case = read_case(raw, ReadingRules("brats2021"))
         assert store.record(raw.case_id) == case.record
         np.testing.assert_array_equal(store.read_images(raw.case_id), case.images)
         np.testing.assert_array_equal(store.read_labels(raw.case_id), case.labels)
@@ -91,7 +91,7 @@ def test_reference_returns_voxel_for_voxel_with_its_affine(
     """Reference -> crop -> one-hot region probabilities -> cascade -> original space -> file: the same file."""
     write_raw(tmp_path / "raw", case_id, layout, orientation)
     (raw,) = find_cases(tmp_path / "raw", layout, need_segmentation=True)
-    case = read_case(raw, convention)
+    case = read_case(raw, ReadingRules(convention))
     probabilities = to_original_space(case.record, labels.to_regions_np(case.labels).astype(np.float32))
     nested = labels.labels_from_probabilities(probabilities, (0.45, 0.4, 0.45))
     nifti.write_labels(
@@ -183,7 +183,7 @@ def test_unknown_case(prepared):
 @pytest.mark.real
 def test_real_references_return_voxel_for_voxel(real_cases, tmp_path):
     for raw in find_cases(real_cases, "brats2021", need_segmentation=True):
-        case = read_case(raw, "brats2021")
+        case = read_case(raw, ReadingRules("brats2021"))
         out = tmp_path / "out.nii.gz"
         nested = to_original_space(case.record, case.labels)
         nifti.write_labels(out, labels.decode_labels(nested, "brats2021"), np.array(case.record.grid.affine))

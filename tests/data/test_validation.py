@@ -7,7 +7,7 @@ import pytest
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data import validation
-from brats_ablate.data.case_reader import read_case
+from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.labels import MODALITIES
@@ -33,8 +33,8 @@ def _rim_and_core(outer: int, inner: int) -> np.ndarray:
         ("t2", np.zeros_like, r"_t2\.nii\.gz \(t2\) is zero everywhere"),
         ("flair", lambda a: (a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
         ("flair", lambda a: -(a > 0).astype(np.int16), r"_flair\.nii\.gz \(flair\) has one value"),
-        ("t1", lambda a: a[:-1], r"_t1\.nii\.gz has shape \(11, 14, 10\), .*_flair\.nii\.gz has \(12, 14, 10\)"),
-        ("seg", lambda a: a[:, :-1], r"_seg\.nii\.gz has shape \(12, 13, 10\)"),
+        ("t1", lambda a: a[:-1], r"_t1\.nii\.gz has 11×14×10 voxels \(RAS\+\), .*_flair\.nii\.gz has 12×14×10"),
+        ("seg", lambda a: a[:, :-1], r"_seg\.nii\.gz has 12×13×10 voxels"),
         ("seg", lambda a: np.where(a == 4, 7, a).astype(np.uint8), r"_seg\.nii\.gz: label value 7 .* correct the file"),
         ("seg", lambda a: a * np.float32(0.5), r"_seg\.nii\.gz: label value 0\.5"),
         ("seg", lambda a: np.where(a == 4, np.nan, a), r"_seg\.nii\.gz: label value nan"),
@@ -44,7 +44,7 @@ def test_invalid_volume_is_reported_in_one_sentence(raw_cohort, spoil, kind, cha
     spoil(raw_cohort, "BraTS2021_00001", kind, change)
     case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[1]
     with pytest.raises(DataError, match=sentence) as caught:
-        read_case(case, "brats2021")
+        read_case(case, ReadingRules("brats2021"))
     assert "BraTS2021_00001" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -52,20 +52,89 @@ def test_invalid_volume_is_reported_in_one_sentence(raw_cohort, spoil, kind, cha
 @pytest.mark.parametrize("kind", ["t2", "seg"])
 def test_a_different_affine_is_reported_and_rounding_is_tolerated(raw_cohort, spoil, kind):
     case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
-    record = read_case(case, "brats2021").record
+    record = read_case(case, ReadingRules("brats2021")).record
     affine = np.array(record.grid.affine)
     spoil(raw_cohort, case.case_id, kind, affine=affine + 4e-4)
-    assert read_case(case, "brats2021").record.content_hash == record.content_hash
+    assert read_case(case, ReadingRules("brats2021")).record.content_hash == record.content_hash
     affine[0, 3] += 2
     spoil(raw_cohort, case.case_id, kind, affine=affine)
-    with pytest.raises(DataError, match=rf"_{kind}\.nii\.gz has a different affine .* \(by up to 2\)"):
-        read_case(case, "brats2021")
+    with pytest.raises(
+        DataError,
+        match=rf"_{kind}\.nii\.gz has another origin than .*_flair\.nii\.gz, by up to 2 mm; .*data\.trust_affine_of",
+    ):
+        read_case(case, ReadingRules("brats2021"))
+
+
+def test_other_axes_are_reported(raw_cohort, spoil):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    affine = np.array(read_case(case, ReadingRules("brats2021")).record.grid.affine)
+    spoil(raw_cohort, case.case_id, "t2", affine=affine @ np.diag([1, 1, 1.5, 1]))
+    with pytest.raises(DataError, match=r"_t2\.nii\.gz has other axes .* than .*_flair\.nii\.gz, by up to 0\.5 mm"):
+        read_case(case, ReadingRules("brats2021"))
+
+
+def test_a_trusted_header_places_the_files_that_lost_theirs(raw_cohort, spoil):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    rules = ReadingRules("brats2021", trust_affine_of="t1ce")
+    expected = read_case(case, rules).record.content_hash
+    assert expected == read_case(case, ReadingRules("brats2021")).record.content_hash
+    for kind in ("flair", "seg"):
+        spoil(raw_cohort, case.case_id, kind, affine=np.eye(4))
+    with pytest.raises(DataError, match=r"another origin|other axes"):
+        read_case(case, ReadingRules("brats2021"))
+    assert read_case(case, rules).record.content_hash == expected
+    spoil(raw_cohort, case.case_id, "seg", lambda a: a[:-1])
+    with pytest.raises(DataError, match="11×14×10 voxels"):
+        read_case(case, rules)
+
+
+@pytest.mark.parametrize("value", [-0.9, 1000.0])
+def test_another_background_is_found_at_the_corners(raw_cohort, spoil, value):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    expected = read_case(case, ReadingRules("brats2021"))
+    for kind in MODALITIES:
+        spoil(raw_cohort, case.case_id, kind, lambda a: (a + np.float32(value)).astype(np.float32))
+    found = read_case(case, ReadingRules("brats2021"))
+    assert found.record.box == expected.record.box
+    np.testing.assert_array_equal(found.images != 0, expected.images != 0)
+    np.testing.assert_allclose(found.images, expected.images, atol=1e-3)
+    np.testing.assert_allclose(found.record.std, expected.record.std, rtol=1e-6)
+    given = read_case(case, ReadingRules("brats2021", background=value))
+    np.testing.assert_array_equal(given.images, found.images)
+
+
+def test_an_image_without_background_is_refused_unless_declared(raw_cohort, spoil):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    noise = np.random.default_rng(0).integers(1, 50, (12, 14, 10)).astype(np.int16)
+    spoil(raw_cohort, case.case_id, "t1", lambda a: a + noise)
+    with pytest.raises(DataError, match=r"_t1\.nii\.gz has no background \(corners \d+ to \d+\); .*data\.background"):
+        read_case(case, ReadingRules("brats2021"))
+    record = read_case(case, ReadingRules("brats2021", background="none")).record
+    assert record.box.shape == (12, 14, 10)
+
+
+def test_a_background_of_integers_stays_lossless(raw_cohort, spoil):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    expected = read_case(case, ReadingRules("brats2021"))
+    spoil(raw_cohort, case.case_id, "t2", lambda a: (a.astype(np.uint16) + 60_000).astype(np.uint16))
+    found = read_case(case, ReadingRules("brats2021"))
+    assert found.record.content_hash == expected.record.content_hash
+
+
+def test_labels_that_a_header_scales_are_rounded_within_a_thousandth(raw_cohort, spoil):
+    case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    expected = read_case(case, ReadingRules("brats2021")).record.content_hash
+    spoil(raw_cohort, case.case_id, "seg", lambda a: a * np.float64(0.9998))
+    assert read_case(case, ReadingRules("brats2021")).record.content_hash == expected
+    spoil(raw_cohort, case.case_id, "seg", lambda a: a * np.float64(0.9996))
+    with pytest.raises(DataError, match=r"label value 1\.9988, 3\.9976"):
+        read_case(case, ReadingRules("brats2021"))
 
 
 def test_label_values_of_another_convention_name_the_fitting_one(raw_cohort):
     case = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
     with pytest.raises(DataError, match=r"label value 4 .*'brats2023'.*set data\.convention to brats2021"):
-        read_case(case, "brats2023")
+        read_case(case, ReadingRules("brats2023"))
 
 
 def test_validate_files():

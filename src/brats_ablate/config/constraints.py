@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from brats_ablate.config.source import PACKAGE, class_attribute
+from brats_ablate.labels import MODALITIES
 
 Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
@@ -56,6 +57,11 @@ def data_set(cfg: Tree) -> str | None:
     for key, known in (("layout", _LAYOUTS), ("convention", _CONVENTIONS)):
         if data[key] not in known:
             return f"data.{key}={data[key]} is unknown; choose one of {', '.join(known)}"
+    background, trusted = data.get("background", "auto"), data.get("trust_affine_of")
+    if background not in ("auto", "none") and not _is_number(background, int, float):
+        return f"data.background={background} must be auto, none (not skull-stripped), or the background's value"
+    if trusted is not None and trusted not in MODALITIES:
+        return f"data.trust_affine_of={trusted} must be one of {', '.join(MODALITIES)}, or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
     return None

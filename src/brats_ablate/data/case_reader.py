@@ -30,8 +30,20 @@ class PreparedCase:
     """(X, Y, Z) uint8 nested label map, or None without a segmentation."""
 
 
-def read_case(raw: RawCase, convention: str) -> PreparedCase:
-    """Read a case that passed `validation.validate_files`.
+@dataclass(frozen=True)
+class ReadingRules:
+    """How the files of a data set are read; part of its configuration."""
+
+    convention: str
+    """See `labels.CONVENTIONS`."""
+    background: str | float = "auto"
+    """See `validation.without_background`."""
+    trust_affine_of: str | None = None
+    """The modality whose header places all files of a case that have its shape; None for each file's own."""
+
+
+def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
+    """Read a case that passed `validation.validate_files`. Each file is oriented by its own header.
 
     The box contains every voxel that is non-zero in any modality (paper section 2.1). It also contains every labeled
     voxel, so a reference survives the crop even where an annotation leaves the brain.
@@ -41,31 +53,30 @@ def read_case(raw: RawCase, convention: str) -> PreparedCase:
     """
     paths = [raw.images[m][0] for m in labels.MODALITIES]
     files = {path: nifti.read_file(path) for path in dict.fromkeys(paths)}
-    affine = files[paths[0]][1]
-    volumes: list[np.ndarray] = []
+    trusted = None if rules.trust_affine_of is None else files[raw.images[rules.trust_affine_of][0]]
+    grids: list[validation.Grid] = []
+    oriented: list[np.ndarray] = []
     for modality, path in zip(labels.MODALITIES, paths, strict=True):
         array = nifti.select_volume(path, files[path][0], raw.images[modality][1])
-        validation.check_grid(path, array, files[path][1], paths[0], (volumes or [array])[0].shape, affine)
+        grids.append(_grid(path, array, files[path][1], trusted))
+        validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)
-        volumes.append(array)
-    try:
-        orientation = nifti.Orientation.of(affine)
-    except ValueError as error:
-        raise DataError(f"{paths[0]} has no usable geometry: {error}; correct its header") from error
-
+        shifted = validation.without_background(path, array, rules.background)
+        oriented.append(grids[-1].orientation.to_ras(shifted))
     nested = None
     if raw.segmentation is not None:
-        values, seg_affine = nifti.read_volume(raw.segmentation)
-        validation.check_grid(raw.segmentation, values, seg_affine, paths[0], volumes[0].shape, affine)
-        nested = orientation.to_ras(validation.nested_labels(raw.segmentation, values, convention))
-    oriented = [orientation.to_ras(v) for v in volumes]
+        values, affine = nifti.read_volume(raw.segmentation)
+        grids.append(_grid(raw.segmentation, values, affine, trusted))
+        validation.check_grid(grids[-1], grids[0])
+        nested = validation.nested_labels(raw.segmentation, values, rules.convention)
+        nested = grids[-1].orientation.to_ras(nested)
     box = foreground_box(oriented if nested is None else [*oriented, nested])
 
     images = _stack([v[box.slices] for v in oriented])
     if nested is not None:
         nested = np.ascontiguousarray(nested[box.slices])
     mean, std = foreground_moments(images)
-    grid = ImageGeometry(shape3d(volumes[0].shape), tuple(tuple(row) for row in affine.tolist()))
+    grid = ImageGeometry(shape3d(grids[0].shape), tuple(tuple(row) for row in grids[0].affine.tolist()))
     record = CaseMetadata(
         case_id=raw.case_id,
         patient_id=raw.patient_id,
@@ -78,6 +89,19 @@ def read_case(raw: RawCase, convention: str) -> PreparedCase:
         content_hash=_content_hash(images, nested, box, grid),
     )
     return PreparedCase(record, images, nested)
+
+
+def _grid(
+    path: Path, array: np.ndarray, affine: np.ndarray, trusted: tuple[np.ndarray, np.ndarray] | None
+) -> validation.Grid:
+    """Return the grid of a file by its own header, or by that of the `trusted` array and affine if the shapes agree."""
+    if trusted is not None and trusted[0].shape[:3] == array.shape:
+        affine = trusted[1]
+    try:
+        orientation = nifti.Orientation.of(affine)
+    except ValueError as error:
+        raise DataError(f"{path} has no usable geometry: {error}; correct its header") from error
+    return validation.Grid(path, array.shape, affine, orientation)
 
 
 def foreground_box(volumes: list[np.ndarray]) -> BBox:

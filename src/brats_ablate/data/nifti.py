@@ -111,6 +111,11 @@ class Orientation:
         x, y, z = (int(np.flatnonzero(mapping[:, 0] == k)[0]) for k in range(3))
         return Orientation((x, y, z), (mapping[x, 1] < 0, mapping[y, 1] < 0, mapping[z, 1] < 0))
 
+    def affine_in_ras(self, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the affine of `to_ras` of an array of `shape` (X, Y, Z) whose own is `affine`."""
+        directions = [(self.axes.index(k), -1 if self.flipped[self.axes.index(k)] else 1) for k in range(3)]
+        return np.asarray(affine @ nib.orientations.inv_ornt_aff(directions, shape))
+
     def to_ras(self, array: np.ndarray) -> np.ndarray:
         """Return a view of (..., file axes) as (..., X, Y, Z) in RAS+."""
         leading = array.ndim - 3

@@ -15,14 +15,14 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data import blosc2_io, folds, layouts, nifti, store, validation
-from brats_ablate.data.case_reader import read_case, source_files
+from brats_ablate.data.case_reader import ReadingRules, read_case, source_files
 from brats_ablate.errors import DataError
 from brats_ablate.runtime import files
 from brats_ablate.runtime.progress import ProgressBar
@@ -58,25 +58,29 @@ def preprocess_dataset(
     workers: int | None = None,
     require_segmentation: bool = True,
     trust_convention: bool = False,
+    background: str | float = "auto",
+    trust_affine_of: str | None = None,
 ) -> PreprocessingSummary:
     """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
     The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
     available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
-    `trust_convention` skips the plausibility check of the cohort's labels.
+    `trust_convention` skips the plausibility check of the cohort's labels. `background` and `trust_affine_of`: see
+    `ReadingRules`.
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
             convention, the disk is full, a worker was killed, or another call is running in the same folder.
     """
     started = time.monotonic()
+    rules = ReadingRules(convention, background, trust_affine_of)
     cases = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
     problems = validation.validate_files(cases, need_segmentation=require_segmentation)
     with _locked(prepared):
         _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
-        todo = [c for c in complete if not _is_up_to_date(prepared, c, convention)]
-        problems |= _preprocess_cases(todo, prepared, convention, workers)
+        todo = [c for c in complete if not _is_up_to_date(prepared, c, rules)]
+        problems |= _preprocess_cases(todo, prepared, rules, workers)
         with open(prepared / PROBLEMS, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("case", "reason"), *sorted(problems.items())])
         valid = sorted(c.case_id for c in complete if c.case_id not in problems)
@@ -84,6 +88,11 @@ def preprocess_dataset(
             case_id, reason = next(iter(sorted(problems.items())))
             raise DataError(f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}")
         described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
+        if require_segmentation and not any(d["record"]["blobs"] for d in described):
+            raise DataError(
+                f"no case in {raw} has a labeled voxel: nothing to train on; check the segmentations, or set "
+                "job.require_segmentation=false to prepare for prediction"
+            )
         if not trust_convention:
             contacts = {d["record"]["case_id"]: d["background_contact"] for d in described}
             try:
@@ -104,7 +113,7 @@ def preprocess_dataset(
     )
 
 
-def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None:
+def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> str | None:
     """Preprocess one case, in a worker process; return None, or the reason why the case is invalid.
 
     Raises:
@@ -112,13 +121,13 @@ def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None
     """
     try:
         sources = _sources(raw)
-        case = read_case(raw, convention)
+        case = read_case(raw, rules)
     except DataError as error:
         return str(error)
     except MemoryError:
         return "the case does not fit in memory; run again with job.workers=1"
     contact = None if case.labels is None else validation.background_contact(case.labels)
-    described = {"version": store.VERSION, "convention": convention, "sources": sources}
+    described = {"version": store.VERSION, **asdict(rules), "sources": sources}
     described |= {"background_contact": contact, "record": case.record.to_dict()}
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
@@ -137,10 +146,10 @@ def preprocess_case(raw: RawCase, prepared: Path, convention: str) -> str | None
     return None
 
 
-def _preprocess_cases(cases: list[RawCase], prepared: Path, convention: str, workers: int | None) -> dict[str, str]:
+def _preprocess_cases(cases: list[RawCase], prepared: Path, rules: ReadingRules, workers: int | None) -> dict[str, str]:
     """Preprocess the cases; return case id -> reason of the invalid ones."""
     problems = {}
-    task = partial(preprocess_case, prepared=prepared, convention=convention)
+    task = partial(preprocess_case, prepared=prepared, rules=rules)
     try:
         with ProgressBar("preparing", len(cases)) as progress:
             for case, problem in zip(cases, process_map(task, cases, workers=workers), strict=True):
@@ -176,13 +185,14 @@ def _sources(raw: RawCase) -> list[list[Any]]:
     return rows
 
 
-def _is_up_to_date(prepared: Path, raw: RawCase, convention: str) -> bool:
+def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
     folder = _case_folder(prepared, raw.case_id)
     try:
         described = json.loads((folder / "case.json").read_bytes())
-        current = [described["version"], described["convention"], described["sources"]]
+        read_by = {field.name: described[field.name] for field in fields(ReadingRules) if field.name in described}
+        current = [described["version"], ReadingRules(**read_by), described["sources"]]
         files = ["images.b2nd", "labels.b2nd"] if described["record"]["has_labels"] else ["images.b2nd"]
-        return current == [store.VERSION, convention, _sources(raw)] and all((folder / f).is_file() for f in files)
+        return current == [store.VERSION, rules, _sources(raw)] and all((folder / f).is_file() for f in files)
     except (OSError, ValueError, KeyError, DataError):
         return False
 

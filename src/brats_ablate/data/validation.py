@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from brats_ablate import labels
 from brats_ablate.cases import BBox, RawCase
+from brats_ablate.data.nifti import Orientation
 from brats_ablate.errors import DataError
 
 _AFFINE_TOLERANCE = 1e-3
@@ -41,24 +43,81 @@ def _first_file(case: RawCase) -> Path:
     return next((path for path, _ in case.images.values()), case.segmentation or Path(case.case_id))
 
 
-def check_grid(
-    path: Path,
-    array: np.ndarray,
-    affine: np.ndarray,
-    reference: Path,
-    reference_shape: tuple[int, ...],
-    reference_affine: np.ndarray,
-) -> None:
-    """Raise DataError unless the volume `path` has the shape and the affine of the volume `reference`."""
-    if array.shape != reference_shape:
+class Grid(NamedTuple):
+    """Where the voxels of a file lie."""
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: np.ndarray
+    """4 × 4, voxel index of the file to mm."""
+    orientation: Orientation
+
+    @property
+    def shape_in_ras(self) -> tuple[int, ...]:
+        """Voxels from left to right, from back to front, and from bottom to top."""
+        return tuple(self.shape[axis] for axis in self.orientation.axes)
+
+    @property
+    def affine_in_ras(self) -> np.ndarray:
+        """The affine of the voxels in RAS+ order."""
+        return self.orientation.affine_in_ras(self.affine, self.shape)
+
+
+def check_grid(grid: Grid, reference: Grid) -> None:
+    """Raise DataError, saying what differs, unless two files have one grid, whatever the order of their axes."""
+    path, other = grid.path, reference.path.name
+    if grid.shape_in_ras != reference.shape_in_ras:
         raise DataError(
-            f"{path} has shape {array.shape}, {reference.name} has {reference_shape}; a case must share one grid"
+            f"{path} has {_voxels(grid.shape_in_ras)} voxels (RAS+), {other} has {_voxels(reference.shape_in_ras)}; "
+            "resample one to the grid of the other"
         )
-    if not np.allclose(affine, reference_affine, rtol=0, atol=_AFFINE_TOLERANCE):
-        worst = float(np.abs(affine - reference_affine).max())
+    affines = (grid.affine, reference.affine)
+    if grid.orientation != reference.orientation:
+        affines = (grid.affine_in_ras, reference.affine_in_ras)
+    difference = np.abs(affines[0] - affines[1])
+    axes, origin = difference[:3, :3].max(), difference[:3, 3].max()
+    if axes > _AFFINE_TOLERANCE:
         raise DataError(
-            f"{path} has a different affine from {reference.name} (by up to {worst:.3g}); a case must share one grid"
+            f"{path} has other axes (directions or voxel sizes) than {other}, by up to {axes:.3g} mm per voxel; "
+            "resample one to the grid of the other"
         )
+    if origin > _AFFINE_TOLERANCE:
+        raise DataError(
+            f"{path} has another origin than {other}, by up to {origin:.3g} mm; register the two, or set "
+            "data.trust_affine_of to the modality whose header is right if only headers differ"
+        )
+
+
+def _voxels(shape: tuple[int, ...]) -> str:
+    return "×".join(str(size) for size in shape)
+
+
+def without_background(path: Path, array: np.ndarray, background: str | float) -> np.ndarray:
+    """Shift an image (X, Y, Z) such that its background is 0, as everything after it expects.
+
+    Z-scoring undoes the shift elsewhere. `background` is its value, "none" for an image without (not skull-stripped),
+    or "auto" for the value of the eight corners.
+
+    Raises:
+        DataError: the corners have several values, none of them 0.
+    """
+    if background == "none":
+        return array
+    value = background
+    if background == "auto":
+        corners = array[np.ix_(*((0, size - 1) for size in array.shape))]
+        if (corners == 0).any():
+            return array
+        if (corners != corners.flat[0]).any():
+            raise DataError(
+                f"{path} has no background (corners {corners.min():.4g} to {corners.max():.4g}); strip the skull, "
+                "or set data.background to the background's value, or to none if there is no background"
+            )
+        value = corners.flat[0].item()
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64) - int(value)
+    shifted: np.ndarray = array - array.dtype.type(value)
+    return shifted
 
 
 def check_values(path: Path, modality: str, array: np.ndarray) -> None:

@@ -41,6 +41,8 @@ CONVENTIONS: Mapping[str, Mapping[int, int]] = MappingProxyType(
 )
 """Label values of the public releases: BraTS up to 2021, BraTS from 2023 on, MSD Task01."""
 _UNKNOWN = 255
+LABEL_TOLERANCE = 1e-3
+"""Distance from an integer at which a floating-point label still means it."""
 
 
 class LabelError(ValueError):
@@ -50,7 +52,7 @@ class LabelError(ValueError):
 def encode_labels(values: np.ndarray, convention: str) -> np.ndarray:
     """Return the nested label map of a segmentation with file values.
 
-    `values` is (X, Y, Z), integers, or floats with integral values; the result (X, Y, Z) uint8 in 0..3.
+    `values` is (X, Y, Z), integers, or floats within `LABEL_TOLERANCE` of integers; the result (X, Y, Z) uint8 in 0..3.
 
     Raises:
         LabelError: on any value outside the convention; the message lists those values and the permitted ones.
@@ -59,6 +61,9 @@ def encode_labels(values: np.ndarray, convention: str) -> np.ndarray:
     table = np.full(256, _UNKNOWN, dtype=np.uint8)
     for value, label in known.items():
         table[value] = label
+    if values.dtype.kind == "f":  # a scaling in the file's header can leave 3.9999 of a 4
+        whole = np.rint(values)
+        values = np.where(np.abs(values - whole) <= LABEL_TOLERANCE, whole, values)
     with np.errstate(invalid="ignore"):  # NaN is reported below
         small = values.astype(np.uint8)
     nested: np.ndarray = table[small]

@@ -67,7 +67,7 @@ def _prepared(cfg: DictConfig) -> CaseSource:
 
 
 def _raw(cfg: DictConfig, folder: Path) -> CaseSource:
-    from brats_ablate.data.case_reader import read_case
+    from brats_ablate.data.case_reader import ReadingRules, read_case
     from brats_ablate.data.layouts import find_cases
     from brats_ablate.data.validation import validate_files
 
@@ -76,7 +76,10 @@ def _raw(cfg: DictConfig, folder: Path) -> CaseSource:
     # A segmentation next to the images is ignored: neither the crop nor anything else may depend on it.
     valid = {c.case_id: dataclasses.replace(c, segmentation=None) for c in cases if c.case_id not in problems}
 
+    optional = {key: cfg.data[key] for key in ("background", "trust_affine_of") if key in cfg.data}
+    rules = ReadingRules(cfg.data.convention, **optional)
+
     def load(case_id: str) -> PreparedCase:
-        return read_case(valid[case_id], cfg.data.convention)
+        return read_case(valid[case_id], rules)
 
     return CaseSource(list(valid), load, {}, {"cases": str(folder.resolve())}, problems)
