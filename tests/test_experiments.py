@@ -5,6 +5,8 @@ One step of each in one process and two under DistributedDataParallel in two, at
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import subprocess
 import sys
@@ -42,6 +44,11 @@ CPU = torch.device("cpu")
 
 
 def composed(experiment: str, *overrides: str) -> DictConfig:
+    return copy.deepcopy(_composed(experiment, *overrides))
+
+
+@functools.cache
+def _composed(experiment: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return compose("config", [f"+experiment={experiment}", *overrides])
 

@@ -159,8 +159,8 @@ def test_other_numbers_of_processes_than_declared_are_refused(
     "options",
     [
         ("optimizer=sgd", "schedule=poly"),
-        ("optimizer=adamw",),
-        ("optimizer._target_=torch.optim.RAdam",),
+        pytest.param(("optimizer=adamw",), marks=pytest.mark.slow),
+        pytest.param(("optimizer._target_=torch.optim.RAdam",), marks=pytest.mark.slow),
     ],
 )
 def test_trains_and_resumes_with_other_optimizers(
