@@ -72,6 +72,12 @@ IMPOSSIBLE = [
         "model: SegResNetVAE returns vae_reconstruction, vae_mean, vae_log_var, which no loss trains; set auxiliary=vae",
     ),
     (["auxiliary=vae"], "which UNet does not return; set model=segresnet_vae or auxiliary=none"),
+    (
+        ["data.background=black"],
+        "data.background=black must be auto, none (not skull-stripped), or the background's value",
+    ),
+    (["data.trust_affine_of=pd"], "data.trust_affine_of=pd must be one of flair, t1, t1ce, t2, or null"),
+    (["data.patient='BraTS('"], "data.patient=BraTS( is not a regular expression"),
     (["model=unetr", "inference=whole_volume"], "UNETR takes patches of one shape only; set inference=sliding_window"),
 ]
 

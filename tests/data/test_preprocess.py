@@ -128,7 +128,7 @@ def test_cases_without_segmentation(tmp_path, raw_cohort, write_raw):
 def test_a_cohort_without_any_labeled_voxel_is_refused_for_training(tmp_path, raw_cohort, spoil):
     for number in range(5):
         spoil(raw_cohort, f"BraTS2021_{number:05d}", "seg", np.zeros_like)
-    with pytest.raises(DataError, match=r"no case in .* has a labeled voxel, .*job\.require_segmentation=false"):
+    with pytest.raises(DataError, match=r"no case in .* has a labeled voxel: .*job\.require_segmentation=false"):
         _prepare(raw_cohort, tmp_path / "prepared")
     assert not (tmp_path / "prepared" / "cohort.json").exists()
     assert _prepare(raw_cohort, tmp_path / "other", require_segmentation=False).cases == 5
@@ -169,6 +169,23 @@ def test_frozen_folds_reject_different_cases_and_settings(raw_cohort, tmp_path, 
     assert (tmp_path / "p/folds.json").read_bytes() == folds
     (tmp_path / "p/folds.json").unlink()
     assert _prepare(raw_cohort, tmp_path / "p").cases == 6
+
+
+def test_a_declared_pattern_keeps_the_scans_of_a_patient_together(tmp_path, write_raw):
+    ids = [f"UPENN-GBM-{n:05d}_{visit}" for n in range(6) for visit in ("11", "21")]
+    for number, case_id in enumerate(ids):
+        write_raw(tmp_path / "raw", case_id, number=number)
+    _prepare(tmp_path / "raw", tmp_path / "apart", n_folds=3)
+    _prepare(tmp_path / "raw", tmp_path / "p", n_folds=3, patient=r"UPENN-GBM-\d+")
+    store = CaseStore(tmp_path / "p")
+    assert store.record(ids[1]).patient_id == "UPENN-GBM-00000"
+    for fold in store.folds:
+        patients = [case_id[:15] for case_id in fold]
+        assert sorted(patients) == sorted(2 * list(set(patients)))
+    with pytest.raises(DataError, match=r"scans of patient UPENN-GBM-\d+ are in several of the frozen folds; delete"):
+        _prepare(tmp_path / "raw", tmp_path / "apart", n_folds=3, patient=r"(UPENN-GBM-\d+)_\d+")
+    with pytest.raises(DataError, match=r"data\.patient=\\d\+ finds no patient in the case id UPENN-GBM-00000_11"):
+        _prepare(tmp_path / "raw", tmp_path / "q", n_folds=3, patient=r"\d+")
 
 
 def test_two_scans_of_a_patient_share_a_fold(tmp_path, write_raw):

@@ -27,7 +27,18 @@ GROUPS = ("data", *TRAINING_GROUPS, "inference", "postprocess", "tracker", "job"
 COORDINATES = ("name", "about", "fold", "lr", "seed")
 
 _KEYS_OF_PLAIN_GROUPS = {
-    "data": ("name", "layout", "convention", "raw", "n_folds", "fold_seed", "phantom", "background", "trust_affine_of"),
+    "data": (
+        "name",
+        "layout",
+        "convention",
+        "raw",
+        "n_folds",
+        "fold_seed",
+        "phantom",
+        "background",
+        "trust_affine_of",
+        "patient",
+    ),
     "inference": ("window", "tta", "average", "labels"),
     "paths": ("work", "prepared", "runs", "predictions", "evaluation", "tables"),
 }

@@ -8,6 +8,7 @@ a class does not declare in a readable way is not refused here. Components that 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -60,6 +61,11 @@ def data_set(cfg: Tree) -> str | None:
     background, trusted = data.get("background", "auto"), data.get("trust_affine_of")
     if background not in ("auto", "none") and not _is_number(background, int, float):
         return f"data.background={background} must be auto, none (not skull-stripped), or the background's value"
+    patient = data.get("patient")
+    try:
+        re.compile(patient or "")
+    except (re.error, TypeError) as error:
+        return f"data.patient={patient} is not a regular expression ({error}); an example is 'UPENN-GBM-\\d+'"
     if trusted is not None and trusted not in MODALITIES:
         return f"data.trust_affine_of={trusted} must be one of {', '.join(MODALITIES)}, or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:

@@ -8,12 +8,34 @@ every patient has one scan, the folds are the paper's.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError
+
+
+def with_patients(cases: Iterable[RawCase], pattern: str) -> list[RawCase]:
+    """Return the cases with the patients that their ids name.
+
+    Args:
+        cases: as found.
+        pattern: a regular expression at the start of the id; the patient is its first group, or all of it.
+
+    Raises:
+        DataError: an id does not match.
+    """
+    named = []
+    for case in cases:
+        match = re.match(pattern, case.case_id)
+        if match is None or not (patient := match[1 if match.re.groups else 0]):
+            raise DataError(f"data.patient={pattern} finds no patient in the case id {case.case_id}; correct it")
+        named.append(replace(case, patient_id=patient))
+    return named
 
 
 def split(

@@ -60,13 +60,14 @@ def preprocess_dataset(
     trust_convention: bool = False,
     background: str | float = "auto",
     trust_affine_of: str | None = None,
+    patient: str | None = None,
 ) -> PreprocessingSummary:
     """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
     The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
     available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
     `trust_convention` skips the plausibility check of the cohort's labels. `background` and `trust_affine_of`: see
-    `ReadingRules`.
+    `ReadingRules`. `patient`: see `folds.with_patients`.
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
@@ -75,6 +76,8 @@ def preprocess_dataset(
     started = time.monotonic()
     rules = ReadingRules(convention, background, trust_affine_of)
     cases = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
+    if patient is not None:
+        cases = folds.with_patients(cases, patient)
     problems = validation.validate_files(cases, need_segmentation=require_segmentation)
     with _locked(prepared):
         _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
@@ -190,9 +193,11 @@ def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
     try:
         described = json.loads((folder / "case.json").read_bytes())
         read_by = {field.name: described[field.name] for field in fields(ReadingRules) if field.name in described}
-        current = [described["version"], ReadingRules(**read_by), described["sources"]]
-        files = ["images.b2nd", "labels.b2nd"] if described["record"]["has_labels"] else ["images.b2nd"]
-        return current == [store.VERSION, rules, _sources(raw)] and all((folder / f).is_file() for f in files)
+        record = described["record"]
+        stored = [described["version"], ReadingRules(**read_by), described["sources"], record["patient_id"]]
+        files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
+        current = [store.VERSION, rules, _sources(raw), raw.patient_id]
+        return stored == current and all((folder / f).is_file() for f in files)
     except (OSError, ValueError, KeyError, DataError):
         return False
 
@@ -215,6 +220,11 @@ def _freeze_folds(prepared: Path, cases: list[RawCase], n_folds: int, seed: int)
     if known != set(ids):
         added, removed = len(set(ids) - known), len(known - set(ids))
         raise DataError(f"the cases changed since the folds were frozen ({added} added, {removed} removed); {renew}")
+    fold_of = {case_id: fold for fold, ids in enumerate(frozen["validation"]) for case_id in ids}
+    seen: dict[str, int] = {}
+    for case in cases:
+        if seen.setdefault(case.patient_id, fold_of[case.case_id]) != fold_of[case.case_id]:
+            raise DataError(f"scans of patient {case.patient_id} are in several of the frozen folds; {renew}")
 
 
 @contextmanager
