@@ -68,6 +68,8 @@ class RawCase:
     patient_id: str
     images: Mapping[str, tuple[Path, int | None]]
     segmentation: Path | None
+    unrecognized: tuple[str, ...] = ()
+    """Names of the other NIfTI files in its folder that the layout does not know."""
 
 
 @dataclass(frozen=True)

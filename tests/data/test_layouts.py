@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from brats_ablate.data.layouts import find_cases
+from brats_ablate.data.validation import validate_files
 from brats_ablate.errors import DataError
 from brats_ablate.labels import MODALITIES
 
@@ -104,3 +105,68 @@ def test_unreadable_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", fail)
     with pytest.raises(DataError, match=r"folder .*BraTS2021_00000 cannot be read \(Permission denied\)"):
         find_cases(tmp_path, "brats2021", need_segmentation=True)
+
+
+def _case_files(folder: Path, case_id: str, kinds=("flair", "t1", "t1ce", "t2", "seg")) -> None:
+    folder.mkdir(parents=True)
+    for kind in kinds:
+        (folder / f"{case_id}_{kind}.nii.gz").write_bytes(kind.encode())
+
+
+def test_the_twin_tree_of_a_macos_archive_is_ignored(tmp_path):
+    _case_files(tmp_path / "BraTS2021_00000", "BraTS2021_00000")
+    (tmp_path / "__MACOSX" / "BraTS2021_00000").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "BraTS2021_00000" / "._BraTS2021_00000_t1.nii.gz").write_bytes(b"\0")
+    (case,) = find_cases(tmp_path, "brats2021", need_segmentation=True)
+    assert len(case.images) == 4
+
+
+def test_a_folder_in_place_of_a_file_counts_as_its_only_file(tmp_path):
+    for kind in ("flair", "t1", "t1ce", "t2", "seg"):
+        folder = tmp_path / "BraTS2021_00000" / f"BraTS2021_00000_{kind}.nii"
+        folder.mkdir(parents=True)
+        (folder / f"0001_brain_{kind}.nii").write_bytes(kind.encode())
+    (case,) = find_cases(tmp_path, "brats2021", need_segmentation=True)
+    assert {kind: path.read_text() for kind, (path, _) in case.images.items()} == {m: m for m in case.images}
+    assert case.segmentation.read_text() == "seg"
+    (folder / "second.nii").touch()
+    with pytest.raises(
+        DataError, match=r"BraTS2021_00000_seg\.nii is a folder with 2 NIfTI files; put the file itself"
+    ):
+        find_cases(tmp_path, "brats2021", need_segmentation=True)
+
+
+def test_what_links_reach_twice_counts_once(tmp_path):
+    _case_files(tmp_path / "data" / "BraTS2021_00000", "BraTS2021_00000")
+    (tmp_path / "again").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "BraTS2021_00000" / "up").symlink_to(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "BraTS2021_00000_t1.nii.gz").symlink_to(
+        tmp_path / "data" / "BraTS2021_00000" / "BraTS2021_00000_t1.nii.gz"
+    )
+    assert len(find_cases(tmp_path, "brats2021", need_segmentation=True)) == 1
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path / "data")
+    assert len(find_cases(linked, "brats2021", need_segmentation=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "case_id", "names", "expected"),
+    [
+        ("brats2021", "BraTS2021_00002", "{}_{}.nii.gz", "BraTS2021_00002_seg.nii.gz"),
+        ("brats2023", "BraTS-GLI-00002-000", "{}-{}.nii.gz", "BraTS-GLI-00002-000-seg.nii.gz"),
+    ],
+)
+def test_a_file_that_is_not_recognized_is_named_with_what_it_should_be(tmp_path, layout, case_id, names, expected):
+    kinds = ("t2f", "t1n", "t1c", "t2w") if layout == "brats2023" else ("flair", "t1", "t1ce", "t2")
+    (tmp_path / case_id).mkdir()
+    for kind in kinds:
+        (tmp_path / case_id / names.format(case_id, kind)).touch()
+    (tmp_path / case_id / "W00_2000.01.01_Segm.nii.gz").touch()
+    (tmp_path / case_id / "notes.txt").touch()
+    cases = find_cases(tmp_path, layout, need_segmentation=True)
+    reason = validate_files(cases, need_segmentation=True)[case_id]
+    assert f"missing (not recognized: W00_2000.01.01_Segm.nii.gz; expected {expected}); add it" in reason
+    (tmp_path / case_id / names.format(case_id, kinds[2])).unlink()
+    reason = validate_files(find_cases(tmp_path, layout, need_segmentation=True), need_segmentation=True)[case_id]
+    assert f"expected {names.format(case_id, kinds[2])}); add the file" in reason

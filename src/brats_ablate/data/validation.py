@@ -14,6 +14,7 @@ import numpy as np
 
 from brats_ablate import labels
 from brats_ablate.cases import BBox, RawCase
+from brats_ablate.data.layouts import name_of
 from brats_ablate.data.nifti import Orientation
 from brats_ablate.errors import DataError
 
@@ -31,12 +32,23 @@ def validate_files(cases: Iterable[RawCase], *, need_segmentation: bool) -> dict
             folders = ", ".join(sorted(str(_first_file(c).parent) for c in cases if c.case_id == case.case_id))
             problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({folders}); keep one"
         elif missing:
-            problems[case.case_id] = f"modality {', '.join(missing)} is missing; add the file or remove the case"
+            hint = _unrecognized(case, missing[0])
+            problems[case.case_id] = f"modality {', '.join(missing)} is missing{hint}; add the file or remove the case"
         elif need_segmentation and case.segmentation is None:
+            hint = _unrecognized(case, "seg")
             problems[case.case_id] = (
-                "the segmentation is missing; add it, or set job.require_segmentation=false to prepare for prediction"
+                f"the segmentation is missing{hint}; add it, or set job.require_segmentation=false to prepare for "
+                "prediction"
             )
     return problems
+
+
+def _unrecognized(case: RawCase, kind: str) -> str:
+    """Name the files that may be the missing one of `kind`, and what it should be called."""
+    if not case.unrecognized:
+        return ""
+    listed = ", ".join(case.unrecognized[:3]) + (", …" if len(case.unrecognized) > 3 else "")
+    return f" (not recognized: {listed}; expected {name_of(kind, _first_file(case).name)})"
 
 
 def _first_file(case: RawCase) -> Path:
