@@ -94,7 +94,10 @@ def test_a_loss_that_is_not_finite_names_rank_step_and_cases(brats_ablate: Comma
     done = brats_ablate(*RUN, *TWO_RANKS, FAULT="1 meets nan")
     assert done.returncode == 1, done.stdout
     (cases,) = (line.removeprefix("CASES ") for line in done.stdout.splitlines() if line.startswith("CASES "))
-    assert_failed(run, f"rank 1: the loss is nan at step 5 on {cases}; run the same command again to continue from its last checkpoint")
+    assert_failed(
+        run,
+        f"rank 1: the loss is nan at step 5 on {cases}; run the same command again to continue from its last checkpoint",
+    )
     assert "Traceback" not in done.stdout
 
 

@@ -30,7 +30,7 @@ from brats_ablate.training.precision import Precision
 from brats_ablate.training.progress import Progress
 from brats_ablate.training.schedule import Schedule
 from brats_ablate.training.settings import TrainerSettings
-from brats_ablate.training.state import StepMetrics, TrainState
+from brats_ablate.training.state import StepMetrics, TrainState, cause
 from brats_ablate.training.timer import Timer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
@@ -167,18 +167,17 @@ class Trainer:
 
     def _flush_metrics(self) -> None:
         """Read the pending losses and all-reduce the flags to fail, stop or save. A collective."""
-        error = None
+        fault = None
         for step, case_ids, values in self.pending:
             numbers = dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
-            fault = self.state.add(numbers, scaled=self.scaler.is_enabled())
-            if fault is not None and error is None:
-                error = f"{fault} at step {step} on {', '.join(case_ids)}"
+            new = self.state.add(step, case_ids, numbers, scaled=self.scaler.is_enabled())
+            fault = fault or new
             self.latest_cases = case_ids
         self.pending.clear()
         save_due = time.monotonic() - self._saved_at > 60 * self.settings.checkpoint_minutes
-        failed, stop, save = self.ranks.any(error is not None, signals.stop_requested(), save_due)
+        failed, stop, save = self.ranks.any(fault is not None, signals.stop_requested(), save_due)
         if failed:
-            rank, message = next((r, e) for r, e in enumerate(self.ranks.gather(error)) if e is not None)
+            rank, message = cause(self.ranks.gather(fault))
             raise RunFailed(f"{message}; {self._remedy}", rank)
         if stop:
             self._stop()
