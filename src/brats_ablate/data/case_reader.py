@@ -37,7 +37,7 @@ class ReadingRules:
     convention: str
     """See `labels.CONVENTIONS`."""
     background: str | float = "auto"
-    """See `validation.without_background`."""
+    """See `without_background`."""
     trust_affine_of: str | None = None
     """The modality whose header places all files of a case that have its shape; None for each file's own."""
 
@@ -61,7 +61,7 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         grids.append(_grid(path, array, files[path][1], trusted))
         validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)
-        shifted = validation.without_background(path, array, rules.background)
+        shifted = without_background(path, array, rules.background)
         oriented.append(grids[-1].orientation.to_ras(shifted))
     nested = None
     if raw.segmentation is not None:
@@ -102,6 +102,34 @@ def _grid(
     except ValueError as error:
         raise DataError(f"{path} has no usable geometry: {error}; correct its header") from error
     return validation.Grid(path, array.shape, affine, orientation)
+
+
+def without_background(path: Path, array: np.ndarray, background: str | float) -> np.ndarray:
+    """Shift an image (X, Y, Z) such that its background is 0, as everything after it expects.
+
+    Z-scoring undoes the shift elsewhere. `background` is its value, "none" for an image without (not skull-stripped),
+    or "auto" for the value of the eight corners.
+
+    Raises:
+        DataError: the corners have several values, none of them 0.
+    """
+    if background == "none":
+        return array
+    value = background
+    if background == "auto":
+        corners = array[np.ix_(*((0, size - 1) for size in array.shape))]
+        if (corners == 0).any():
+            return array
+        if (corners != corners.flat[0]).any():
+            raise DataError(
+                f"{path} has no background (corners {corners.min():.4g} to {corners.max():.4g}); strip the skull, "
+                "or set data.background to the background's value, or to none if there is no background"
+            )
+        value = corners.flat[0].item()
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64) - int(value)
+    shifted: np.ndarray = array - array.dtype.type(value)
+    return shifted
 
 
 def foreground_box(volumes: list[np.ndarray]) -> BBox:

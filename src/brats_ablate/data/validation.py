@@ -104,34 +104,6 @@ def _voxels(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape)
 
 
-def without_background(path: Path, array: np.ndarray, background: str | float) -> np.ndarray:
-    """Shift an image (X, Y, Z) such that its background is 0, as everything after it expects.
-
-    Z-scoring undoes the shift elsewhere. `background` is its value, "none" for an image without (not skull-stripped),
-    or "auto" for the value of the eight corners.
-
-    Raises:
-        DataError: the corners have several values, none of them 0.
-    """
-    if background == "none":
-        return array
-    value = background
-    if background == "auto":
-        corners = array[np.ix_(*((0, size - 1) for size in array.shape))]
-        if (corners == 0).any():
-            return array
-        if (corners != corners.flat[0]).any():
-            raise DataError(
-                f"{path} has no background (corners {corners.min():.4g} to {corners.max():.4g}); strip the skull, "
-                "or set data.background to the background's value, or to none if there is no background"
-            )
-        value = corners.flat[0].item()
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64) - int(value)
-    shifted: np.ndarray = array - array.dtype.type(value)
-    return shifted
-
-
 def check_values(path: Path, modality: str, array: np.ndarray) -> None:
     """Raise DataError if an image is not finite, all zero, or constant."""
     if array.dtype.kind not in "iuf":
