@@ -102,8 +102,8 @@ def test_each_invalid_case_is_named_with_its_reason_and_the_others_are_prepared(
     expected = {
         0: "modality t1ce is missing; add the file or remove the case",
         1: f"{truncated}",
-        2: "a case must share one grid",
-        3: "has a different affine from",
+        2: "resample one to the grid of the other",
+        3: "has other axes (directions or voxel sizes) than",
         4: "1 voxels that are NaN or infinite; replace the file",
         5: "(t1) is zero everywhere; replace the file",
         6: "BraTS2021_00006_seg.nii.gz: ",

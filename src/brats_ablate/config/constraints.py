@@ -14,12 +14,12 @@ from importlib import import_module
 from typing import Any
 
 from brats_ablate.config.source import PACKAGE, class_attribute
-from brats_ablate.labels import MODALITIES
 
 Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
 
 _LAYOUTS = ("brats2021", "brats2018", "brats2023", "msd")
+_MODALITIES = ("flair", "t1", "t1ce", "t2")
 _AVERAGES = ("probabilities", "logits")
 _CONVENTIONS = ("brats2021", "brats2023", "msd")
 
@@ -66,8 +66,8 @@ def data_set(cfg: Tree) -> str | None:
         re.compile(patient or "")
     except (re.error, TypeError) as error:
         return f"data.patient={patient} is not a regular expression ({error}); an example is 'UPENN-GBM-\\d+'"
-    if trusted is not None and trusted not in MODALITIES:
-        return f"data.trust_affine_of={trusted} must be one of {', '.join(MODALITIES)}, or null"
+    if trusted is not None and trusted not in _MODALITIES:
+        return f"data.trust_affine_of={trusted} must be one of {', '.join(_MODALITIES)}, or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
     return None

@@ -91,7 +91,7 @@ def build_optimizer(cfg: DictConfig, model: SegmentationModel) -> torch.optim.Op
     """Build the optimizer of the model's parameters; any torch class takes them as first argument.
 
     Raises:
-        ConfigError: its steps compute the loss anew, which the trainer does not.
+        ConfigError: its steps compute the loss again, which the trainer does not.
     """
     optimizer: torch.optim.Optimizer = instantiate(cfg.optimizer, model.parameters(), lr=float(cfg.lr))
     closure = signature(optimizer.step).parameters.get("closure")
