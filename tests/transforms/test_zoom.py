@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -109,7 +111,7 @@ def test_a_factor_below_one_is_refused() -> None:
 @pytest.mark.parametrize(("n", "crop"), [(24, 17), (24, 18), (16, 16), (9, 7)])
 def test_as_released_the_crop_is_resized_by_keys_kernel_with_its_border_repeated(n: int, crop: int) -> None:
     values = np.random.default_rng(0).random(n)
-    start = (n - crop) // 2
+    start = math.floor((n - crop) / 2 + 0.5)
     padded = np.pad(values[start : start + crop], 4, mode="edge")
     expected, nearest = [], []
     for i in range(n):
@@ -125,11 +127,22 @@ def test_as_released_the_crop_is_resized_by_keys_kernel_with_its_border_repeated
 def test_as_released_nearest_agrees_with_torch() -> None:
     values = torch.arange(24.0)
     for crop in range(17, 25):
-        start = (24 - crop) // 2
+        start = math.floor((24 - crop) / 2 + 0.5)
         inner = values[start : start + crop][None, None]
         expected = torch.nn.functional.interpolate(inner, size=24, mode="nearest-exact")[0, 0]
         found = torch.from_numpy(resized_crop_coordinates(24, crop).nearest)
         assert torch.equal(values[found.long()], expected)
+
+
+@pytest.mark.parametrize(("n", "side", "first"), [(128, 0.999, 1), (128, 0.99, 1), (128, 0.98, 2), (128, 1.0, 0)])
+def test_as_released_the_side_is_truncated_and_the_start_rounded_by_hand(
+    make_batch, n: int, side: float, first: int
+) -> None:
+    """Crops of 127, 126, 125 and 128 voxels start at .5, 1, 1.5 and 0, rounded away from zero."""
+    batch = make_batch(samples=1, shape=(n, 2, 2))
+    batch.labels[0] = torch.arange(n, dtype=torch.uint8)[:, None, None]
+    ZoomAsReleased(p=1.0, side=[side, side])(batch)
+    assert batch.labels[0, 0, 0, 0] == first
 
 
 def test_as_released_every_axis_is_cropped_to_whole_voxels(make_batch) -> None:
@@ -138,7 +151,7 @@ def test_as_released_every_axis_is_cropped_to_whole_voxels(make_batch) -> None:
     ZoomAsReleased(p=1.0, side=[0.7, 1.0])(batch)
     for b, sample_key in enumerate(batch.sample_keys):
         side = drawn_factor(sample_key, 0.7, 1.0)
-        x, y, z = (resized_crop_coordinates(n, round(side * n)) for n in shape)
+        x, y, z = (resized_crop_coordinates(n, math.trunc(side * n)) for n in shape)
         expected = np.einsum("xi,yj,zk,cijk->cxyz", x.cubic, y.cubic, z.cubic, before.images[b].numpy())
         np.testing.assert_allclose(batch.images[b].numpy(), expected, atol=1e-5)
         index = np.ix_(*(axis.nearest.astype(int) for axis in (x, y, z)))

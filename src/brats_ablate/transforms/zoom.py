@@ -46,8 +46,8 @@ class Zoom:
 class ZoomAsReleased:
     """Crops the center of the patch and resizes the crop to the patch's shape, as the paper's code does.
 
-    The crop has whole voxels. Images are interpolated by cubic convolution that repeats the crop's border, labels and
-    foreground by nearest neighbor.
+    The crop's side is truncated to whole voxels and its start rounded, as DALI's `fn.crop` does. Images are
+    interpolated by cubic convolution that repeats the crop's border, labels and foreground by nearest neighbor.
 
     Args:
         p: probability per sample.
@@ -67,7 +67,7 @@ class ZoomAsReleased:
         """Zoom into the selected samples in place."""
         for b, rng in selected_samples(batch, "zoom", self.p):
             side = rng.uniform(*self.side)
-            x, y, z = (resized_crop_coordinates(n, max(1, round(side * n))) for n in batch.labels.shape[1:])
+            x, y, z = (resized_crop_coordinates(n, max(1, int(side * n))) for n in batch.labels.shape[1:])
             filter_in_place(batch.images[b], (x.cubic, y.cubic, z.cubic))
             for mask in (batch.labels[b], batch.foreground[b, 0]):
                 mask.copy_(_nearest(mask, (x.nearest, y.nearest, z.nearest)))
@@ -85,7 +85,7 @@ class ResizedCrop(NamedTuple):
 
 def resized_crop_coordinates(n: int, crop: int) -> ResizedCrop:
     """Resize the central `crop` of `n` voxels to `n`; sample positions are voxel centers, clamped to the crop."""
-    start = (n - crop) // 2
+    start = (n - crop + 1) // 2  # DALI rounds a half up
     position = (np.arange(n) + 0.5) * crop / n - 0.5
     weights = np.zeros((n, n))
     for tap in range(-1, 3):
