@@ -1,6 +1,6 @@
 """Sliding-window inference: overlapping patches of a volume, blended with Gaussian weights.
 
-The jobs blend probabilities, not logits, as the paper averages them.
+Blends what the network returns: probabilities in the paper, logits in the released code (`inference.average`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ class NoTTA:
 
 
 class FlipTTA:
-    """The paper's test-time augmentation (section 2.5): all eight flips, probabilities averaged."""
+    """The paper's test-time augmentation (section 2.5): the mean over all eight flips.
+
+    The paper averages probabilities, the released code logits (`inference.average`).
+    """
 
     def __call__(self, predict: Predict, volume: Tensor) -> Tensor:
         """Average `predict` over the eight flips, each flipped back; (1, C, X, Y, Z) -> (1, K, X, Y, Z)."""
