@@ -23,14 +23,13 @@ from brats_ablate.runs.identity import TRAINING_GROUPS
 from brats_ablate.runs.renamed import RENAMED
 from brats_ablate.runtime.text import suggest
 
-GROUPS = ("data", *TRAINING_GROUPS, "inference", "postprocess", "tracker", "job", "paths")
+GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
 
 _KEYS_OF_PLAIN_GROUPS = {
     "data": (
         "name",
         "layout",
-        "convention",
         "raw",
         "n_folds",
         "fold_seed",

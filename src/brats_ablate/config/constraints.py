@@ -18,10 +18,8 @@ from brats_ablate.config.source import PACKAGE, class_attribute
 Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
 
-_LAYOUTS = ("brats2021", "brats2018", "brats2023", "msd")
 _MODALITIES = ("flair", "t1", "t1ce", "t2")
 _AVERAGES = ("probabilities", "logits")
-_CONVENTIONS = ("brats2021", "brats2023", "msd")
 
 
 def _class_name(node: Tree) -> str:
@@ -55,9 +53,6 @@ def coordinates(cfg: Tree) -> str | None:
 def data_set(cfg: Tree) -> str | None:
     """Require a known layout and a known label convention; they are never guessed."""
     data = cfg["data"]
-    for key, known in (("layout", _LAYOUTS), ("convention", _CONVENTIONS)):
-        if data[key] not in known:
-            return f"data.{key}={data[key]} is unknown; choose one of {', '.join(known)}"
     background, trusted = data.get("background", "auto"), data.get("trust_affine_of")
     if background not in ("auto", "none") and not _is_number(background, int, float):
         return f"data.background={background} must be auto, none (not skull-stripped), or the background's value"

@@ -77,7 +77,7 @@ def evaluate_folder(
     reference_of = _references(cfg, references, files)
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
-    labels = convention or cfg.data.convention
+    labels = convention or str(cfg.labels.name)
     tasks = [Task(case_id, files[case_id], file, labels) for case_id, file in sorted(reference_of.items())]
     rows, problems = evaluate(tasks, scorer, fold_of_case(Path(cfg.paths.prepared)), workers)
     return rows, dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference") | problems

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.renamed import with_first_names
 from brats_ablate.runtime.files import to_json
 
@@ -36,7 +37,7 @@ _ADDED: Mapping[str, object] = MappingProxyType(
 )
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
 identities of earlier runs stay valid."""
-_DATA = ("name", "layout", "convention", "n_folds", "fold_seed")
+_DATA = ("name", "n_folds", "fold_seed")
 
 
 def identity(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -44,11 +45,20 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     tree = with_first_names(configuration)
     assert isinstance(tree, dict), "resolve the configuration first"
     kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES)}
-    kept["data"] = {key: tree["data"][key] for key in _DATA}
+    kept["data"] = {key: tree["data"][key] for key in _DATA} | _files_and_labels(tree)
     inference = tree["inference"]  # validation chooses the checkpoints
     kept["inference"] = {"window": inference["window"], "average": inference.get("average", "probabilities")}
     flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in _EXECUTION_KEYS}
     return {k: v for k, v in flat.items() if k not in _ADDED or v != _ADDED[k]}
+
+
+def _files_and_labels(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return layout and labels by the keys and values of version 0.1, which had a name for each."""
+    layout = tree["data"]["layout"]
+    if "labels" not in tree:
+        return {"layout": layout, "convention": tree["data"]["convention"]}
+    scheme = LabelScheme(**{k: v for k, v in tree["labels"].items() if not k.startswith("_")})
+    return {"layout": layout["name"], "convention": scheme.key}
 
 
 def config_hash(flat: dict[str, Any]) -> str:

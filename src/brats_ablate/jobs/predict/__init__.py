@@ -84,7 +84,7 @@ def run(
         todo = [c for c in case_ids if is_missing(c)]
         results = _saved(saved, todo)
     problems = dict(case_source.problems) if number == 0 else {}
-    problems |= _write_all(results, len(todo), case_source, folder, pipeline, probabilities, str(cfg.data.convention))
+    problems |= _write_all(results, len(todo), case_source, folder, pipeline, probabilities, str(cfg.labels.name))
     done = len(todo) - sum(c in problems for c in todo)
     print(f"{done} cases predicted, {len(case_ids) - len(todo)} already existed, skipped: {folder.path}")
     if problems:

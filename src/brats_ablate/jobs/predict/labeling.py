@@ -17,7 +17,7 @@ def configured_pipeline(cfg: DictConfig) -> LabelPipeline:
     """Return the pipeline of `inference.labels` and `postprocess`."""
     node = {"labels": cfg.inference.labels, "postprocess": cfg.postprocess}
     plain = {key: OmegaConf.to_container(value, resolve=True) for key, value in node.items()}
-    return LabelPipeline(_setting(node), {"convention": cfg.data.convention, **plain})
+    return LabelPipeline(_setting(node), {"convention": cfg.labels.name, **plain})
 
 
 def tuned_pipeline(cfg: DictConfig, file: Path) -> LabelPipeline:
@@ -31,7 +31,7 @@ def tuned_pipeline(cfg: DictConfig, file: Path) -> LabelPipeline:
     tree = OmegaConf.create(with_current_names(OmegaConf.to_container(OmegaConf.load(file))))
     if not isinstance(tree, DictConfig) or not {"all", "folds"} <= tree.keys():
         raise ConfigError(f"job.settings={file} was not written by job=tune; give the tuned.yaml that it wrote")
-    provenance = {"convention": cfg.data.convention, "settings": OmegaConf.to_container(tree)}
+    provenance = {"convention": cfg.labels.name, "settings": OmegaConf.to_container(tree)}
     folds = {int(fold): _setting(node) for fold, node in tree.folds.items()}
     return LabelPipeline(_setting(tree["all"]), provenance, folds)
 
