@@ -46,6 +46,7 @@ _OF_A_MODEL = frozenset({"in_channels", "out_channels", "n_heads", "patch_shape"
 INJECTED: Mapping[str, frozenset[str]] = {
     "model": _OF_A_MODEL,
     "model.network": _OF_A_MODEL,
+    "loss": frozenset({"labels"}),
     "optimizer": frozenset({"lr"}),
     "inference.window": frozenset({"patch_shape", "size_divisor"}),
     "tracker": frozenset({"run"}),

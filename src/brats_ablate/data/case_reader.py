@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from brats_ablate import labels
 from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase, shape3d
 from brats_ablate.data import nifti, validation
 from brats_ablate.data.components import connected_components
 from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.files import to_json
 
 
@@ -27,15 +27,14 @@ class PreparedCase:
     images: np.ndarray
     """(4, X, Y, Z) int16 (float32 where the data are not integers), raw values, RAS+, cropped, C-contiguous."""
     labels: np.ndarray | None
-    """(X, Y, Z) uint8 nested label map, or None without a segmentation."""
+    """(X, Y, Z) uint8 label map, or None without a segmentation."""
 
 
 @dataclass(frozen=True)
 class ReadingRules:
     """How the files of a data set are read; part of its configuration."""
 
-    convention: str
-    """See `labels.CONVENTIONS`."""
+    labels: LabelScheme
     background: str | float = "auto"
     """See `without_background`."""
     trust_affine_of: str | None = None
@@ -51,30 +50,30 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
     Raises:
         DataError: a file is unreadable, or the case is invalid (see `validation`).
     """
-    paths = [raw.images[m][0] for m in labels.MODALITIES]
+    paths = [path for path, _ in raw.images.values()]
     files = {path: nifti.read_file(path) for path in dict.fromkeys(paths)}
     trusted = None if rules.trust_affine_of is None else files[raw.images[rules.trust_affine_of][0]]
     grids: list[validation.Grid] = []
     oriented: list[np.ndarray] = []
-    for modality, path in zip(labels.MODALITIES, paths, strict=True):
-        array = nifti.select_volume(path, files[path][0], raw.images[modality][1])
+    for modality, (path, volume) in raw.images.items():
+        array = nifti.select_volume(path, files[path][0], volume)
         grids.append(_grid(path, array, files[path][1], trusted))
         validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)
         shifted = without_background(path, array, rules.background)
         oriented.append(grids[-1].orientation.to_ras(shifted))
-    nested = None
+    encoded = None
     if raw.segmentation is not None:
         values, affine = nifti.read_volume(raw.segmentation)
         grids.append(_grid(raw.segmentation, values, affine, trusted))
         validation.check_grid(grids[-1], grids[0])
-        nested = validation.nested_labels(raw.segmentation, values, rules.convention)
-        nested = grids[-1].orientation.to_ras(nested)
-    box = foreground_box(oriented if nested is None else [*oriented, nested])
+        encoded = validation.encoded_labels(raw.segmentation, values, rules.labels)
+        encoded = grids[-1].orientation.to_ras(encoded)
+    box = foreground_box(oriented if encoded is None else [*oriented, encoded])
 
     images = _stack([v[box.slices] for v in oriented])
-    if nested is not None:
-        nested = np.ascontiguousarray(nested[box.slices])
+    if encoded is not None:
+        encoded = np.ascontiguousarray(encoded[box.slices])
     mean, std = foreground_moments(images)
     grid = ImageGeometry(shape3d(grids[0].shape), tuple(tuple(row) for row in grids[0].affine.tolist()))
     record = CaseMetadata(
@@ -84,11 +83,11 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         box=box,
         mean=mean,
         std=std,
-        has_labels=nested is not None,
-        components=() if nested is None else connected_components(nested),
-        content_hash=_content_hash(images, nested, box, grid),
+        has_labels=encoded is not None,
+        components=() if encoded is None else connected_components(encoded),
+        content_hash=_content_hash(images, encoded, box, grid),
     )
-    return PreparedCase(record, images, nested)
+    return PreparedCase(record, images, encoded)
 
 
 def _grid(
@@ -168,13 +167,13 @@ def _stack(volumes: list[np.ndarray]) -> np.ndarray:
     return np.stack([v.astype(np.int16 if fits else np.float32, order="C") for v in volumes])
 
 
-def _content_hash(images: np.ndarray, nested: np.ndarray | None, box: BBox, grid: ImageGeometry) -> str:
+def _content_hash(images: np.ndarray, encoded: np.ndarray | None, box: BBox, grid: ImageGeometry) -> str:
     """Hash everything that training and evaluation depend on; rounding noise of the affine is excluded."""
     digest = hashlib.sha256(images.data)
-    if nested is not None:
-        digest.update(nested.data)
+    if encoded is not None:
+        digest.update(encoded.data)
     affine = np.round(np.asarray(grid.affine), 6) + 0.0
-    head = [str(images.dtype), images.shape, nested is not None, box.start, box.stop, grid.shape, affine.tolist()]
+    head = [str(images.dtype), images.shape, encoded is not None, box.start, box.stop, grid.shape, affine.tolist()]
     digest.update(to_json(head).encode())
     return digest.hexdigest()
 

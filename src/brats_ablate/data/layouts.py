@@ -14,7 +14,8 @@ from pathlib import Path
 
 from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError
-from brats_ablate.labels import MODALITIES
+
+MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 _BRATS_2018_FILE = re.compile(r"(?P<case>.+)_(?P<kind>flair|t1|t1ce|t1gd|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
 _BRATS_2023_FILE = re.compile(r"(?P<case>BraTS-.+-\d+-\d{3})-(?P<kind>t2f|t1n|t1c|t2w|seg)\.nii(\.gz)?")

@@ -1,4 +1,4 @@
-"""Synthetic cohort: phantom brains with tumors, written as NIfTI files in the BraTS 2021 layout.
+"""Synthetic cohort: phantom brains with tumors, written as NIfTI files in any layout and any label scheme.
 
 It replaces a data set in demonstrations, tests and benchmarks, and is read like one. Each case is a pure function of
 (seed, case number). Anatomy is coarse but behaves as in MRI: skull-stripped outline, folded cortex, ventricles and deep
@@ -8,15 +8,17 @@ tumor. Tumors are irregular, of nested edema, enhancing rim and necrosis, and di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from brats_ablate import labels
 from brats_ablate.cases import Shape3d
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import random
 from brats_ablate.runtime.files import to_json
 
@@ -32,22 +34,33 @@ _TISSUE_VALUES = {
     "t2": (1150, 690, 470, 850, 980, 720),
 }
 _CSF, _GRAY, _WHITE = range(3)
-_VALUE_INDEX = {labels.ED: 3, labels.NCR: 4, labels.ET: 5}
+_HEALTHY, _EDEMA, _NECROSIS, _ENHANCING, _CAVITY = range(5)
+"""Compartments of a lesion, from outside to inside."""
+_VALUE_INDEX = {_EDEMA: 3, _NECROSIS: 4, _ENHANCING: 5, _CAVITY: _CSF}
+_COMPARTMENT_OF = {
+    **dict.fromkeys(("ED", "SNFH"), _EDEMA),
+    **dict.fromkeys(("NCR", "NETC", "NET"), _NECROSIS),
+    **dict.fromkeys(("ET", "GTV"), _ENHANCING),
+    **dict.fromkeys(("RC", "CC"), _CAVITY),
+}
+"""By the tissues' names in the public schemes; tissues of other names take the compartments in turn."""
 
 
 @dataclass(frozen=True)
 class PhantomCohort:
-    """A deterministic cohort of BraTS 2021 files. Every fifth case has no ET; every fourth has several lesions.
+    """A deterministic cohort. Every fifth case has no enhancing tumor; every fourth has several lesions.
 
     Args:
         cases: how many.
         shape: voxels of every volume, 1 mm each; at least 24 per axis. BraTS has [240, 240, 155].
         seed: of everything drawn.
+        case_id: pattern of the ids, as the layout's `case` expects them.
     """
 
     cases: int
     shape: list[int]
     seed: int
+    case_id: str = "BraTS2021_{number:05d}"
 
     def __post_init__(self) -> None:
         if self.cases < 1:
@@ -55,8 +68,10 @@ class PhantomCohort:
         if len(self.shape) != 3 or min(self.shape) < 24:
             raise ConfigError(f"data.phantom.shape={list(self.shape)} must be three numbers of at least 24")
 
-    def write(self, folder: Path) -> None:
-        """Write the cohort below `folder`; existing cases are kept.
+    def write(self, folder: Path, layout: Mapping[str, Any], labels: LabelScheme) -> None:
+        """Write the cohort below `folder` in a layout (`conf/data/layout`) and a label scheme; existing cases are kept.
+
+        A compartment that the scheme has no tissue for belongs to the next one inside it, edema to the background.
 
         Raises:
             DataError: `folder` contains something else, or a phantom with different settings.
@@ -64,7 +79,7 @@ class PhantomCohort:
         from brats_ablate.data import nifti
 
         folder.mkdir(parents=True, exist_ok=True)
-        settings = to_json(asdict(self)) + "\n"
+        settings = to_json(self._settings(layout, labels)) + "\n"
         file = folder / _SETTINGS_FILE
         if file.exists():
             if file.read_text(encoding="utf-8") != settings:
@@ -75,29 +90,83 @@ class PhantomCohort:
             raise DataError(f"{folder} is not empty and contains no phantom; point data.raw at a new folder")
         else:
             file.write_text(settings, encoding="utf-8")
+        modalities = {m: names[0] for m, names in layout["modalities"].items()}
+        if unknown := [m for m in modalities if m not in _TISSUE_VALUES]:
+            raise ConfigError(f"data.phantom has no modality {unknown[0]}; it has {', '.join(_TISSUE_VALUES)}")
         for number in range(self.cases):
-            case_id = f"BraTS2021_{number:05d}"
-            names = {kind: folder / case_id / f"{case_id}_{kind}.nii.gz" for kind in (*labels.MODALITIES, "seg")}
-            if all(path.exists() for path in names.values()):
+            case_id = self.case_id.format(number=number)
+            segmentation = _file(folder, layout["segmentations"], case_id)
+            files = {m: _file(folder, layout["images"], case_id, name) for m, name in modalities.items()}
+            if all(path.exists() for path in (*files.values(), segmentation)):
                 continue
-            (folder / case_id).mkdir(exist_ok=True)
-            images, nested = self.case(number)
-            for modality, image in zip(labels.MODALITIES, images, strict=True):
-                nifti.write_volume(names[modality], image, _AFFINE)
-            nifti.write_labels(names["seg"], labels.decode_labels(nested, "brats2021"), _AFFINE)
+            images, compartments = self.case(number, has_cavity=_CAVITY in _compartments(labels))
+            of_modality = dict(zip(_TISSUE_VALUES, images, strict=True))
+            for path in dict.fromkeys(files.values()):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                volumes = [of_modality[m] for m, file in files.items() if file == path]
+                is_3d = "{modality}" in layout["images"]
+                nifti.write_volume(path, volumes[0] if is_3d else np.stack(volumes, axis=-1), _AFFINE)
+            segmentation.parent.mkdir(parents=True, exist_ok=True)
+            nifti.write_labels(segmentation, labels.decode(_tissues(compartments, labels)), _AFFINE)
 
-    def case(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return one case: images (4, X, Y, Z) int16, LPS axes, 0 outside the brain; nested labels (X, Y, Z) uint8."""
+    def _settings(self, layout: Mapping[str, Any], labels: LabelScheme) -> dict[str, Any]:
+        """Return what identifies the files; what version 0.1 could not choose only where it differs from that."""
+        settings: dict[str, Any] = asdict(self)
+        if self.case_id == PhantomCohort.case_id:
+            del settings["case_id"]
+        if layout["name"] != "brats2021" or labels.key != "brats2021":
+            settings |= {"layout": layout["name"], "labels": labels.key}
+        return settings
+
+    def case(self, number: int, *, has_cavity: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return one case: images (4, X, Y, Z) int16, LPS axes, 0 outside the brain, and labels (X, Y, Z) uint8.
+
+        The labels are 1 edema, 2 necrosis, 3 enhancing tumor, and 4 for a cavity inside the necrosis.
+        """
         x, y, z = self.shape
         field = _Fields(self.seed, number, (x, y, z))
         lesions = list(_lesions(field, several=number % 4 == 1))
         inward, brain, points = _outline(field, lesions)
         tissue = _anatomy(field, inward, points)
-        nested = np.zeros(field.shape, dtype=np.uint8)
+        compartments = np.zeros(field.shape, dtype=np.uint8)
         for k, lesion in enumerate(lesions):
             grown = _grow(field, k, lesion, inward, tissue, enhancing=number % 5 != 3)
-            nested = np.maximum(nested, np.where(brain, grown, 0))
-        return _images(field, tissue, nested, brain, inward), nested
+            compartments = np.maximum(compartments, np.where(brain, grown, 0))
+        if has_cavity:
+            compartments[_cavity(compartments)] = _CAVITY
+        return _images(field, tissue, compartments, brain, inward), compartments
+
+
+def _file(folder: Path, pattern: str, case_id: str, modality: str = "") -> Path:
+    """Return the path of a layout's pattern; one without a folder lies in a folder of the case."""
+    name = pattern.format(case=case_id, modality=modality) + ".nii.gz"
+    return folder / name if "/" in name else folder / case_id / name
+
+
+def _compartments(labels: LabelScheme) -> list[int]:
+    """Return the compartment of each tissue of a scheme, in its order."""
+    in_turn = cycle((_EDEMA, _NECROSIS, _ENHANCING, _CAVITY))
+    return [_COMPARTMENT_OF.get(tissue) or next(in_turn) for tissue in labels.tissues]
+
+
+def _tissues(compartments: np.ndarray, labels: LabelScheme) -> np.ndarray:
+    """Return the label map of a scheme, (X, Y, Z) uint8."""
+    stored = {compartment: label for label, compartment in enumerate(_compartments(labels), start=1)}
+    table = np.zeros(_CAVITY + 1, dtype=np.uint8)
+    for compartment in (_CAVITY, _ENHANCING, _NECROSIS):
+        inside = next((stored[c] for c in (_ENHANCING, _NECROSIS, _CAVITY) if c in stored), 0)
+        table[compartment] = stored.get(compartment, inside)
+    table[_EDEMA] = stored.get(_EDEMA, 0)
+    encoded: np.ndarray = table[compartments]
+    return encoded
+
+
+def _cavity(compartments: np.ndarray) -> np.ndarray:
+    """Return the inner part of the necrosis, (X, Y, Z) bool: what is two voxels or more away from other tissue."""
+    from scipy.ndimage import binary_erosion
+
+    necrosis: np.ndarray = compartments == _NECROSIS
+    return np.asarray(binary_erosion(necrosis, iterations=2))
 
 
 @dataclass(frozen=True)
@@ -193,7 +262,7 @@ def _anatomy(field: _Fields, inward: np.ndarray, points: list[np.ndarray]) -> np
 def _grow(
     field: _Fields, k: int, lesion: _Lesion, inward: np.ndarray, tissue: np.ndarray, *, enhancing: bool
 ) -> np.ndarray:
-    """Return nested labels of one lesion: edema that prefers white matter, a core in it, necrosis in a rim of ET."""
+    """Return the compartments of one lesion: edema that prefers white matter, a core in it, necrosis in a rim of ET."""
     draw = field.rng(f"lesion {k}")
     stretch = np.exp(draw.uniform(-0.22, 0.22, 3))
     parts = zip((field.x, field.y, field.z), lesion.center, stretch, strict=True)
@@ -206,29 +275,30 @@ def _grow(
     core = surface < extent
     rim = draw.uniform(0.14, 0.24) * (1 + 0.35 * field.smooth(f"rim {k}", 0.8 * wave))
     necrosis = surface < extent - np.maximum(rim, 0.05) if enhancing else core
-    nested = np.where(edema, labels.ED, labels.BACKGROUND)
-    nested = np.where(core, labels.ET, nested)
-    nested = np.where(necrosis, labels.NCR, nested)
-    return np.where(inward > 0.02, nested, labels.BACKGROUND).astype(np.uint8)
+    compartments = np.where(edema, _EDEMA, _HEALTHY)
+    compartments = np.where(core, _ENHANCING, compartments)
+    compartments = np.where(necrosis, _NECROSIS, compartments)
+    return np.where(inward > 0.02, compartments, _HEALTHY).astype(np.uint8)
 
 
 def _images(
-    field: _Fields, tissue: np.ndarray, nested: np.ndarray, brain: np.ndarray, inward: np.ndarray
+    field: _Fields, tissue: np.ndarray, compartments: np.ndarray, brain: np.ndarray, inward: np.ndarray
 ) -> np.ndarray:
     """Return the signal of each modality from the tissues: (4, X, Y, Z) int16."""
     from scipy.ndimage import gaussian_filter
 
     draw = field.rng("contrast")
     # Partial volume blurs by half a voxel; infiltration makes the border of edema vaguer than the rim's.
-    lesion = {k: gaussian_filter((nested == k).astype(np.float32), 1.1 if k == labels.ED else 0.6) for k in (1, 2, 3)}
+    present = (*(_EDEMA, _NECROSIS, _ENHANCING), *((_CAVITY,) if (compartments == _CAVITY).any() else ()))
+    lesion = {k: gaussian_filter((compartments == k).astype(np.float32), 1.1 if k == _EDEMA else 0.6) for k in present}
     healthy = np.clip(1 - sum(lesion.values()), 0, 1)
     vessels = np.exp(-((field.smooth("vessels a", 0.25) / 0.10) ** 2 + (field.smooth("vessels b", 0.25) / 0.10) ** 2))
     spots = _soft(field.smooth("white matter lesions", 0.16) - 2.3, 0.15) * tissue[_WHITE] * (inward > 0.25)
     texture = field.smooth("texture", 0.07)
-    conspicuity = {k: draw.uniform(0.65, 1.1) for k in (1, 2, 3)}
+    conspicuity = {k: draw.uniform(0.65, 1.1) for k in present}
 
     images = []
-    for modality in labels.MODALITIES:
+    for modality in _TISSUE_VALUES:
         values = np.array(_TISSUE_VALUES[modality], dtype=np.float32) * draw.uniform(0.94, 1.06, 6).astype(np.float32)
         normal = np.tensordot(values[:3], tissue, axes=(0, 0))
         signal = healthy * normal

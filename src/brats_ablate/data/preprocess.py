@@ -12,18 +12,19 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data import blosc2_io, folds, layouts, nifti, store, validation
 from brats_ablate.data.case_reader import ReadingRules, read_case, source_files
 from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import files
 from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
@@ -44,6 +45,16 @@ class PreprocessingSummary:
     fingerprint: str
     mebibytes: float
     seconds: float
+    fitting: Sequence[str] = ()
+    """Label schemes that have all values of the cohort, where that of this call does not."""
+
+
+class Problem(NamedTuple):
+    """Why a case is invalid."""
+
+    reason: str
+    values: Sequence[float] = ()
+    """All label values of its segmentation, if the scheme does not have one of them."""
 
 
 def preprocess_dataset(
@@ -52,7 +63,8 @@ def preprocess_dataset(
     *,
     name: str,
     layout: str,
-    convention: str,
+    labels: LabelScheme,
+    known: Sequence[LabelScheme] = (),
     n_folds: int = 5,
     fold_seed: int = 12345,
     workers: int | None = None,
@@ -66,6 +78,7 @@ def preprocess_dataset(
 
     The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
     available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
+    `labels` is the scheme of the files, `known` those to suggest where it does not fit.
     `trust_convention` skips the plausibility check of the cohort's labels. `background` and `trust_affine_of`: see
     `ReadingRules`. `patient`: see `folds.with_patients`.
 
@@ -74,23 +87,32 @@ def preprocess_dataset(
             convention, the disk is full, a worker was killed, or another call is running in the same folder.
     """
     started = time.monotonic()
-    rules = ReadingRules(convention, background, trust_affine_of)
+    rules = ReadingRules(labels, background, trust_affine_of)
     cases = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
     if patient is not None:
         cases = folds.with_patients(cases, patient)
-    problems = validation.validate_files(cases, need_segmentation=require_segmentation)
+    problems = validation.validate_files(cases, layouts.MODALITIES, need_segmentation=require_segmentation)
+    if not trust_convention:
+        validation.check_case_ids([c.case_id for c in cases], labels, known)
     with _locked(prepared):
         _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
         todo = [c for c in complete if not _is_up_to_date(prepared, c, rules)]
-        problems |= _preprocess_cases(todo, prepared, rules, workers)
+        found = _preprocess_cases(todo, prepared, rules, workers)
+        problems |= {case_id: problem.reason for case_id, problem in found.items()}
         with open(prepared / PROBLEMS, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("case", "reason"), *sorted(problems.items())])
         valid = sorted(c.case_id for c in complete if c.case_id not in problems)
+        described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
+        values = {value for problem in found.values() for value in problem.values}
+        values |= {labels.file_values[blob[0] - 1][0] for d in described for blob in d["record"]["blobs"]}
+        unknown = any(problem.values for problem in found.values())
+        fitting = validation.fitting_schemes(values, [c.case_id for c in cases], known) if unknown else []
         if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
-            raise DataError(f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}")
-        described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
+            raise DataError(
+                f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}{hint_of(fitting)}"
+            )
         if require_segmentation and not any(d["record"]["blobs"] for d in described):
             raise DataError(
                 f"no case in {raw} has a labeled voxel: nothing to train on; check the segmentations, or set "
@@ -99,12 +121,12 @@ def preprocess_dataset(
         if not trust_convention:
             contacts = {d["record"]["case_id"]: d["background_contact"] for d in described}
             try:
-                validation.check_convention(contacts, convention)
+                validation.check_plausible(contacts, labels, known)
             except DataError:
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
-        cohort = store.Cohort(name, layout, convention, content_hashes)
+        cohort = store.Cohort(name, layout, labels, content_hashes)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
     return PreprocessingSummary(
         cases=len(valid),
@@ -113,11 +135,17 @@ def preprocess_dataset(
         fingerprint=cohort.fingerprint,
         mebibytes=sum(f.stat().st_size for c in valid for f in _case_folder(prepared, c).iterdir()) / 2**20,
         seconds=time.monotonic() - started,
+        fitting=fitting,
     )
 
 
-def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> str | None:
-    """Preprocess one case, in a worker process; return None, or the reason why the case is invalid.
+def hint_of(fitting: Sequence[str]) -> str:
+    """Return the end of a sentence about label values, with the schemes that have all of the cohort's."""
+    return f"; the values of all cases fit labels={' or labels='.join(fitting)}" if fitting else ""
+
+
+def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> Problem | None:
+    """Preprocess one case, in a worker process; return None, or why the case is invalid.
 
     Raises:
         OSError: the store cannot be written, which ends the whole call.
@@ -125,12 +153,14 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> str | 
     try:
         sources = _sources(raw)
         case = read_case(raw, rules)
+    except validation.UnknownLabels as error:
+        return Problem(str(error), error.values)
     except DataError as error:
-        return str(error)
+        return Problem(str(error))
     except MemoryError:
-        return "the case does not fit in memory; run again with job.workers=1"
-    contact = None if case.labels is None else validation.background_contact(case.labels)
-    described = {"version": store.VERSION, **asdict(rules), "sources": sources}
+        return Problem("the case does not fit in memory; run again with job.workers=1")
+    contact = None if case.labels is None else validation.background_contact(case.labels, rules.labels)
+    described = {"version": store.VERSION, **_recorded(rules), "sources": sources}
     described |= {"background_contact": contact, "record": case.record.to_dict()}
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
@@ -149,8 +179,10 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> str | 
     return None
 
 
-def _preprocess_cases(cases: list[RawCase], prepared: Path, rules: ReadingRules, workers: int | None) -> dict[str, str]:
-    """Preprocess the cases; return case id -> reason of the invalid ones."""
+def _preprocess_cases(
+    cases: list[RawCase], prepared: Path, rules: ReadingRules, workers: int | None
+) -> dict[str, Problem]:
+    """Preprocess the cases; return the problem of each invalid one by case id."""
     problems = {}
     task = partial(preprocess_case, prepared=prepared, rules=rules)
     try:
@@ -188,15 +220,26 @@ def _sources(raw: RawCase) -> list[list[Any]]:
     return rows
 
 
+def _recorded(rules: ReadingRules) -> dict[str, Any]:
+    """Return what a stored case depends on; of the labels only the tissues: regions and scores are computed later."""
+    of_files = {field.name: getattr(rules, field.name) for field in fields(rules) if field.name != "labels"}
+    return {"tissues": rules.labels.to_dict()["tissues"], **of_files}
+
+
 def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
     folder = _case_folder(prepared, raw.case_id)
     try:
         described = json.loads((folder / "case.json").read_bytes())
-        read_by = {field.name: described[field.name] for field in fields(ReadingRules) if field.name in described}
         record = described["record"]
-        stored = [described["version"], ReadingRules(**read_by), described["sources"], record["patient_id"]]
+        if "convention" in described:  # of version 0.1
+            described["tissues"] = LabelScheme.named_before(described["convention"]).to_dict()["tissues"]
+        by_default = {field.name: field.default for field in fields(ReadingRules) if field.name != "labels"}
+        read_by = {key: described.get(key, default) for key, default in by_default.items()}
+        read_by |= {"tissues": described["tissues"]}
+        same_order = list(described["tissues"]) == list(rules.labels.tissues)
+        stored = [described["version"], read_by, described["sources"], record["patient_id"], same_order]
         files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
-        current = [store.VERSION, rules, _sources(raw), raw.patient_id]
+        current = [store.VERSION, _recorded(rules), _sources(raw), raw.patient_id, True]
         return stored == current and all((folder / f).is_file() for f in files)
     except (OSError, ValueError, KeyError, DataError):
         return False

@@ -20,12 +20,13 @@ import numpy as np
 from brats_ablate.cases import BBox, CaseMetadata
 from brats_ablate.data import blosc2_io
 from brats_ablate.errors import DataError
-from brats_ablate.labels import MODALITIES
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.files import to_json, write_json, write_text
 
 VERSION = 1
 """Version of the store's format; cases of a different version are preprocessed again."""
 
+MODALITIES = ("flair", "t1", "t1ce", "t2")
 COHORT, RECORDS, FOLDS, CASES = "cohort.json", "records.jsonl", "folds.json", "cases"
 
 
@@ -35,13 +36,13 @@ class Cohort:
 
     name: str
     layout: str
-    convention: str
+    labels: LabelScheme
     content_hashes: Mapping[str, str]
 
     @property
     def fingerprint(self) -> str:
-        """Return the sha256 of format, layout, convention, channel order and every case's content hash."""
-        head = [VERSION, self.layout, self.convention, list(MODALITIES), sorted(self.content_hashes.items())]
+        """Return the sha256 of format, layout, labels, channel order and every case's content hash."""
+        head = [VERSION, self.layout, self.labels.key, list(MODALITIES), sorted(self.content_hashes.items())]
         return hashlib.sha256(to_json(head).encode()).hexdigest()
 
 
@@ -67,12 +68,12 @@ class CaseStore:
             raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
         if head["version"] != VERSION or head["modalities"] != list(MODALITIES):
             raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
-        cohort = Cohort(head["name"], head["layout"], head["convention"], head["cases"])
+        cohort = Cohort(head["name"], head["layout"], _labels_of(head), head["cases"])
         self._row = {case_id: i for i, case_id in enumerate(head["cases"])}
         self.case_ids = list(self._row)
         """All cases, sorted."""
-        self.convention = cohort.convention
-        """Label convention of the raw files, a key of `labels.CONVENTIONS`; stored labels are nested."""
+        self.labels = cohort.labels
+        """Label scheme of the raw files and of the stored label maps."""
         self.fingerprint = cohort.fingerprint
         """See `Cohort`."""
         self.folds = [[c for c in fold if c in self._row] for fold in frozen_folds]
@@ -86,6 +87,12 @@ class CaseStore:
             raise DataError(f"{self.folder}: {len(missing)} cases are missing ({missing[0]}, …); {_COMMAND}")
         if self.fingerprint != head["fingerprint"] or len(self._lines) != len(self._row):
             raise DataError(f"{self.folder}: its cases do not match its fingerprint; {_COMMAND}")
+
+    @property
+    def shown_modality(self) -> tuple[str, int]:
+        """Name and channel of the modality for pictures: FLAIR, where edema is bright, or else the first."""
+        channel = MODALITIES.index("flair") if "flair" in MODALITIES else 0
+        return MODALITIES[channel], channel
 
     def record(self, case_id: str) -> CaseMetadata:
         """Return the metadata of a case; DataError if the cohort has no such case."""
@@ -103,13 +110,18 @@ class CaseStore:
         return self._read(case_id, "images.b2nd", box)
 
     def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray:
-        """Read the nested label map, (X, Y, Z) uint8, whole or inside `box`; DataError without a segmentation."""
+        """Read the label map, (X, Y, Z) uint8, whole or inside `box`; DataError without a segmentation."""
         if not self.record(case_id).has_labels:
             raise DataError(f"case {case_id} has no segmentation; train and evaluate need one")
         return self._read(case_id, "labels.b2nd", box)
 
     def _read(self, case_id: str, file: str, box: BBox | None) -> np.ndarray:
         return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box)
+
+
+def _labels_of(head: Mapping[str, Any]) -> LabelScheme:
+    """Return the scheme of a `cohort.json`; version 0.1 recorded a name only."""
+    return LabelScheme(**head["labels"]) if "labels" in head else LabelScheme.named_before(head["convention"])
 
 
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
@@ -139,7 +151,8 @@ def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, An
         "version": VERSION,
         "name": cohort.name,
         "layout": cohort.layout,
-        "convention": cohort.convention,
+        "convention": cohort.labels.name,
+        "labels": cohort.labels.to_dict(),
         "modalities": list(MODALITIES),
         "fingerprint": cohort.fingerprint,
         "cases": dict(cohort.content_hashes),

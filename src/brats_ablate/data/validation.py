@@ -1,33 +1,34 @@
-"""Validation of raw cases: files, grids, intensities, labels, label convention.
+"""Validation of raw cases: files, grids, intensities, labels.
 
 Each failed check is a DataError, or a reason, of one sentence that names the file.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from brats_ablate import labels
 from brats_ablate.cases import BBox, RawCase
 from brats_ablate.data.layouts import name_of
 from brats_ablate.data.nifti import Orientation
 from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelError, LabelScheme, rounded
 
 _AFFINE_TOLERANCE = 1e-3
 
 
-def validate_files(cases: Iterable[RawCase], *, need_segmentation: bool) -> dict[str, str]:
+def validate_files(cases: Iterable[RawCase], modalities: Sequence[str], *, need_segmentation: bool) -> dict[str, str]:
     """Return case id -> reason for the cases with missing files or a duplicate id."""
     cases = list(cases)
     problems = {}
     occurrences = Counter(c.case_id for c in cases)
     for case in cases:
-        missing = [m for m in labels.MODALITIES if m not in case.images]
+        missing = [m for m in modalities if m not in case.images]
         if occurrences[case.case_id] > 1:
             folders = ", ".join(sorted(str(_first_file(c).parent) for c in cases if c.case_id == case.case_id))
             problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({folders}); keep one"
@@ -119,53 +120,92 @@ def check_values(path: Path, modality: str, array: np.ndarray) -> None:
         raise DataError(f"{path} ({modality}) has one value in all non-zero voxels; replace the file")
 
 
-def nested_labels(path: Path, values: np.ndarray, convention: str) -> np.ndarray:
-    """Return the nested label map of a segmentation file's values.
+class UnknownLabels(DataError):
+    """A segmentation has values that its scheme does not know."""
+
+    def __init__(self, message: str, values: Sequence[float]) -> None:
+        super().__init__(message)
+        self.values = tuple(values)
+        """All values of the file."""
+
+
+def encoded_labels(path: Path, values: np.ndarray, labels: LabelScheme) -> np.ndarray:
+    """Return the label map of a segmentation file's values.
 
     Raises:
-        DataError: a value is not in the convention; names the file and the conventions that fit.
+        UnknownLabels: a value is not in the scheme; names the file.
     """
     try:
-        return labels.encode_labels(values, convention)
-    except labels.LabelError as error:
-        fitting = [c for c, known in labels.CONVENTIONS.items() if set(np.unique(values).tolist()) <= set(known)]
-        remedy = f"set data.convention to {' or '.join(fitting)} if that is correct" if fitting else "correct the file"
-        raise DataError(f"{path}: {error}; {remedy}") from error
+        return labels.encode(values)
+    except LabelError as error:
+        raise UnknownLabels(f"{path}: {error}", np.unique(rounded(values)).tolist()) from error
 
 
-def background_contact(nested: np.ndarray) -> tuple[float, float] | None:
-    """Return the faces shared with background per voxel, of ED and of NCR; None unless both are present.
+def background_contact(encoded: np.ndarray, labels: LabelScheme) -> tuple[float, float] | None:
+    """Return the faces shared with background per voxel, of the two tissues of `LabelScheme.outside_inside`.
 
     Edema surrounds the core and so borders on healthy tissue; necrosis lies inside. Swapped labels 1 and 2 reverse
-    this, which is their only detectable symptom.
+    this, which is their only detectable symptom. None unless both are present.
     """
-    box = BBox.around(nested)
-    if box is None:
+    box = BBox.around(encoded)
+    if box is None or not labels.outside_inside:
         return None
-    padded = np.pad(nested[box.slices], 1)
+    padded = np.pad(encoded[box.slices], 1)
     rates = []
-    for tissue in (labels.ED, labels.NCR):
-        voxels = padded == tissue
+    for tissue in labels.outside_inside:
+        voxels = padded == labels.label(tissue)
         count = int(voxels.sum())
         if count == 0:
             return None
         neighbors = (np.roll(padded, step, axis) for axis in range(3) for step in (1, -1))
-        rates.append(sum(int((voxels & (n == labels.BACKGROUND)).sum()) for n in neighbors) / count)
+        rates.append(sum(int((voxels & (n == 0)).sum()) for n in neighbors) / count)
     return rates[0], rates[1]
 
 
-def check_convention(contacts: Mapping[str, tuple[float, float] | None], convention: str) -> None:
-    """Raise DataError if in most cases NCR borders on background more than ED does.
+def check_plausible(
+    contacts: Mapping[str, tuple[float, float] | None], labels: LabelScheme, known: Sequence[LabelScheme]
+) -> None:
+    """Raise DataError if in most cases the inner tissue borders on background more than the outer one does.
 
-    `contacts` holds the `background_contact` of every case; `convention` is the declared one.
+    `contacts` holds the `background_contact` of every case, `known` the schemes to suggest.
     """
-    known = [c for c in contacts.values() if c is not None]
-    swapped = sum(ncr > ed for ed, ncr in known)
-    if known and swapped > len(known) / 2:
-        other = {"msd": "brats2023", "brats2023": "msd"}.get(convention)
-        remedy = f"set data.convention={other}" if other else "check data.convention"
-        raise DataError(
-            f"the labels do not look like convention {convention!r}: in {swapped} of {len(known)} cases necrosis "
-            f"borders on healthy tissue more than edema does, as if the two were swapped; {remedy}, or set "
-            "job.trust_convention=true if the labels are correct"
-        )
+    seen = [c for c in contacts.values() if c is not None]
+    swapped = sum(inner > outer for outer, inner in seen)
+    if not seen or swapped <= len(seen) / 2:
+        return
+    outer, inner = labels.outside_inside
+    other = [s.name for s in known if _is_swap(s, labels)]
+    remedy = f"set labels={other[0]}" if other else "check labels"
+    raise DataError(
+        f"the labels do not look like labels={labels.name}: in {swapped} of {len(seen)} cases {inner} borders on "
+        f"healthy tissue more than {outer} does, as if the two were swapped; {remedy}, or set "
+        "job.trust_convention=true if the labels are correct"
+    )
+
+
+def _is_swap(scheme: LabelScheme, labels: LabelScheme) -> bool:
+    """Return whether `scheme` has the values of `labels` with outer and inner tissue swapped."""
+    if not scheme.outside_inside or scheme.name == labels.name:
+        return False
+    ours, theirs = ([dict(s.tissues)[t] for t in s.outside_inside] for s in (labels, scheme))
+    return theirs == ours[::-1] and scheme.label_of_value.keys() == labels.label_of_value.keys()
+
+
+def check_case_ids(case_ids: Sequence[str], labels: LabelScheme, known: Sequence[LabelScheme]) -> None:
+    """Raise DataError if the ids are of a challenge that labels its data by another scheme of `known`."""
+    if labels.cases is None:
+        return
+    for case_id in case_ids:
+        others = [s.name for s in known if s.cases and re.match(s.cases, case_id)]
+        if others and not re.match(labels.cases, case_id):
+            raise DataError(
+                f"case {case_id} is named as data with labels={' or '.join(others)}, not labels={labels.name}; set "
+                "that, or job.trust_convention=true if the labels are correct"
+            )
+
+
+def fitting_schemes(values: Iterable[float], case_ids: Sequence[str], known: Sequence[LabelScheme]) -> list[str]:
+    """Return the names of the schemes that have all these values, of those the ones that fit the ids if any does."""
+    fitting = [s for s in known if set(values) <= set(s.label_of_value)]
+    named = [s for s in fitting if s.cases and all(re.match(s.cases, case_id) for case_id in case_ids)]
+    return [s.name for s in named or fitting]

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 
 from brats_ablate.inference.postprocess import PostprocessStep
+from brats_ablate.labels.scheme import LabelScheme
 
 
 @dataclass(frozen=True)
 class LabelSetting:
     """One choice of thresholds and post-processing."""
 
-    thresholds: Callable[[np.ndarray], np.ndarray]
+    thresholds: Callable[[np.ndarray, LabelScheme], np.ndarray]
     postprocess: PostprocessStep
+    labels: LabelScheme
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return (X, Y, Z) uint8 nested labels of (3, X, Y, Z) float16 probabilities."""
-        return self.postprocess(self.thresholds(probabilities), probabilities)
+        """Return the (X, Y, Z) uint8 label map of (R, X, Y, Z) float16 probabilities."""
+        return self.postprocess(self.thresholds(probabilities, self.labels), probabilities, self.labels)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,6 @@ class LabelPipeline:
     folds: Mapping[int, LabelSetting] = field(default_factory=dict)
 
     def __call__(self, probabilities: np.ndarray, fold: int | None) -> np.ndarray:
-        """Return (X, Y, Z) uint8 nested labels of (3, X, Y, Z) float16; `fold` is None for a case of no fold."""
+        """Return the (X, Y, Z) uint8 label map of (R, X, Y, Z) float16; `fold` is None for a case of no fold."""
         setting = self.default if fold is None or not self.folds else self.folds[fold]
         return setting(probabilities)

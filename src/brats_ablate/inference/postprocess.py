@@ -1,4 +1,4 @@
-"""Post-processing of nested label maps, one small class per step.
+"""Post-processing of label maps, one small class per step.
 
 Runs after the threshold cascade, before a case returns to its original grid. To add a step, write a class with this
 `__call__` and name it in `conf/postprocess`.
@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from brats_ablate.labels import ET, NCR
+from brats_ablate.labels.scheme import LabelScheme
 
-PostprocessStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(X, Y, Z) uint8 nested labels and the (3, X, Y, Z) probabilities they come from -> (X, Y, Z) uint8 nested labels."""
+PostprocessStep = Callable[[np.ndarray, np.ndarray, LabelScheme], np.ndarray]
+"""(X, Y, Z) uint8 label map, the (R, X, Y, Z) probabilities it comes from, its scheme -> (X, Y, Z) uint8 label map."""
 Connectivity = Literal[6, 18, 26]
-ET_CHANNEL = 2
 
 
 class NoPostprocess:
     """`postprocess=none`: keep the labels of the thresholds."""
 
-    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """Return `nested` itself."""
-        return nested
+    def __call__(self, encoded: np.ndarray, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
+        """Return `encoded` itself."""
+        return encoded
 
 
 class Sequential:
@@ -34,16 +33,18 @@ class Sequential:
     def __init__(self, **steps: PostprocessStep) -> None:
         self.steps = steps
 
-    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    def __call__(self, encoded: np.ndarray, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
         """Apply every step; shapes as `PostprocessStep`."""
         for step in self.steps.values():
-            nested = step(nested, probabilities)
-        return nested
+            encoded = step(encoded, probabilities, labels)
+        return encoded
 
 
 @dataclass(frozen=True)
 class SmallComponents:
     """Relabel small, low-confidence connected components of ET as NCR (paper section 2.5).
+
+    Other schemes name other tissues, see `relabel` of `LabelScheme`.
 
     The paper does not define "connected"; the default here is 26 neighbors.
 
@@ -59,14 +60,16 @@ class SmallComponents:
     connectivity: Literal[6, 18, 26] = 26
     at_least_voxels: int = 1
 
-    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    def __call__(self, encoded: np.ndarray, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
         """Apply the step; shapes as `PostprocessStep`."""
-        components, voxels, probability = et_components(nested == ET, probabilities[ET_CHANNEL], self.connectivity)
+        rule = relabeling(labels)
+        enhancing = encoded == rule.label
+        components, voxels, probability = et_components(enhancing, probabilities[rule.channel], self.connectivity)
         small = (self.at_least_voxels <= voxels) & (voxels < self.below_voxels)
         dropped = small & (probability / voxels < self.below_probability)
         if not dropped.any():
-            return nested
-        return np.where(np.concatenate([[False], dropped])[components], np.uint8(NCR), nested)
+            return encoded
+        return np.where(np.concatenate([[False], dropped])[components], np.uint8(rule.becomes), encoded)
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,40 @@ class FewVoxels:
     below_voxels: int
     below_probability: float
 
-    def __call__(self, nested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    def __call__(self, encoded: np.ndarray, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
         """Apply the step; shapes as `PostprocessStep`."""
-        enhancing = nested == ET
+        rule = relabeling(labels)
+        enhancing = encoded == rule.label
         voxels = int(enhancing.sum())
         if not 0 < voxels < self.below_voxels:
-            return nested
-        if probabilities[ET_CHANNEL][enhancing].sum(dtype=np.float64) / voxels >= self.below_probability:
-            return nested
-        return np.where(enhancing, np.uint8(NCR), nested)
+            return encoded
+        if probabilities[rule.channel][enhancing].sum(dtype=np.float64) / voxels >= self.below_probability:
+            return encoded
+        return np.where(enhancing, np.uint8(rule.becomes), encoded)
+
+
+class Relabeling(NamedTuple):
+    """What the paper's rules change in a label scheme."""
+
+    label: int
+    """Stored label of the tissue whose small components are relabeled: ET."""
+    channel: int
+    """Of that tissue's own region."""
+    becomes: int
+    """Stored label that they get: NCR."""
+
+
+def relabeling(labels: LabelScheme) -> Relabeling:
+    """Return what the scheme's `relabel` says.
+
+    Raises:
+        ValueError: the scheme has no such rule.
+    """
+    for tissue, other in labels.relabel.items():
+        channel = labels.channel(tissue)
+        assert channel is not None, "checked by LabelScheme"
+        return Relabeling(labels.label(tissue), channel, labels.label(other))
+    raise ValueError(f"labels={labels.name} relabels no tissue; set postprocess=none")
 
 
 def et_components(enhancing: np.ndarray, probability: np.ndarray, connectivity: Connectivity) -> tuple[np.ndarray, ...]:

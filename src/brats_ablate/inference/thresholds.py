@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brats_ablate.labels import BACKGROUND, ED, ET, NCR, labels_from_probabilities
+from brats_ablate.labels.scheme import LabelScheme
 
 if TYPE_CHECKING:
     import torch
@@ -15,40 +15,52 @@ if TYPE_CHECKING:
 class RegionThresholds:
     """The paper's cascade (section 2.5): WT < t_WT → 0; else TC < t_TC → ED; else ET < t_ET → NCR; else ET.
 
+    For other regions see `LabelScheme.labels_from_probabilities`.
+
     Args:
-        wt: threshold of the whole tumor's probability; the paper's is .45.
-        tc: of the tumor core's; .4.
-        et: of the enhancing tumor's; .45.
+        others: threshold of the regions that have none of their own.
+        of_region: threshold by the region's name in lower case; the paper's are wt=.45, tc=.4, et=.45. One of a region
+            that the label scheme does not have is ignored here; `config.constraints` refuses mistyped names.
 
     Raises:
         ValueError: a threshold outside (0, 1]. At 0 everything outside the brain would become tumor.
     """
 
-    def __init__(self, wt: float, tc: float, et: float) -> None:
-        for name, value in (("wt", wt), ("tc", tc), ("et", et)):
-            if not 0 < value <= 1:
+    def __init__(self, others: float = 0.5, **of_region: float) -> None:
+        for name, value in (*of_region.items(), ("others", others)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
                 raise ValueError(f"{name}={value} must lie in (0, 1]")
-        self.thresholds = (wt, tc, et)
+        self.of_region, self.others = of_region, others
 
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return (X, Y, Z) uint8 nested labels of (3, X, Y, Z) probabilities."""
-        return labels_from_probabilities(probabilities, self.thresholds)
+    def __call__(self, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
+        """Return the (X, Y, Z) uint8 label map of (R, X, Y, Z) probabilities."""
+        thresholds = [self.of_region.get(region.lower(), self.others) for region in labels.regions]
+        return labels.labels_from_probabilities(probabilities, thresholds)
 
 
 class ThresholdsAsReleased:
     """The rule of the paper's released notebook: WT ≤ .5 → 0; else ET > .5 → ET; else TC ≤ .5 → ED; else NCR.
 
-    Unlike in the paper's cascade, ET may lie outside TC.
+    Unlike in the paper's cascade, ET may lie outside TC. Of other nested regions, the last above .5 decides; a region
+    outside the first one is background.
     """
 
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return (X, Y, Z) uint8 nested labels of (3, X, Y, Z) probabilities."""
-        wt, tc, et = (p > 0.5 for p in probabilities)
-        return np.select([~wt, et, ~tc], [np.uint8(BACKGROUND), np.uint8(ET), np.uint8(ED)], np.uint8(NCR))
+    def __call__(self, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
+        """Return the (X, Y, Z) uint8 label map of (R, X, Y, Z) probabilities.
+
+        Raises:
+            ValueError: the regions are not nested.
+        """
+        if not labels.is_nested:
+            raise ValueError(f"the released rule needs nested regions; labels={labels.name} has others; use half")
+        result = np.zeros(probabilities.shape[1:], dtype=np.uint8)
+        for region, label in zip(probabilities, labels.label_left_by, strict=True):
+            result[(region > 0.5) & (probabilities[0] > 0.5)] = label
+        return result
 
 
 def to_float16(probabilities: torch.Tensor) -> np.ndarray:
-    """Round region probabilities as they are saved: (1, 3, X, Y, Z) -> (3, X, Y, Z) float16, C-contiguous.
+    """Round region probabilities as they are saved: (1, R, X, Y, Z) -> (R, X, Y, Z) float16, C-contiguous.
 
     Labels are always computed from these, so predicting, relabeling saved probabilities and the threshold search agree
     in every voxel.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brats_ablate.cases import CaseMetadata
     from brats_ablate.data.store import CaseStore
     from brats_ablate.inference.average import Average
+    from brats_ablate.labels.scheme import LabelScheme
     from brats_ablate.losses.total_loss import TotalLoss
     from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.precision import Precision
@@ -59,18 +60,23 @@ def open_store(cfg: DictConfig) -> CaseStore:
     return CaseStore(Path(cfg.paths.prepared))
 
 
+def build_scheme(cfg: DictConfig) -> LabelScheme:
+    """Build the label scheme of `cfg.labels`."""
+    scheme: LabelScheme = instantiate(cfg.labels)
+    return scheme
+
+
 def build_model(cfg: DictConfig) -> SegmentationModel:
     """Build the network, in fp32 on the CPU, its weights drawn from `seed`."""
     import torch
 
-    from brats_ablate.labels import REGIONS
     from brats_ablate.runtime.random import derive_seed
 
     torch.manual_seed(derive_seed(int(cfg.seed), "weights"))
     model: SegmentationModel = instantiate(
         _model_node(cfg),
         in_channels=instantiate(cfg.inputs).channels,
-        out_channels=len(REGIONS),
+        out_channels=len(cfg.labels.regions),
         n_heads=instantiate(cfg.supervision).n_heads,
         patch_shape=tuple(cfg.patches.shape),
         encoder=instantiate(cfg.encoder),
@@ -123,9 +129,12 @@ def build_loss(cfg: DictConfig) -> TotalLoss:
     from brats_ablate.losses.external import ModuleLoss
     from brats_ablate.losses.total_loss import TotalLoss
 
-    region_loss = instantiate(cfg.loss)
+    scheme = build_scheme(cfg)
+    signature = signature_of(str(cfg.loss["_target_"]))
+    takes_labels = signature is not None and signature.get("labels") is not None
+    region_loss = instantiate(cfg.loss, **({"labels": scheme} if takes_labels else {}))
     if isinstance(region_loss, torch.nn.Module):
-        region_loss = ModuleLoss(region_loss)
+        region_loss = ModuleLoss(region_loss, scheme)
     return TotalLoss(region_loss, instantiate(cfg.supervision), instantiate(cfg.auxiliary))
 
 

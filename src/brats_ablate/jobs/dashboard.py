@@ -27,5 +27,7 @@ def run(
     parts = [tabulate(result) for result in results]
     frames = {part[0].name: part[0].frame() for part in parts}
     texts = [markdown(part[:2]) for part in parts]
-    workspace, report = publish(tables_run(cfg), project, entity, cfg.data.name, frames, texts)
+    workspace, report = publish(
+        tables_run(cfg), project, entity, cfg.data.name, list(cfg.labels.regions), frames, texts
+    )
     print(f"workspace: {workspace}\nreport: {report}")

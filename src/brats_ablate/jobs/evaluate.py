@@ -5,16 +5,16 @@ Predictions can be of `job=predict` or of any other program; references are thos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.label_schemes import scheme_named
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import find_label_files
-from brats_ablate.jobs.build import open_store
-from brats_ablate.labels import REGIONS
+from brats_ablate.jobs.build import build_scheme, open_store
 from brats_ablate.runtime.files import write_json
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(
     write_csv(rows, file)
     provenance = {"predictions": str(folder), "references": references, "policy": scorer.policy}
     write_json(file.with_suffix(".json"), provenance)
-    terminal.show([means_table(name, rows, scorer.policy)], Console())
+    terminal.show([means_table(name, rows, build_scheme(cfg).averaged_names, scorer.policy)], Console())
     print(f"{rows['case'].nunique()} cases: {file}")
     if problems:
         examples = "; ".join(f"{case}: {reason}" for case, reason in sorted(problems.items())[:3])
@@ -77,7 +77,7 @@ def evaluate_folder(
     reference_of = _references(cfg, references, files)
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
-    labels = convention or str(cfg.labels.name)
+    labels = scheme_named(convention) if convention else build_scheme(cfg)
     tasks = [Task(case_id, files[case_id], file, labels) for case_id, file in sorted(reference_of.items())]
     rows, problems = evaluate(tasks, scorer, fold_of_case(Path(cfg.paths.prepared)), workers)
     return rows, dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference") | problems
@@ -93,12 +93,12 @@ def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> 
     return {case_id: Path(cfg.paths.prepared) for case_id in files if case_id in labeled}
 
 
-def means_table(name: str, rows: DataFrame, policy: str) -> Table:
+def means_table(name: str, rows: DataFrame, averaged: Sequence[str], policy: str) -> Table:
     """Return the mean of every metric over the cases, by region, with the metrics' policy as a note."""
     from brats_ablate.tables.table import Number, Row, Table, Words, headers
 
-    of_region = rows.pivot_table("value", "metric", "region", sort=False).reindex(columns=list(REGIONS))
-    means = of_region.assign(mean=of_region.mean(axis=1))
+    of_region = rows.pivot_table("value", "metric", "region", sort=False)
+    means = of_region.assign(mean=of_region[list(averaged)].mean(axis=1))
     cells: list[Row] = [
         (Words(str(metric)), *(Number(value, _format_mean) for value in values))
         for metric, values in zip(means.index, means.to_numpy(float).tolist(), strict=True)

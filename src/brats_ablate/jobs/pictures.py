@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import find_label_files
-from brats_ablate.labels import MODALITIES, encode_labels
 from brats_ablate.report.case_image import draw_slice, largest_tumor_slice
 from brats_ablate.runtime.files import atomic_write
 
@@ -80,9 +79,11 @@ def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) ->
     values, affine = nifti.read_volume(prediction)
     if values.shape != record.grid.shape:
         raise DataError(f"{prediction} is not on the grid of {case_id}; resample it to the case's own grid")
-    oriented = nifti.Orientation.of(np.asarray(affine)).to_ras(encode_labels(values, store.convention))
+    oriented = nifti.Orientation.of(np.asarray(affine)).to_ras(store.labels.encode(values))
     predicted = oriented[record.box.slices]
-    flair = store.read_images(case_id)[MODALITIES.index("flair")]
+    modality, channel = store.shown_modality
+    image = store.read_images(case_id)[channel]
     reference = store.read_labels(case_id) if record.has_labels else None
     z = largest_tumor_slice(predicted if reference is None or not reference.any() else reference)
-    return draw_slice(flair[:, :, z], predicted[:, :, z], None if reference is None else reference[:, :, z], caption)
+    labels = (predicted[:, :, z], None if reference is None else reference[:, :, z])
+    return draw_slice(image[:, :, z], *labels, caption, store.labels.tissue_names[1:], modality)

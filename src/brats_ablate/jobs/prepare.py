@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.label_schemes import known_schemes
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.jobs.build import build_scheme
 
 
 def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_convention: bool) -> None:
@@ -25,13 +27,14 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
     if data.phantom is not None:
         from hydra.utils import instantiate
 
-        instantiate(data.phantom, _convert_="all").write(Path(data.raw))
+        layout = OmegaConf.to_container(data.layout, resolve=True)
+        instantiate(data.phantom, _convert_="all").write(Path(data.raw), layout, build_scheme(cfg))
 
-    from brats_ablate.data.preprocess import PROBLEMS, PreprocessingSummary, preprocess_dataset
+    from brats_ablate.data.preprocess import PROBLEMS, PreprocessingSummary, hint_of, preprocess_dataset
 
     prepared = Path(cfg.paths.prepared)
     settings: dict[str, Any] = {key: data[key] for key in ("name", "n_folds", "fold_seed")}
-    settings |= {"layout": data.layout.name, "convention": cfg.labels.name}
+    settings |= {"layout": data.layout.name, "labels": build_scheme(cfg), "known": known_schemes()}
     settings |= {key: data[key] for key in ("background", "trust_affine_of", "patient") if key in data}
     settings |= {"require_segmentation": require_segmentation, "trust_convention": trust_convention}
     summary: PreprocessingSummary = preprocess_dataset(Path(data.raw), prepared, workers=workers, **settings)
@@ -50,6 +53,6 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
         Console().print(table)
         raise DataError(
             f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are invalid, for the reasons "
-            f"in {prepared / PROBLEMS}; fix them and run the same command again"
+            f"in {prepared / PROBLEMS}{hint_of(summary.fitting)}; fix them and run the same command again"
         )
     print(f"next: python -m brats_ablate +experiment=baseline data={data.name} fold=0,1,2,3,4 -m")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.jobs.build import build_scheme
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,7 +48,8 @@ def run(
         raise ConfigError(f"job.metrics={metrics}: choose from {', '.join(METRICS)}")
     rows_of = {name: _rows(cfg, where, references, scorer) for name, where in named.items()}
     cases = ranking.common_cases(rows_of)
-    values = {name: ranking.score_array(name, rows, cases, metrics) for name, rows in rows_of.items()}
+    regions = build_scheme(cfg).region_names
+    values = {name: ranking.score_array(name, rows, cases, regions, metrics) for name, rows in rows_of.items()}
     ranked = ranking.rank_methods(values, cases, metrics, resamples=resamples, seed=seed)
     folder = Path(cfg.paths.evaluation)
     ranking.write_ranking(ranked, folder)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from brats_ablate.config.locations import table_dirs
-from brats_ablate.jobs.build import instantiate
+from brats_ablate.jobs.build import build_scheme, instantiate
 from brats_ablate.tracking.base import RunInfo
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, s
     specs = [spec.expanded(trained, evaluated) for spec in specs]
     wanted = {c.experiment for spec in specs for c in spec.columns}
     loaded = load_runs(runs, [name for name in trained if name in wanted])
-    store = ResultsStore(loaded, evaluation, fold_of_case(Path(cfg.paths.prepared)))
+    store = ResultsStore(loaded, evaluation, fold_of_case(Path(cfg.paths.prepared)), build_scheme(cfg))
     return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed)
 
 

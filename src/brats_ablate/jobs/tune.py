@@ -14,11 +14,14 @@ from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.postprocess import Connectivity
-from brats_ablate.jobs.build import open_store
+from brats_ablate.jobs.build import build_scheme, open_store
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tuning.component_grid import PostprocessGrid
 from brats_ablate.tuning.result import write_settings
 from brats_ablate.tuning.search import cross_validated_cases, search
 from brats_ablate.tuning.threshold_grid import ThresholdGrid
+
+_NAMED_IN_YAML = ("wt", "tc", "et", "others")
 
 
 def run(
@@ -37,7 +40,8 @@ def run(
         ConfigError: a grid is invalid.
         DataError: the predictions are not cross-validated, or their probabilities were not saved.
     """
-    grid = _threshold_grid(thresholds)
+    scheme = build_scheme(cfg)
+    grid = _threshold_grid(thresholds, scheme)
     if connectivity not in (6, 18, 26):
         raise ConfigError(f"job.connectivity={connectivity} must be 6, 18 or 26")
     if most_voxels < 1 or not probabilities:
@@ -53,10 +57,16 @@ def run(
     print(f"Apply with: job=predict job.output=<new name> job.reuse={predictions} job.settings={file}")
 
 
-def _threshold_grid(thresholds: dict[str, list[float]]) -> ThresholdGrid:
-    if set(thresholds) != {"wt", "tc", "et"}:
-        raise ConfigError(f"job.thresholds has the keys {', '.join(thresholds)}; it needs wt, tc and et")
+def _threshold_grid(thresholds: dict[str, list[float]], scheme: LabelScheme) -> ThresholdGrid:
+    names = [region.lower() for region in scheme.regions]
+    if unknown := [name for name in thresholds if name not in (*names, *_NAMED_IN_YAML)]:
+        raise ConfigError(
+            f"job.thresholds.{unknown[0]} is no region of labels={scheme.name}; choose {', '.join(names)}"
+        )
+    of_region = {region: thresholds.get(region.lower(), thresholds.get("others")) for region in scheme.regions}
+    if absent := [region for region, values in of_region.items() if not values]:
+        raise ConfigError(f"job.thresholds.{absent[0].lower()} is missing; give the candidates of {absent[0]}")
     try:
-        return ThresholdGrid(**{region: tuple(values) for region, values in thresholds.items()})
+        return ThresholdGrid({region: tuple(values or ()) for region, values in of_region.items()})
     except ValueError as error:
         raise ConfigError(f"job.thresholds.{error}") from error

@@ -89,8 +89,13 @@ class LabelScheme:
         for region, enclosing in zip(regions, self.enclosing, strict=True):
             if late := [regions[k] for k in enclosing if k > regions.index(region)]:
                 raise ValueError(f"regions: {region} must come after {late[0]}, which contains it")
-        if len(self.relabel) > 1:
-            raise ValueError(f"relabel={dict(self.relabel)} must name one tissue")
+        for tissue, other in self.relabel.items():
+            shared = [r for r, members in self.regions.items() if tissue in members and other not in members]
+            if len(self.relabel) > 1 or len(shared) != 1 or self.channel(tissue) is None:
+                raise ValueError(
+                    f"relabel={dict(self.relabel)} must name one tissue that is a region of its own; every other "
+                    f"region with {tissue} must contain {other} too"
+                )
         re.compile(self.cases or "")
 
     @property
@@ -117,7 +122,7 @@ class LabelScheme:
     def label_of_value(self) -> Mapping[int, int]:
         """File value -> stored label, background included."""
         pairs = [(v, label) for label, values in enumerate(self.file_values, start=1) for v in values]
-        return MappingProxyType({0: 0, **dict(pairs)})
+        return {0: 0, **dict(pairs)}
 
     @cached_property
     def labels_of_regions(self) -> tuple[tuple[int, ...], ...]:
@@ -134,6 +139,17 @@ class LabelScheme:
         """The channels of the regions that contain all tissues of a region and more, by channel."""
         sets = [set(labels) for labels in self.labels_of_regions]
         return tuple(tuple(k for k, other in enumerate(sets) if other > own) for own in sets)
+
+    @property
+    def sized_region(self) -> str:
+        """The region by whose volume cases are grouped: that of `relabel`, whose Dice small tumors decide."""
+        alone = [self.channel(tissue) for tissue in self.relabel]
+        return self.region_names[-1 if not alone or alone[0] is None else alone[0]]
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether each region contains all that come after it."""
+        return all(len(outer) == channel for channel, outer in enumerate(self.enclosing))
 
     def label(self, tissue: str) -> int:
         """Return the stored label of a tissue."""
@@ -155,10 +171,13 @@ class LabelScheme:
         """What identifies the scheme in fingerprints and identities: its name where version 0.1 knew it by that."""
         before = _NAMED_BEFORE.get(self.name)
         regions = {name: tuple(members) for name, members in self.regions.items()}
-        if before is not None and list(self.tissues.items()) == list(before.items()):
-            if list(regions.items()) == list(_BRATS_REGIONS.items()) and self.averaged_names == self.region_names:
-                return self.name
-        return {key: value for key, value in self.to_dict().items() if key in ("name", "tissues", "regions", "averaged")}
+        is_as_before = before is not None and list(self.tissues.items()) == list(before.items())
+        is_as_before &= list(regions.items()) == list(_BRATS_REGIONS.items())
+        if is_as_before and self.averaged_names == self.region_names:
+            return self.name
+        return {
+            key: value for key, value in self.to_dict().items() if key in ("name", "tissues", "regions", "averaged")
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, with which the scheme is constructed again."""
@@ -177,8 +196,8 @@ class LabelScheme:
         """Return the scheme that a store or run of version 0.1 records as `convention`."""
         return cls(
             convention,
-            _NAMED_BEFORE[convention],
-            _BRATS_REGIONS,
+            dict(_NAMED_BEFORE[convention]),
+            dict(_BRATS_REGIONS),
             relabel={"ET": "NCR"},
             outside_inside=("ED", "NCR"),
         )

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from brats_ablate.labels import REGIONS, to_regions
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.losses.all_reduce import all_reduce_sum
 
 
@@ -25,12 +25,12 @@ LossDict = dict[str, Tensor]
 """Named scalar losses, whose sum is minimized."""
 
 RegionLossFunction = Callable[[Tensor, Tensor], LossDict]
-"""(B, 3, X, Y, Z) logits and (B, X, Y, Z) uint8 nested labels -> named scalar terms."""
+"""(B, R, X, Y, Z) logits and (B, X, Y, Z) uint8 label maps -> named scalar terms."""
 
 
 @dataclass(frozen=True)
 class RegionLoss:
-    """Voxel-wise term + Dice, each region optimized on its own and the three summed (paper section 2.4).
+    """Voxel-wise term + Dice, each region optimized on its own and all summed (paper section 2.4).
 
     The Dice loss of a region is 1 - (2I + ε) / (P + G + ε) with I, P, G the sums of p·y, p and y over *all samples of
     the batch* (the paper's "batched variant"), p being sigmoid probabilities. This is MONAI's `DiceLoss(sigmoid=True,
@@ -47,6 +47,8 @@ class RegionLoss:
     so that two ranks equal one with the doubled batch."""
     epsilon: float
     """ε, keeps an empty region defined; MONAI's 1e-5."""
+    labels: LabelScheme
+    """Defines the regions."""
 
     def __post_init__(self) -> None:
         if self.dice_over not in ("process", "global"):
@@ -55,18 +57,18 @@ class RegionLoss:
             raise ValueError(f"epsilon must be positive, got {self.epsilon}")
 
     def __call__(self, logits: Tensor, labels: Tensor) -> LossDict:
-        """Compute the terms, each summed over the three regions.
+        """Compute the terms, each summed over the regions.
 
-        `logits` are (B, 3, X, Y, Z) of any float type, channels as `labels.REGIONS`; `labels` (B, X, Y, Z) uint8.
+        `logits` are (B, R, X, Y, Z) of any float type, channels as the regions; `labels` (B, X, Y, Z) uint8.
 
         Raises:
             ValueError: the shapes do not match.
         """
-        if logits.shape != (labels.shape[0], len(REGIONS), *labels.shape[1:]):
+        if logits.shape != (labels.shape[0], len(self.labels.regions), *labels.shape[1:]):
             raise ValueError(f"logits {tuple(logits.shape)} do not fit labels {tuple(labels.shape)}")
-        targets = to_regions(labels)
+        targets = self.labels.to_regions(labels)
         voxelwise, sums = [], []
-        # Region by region: the float32 copies of one region are a third of the peak memory and stay in the cache.
+        # Region by region: the float32 copies of one region are a fraction of the peak memory and stay in the cache.
         for z, y in zip(logits.unbind(1), targets.unbind(1), strict=True):
             z, y = z.float(), y.float()
             p = torch.sigmoid(z)
@@ -75,7 +77,7 @@ class RegionLoss:
         return {self.voxelwise.name: torch.stack(voxelwise).sum(), "dice": self._dice(torch.stack(sums))}
 
     def _dice(self, sums: Tensor) -> Tensor:
-        """Sum the Dice losses of (3 regions, [I, P, G])."""
+        """Sum the Dice losses of (R regions, [I, P, G])."""
         if self.dice_over == "global":
             sums = all_reduce_sum(sums)
         intersection, predicted, true = sums.unbind(1)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from brats_ablate.cases import BBox
-from brats_ablate.labels import REGIONS
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.dice import dice_from_counts
 from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
 from brats_ablate.metrics.surface import HD95, Spacing, between_elements, surface_dice, weighted_maximum
@@ -29,7 +29,7 @@ METRICS = [
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """Dice, HD95, sensitivity, specificity, surface Dice and the lesion-wise scores of the three regions."""
+    """Dice, HD95, sensitivity, specificity, surface Dice and the lesion-wise scores of every region."""
 
     hd95: Literal["brats2023", "monai", "medpy"]
     """Area-weighted and the larger direction, the larger direction over border voxels, or both directions pooled."""
@@ -59,9 +59,9 @@ class CaseMetrics:
         )
 
     def __call__(
-        self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
+        self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, labels: LabelScheme
     ) -> dict[tuple[str, str], float]:
-        """Return (region, metric) -> value of two (X, Y, Z) uint8 nested label maps on the case's whole grid.
+        """Return (region, metric) -> value of two (X, Y, Z) uint8 label maps on the case's whole grid.
 
         Raises:
             ValueError: the two shapes differ.
@@ -72,10 +72,11 @@ class CaseMetrics:
         tumor = BBox.around((predicted | reference) != 0)
         box = tumor.slices if tumor else (slice(0, 0),) * 3
         outside = predicted.size - predicted[box].size
+        masks = zip(labels.to_regions_np(predicted[box]), labels.to_regions_np(reference[box]), strict=True)
         return {
             (region, metric): float(value)
-            for k, region in enumerate(REGIONS)
-            for metric, value in self._region(predicted[box] > k, reference[box] > k, spacing_mm, outside).items()
+            for region, (p, r) in zip(labels.region_names, masks, strict=True)
+            for metric, value in self._region(p, r, spacing_mm, outside).items()
         }
 
     def _region(

@@ -14,7 +14,7 @@ from brats_ablate.cases import ImageGeometry
 from brats_ablate.data import nifti
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import DataError
-from brats_ablate.labels import LabelError, encode_labels
+from brats_ablate.labels.scheme import LabelError, LabelScheme
 from brats_ablate.metrics.case_metrics import CaseMetrics
 from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
@@ -29,7 +29,7 @@ class Task:
     case_id: str
     prediction: Path
     reference: Path
-    convention: str
+    labels: LabelScheme
 
 
 def evaluate(
@@ -56,7 +56,7 @@ def score(task: Task, scorer: CaseMetrics) -> dict[tuple[str, str], float] | str
     """Read and score one case; return the reason if it is invalid. Runs in a worker process."""
     try:
         values, affine = nifti.read_volume(task.prediction)
-        predicted = encode_labels(values, task.convention)
+        predicted = task.labels.encode(values)
         if task.reference.is_dir():
             store = CaseStore(task.reference)
             record = store.record(task.case_id)
@@ -64,10 +64,10 @@ def score(task: Task, scorer: CaseMetrics) -> dict[tuple[str, str], float] | str
             reference_affine = np.asarray(record.grid.affine)
         else:
             values, reference_affine = nifti.read_volume(task.reference)
-            reference = encode_labels(values, task.convention)
+            reference = task.labels.encode(values)
     except (DataError, LabelError) as error:
         return str(error)
     if predicted.shape != reference.shape or not np.allclose(affine, reference_affine, atol=1e-3):
         return f"{task.prediction} is not on the grid of its reference; resample it to the case's own grid"
     grid = ImageGeometry(reference.shape, tuple(tuple(row) for row in reference_affine.tolist()))
-    return scorer(predicted, reference, grid.spacing_mm)
+    return scorer(predicted, reference, grid.spacing_mm, task.labels)

@@ -5,16 +5,16 @@ Used by `job=pictures` and, during training, by `jobs.train.validation_image`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from brats_ablate.labels import TISSUES
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-COLORS = ((68, 1, 84), (33, 145, 140), (59, 82, 139), (253, 231, 37))
-"""By nested label, as in the paper's Fig. 7: background purple, ED turquoise, NCR blue, ET yellow."""
+COLORS = ((68, 1, 84), (33, 145, 140), (59, 82, 139), (253, 231, 37), (214, 69, 65), (245, 150, 60), (180, 220, 120))
+"""By stored label, as in the paper's Fig. 7: background purple, ED turquoise, NCR blue, ET yellow; others follow, in
+turn where a scheme has more tissues than colors."""
 
 _HEIGHT, _CAPTION, _GAP = 384, 26, 6
 
@@ -25,10 +25,25 @@ def largest_tumor_slice(labels: np.ndarray) -> int:
     return int(tumor.sum(axis=(0, 1)).argmax()) if tumor.any() else labels.shape[2] // 2
 
 
-def draw_slice(flair: np.ndarray, predicted: np.ndarray, reference: np.ndarray | None, caption: str) -> Image:
-    """Draw FLAIR (X, Y), RAS+, and the nested labels predicted and, where the case has any, of the reference."""
+def draw_slice(
+    background: np.ndarray,
+    predicted: np.ndarray,
+    reference: np.ndarray | None,
+    caption: str,
+    tissues: Sequence[str],
+    modality: str,
+) -> Image:
+    """Draw a modality (X, Y), RAS+, and the label maps predicted and, where the case has any, of the reference.
+
+    `tissues` are the names of the stored labels 1, 2, …, for the legend.
+    """
     labels = {"prediction": predicted} | ({} if reference is None else {"reference": reference})
-    return compose_panels([gray(flair), *map(colored, labels.values())], ["FLAIR", *labels], caption)
+    panels = [gray(background), *map(colored, labels.values())]
+    return compose_panels(panels, [modality.upper(), *labels], caption, tissues)
+
+
+def _color(label: int) -> tuple[int, int, int]:
+    return COLORS[1 + (label - 1) % (len(COLORS) - 1)]
 
 
 def gray(image: np.ndarray) -> np.ndarray:
@@ -42,13 +57,13 @@ def gray(image: np.ndarray) -> np.ndarray:
 
 
 def colored(labels: np.ndarray) -> np.ndarray:
-    """Map (X, Y) nested labels to (X, Y, 3) uint8 in `COLORS`."""
+    """Map (X, Y) label maps to (X, Y, 3) uint8 in `COLORS`."""
     import numpy as np
 
-    return np.asarray(np.array(COLORS, dtype=np.uint8)[labels])
+    return np.asarray(np.array([COLORS[0], *(_color(k) for k in range(1, 256))], dtype=np.uint8)[labels])
 
 
-def compose_panels(panels: list[np.ndarray], titles: list[str], caption: str) -> Image:
+def compose_panels(panels: list[np.ndarray], titles: list[str], caption: str, tissues: Sequence[str]) -> Image:
     """Draw (X, Y, 3) panels of one shape, RAS+, in radiological orientation: front up, right on the left."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
@@ -66,7 +81,7 @@ def compose_panels(panels: list[np.ndarray], titles: list[str], caption: str) ->
         draw.text((left + 4, 5), title, "black", font=font)
     draw.text((4, _HEIGHT + _CAPTION + 5), caption, "black", font=font)
     right = size[0] - 4
-    for name, color in reversed(list(zip(TISSUES[1:], COLORS[1:], strict=True))):
+    for name, color in reversed([(name, _color(k)) for k, name in enumerate(tissues, start=1)]):
         right -= round(font.getlength(name)) + 22
         draw.rectangle((right, _HEIGHT + _CAPTION + 6, right + 12, _HEIGHT + _CAPTION + 18), fill=color)
         draw.text((right + 16, _HEIGHT + _CAPTION + 4), name, "black", font=font)

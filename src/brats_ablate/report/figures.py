@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pandas import DataFrame
 
-from brats_ablate.labels import REGIONS
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import comparison
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.scores import RunSummary
@@ -19,7 +19,6 @@ from brats_ablate.tables.table import known
 
 CURVE_POINTS = 120
 """Points kept of a learning curve: the first, the last, the best and evenly spaced ones."""
-_DICE_KEYS = ("dice", *(f"dice/{region}" for region in REGIONS))
 PICTURES_PER_PAIR = 6
 PICTURE_BYTES = 1_200_000
 """Of all pictures together; further ones are left out."""
@@ -28,17 +27,20 @@ PICTURE_BYTES = 1_200_000
 def figure_data(results: Sequence[TableResult], pictures: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:
     """Return the data that the page's script draws."""
     columns = {c.column.source: c for result in results for c in result.columns}
+    labels = results[0].labels
     return {
         "tables": [_table(result) for result in results],
-        "curves": [_curve(run) for column in columns.values() for run in column.scores.runs if run.metrics],
-        "cases": _cases(columns),
+        "curves": [_curve(run, labels) for column in columns.values() for run in column.scores.runs if run.metrics],
+        "cases": _cases(columns, labels),
         "pairs": [
             [r.columns[c.baseline].column.source, r.columns[c.column].column.source]
             for r in results
             for c in r.comparisons
             if c.cases
         ],
-        "regions": list(REGIONS),
+        "regions": list(labels.regions),
+        "averaged": [labels.region_names.index(region) for region in labels.averaged_names],
+        "sized_region": labels.sized_region,
         "pictures": _pictures(results, pictures),
     }
 
@@ -72,7 +74,7 @@ def _table(result: TableResult) -> dict[str, Any]:
     }
 
 
-def _curve(run: RunSummary) -> dict[str, Any]:
+def _curve(run: RunSummary, labels: LabelScheme) -> dict[str, Any]:
     rows = _downsample([row for row in run.metrics if "dice" in row], run.best.get("epoch"))
     losses = _downsample([row for row in run.metrics if "loss" in row], None)
     coordinates = run.coordinates
@@ -83,7 +85,10 @@ def _curve(run: RunSummary) -> dict[str, Any]:
         "seed": coordinates.seed,
         "state": run.status.state,
         "epochs": [row["epoch"] for row in rows],
-        **{key: [_ten_thousandths(row.get(key)) for row in rows] for key in _DICE_KEYS},
+        **{
+            key: [_ten_thousandths(row.get(key)) for row in rows]
+            for key in ("dice", *(f"dice/{region}" for region in labels.regions))
+        },
         "loss_epochs": [row["epoch"] for row in losses],
         "loss": [_rounded(row.get("loss")) for row in losses],
     }
@@ -96,22 +101,22 @@ def _downsample(rows: list[dict[str, Any]], keep: int | None) -> list[dict[str, 
     return [row for i, row in enumerate(rows) if i in kept or row["epoch"] == keep]
 
 
-def _cases(columns: Mapping[str, ColumnResult]) -> dict[str, Any]:
+def _cases(columns: Mapping[str, ColumnResult], labels: LabelScheme) -> dict[str, Any]:
     scores = {key: c.case_scores for key, c in columns.items() if not c.case_scores.empty}
     ids = sorted({case for of_column in scores.values() for case in of_column.index})
     voxels: dict[str, int] = {}
     dice: dict[str, list[list[int | None]]] = {}
     for key, column in scores.items():
-        by_region = column[list(REGIONS)].reindex(ids).to_numpy().T.tolist()
+        by_region = column[list(labels.regions)].reindex(ids).to_numpy().T.tolist()
         dice[key] = [[_ten_thousandths(value) for value in region] for region in by_region]
-        voxels |= {str(case): int(size) for case, size in column["ET_reference"].dropna().items()}
+        voxels |= {str(case): int(size) for case, size in column["reference_voxels"].dropna().items()}
     titles = {key: columns[key].column.title for key in scores}
-    return {"ids": ids, "et_voxels": [voxels.get(c) for c in ids], "dice": dice, "titles": titles}
+    return {"ids": ids, "voxels": [voxels.get(c) for c in ids], "dice": dice, "titles": titles}
 
 
-def most_changed(column: DataFrame, baseline: DataFrame, count: int) -> list[str]:
+def most_changed(column: DataFrame, baseline: DataFrame, regions: Sequence[str], count: int) -> list[str]:
     """Return the cases whose mean Dice differs most between two columns, largest change first."""
-    cases, differences = comparison.paired_differences(column, baseline)
+    cases, differences = comparison.paired_differences(column, baseline, regions)
     order = np.argsort(-np.abs(differences.mean(axis=1)), kind="stable")[:count]
     return [cases[i] for i in order]
 
@@ -121,9 +126,10 @@ def _pictures(results: Sequence[TableResult], files: Mapping[str, Mapping[str, P
     pictures: dict[str, dict[str, str]] = {}
     bytes_left = PICTURE_BYTES
     for result in results:
+        regions = result.labels.averaged_names
         for c in result.comparisons:
             column, baseline = result.columns[c.column], result.columns[c.baseline]
-            for case in most_changed(column.case_scores, baseline.case_scores, PICTURES_PER_PAIR):
+            for case in most_changed(column.case_scores, baseline.case_scores, regions, PICTURES_PER_PAIR):
                 for side in (column.column, baseline.column):
                     key, file = side.source, files.get(side.key, {}).get(case)
                     if file is None or case in pictures.get(key, {}) or file.stat().st_size > bytes_left:

@@ -10,7 +10,7 @@ from brats_ablate.tables.build import ColumnResult, TableResult, differing_setti
 from brats_ablate.tables.comparison import Comparison
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import Bounds, Cell, Number, Table, signed, words_table
-from brats_ablate.tables.tabulate import METRIC_POLICY, tabulate
+from brats_ablate.tables.tabulate import metric_policy, tabulate
 
 _FIGURES = (
     '<div class="figures">'
@@ -67,7 +67,7 @@ def environment_section(results: Sequence[TableResult]) -> str:
         for key in ("code_version", "data_fingerprint", "packages", "hardware")
         for value, count in Counter(_value(run.manifest.get(key)) for run in runs).most_common()
     ]
-    policy = f"<p>{escape(METRIC_POLICY)}</p>"
+    policy = f"<p>{escape(metric_policy(results[0].labels))}</p>"
     return policy + table_html(words_table("Environment", ("", "value", "runs"), rows), numbers=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pandas import DataFrame
 
-from brats_ablate.labels import REGIONS
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.comparison import Comparison, Stratum, compare, strata
 from brats_ablate.tables.cost import Cost, cost_of
@@ -53,6 +53,8 @@ class TableResult:
     """Per column, the corrected t-test on the paper's printed folds, NaN where there are none."""
     strata: tuple[Stratum, ...]
     noise_floor: float | None
+    labels: LabelScheme
+    """Regions of the scores."""
     ranking: tuple[tuple[str, float], ...] = ()
     """Our methods' ranking scores, best first."""
 
@@ -71,6 +73,7 @@ class ResultsStore:
     """Folder of the files that `job=evaluate` and `job=rank` write."""
     fold_of_case: Mapping[str, int]
     """From the prepared cohort; {} where it is not prepared."""
+    labels: LabelScheme
 
 
 def build(
@@ -80,25 +83,33 @@ def build(
     sources = {column.source: column for spec in specs for column in spec.columns}
     columns = {source: _column(column, store, folds) for source, column in sources.items()}
     ranking = _our_ranking(store.evaluation / "ranking.csv") if any(spec.ranking for spec in specs) else ()
-    tables = [_table(spec, columns, folds, resamples, seed) for spec in specs]
+    tables = [_table(spec, columns, store.labels, folds, resamples, seed) for spec in specs]
     return [replace(table, ranking=ranking) if table.spec.ranking else table for table in tables]
 
 
 def _table(
-    spec: TableSpec, of_source: Mapping[str, ColumnResult], folds: int, resamples: int, seed: int
+    spec: TableSpec,
+    of_source: Mapping[str, ColumnResult],
+    labels: LabelScheme,
+    folds: int,
+    resamples: int,
+    seed: int,
 ) -> TableResult:
     columns = tuple(replace(of_source[column.source], column=column) for column in spec.columns)
     pairs = [(i, spec.baseline_of(i)) for i in range(len(columns))]
     scores, rows = [c.scores.per_fold_lr for c in columns], [c.case_scores for c in columns]
     components = [c.components for c in columns if c.components is not None]
+    regions = labels.averaged_names
+    compared = compare(pairs, scores, rows, regions=regions, folds=folds, resamples=resamples, seed=seed)
     return TableResult(
         spec=spec,
         folds=folds,
         columns=columns,
-        comparisons=tuple(compare(pairs, scores, rows, folds=folds, resamples=resamples, seed=seed)),
+        comparisons=tuple(compared),
         paper_p_folds=tuple(_paper_p(spec, column, baseline) for column, baseline in pairs),
-        strata=tuple(strata(pairs, rows, resamples=resamples, seed=seed)),
+        strata=tuple(strata(pairs, rows, labels=labels, resamples=resamples, seed=seed)),
         noise_floor=statistics.noise_floor(components, folds),
+        labels=labels,
     )
 
 
@@ -110,15 +121,15 @@ def _column(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     rows = case_rows(scores.per_fold_lr.runs)
     seeds = [[run.best["dice"] for run in fold.runs] for fold in scores.per_fold_lr.folds]
     components = statistics.variance_components(seeds)
-    return ColumnResult(column, scores, rows, case_scores(rows), cost_of(runs), components)
+    return ColumnResult(column, scores, rows, case_scores(rows, store.labels.region_names), cost_of(runs), components)
 
 
 def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     """Score a column of `job=evaluate`: a fold's score is the mean over its cases."""
     file = store.evaluation / f"{column.evaluation}.csv"
-    rows = case_rows([])
-    scores = case_scores(evaluated_dice(file, store.fold_of_case) if file.exists() else rows)
-    mean_dice = scores[list(REGIONS)].mean(axis=1)
+    rows, regions = case_rows([]), store.labels.region_names
+    scores = case_scores(evaluated_dice(file, store.fold_of_case, regions) if file.exists() else rows, regions)
+    mean_dice = scores[list(store.labels.averaged_names)].mean(axis=1)
     by_fold = [mean_dice[scores["fold"] == fold] for fold in range(folds)]
     missing = FoldScore("missing", note="no evaluated case")
     of_folds = FoldScores(tuple(FoldScore("finished", float(d.mean())) if len(d) else missing for d in by_fold))

@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
-from brats_ablate.labels import REGIONS
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.scores import FoldScores
 from brats_ablate.tables.statistics import UNKNOWN, Interval
 
 ALPHA = 0.05
-_REGIONS = list(REGIONS)
-SMALL_ET_VOXELS = 500
-"""An enhancing tumor below this is "small": its Dice depends on a few voxels (1 mm³ each in BraTS)."""
+SMALL_VOXELS = 500
+"""An enhancing tumor below this, or another region that cases are grouped by, is "small": its Dice depends on a few
+voxels (1 mm³ each in BraTS)."""
 
 BETTER: Final = "better"
 WORSE: Final = "worse"
@@ -85,7 +85,7 @@ class Stratum:
     column: int
     cases: int
     dice: np.ndarray
-    """(3,) mean Dice of the regions."""
+    """(R,) mean Dice of the regions."""
     difference: float = math.nan
     """To the baseline, over the cases that both have."""
     interval: Interval = UNKNOWN
@@ -96,13 +96,14 @@ def compare(
     scores: Sequence[FoldScores],
     rows: Sequence[DataFrame],
     *,
+    regions: Sequence[str],
     folds: int,
     resamples: int,
     seed: int,
 ) -> list[Comparison]:
     """Compare each (column, baseline) of `pairs`; a column without baseline is left out.
 
-    `scores` are the columns' folds, `rows` their `results.case_scores`.
+    `scores` are the columns' folds, `rows` their `results.case_scores`, `regions` those of the mean.
     """
     comparisons = []
     for column, baseline in pairs:
@@ -112,7 +113,7 @@ def compare(
         by_fold = tuple(a - b for a, b in both if a is not None and b is not None)
         p_folds = statistics.corrected_t_p_value(np.array(by_fold), folds)
         comparisons.append(Comparison(column, baseline, fold_differences=by_fold, p_folds=p_folds))
-    comparisons = _over_cases(comparisons, rows, resamples, seed)
+    comparisons = _over_cases(comparisons, rows, regions, resamples, seed)
     p_holm = statistics.holm(np.array([c.p_cases for c in comparisons]))
     significant_p_folds = [c.p_folds if p <= ALPHA else math.nan for c, p in zip(comparisons, p_holm, strict=True)]
     p_folds_holm = statistics.holm(np.array(significant_p_folds))
@@ -122,21 +123,21 @@ def compare(
     ]
 
 
-def paired_differences(column: DataFrame, baseline: DataFrame) -> tuple[list[str], np.ndarray]:
-    """Return the cases that both have, and (cases, 3) the differences of their Dice per region."""
+def paired_differences(column: DataFrame, baseline: DataFrame, regions: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the cases that both have, and (cases, regions) the differences of their Dice."""
     if not column.index.equals(baseline.index):
         cases = column.index.intersection(baseline.index)
         column, baseline = column.loc[cases], baseline.loc[cases]
-    return column.index.tolist(), column[_REGIONS].to_numpy() - baseline[_REGIONS].to_numpy()
+    return column.index.tolist(), column[list(regions)].to_numpy() - baseline[list(regions)].to_numpy()
 
 
 def _over_cases(
-    comparisons: list[Comparison], rows: Sequence[DataFrame], resamples: int, seed: int
+    comparisons: list[Comparison], rows: Sequence[DataFrame], regions: Sequence[str], resamples: int, seed: int
 ) -> list[Comparison]:
     """Fill in what is computed over cases; columns with the same cases are resampled together."""
     groups: dict[tuple[str, ...], list[tuple[int, np.ndarray]]] = {}
     for i, c in enumerate(comparisons):
-        common, differences = paired_differences(rows[c.column], rows[c.baseline])
+        common, differences = paired_differences(rows[c.column], rows[c.baseline], regions)
         groups.setdefault(tuple(common), []).append((i, differences.mean(axis=1)))
     filled = list(comparisons)
     groups.pop((), None)
@@ -172,17 +173,24 @@ def _decide(c: Comparison, folds: int) -> Comparison:
 
 
 def strata(
-    pairs: Sequence[tuple[int, int | None]], rows: Sequence[DataFrame], *, resamples: int, seed: int
+    pairs: Sequence[tuple[int, int | None]],
+    rows: Sequence[DataFrame],
+    *,
+    labels: LabelScheme,
+    resamples: int,
+    seed: int,
 ) -> list[Stratum]:
     """Compare on cases without ET, with a small and with a larger one, by subgroup and column.
 
-    A column is left out where it has no such case. [] if no ET volume is recorded.
+    Other label schemes group by another region (`LabelScheme.sized_region`). A column is left out where it has no such
+    case. [] if no volume is recorded.
     """
-    sizes = pd.concat([Series(dtype=float), *(scores["ET_reference"] for scores in rows if len(scores))]).dropna()
+    region = labels.sized_region
+    sizes = pd.concat([Series(dtype=float), *(scores["reference_voxels"] for scores in rows if len(scores))]).dropna()
     subgroups = {
-        "no ET": sizes == 0,
-        f"ET < {SMALL_ET_VOXELS} voxels": (sizes > 0) & (sizes < SMALL_ET_VOXELS),
-        f"ET ≥ {SMALL_ET_VOXELS} voxels": sizes >= SMALL_ET_VOXELS,
+        f"no {region}": sizes == 0,
+        f"{region} < {SMALL_VOXELS} voxels": (sizes > 0) & (sizes < SMALL_VOXELS),
+        f"{region} ≥ {SMALL_VOXELS} voxels": sizes >= SMALL_VOXELS,
     }
     stratified = []
     for title, is_member in subgroups.items():
@@ -191,9 +199,9 @@ def strata(
             scores = kept[column]
             if scores.empty:
                 continue
-            stratum = Stratum(title, column, len(scores), scores[_REGIONS].to_numpy().mean(axis=0))
+            stratum = Stratum(title, column, len(scores), scores[list(labels.regions)].to_numpy().mean(axis=0))
             reference = scores.iloc[:0] if baseline is None else kept[baseline]
-            means = paired_differences(scores, reference)[1].mean(axis=1, keepdims=True)
+            means = paired_differences(scores, reference, labels.averaged_names)[1].mean(axis=1, keepdims=True)
             if len(means):
                 interval = statistics.bootstrap_intervals(means, resamples, seed)[0]
                 stratum = replace(stratum, difference=float(means.mean()), interval=interval)

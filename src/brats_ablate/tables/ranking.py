@@ -15,7 +15,6 @@ import numpy as np
 from pandas import DataFrame, MultiIndex
 
 from brats_ablate.errors import DataError
-from brats_ablate.labels import REGIONS
 from brats_ablate.tables.statistics import Interval, holm
 from brats_ablate.tables.table import Absent, Bounds, Number, Row, Table, Words, headers
 from brats_ablate.tables.writers import write_csv
@@ -68,17 +67,19 @@ def common_cases(rows_of: Mapping[str, DataFrame]) -> list[str]:
     return sorted(reference)
 
 
-def score_array(name: str, rows: DataFrame, cases: Sequence[str], metrics: Sequence[str]) -> np.ndarray:
+def score_array(
+    name: str, rows: DataFrame, cases: Sequence[str], regions: Sequence[str], metrics: Sequence[str]
+) -> np.ndarray:
     """Return a method's values as (cases, regions, metrics).
 
     Raises:
         DataError: a value is missing.
     """
-    columns = MultiIndex.from_product([REGIONS, metrics])
+    columns = MultiIndex.from_product([regions, metrics])
     wide = rows.pivot_table("value", "case", ["region", "metric"], aggfunc="last").reindex(list(cases), columns=columns)
     for region, metric in columns[wide.isna().any()]:
         raise DataError(f"{name} has no {metric} of {region} for every case; run job=evaluate for it again")
-    return wide.to_numpy(float).reshape(len(cases), len(REGIONS), len(metrics))
+    return wide.to_numpy(float).reshape(len(cases), len(regions), len(metrics))
 
 
 def rank_methods(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,13 +17,12 @@ import pandas as pd
 from pandas import DataFrame
 
 from brats_ablate.errors import DataError
-from brats_ablate.labels import REGIONS
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
 
 COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metric", "value"]
-_VALUES = (*((region, region, "dice") for region in REGIONS), ("ET_reference", "ET", "reference_voxels"))
-"""Key of a record in `cases.jsonl`, region, metric."""
+_SIZE = "_reference"
+"""End of the key, after a region's name, of the reference's voxels in a record of `cases.jsonl`."""
 Epoch = Literal["best", "last", "all"]
 
 
@@ -47,7 +46,9 @@ def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
     """Return the per-case rows of `runs` in long form, with `COLUMNS`, in the order of the runs."""
     records = [(run.coordinates, row) for run in runs for row in _rows_of_run(run, epoch)]
     heads = [(c.name, c.fold, c.lr, c.seed, row["epoch"], row["case"]) for c, row in records]
-    keys, regions, metrics = zip(*_VALUES, strict=True)
+    keys = list(dict.fromkeys(key for _, row in records for key in row if key not in ("epoch", "case")))
+    regions = tuple(key.removesuffix(_SIZE) for key in keys)
+    metrics = tuple("reference_voxels" if key.endswith(_SIZE) else "dice" for key in keys)
     wide = DataFrame.from_records(heads, columns=COLUMNS[:6])
     values = np.array([row.get(key) for _, row in records for key in keys], dtype=float)
     long = wide.loc[wide.index.repeat(len(keys))].assign(
@@ -112,7 +113,7 @@ def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
     return rows.astype({number: float})
 
 
-def evaluated_dice(file: Path, fold_of_case: Mapping[str, int]) -> DataFrame:
+def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str]) -> DataFrame:
     """Return the Dice rows of an evaluation, with the fold of each case (-1 where unknown).
 
     Raises:
@@ -120,24 +121,33 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int]) -> DataFrame:
     """
     rows = read_evaluation(file)
     rows = rows[rows["metric"].str.lower() == "dice"]
-    regions = rows.groupby("case")["region"].agg(set)
-    for region in REGIONS:
-        for case in regions.index[[region not in present for present in regions]]:
+    regions_of = rows.groupby("case")["region"].agg(set)
+    for region in regions:
+        for case in regions_of.index[[region not in present for present in regions_of]]:
             raise DataError(f"{file} has no Dice of {region} for case {case}; write it again with job=evaluate")
     return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
 
 
-def case_scores(rows: DataFrame) -> DataFrame:
+def case_scores(rows: DataFrame, regions: Sequence[str]) -> DataFrame:
     """Average the rows of each case over the runs (seeds) that have it.
 
     Args:
         rows: case, fold, region, metric and value of one column of a table.
+        regions: those of the label scheme.
 
     Returns:
-        One row per case, by case id: Dice of `labels.REGIONS`, `fold` (-1 where unknown) and `ET_reference`, the voxels
-        of the reference ET (NaN where not recorded).
+        One row per case, by case id: Dice of the regions, `fold` (-1 where unknown) and `reference_voxels`, of the
+        region by whose size cases are grouped (NaN where not recorded).
+
+    Raises:
+        DataError: the rows are of other regions.
     """
     is_dice = rows["metric"] == "dice"
-    dice = rows[is_dice].groupby(["case", "region"])["value"].mean().unstack().reindex(columns=list(REGIONS))
+    if len(rows) and (scored := list(dict.fromkeys(rows.loc[is_dice, "region"]))) and set(scored) != set(regions):
+        raise DataError(
+            f"a run of {rows['experiment'].iloc[0] if 'experiment' in rows else 'job=evaluate'} was scored on "
+            f"{', '.join(scored)}, not on {', '.join(regions)}; choose the labels option that it was trained with"
+        )
+    dice = rows[is_dice].groupby(["case", "region"])["value"].mean().unstack().reindex(columns=list(regions))
     folds, sizes = (rows[k].drop_duplicates("case", keep="last").set_index("case") for k in (is_dice, ~is_dice))
-    return dice.assign(fold=folds["fold"], ET_reference=sizes["value"])
+    return dice.assign(fold=folds["fold"], reference_voxels=sizes["value"])

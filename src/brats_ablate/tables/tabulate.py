@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, zip_longest
 
-from brats_ablate.labels import REGIONS
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
@@ -34,13 +34,17 @@ from brats_ablate.tables.table import (
 )
 from brats_ablate.tables.training_setup import TITLES, setup_differences
 
-METRIC_POLICY = (
-    "Mean Dice of WT, TC and ET over a fold's validation cases; a region that is empty in the reference scores 1 if it "
-    "is predicted empty, else 0. Per fold the highest validated epoch and the best learning rate, averaged over seeds."
-)
-
-
 _CASES: Format = "{:.0f} cases".format
+
+
+def metric_policy(labels: LabelScheme) -> str:
+    """Return what a score is, in words."""
+    *others, last = labels.averaged_names
+    return (
+        f"Mean Dice of {', '.join(others)}{' and ' if others else ''}{last} over a fold's validation cases; a region "
+        "that is empty in the reference scores 1 if it is predicted empty, else 0. Per fold the highest validated epoch "
+        "and the best learning rate, averaged over seeds."
+    )
 
 
 def tabulate(result: TableResult) -> list[Table]:
@@ -166,8 +170,10 @@ def strata_table(result: TableResult) -> Table:
         means = (Number(value, dice) for value in s.dice.tolist())
         rows.append((*names, *means, Number(s.difference, signed), Bounds(s.interval, signed)))
     rules = {i for i, (a, b) in enumerate(pairwise(result.strata), 1) if a.title != b.title}
-    heads = headers("subgroup", "", "n", *(f"Dice {region}" for region in REGIONS), "Δ mean Dice", "95 % CI")
-    title = "Subgroup analysis (by ET volume)"
+    heads = headers(
+        "subgroup", "", "n", *(f"Dice {region}" for region in result.labels.regions), "Δ mean Dice", "95 % CI"
+    )
+    title = f"Subgroup analysis (by {result.labels.sized_region} volume)"
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), rules=frozenset(rules))
 
 
@@ -240,7 +246,7 @@ def _seeds(n: float) -> str:
 
 
 def _notes(result: TableResult) -> Iterator[str]:
-    yield METRIC_POLICY
+    yield metric_policy(result.labels)
     for c in result.columns:
         paper = c.column.paper
         if paper and paper.note:

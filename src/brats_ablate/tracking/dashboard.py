@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import UserError
-from brats_ablate.labels import REGIONS
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.wandb import IMAGE_KEY, WandbTracker
 
@@ -17,11 +16,8 @@ if TYPE_CHECKING:
     import wandb_workspaces.workspaces as workspaces
     from pandas import DataFrame
 
-CURVES = ("dice", *(f"dice/{region}" for region in REGIONS), "loss", "lr", "patches_per_second")
-"""Metrics of each epoch that have a panel."""
 
-
-def make_workspace(entity: str, project: str, study: str) -> workspaces.Workspace:
+def make_workspace(entity: str, project: str, study: str, regions: Sequence[str]) -> workspaces.Workspace:
     """Make a view of the project: runs grouped by experiment, one panel per curve and one of images."""
     import wandb_workspaces.workspaces as workspaces
 
@@ -29,12 +25,12 @@ def make_workspace(entity: str, project: str, study: str) -> workspaces.Workspac
         entity=entity,
         project=project,
         name=f"Variants of {study}",
-        sections=[workspaces.Section(name="By experiment", panels=_panels(), is_open=True)],
+        sections=[workspaces.Section(name="By experiment", panels=_panels(regions), is_open=True)],
         runset_settings=workspaces.RunsetSettings(groupby=[workspaces.Config("experiment")]),
     )
 
 
-def make_report(entity: str, project: str, study: str, texts: Sequence[str]) -> reports.Report:
+def make_report(entity: str, project: str, study: str, regions: Sequence[str], texts: Sequence[str]) -> reports.Report:
     """Make a report: the tables as Markdown, then the curves of all runs and their config diff."""
     import wandb_workspaces.reports.v2 as reports
 
@@ -42,7 +38,7 @@ def make_report(entity: str, project: str, study: str, texts: Sequence[str]) -> 
     blocks: list[Any] = [reports.MarkdownBlock(text=text) for text in texts]
     blocks += [
         reports.H2(text="Learning curves"),
-        reports.PanelGrid(runsets=[runs], panels=_panels()),
+        reports.PanelGrid(runsets=[runs], panels=_panels(regions)),
         reports.H2(text="Config diff"),
         reports.PanelGrid(runsets=[runs], panels=[reports.RunComparer(diff_only=True)]),
     ]
@@ -52,11 +48,18 @@ def make_report(entity: str, project: str, study: str, texts: Sequence[str]) -> 
 
 
 def publish(
-    run: RunInfo, project: str, entity: str | None, study: str, tables: Mapping[str, DataFrame], texts: Sequence[str]
+    run: RunInfo,
+    project: str,
+    entity: str | None,
+    study: str,
+    regions: Sequence[str],
+    tables: Mapping[str, DataFrame],
+    texts: Sequence[str],
 ) -> tuple[str, str]:
     """Log the tables as `run`, save workspace and report, and return the addresses of both.
 
-    The owner `entity` of the project is the user who is logged in if None. `study` is the name of the data set.
+    The owner `entity` of the project is the user who is logged in if None. `study` is the name of the data set,
+    `regions` those of its labels.
     `tables` are logged as W&B Tables; `texts` are the same as Markdown, for the report.
 
     Raises:
@@ -71,7 +74,10 @@ def publish(
         tracker = WandbTracker(run, project, entity, "online")  # first: it creates the project that the report needs
         tracker.log_tables(tables)
         tracker.finish()
-        workspace, report = make_workspace(entity, project, study), make_report(entity, project, study, texts)
+        workspace, report = (
+            make_workspace(entity, project, study, regions),
+            make_report(entity, project, study, regions, texts),
+        )
         workspace.save()
         report.save()
     except (wandb.errors.Error, OSError) as error:
@@ -79,10 +85,11 @@ def publish(
     return str(workspace.url), str(report.url)
 
 
-def _panels() -> list[Any]:
+def _panels(regions: Sequence[str]) -> list[Any]:
     import wandb_workspaces.reports.v2 as reports
 
-    curves = [reports.LinePlot(title=curve, x="epoch", y=[curve], groupby_rangefunc="minmax") for curve in CURVES]
+    names = ("dice", *(f"dice/{region}" for region in regions), "loss", "lr", "patches_per_second")
+    curves = [reports.LinePlot(title=name, x="epoch", y=[name], groupby_rangefunc="minmax") for name in names]
     return [*curves, reports.MediaBrowser(title="a validation case", media_keys=[IMAGE_KEY])]
 
 

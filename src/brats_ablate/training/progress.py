@@ -77,7 +77,8 @@ def format_epoch(row: Mapping[str, float], epochs: int) -> str:
     if "loss" in row:
         text += f"  loss {row['loss']:.4f}"
     if "dice" in row:
-        text += f"  Dice {row['dice']:.4f} (WT {row['dice/WT']:.3f} TC {row['dice/TC']:.3f} ET {row['dice/ET']:.3f})"
+        regions = " ".join(f"{k.removeprefix('dice/')} {v:.3f}" for k, v in row.items() if k.startswith("dice/"))
+        text += f"  Dice {row['dice']:.4f} ({regions})"
     return text
 
 

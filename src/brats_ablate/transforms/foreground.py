@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brats_ablate.labels import MODALITIES
 from brats_ablate.runtime.jit import jit
 from brats_ablate.runtime.memory import empty_float32
+
+MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 
 class InputChannels(Protocol):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brats_ablate.inference.postprocess import ET_CHANNEL, Connectivity, et_components
-from brats_ablate.labels import ET
+from brats_ablate.inference.postprocess import Connectivity, Relabeling, et_components
 from brats_ablate.metrics.dice import dice_from_counts
 
 
@@ -52,15 +51,19 @@ class ComponentTable:
 
 
 def component_table(
-    predicted: np.ndarray, probabilities: np.ndarray, reference: np.ndarray, connectivity: Connectivity
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    reference: np.ndarray,
+    rule: Relabeling,
+    connectivity: Connectivity,
 ) -> ComponentTable:
-    """Return the predicted ET components of one case.
+    """Return the predicted ET components of one case, or those of the tissue that `rule` relabels.
 
-    `predicted` is (X, Y, Z) uint8 nested labels before post-processing, computed from `probabilities` (3, X, Y, Z)
-    float16; `reference` is (X, Y, Z) uint8 nested labels.
+    `predicted` is an (X, Y, Z) uint8 label map before post-processing, computed from `probabilities` (R, X, Y, Z)
+    float16; `reference` is the (X, Y, Z) uint8 reference.
     """
-    components, voxels, sums = et_components(predicted == ET, probabilities[ET_CHANNEL], connectivity)
-    overlap = components[reference == ET]
+    components, voxels, sums = et_components(predicted == rule.label, probabilities[rule.channel], connectivity)
+    overlap = components[reference == rule.label]
     shared = np.bincount(overlap, minlength=len(voxels) + 1)[1:]
     return ComponentTable(voxels, sums, shared, int(overlap.size))
 

@@ -10,20 +10,21 @@ import numpy as np
 import yaml
 
 from brats_ablate.inference.postprocess import Connectivity
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tuning.component_grid import PostprocessGrid
 from brats_ablate.tuning.nested_cv import TunedSetting
 from brats_ablate.tuning.threshold_grid import Combination, ThresholdGrid
 
-PAPER_THRESHOLDS = (0.45, 0.4, 0.45)
-NEUTRAL_THRESHOLDS = (0.5, 0.5, 0.5)
+_PAPER_THRESHOLDS = {"WT": 0.45, "TC": 0.4, "ET": 0.45}
+NEUTRAL_THRESHOLD = 0.5
 _SCORES = ("at 0.5", "thresholds", "postprocess")
 _PACKAGE = "brats_ablate.inference"
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """Grids and choices of the two searches. Scores are mean Dice over WT, TC and ET."""
+    """Grids and choices of the two searches. Scores are mean Dice over the averaged regions."""
 
     grid: ThresholdGrid
     thresholds: TunedSetting
@@ -32,6 +33,7 @@ class TuningResult:
     connectivity: Connectivity
     threshold_means: np.ndarray
     """(folds, combinations) mean Dice without post-processing."""
+    labels: LabelScheme
 
     @property
     def n_folds(self) -> int:
@@ -45,14 +47,18 @@ class TuningResult:
 
     def config(self, fold: int | None) -> dict[str, Any]:
         """Return the configuration nodes `labels` and `postprocess` of a fold; of cases of no fold with None."""
-        (wt, tc, et), (probability, component, total) = self.choice(fold)
+        chosen, (probability, component, total) = self.choice(fold)
+        of_region = dict(zip((region.lower() for region in self.labels.regions), chosen, strict=True))
         thresholds, steps = f"{_PACKAGE}.thresholds", f"{_PACKAGE}.postprocess"
         small = {"_target_": f"{steps}.SmallComponents", "below_voxels": component, "below_probability": probability}
         few = {"_target_": f"{steps}.FewVoxels", "below_voxels": total, "below_probability": probability}
         both = {"small_components": small | {"connectivity": self.connectivity}, "few_voxels": few}
+        postprocess = {"_target_": f"{steps}.Sequential", **both}
+        if not self.labels.relabel:
+            postprocess = {"_target_": f"{steps}.NoPostprocess"}
         return {
-            "labels": {"_target_": f"{thresholds}.RegionThresholds", "wt": wt, "tc": tc, "et": et},
-            "postprocess": {"_target_": f"{steps}.Sequential", **both},
+            "labels": {"_target_": f"{thresholds}.RegionThresholds", **of_region},
+            "postprocess": postprocess,
         }
 
     def show(self, name: str) -> None:
@@ -61,9 +67,13 @@ class TuningResult:
         from rich.table import Table
 
         table = Table(title=f"{name}: mean Dice, settings chosen on the other folds")
-        for column in ("fold", "WT/TC/ET", "component /total /mean", *_SCORES):
+        for column in ("fold", "/".join(self.labels.regions), "component /total /mean", *_SCORES):
             table.add_column(column, justify="right")
-        scores = (self._means_at(NEUTRAL_THRESHOLDS), self.thresholds.out_of_fold, self.postprocess.out_of_fold)
+        scores = (
+            self._means_at((NEUTRAL_THRESHOLD,) * len(self.labels.regions)),
+            self.thresholds.out_of_fold,
+            self.postprocess.out_of_fold,
+        )
         for fold in range(self.n_folds):
             cells = ("" if s is None else f"{s[fold]:.4f}" for s in scores)
             table.add_row(str(fold), *self._choice_cells(fold), *cells)
@@ -73,7 +83,7 @@ class TuningResult:
         table.add_row("optimism", "", "", "", f"{self.thresholds.optimism:+.4f}", f"{self.postprocess.optimism:+.4f}")
         console = Console()
         console.print(table)
-        paper = self._means_at(PAPER_THRESHOLDS)
+        paper = self._means_at(tuple(_PAPER_THRESHOLDS.get(region, -1) for region in self.labels.regions))
         if paper is not None:
             console.print(f"the paper's thresholds without post-processing: {paper.mean():.4f}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,14 +12,14 @@ import numpy as np
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError
-from brats_ablate.inference.postprocess import Connectivity
+from brats_ablate.inference.postprocess import Connectivity, relabeling
 from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
-from brats_ablate.labels import REGIONS, labels_from_probabilities
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
 from brats_ablate.tuning.component_grid import ComponentTable, PostprocessGrid, component_table, dice_of_settings
 from brats_ablate.tuning.nested_cv import select, select_conditional, sums_by_fold
-from brats_ablate.tuning.result import NEUTRAL_THRESHOLDS, TuningResult
+from brats_ablate.tuning.result import NEUTRAL_THRESHOLD, TuningResult
 from brats_ablate.tuning.threshold_grid import Combination, ThresholdGrid, dice_of_combinations, joint_histogram
 
 Result = TypeVar("Result")
@@ -33,9 +33,10 @@ class TuningCases:
     prepared: Path
     ids: Sequence[str]
     fold_of: Sequence[int]
+    labels: LabelScheme
 
     def read(self, case_id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read (3, X, Y, Z) float16 probabilities and the (X, Y, Z) uint8 reference of the cropped volume."""
+        """Read (R, X, Y, Z) float16 probabilities and the (X, Y, Z) uint8 reference of the cropped volume."""
         probabilities, _ = PredictionFolder(self.folder).read_probabilities(case_id)
         return probabilities, CaseStore(self.prepared).read_labels(case_id)
 
@@ -61,7 +62,7 @@ def cross_validated_cases(folder: Path, store: CaseStore) -> TuningCases:
             f"{folder}: the probabilities of {len(missing)} of {len(ids)} cases are missing ({missing[0]}, …); run "
             "job=predict job.probabilities=true for all cases first"
         )
-    return TuningCases(folder, store.folder, ids, [k for k, fold in enumerate(store.folds) for _ in fold])
+    return TuningCases(folder, store.folder, ids, [k for k, fold in enumerate(store.folds) for _ in fold], store.labels)
 
 
 def search(
@@ -71,10 +72,15 @@ def search(
     connectivity: Connectivity,
     workers: int | None,
 ) -> TuningResult:
-    """Choose thresholds out of fold, then post-processing out of fold given each fold's thresholds."""
+    """Choose thresholds out of fold, then post-processing out of fold given each fold's thresholds.
+
+    A label scheme that relabels no tissue has no post-processing to choose.
+    """
+    if not cases.labels.relabel:
+        postprocess_grid = replace(postprocess_grid, max_voxels=0, probabilities=postprocess_grid.probabilities[-1:])
     scores = _map_cases(partial(_threshold_scores, cases=cases, grid=grid), cases.ids, workers, "thresholds")
     sums, counts = sums_by_fold(scores, cases.fold_of)
-    distance = np.abs(np.array(grid.combinations) - NEUTRAL_THRESHOLDS).sum(axis=1)
+    distance = np.abs(np.array(grid.combinations) - NEUTRAL_THRESHOLD).sum(axis=1)
     thresholds = select(sums, counts, distance)
 
     chosen = sorted({*thresholds.per_fold, thresholds.overall})
@@ -83,32 +89,43 @@ def search(
     tables = _map_cases(task, cases.ids, workers, "components")
     postprocess_sums = {}
     for k, i in enumerate(chosen):
-        rows = (_postprocess_scores(s[i], t[k], postprocess_grid) for s, t in zip(scores, tables, strict=True))
+        rows = (
+            _postprocess_scores(s[i], t[k], postprocess_grid, cases.labels) for s, t in zip(scores, tables, strict=True)
+        )
         postprocess_sums[i], _ = sums_by_fold(rows, cases.fold_of)
     postprocess = select_conditional(thresholds, postprocess_sums, counts, _strength(postprocess_grid))
-    return TuningResult(grid, thresholds, postprocess_grid, postprocess, connectivity, sums / counts[:, None])
+    means = sums / counts[:, None]
+    return TuningResult(grid, thresholds, postprocess_grid, postprocess, connectivity, means, cases.labels)
 
 
 def _threshold_scores(case_id: str, cases: TuningCases, grid: ThresholdGrid) -> np.ndarray:
     """Return the mean Dice of one case, (combinations,)."""
-    return dice_of_combinations(joint_histogram(*cases.read(case_id), grid)).ravel()
+    histogram = joint_histogram(*cases.read(case_id), grid, cases.labels)
+    return dice_of_combinations(histogram, cases.labels).ravel()
 
 
 def _component_tables(
     case_id: str, cases: TuningCases, combinations: Sequence[Combination], connectivity: Connectivity
 ) -> list[ComponentTable]:
-    """Return the ET components of one case under each of `combinations`."""
+    """Return the ET components of one case under each of `combinations`; none where no tissue is relabeled."""
+    if not cases.labels.relabel:
+        empty = np.zeros(0)
+        return [ComponentTable(empty, empty, empty, 0)] * len(combinations)
+    rule, encode = relabeling(cases.labels), cases.labels.labels_from_probabilities
     probabilities, reference = cases.read(case_id)
     return [
-        component_table(labels_from_probabilities(probabilities, c), probabilities, reference, connectivity)
-        for c in combinations
+        component_table(encode(probabilities, c), probabilities, reference, rule, connectivity) for c in combinations
     ]
 
 
-def _postprocess_scores(mean_dice: float, table: ComponentTable, grid: PostprocessGrid) -> np.ndarray:
+def _postprocess_scores(
+    mean_dice: float, table: ComponentTable, grid: PostprocessGrid, labels: LabelScheme
+) -> np.ndarray:
     """Return the mean Dice of one case, (settings,). Post-processing changes only ET; without it, `mean_dice`."""
     et = dice_of_settings(table, grid).ravel()
-    scores: np.ndarray = mean_dice + (et - et[0]) / len(REGIONS)
+    if labels.sized_region not in labels.averaged_names:
+        return np.full(et.shape, mean_dice)
+    scores: np.ndarray = mean_dice + (et - et[0]) / len(labels.averaged_names)
     return scores
 
 

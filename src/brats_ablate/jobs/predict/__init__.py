@@ -17,6 +17,7 @@ from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.ensemble import choose_members
 from brats_ablate.inference.label_pipeline import LabelPipeline
 from brats_ablate.inference.prediction_store import PredictionFolder
+from brats_ablate.jobs.build import build_scheme
 from brats_ablate.jobs.predict.case_source import CaseSource, open_source
 from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from brats_ablate.cases import CaseMetadata
+    from brats_ablate.labels.scheme import LabelScheme
 
     Prediction = tuple[str, tuple[np.ndarray, CaseMetadata] | DataError]
     """Case id; float16 probabilities (3, X, Y, Z) and metadata, or the error of an invalid case."""
@@ -84,7 +86,7 @@ def run(
         todo = [c for c in case_ids if is_missing(c)]
         results = _saved(saved, todo)
     problems = dict(case_source.problems) if number == 0 else {}
-    problems |= _write_all(results, len(todo), case_source, folder, pipeline, probabilities, str(cfg.labels.name))
+    problems |= _write_all(results, len(todo), case_source, folder, pipeline, probabilities, build_scheme(cfg))
     done = len(todo) - sum(c in problems for c in todo)
     print(f"{done} cases predicted, {len(case_ids) - len(todo)} already existed, skipped: {folder.path}")
     if problems:
@@ -119,7 +121,7 @@ def _write_all(
     folder: PredictionFolder,
     pipeline: LabelPipeline,
     probabilities: bool,
-    convention: str,
+    labels: LabelScheme,
 ) -> dict[str, str]:
     """Label and write each case; return case id -> reason of the invalid ones."""
     from brats_ablate.runtime.progress import ProgressBar
@@ -133,18 +135,17 @@ def _write_all(
                 values, record = result
                 if probabilities:
                     folder.save_probabilities(record, values)
-                nested = pipeline(values, source.fold_of.get(case_id))
-                write_case(folder.label_file(case_id), nested, record, convention)
+                encoded = pipeline(values, source.fold_of.get(case_id))
+                write_case(folder.label_file(case_id), encoded, record, labels)
             progress.advance(f"{len(problems)} invalid" if problems else "")
     return problems
 
 
-def write_case(file: Path, nested: np.ndarray, record: CaseMetadata, convention: str) -> None:
-    """Write (X, Y, Z) nested labels of the stored region as NIfTI, on the original grid, background elsewhere."""
+def write_case(file: Path, encoded: np.ndarray, record: CaseMetadata, labels: LabelScheme) -> None:
+    """Write the (X, Y, Z) label map of the stored region as NIfTI, on the original grid, background elsewhere."""
     import numpy as np
 
     from brats_ablate.data.nifti import write_labels
     from brats_ablate.data.store import to_original_space
-    from brats_ablate.labels import decode_labels
 
-    write_labels(file, decode_labels(to_original_space(record, nested), convention), np.asarray(record.grid.affine))
+    write_labels(file, labels.decode(to_original_space(record, encoded)), np.asarray(record.grid.affine))

@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.label_pipeline import LabelPipeline, LabelSetting
+from brats_ablate.jobs.build import build_scheme, instantiate
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.renamed import with_current_names
 
 
@@ -17,7 +19,8 @@ def configured_pipeline(cfg: DictConfig) -> LabelPipeline:
     """Return the pipeline of `inference.labels` and `postprocess`."""
     node = {"labels": cfg.inference.labels, "postprocess": cfg.postprocess}
     plain = {key: OmegaConf.to_container(value, resolve=True) for key, value in node.items()}
-    return LabelPipeline(_setting(node), {"convention": cfg.labels.name, **plain})
+    scheme = build_scheme(cfg)
+    return LabelPipeline(_setting(node, scheme), {"convention": scheme.key, **plain})
 
 
 def tuned_pipeline(cfg: DictConfig, file: Path) -> LabelPipeline:
@@ -31,12 +34,11 @@ def tuned_pipeline(cfg: DictConfig, file: Path) -> LabelPipeline:
     tree = OmegaConf.create(with_current_names(OmegaConf.to_container(OmegaConf.load(file))))
     if not isinstance(tree, DictConfig) or not {"all", "folds"} <= tree.keys():
         raise ConfigError(f"job.settings={file} was not written by job=tune; give the tuned.yaml that it wrote")
-    provenance = {"convention": cfg.labels.name, "settings": OmegaConf.to_container(tree)}
-    folds = {int(fold): _setting(node) for fold, node in tree.folds.items()}
-    return LabelPipeline(_setting(tree["all"]), provenance, folds)
+    scheme = build_scheme(cfg)
+    provenance = {"convention": scheme.key, "settings": OmegaConf.to_container(tree)}
+    folds = {int(fold): _setting(node, scheme) for fold, node in tree.folds.items()}
+    return LabelPipeline(_setting(tree["all"], scheme), provenance, folds)
 
 
-def _setting(node: Mapping[str, Any] | DictConfig) -> LabelSetting:
-    from brats_ablate.jobs.build import instantiate
-
-    return LabelSetting(instantiate(node["labels"]), instantiate(node["postprocess"]))
+def _setting(node: Mapping[str, Any] | DictConfig, scheme: LabelScheme) -> LabelSetting:
+    return LabelSetting(instantiate(node["labels"]), instantiate(node["postprocess"]), scheme)

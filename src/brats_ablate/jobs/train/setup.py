@@ -131,8 +131,6 @@ def build_validation(
 
     `tracker` may log an image of the first case, which the first rank validates.
     """
-    from brats_ablate.labels import to_regions
-
     window = build.build_window(cfg, model)
     average = build.average_of(cfg.inference)
     network = build.averaged_network(model, precision, average)
@@ -141,13 +139,13 @@ def build_validation(
     def load(case_id: str) -> tuple[Tensor, Tensor]:
         volume, _ = load_volume(case_id)
         labels = torch.from_numpy(store.read_labels(case_id)).to(precision.device)
-        return volume, to_regions(labels[None])[0]
+        return volume, store.labels.to_regions(labels[None])[0]
 
     def predict(volume: Tensor) -> Tensor:
         return average.to_probabilities(window(network, volume))
 
     on_case = ValidationImageLogger(store, case_ids[0], tracker)
-    return Validation(case_ids, load, predict, dice_per_region, on_case)
+    return Validation(case_ids, store.labels, load, predict, dice_per_region, on_case)
 
 
 def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:

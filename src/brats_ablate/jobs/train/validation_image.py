@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brats_ablate.labels import MODALITIES
 from brats_ablate.report.case_image import draw_slice, largest_tumor_slice
 from brats_ablate.training.trainer import Tracker
 
@@ -28,21 +27,23 @@ class ValidationImageLogger:
         self.store, self.case_id, self.tracker = store, case_id, tracker
 
     def __call__(self, case_id: str, predicted: Tensor) -> None:
-        """Log the image if this is the case; `predicted` are its region masks, (3, X, Y, Z) bool."""
+        """Log the image if this is the case; `predicted` are its region masks, (R, X, Y, Z) bool."""
         if case_id == self.case_id:
             self.tracker.log_image(lambda: self.draw(predicted))
 
     def draw(self, predicted: Tensor) -> Image:
-        """Draw FLAIR, prediction and reference on the slice with the largest reference tumor area."""
-        z, flair, reference = self._slice
-        wt, tc, et = predicted[..., z].cpu().numpy()
-        labels = wt + (wt & tc).astype(np.uint8) + (wt & tc & et)
-        return draw_slice(flair, labels, reference, self.case_id)
+        """Draw an image, prediction and reference on the slice with the largest reference tumor area."""
+        z, image, reference = self._slice
+        scheme = self.store.labels
+        masks = predicted[..., z].cpu().numpy().astype(np.float16)
+        labels = scheme.labels_from_probabilities(masks, [0.5] * len(masks))
+        modality, _ = self.store.shown_modality
+        return draw_slice(image, labels, reference, self.case_id, scheme.tissue_names[1:], modality)
 
     @cached_property
     def _slice(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Index, FLAIR and reference labels of the slice; read once, for the first image."""
+        """Index, image and reference labels of the slice; read once, for the first image."""
         labels = self.store.read_labels(self.case_id)
         z = largest_tumor_slice(labels)
-        flair = self.store.read_images(self.case_id)[MODALITIES.index("flair")]
-        return z, flair[:, :, z].copy(), labels[:, :, z].copy()
+        image = self.store.read_images(self.case_id)[self.store.shown_modality[1]]
+        return z, image[:, :, z].copy(), labels[:, :, z].copy()

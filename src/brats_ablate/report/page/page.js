@@ -108,6 +108,7 @@
 
   // ---- learning curves
   const option = (select, value, text) => select.add(new Option(text, value));
+  [["dice", "mean Dice"], ...data.regions.map((r) => [`dice/${r}`, `Dice ${r}`]), ["loss", "training loss"]].forEach(([value, text]) => option(byId("curve-metric"), value, text));
   [...new Set(data.curves.map((c) => c.fold))].sort((a, b) => a - b).forEach((f) => option(byId("curve-fold"), f, f));
   [...new Set(data.curves.map((c) => c.lr))].sort((a, b) => a - b).forEach((lr) => option(byId("curve-lr"), lr, lr));
   names.forEach((name, i) => {
@@ -170,16 +171,16 @@
     const value = (key, i) => {
       const all = data.cases.dice[key].map((values) => values[i]);
       if (all.includes(null)) return null;
-      return (region === "" ? all.reduce((s, v) => s + v, 0) / all.length : all[+region]) / 10000;
+      return (region === "" ? data.averaged.reduce((s, r) => s + all[r], 0) / data.averaged.length : all[+region]) / 10000;
     };
-    const rows = data.cases.ids.map((id, i) => ({ id, a: value(a, i), b: value(b, i), voxels: data.cases.et_voxels[i] })).filter((r) => r.a !== null && r.b !== null);
+    const rows = data.cases.ids.map((id, i) => ({ id, a: value(a, i), b: value(b, i), voxels: data.cases.voxels[i] })).filter((r) => r.a !== null && r.b !== null);
     rows.sort((p, q) => Math.abs(q.b - q.a) - Math.abs(p.b - p.a));
     const changed = rows.slice(0, 12);
     const up = rows.filter((r) => r.b > r.a).length, down = rows.filter((r) => r.b < r.a).length;
     byId("case-words").textContent = withCases.length === 1 ? `Only ${label(a)} has been trained: there is no second variant to compare it with.` : rows.length
       ? `${rows.length} cases in both: ${up} higher in ${label(b)}, ${down} lower, ${rows.length - up - down} equal.`
       : "These two have no common cases.";
-    const dots = (chosen, more) => ({ type: "scatter", mode: "markers", x: chosen.map((r) => r.a), y: chosen.map((r) => r.b), text: chosen.map((r) => `${r.id}<br>${r.a.toFixed(4)} → ${r.b.toFixed(4)}${r.voxels === null ? "" : `<br>reference ET ${r.voxels} voxels`}`), hoverinfo: "text", ...more });
+    const dots = (chosen, more) => ({ type: "scatter", mode: "markers", x: chosen.map((r) => r.a), y: chosen.map((r) => r.b), text: chosen.map((r) => `${r.id}<br>${r.a.toFixed(4)} → ${r.b.toFixed(4)}${r.voxels === null ? "" : `<br>reference ${data.sized_region} ${r.voxels} voxels`}`), hoverinfo: "text", ...more });
     const ends = rows.flatMap((r) => [r.a, r.b]);
     const range = [Math.min(1, ...ends) - 0.02, Math.max(0, ...ends) + 0.02];
     draw("case-plot", [
@@ -187,7 +188,7 @@
       dots(rows.slice(12), { name: "cases", marker: { size: 6, color: hue(0), opacity: 0.6 } }),
       dots(changed, { name: "changed most", marker: { size: 10, color: hue(1), symbol: "diamond" } }),
     ], { margin: { l: 60, r: 15, t: 40, b: 45 }, xaxis: { title: { text: `Dice, ${label(a)}` }, range }, yaxis: { title: { text: `Dice, ${label(b)}` }, range } });
-    fill(byId("case-table").tHead, [["case", titles[a] || a, titles[b] || b, "Δ", "ET voxels"]], "th");
+    fill(byId("case-table").tHead, [["case", titles[a] || a, titles[b] || b, "Δ", `${data.sized_region} voxels`]], "th");
     fill(byId("case-table").tBodies[0], changed.map((r) => [r.id, r.a.toFixed(4), r.b.toFixed(4), signed(r.b - r.a), r.voxels === null ? "–" : String(r.voxels)]), "td");
     const shown = changed.flatMap((r) => [a, b].filter((key, i, both) => both.indexOf(key) === i).map((key) => [r.id, key, (data.pictures[key] || {})[r.id]])).filter(([, , uri]) => uri);
     byId("case-pictures").replaceChildren(...shown.map(([id, key, uri]) => {
