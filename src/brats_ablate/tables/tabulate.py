@@ -42,8 +42,8 @@ def metric_policy(labels: LabelScheme) -> str:
     *others, last = labels.averaged_names
     return (
         f"Mean Dice of {', '.join(others)}{' and ' if others else ''}{last} over a fold's validation cases; a region "
-        "that is empty in the reference scores 1 if it is predicted empty, else 0. Per fold the highest validated epoch "
-        "and the best learning rate, averaged over seeds."
+        "that is empty in the reference scores 1 if it is predicted empty, else 0. Per fold the highest validated "
+        "epoch and the best learning rate, averaged over seeds."
     )
 
 
