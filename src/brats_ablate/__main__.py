@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.locations import make_importable, own_config_dir, resource_dir
 
 _exit_codes: list[int] = []
+_OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout"}
 
 
 @hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")
@@ -33,7 +34,7 @@ def main() -> None:
 
     _exit_codes.clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
-    sys.argv[1:] = multirun_first(packaged_sweeps(sys.argv[1:]))
+    sys.argv[1:] = multirun_first(packaged_sweeps(current_keys(sys.argv[1:])))
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
         application()
@@ -66,6 +67,21 @@ def _without_effect() -> str | None:
             "or write +experiment=a,b -m to run each"
         )
     return None
+
+
+def current_keys(arguments: list[str]) -> list[str]:
+    """Replace the keys of version 0.1 by the options that took their place, with a notice."""
+    renamed = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        option = _OPTION_OF.get(key) if equals else None
+        if option is not None:
+            print(
+                f"brats-ablate: {key} is an option now; reading {argument} as {option}={value}", file=sys.stderr
+            )
+            argument = f"{option}={value}"
+        renamed.append(argument)
+    return renamed
 
 
 def multirun_first(arguments: list[str]) -> list[str]:

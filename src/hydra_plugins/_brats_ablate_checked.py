@@ -90,6 +90,7 @@ class CheckedLauncher(Launcher):
         """
         from brats_ablate.config.check import check
         from brats_ablate.errors import ConfigError
+        from brats_ablate.jobs.prepared_data import use_prepared_data
 
         runs = []
         compose = _CachedComposition(self.context.config_loader, self.config)
@@ -100,6 +101,7 @@ class CheckedLauncher(Launcher):
                 cfg.hydra.job.num = number
             label = " ".join(o.lstrip("+") for o in filter_overrides(overrides)) or str(cfg.name)
             try:
+                use_prepared_data(cfg, overrides)
                 check(_without_hydra(cfg))
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None

@@ -14,11 +14,14 @@ from importlib import import_module
 from typing import Any
 
 from brats_ablate.config.source import PACKAGE, class_attribute
+from brats_ablate.labels.scheme import LabelScheme
 
 Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
 
 _MODALITIES = ("flair", "t1", "t1ce", "t2")
+_PAPER_REGIONS = ("wt", "tc", "et")
+"""Regions whose thresholds the options of inference/labels name, for every label scheme."""
 _AVERAGES = ("probabilities", "logits")
 
 
@@ -163,6 +166,25 @@ def auxiliary_and_model(cfg: Tree) -> str | None:
     return None
 
 
+def label_scheme(cfg: Tree) -> str | None:
+    """Require a scheme that makes sense, and thresholds and post-processing that fit it."""
+    try:
+        scheme = LabelScheme(**{key: value for key, value in cfg["labels"].items() if not key.startswith("_")})
+    except (TypeError, ValueError, re.error) as error:
+        return f"labels: {error}; see conf/labels/brats2021.yaml"
+    thresholds = cfg["inference"]["labels"]
+    rule = _class_name(thresholds) if isinstance(thresholds, dict) else ""
+    known = {*(region.lower() for region in scheme.regions), *_PAPER_REGIONS, "others"}
+    if rule == "RegionThresholds" and (unknown := [k for k in thresholds if not k.startswith("_") and k not in known]):
+        return f"inference.labels.{unknown[0]} is no region of labels={scheme.name}; choose {', '.join(sorted(known))}"
+    if rule == "ThresholdsAsReleased" and not scheme.is_nested:
+        return f"inference/labels=as_released needs nested regions, which labels={scheme.name} has not; choose half"
+    steps = [node for node in cfg["postprocess"].values() if isinstance(node, dict)]
+    if not scheme.relabel and any(_class_name(step) in ("SmallComponents", "FewVoxels") for step in steps):
+        return f"labels={scheme.name} has no tissue that post-processing may relabel; set postprocess=none"
+    return None
+
+
 def inference_parts(cfg: Tree) -> str | None:
     """Require components, not the names of options, and a known average."""
     inference = cfg["inference"]
@@ -184,6 +206,6 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, data_set, constructible_groups, encoder),
+    *(coordinates, data_set, label_scheme, constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts),
 )

@@ -68,7 +68,7 @@ class CaseStore:
             raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
         if head["version"] != VERSION or head["modalities"] != list(MODALITIES):
             raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
-        cohort = Cohort(head["name"], head["layout"], _labels_of(head), head["cases"])
+        cohort = Cohort(head["name"], head["layout"], LabelScheme.recorded(head), head["cases"])
         self._row = {case_id: i for i, case_id in enumerate(head["cases"])}
         self.case_ids = list(self._row)
         """All cases, sorted."""
@@ -117,11 +117,6 @@ class CaseStore:
 
     def _read(self, case_id: str, file: str, box: BBox | None) -> np.ndarray:
         return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box)
-
-
-def _labels_of(head: Mapping[str, Any]) -> LabelScheme:
-    """Return the scheme of a `cohort.json`; version 0.1 recorded a name only."""
-    return LabelScheme(**head["labels"]) if "labels" in head else LabelScheme.named_before(head["convention"])
 
 
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:

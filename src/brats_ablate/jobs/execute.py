@@ -10,7 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check, check_data
 from brats_ablate.errors import UserError
+from brats_ablate.jobs.prepared_data import use_prepared_data
 from brats_ablate.runtime import files, signals
+
+
+def _overrides() -> list[str]:
+    """Return what the command line sets; [] for a configuration that Hydra did not compose."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def execute(cfg: DictConfig) -> int:
@@ -18,6 +26,7 @@ def execute(cfg: DictConfig) -> int:
     from hydra.utils import get_method
 
     try:
+        use_prepared_data(cfg, _overrides())
         check(cfg)
         check_data(cfg)
         job: Any = OmegaConf.to_container(cfg.job, resolve=True)

@@ -9,9 +9,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 LABEL_TOLERANCE = 1e-3
@@ -192,6 +191,11 @@ class LabelScheme:
         }
 
     @classmethod
+    def recorded(cls, head: Mapping[str, Any]) -> LabelScheme:
+        """Return the scheme of a store's `cohort.json`; version 0.1 recorded a name only, as `convention`."""
+        return cls(**head["labels"]) if "labels" in head else cls.named_before(head["convention"])
+
+    @classmethod
     def named_before(cls, convention: str) -> LabelScheme:
         """Return the scheme that a store or run of version 0.1 records as `convention`."""
         return cls(
@@ -210,6 +214,8 @@ class LabelScheme:
         Raises:
             LabelError: on any value outside the scheme; the message lists those values and the permitted ones.
         """
+        import numpy as np  # not above: every command line reads a scheme
+
         known = self.label_of_value
         table = np.full(256, _UNKNOWN, dtype=np.uint8)
         for value, label in known.items():
@@ -227,6 +233,8 @@ class LabelScheme:
 
     def decode(self, encoded: np.ndarray) -> np.ndarray:
         """Return the file values of a label map: the inverse of `encode`, (X, Y, Z) uint8."""
+        import numpy as np  # not above: every command line reads a scheme
+
         table = np.array([0, *(values[0] for values in self.file_values)], dtype=np.uint8)
         values: np.ndarray = table[encoded]
         return values
@@ -239,6 +247,8 @@ class LabelScheme:
 
     def to_regions_np(self, encoded: np.ndarray) -> np.ndarray:
         """Return the region masks of one case: (X, Y, Z) integer -> (R, X, Y, Z) bool, channels as `regions`."""
+        import numpy as np  # not above: every command line reads a scheme
+
         return np.stack([_mask(encoded, labels, len(self.tissues)) for labels in self.labels_of_regions])
 
     def labels_from_probabilities(self, probabilities: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
@@ -251,6 +261,8 @@ class LabelScheme:
         `probabilities` is (R, X, Y, Z), `thresholds` has one per region in that order, the paper's are (.45, .4, .45).
         The result is (X, Y, Z) uint8.
         """
+        import numpy as np  # not above: every command line reads a scheme
+
         reached = [p >= p.dtype.type(t) for p, t in zip(probabilities, thresholds, strict=True)]
         result = np.zeros(probabilities.shape[1:], dtype=np.uint8)
         for channel, claimed in enumerate(reached):
@@ -275,6 +287,8 @@ def rounded(values: np.ndarray) -> np.ndarray:
 
     A scaling in the file's header can leave 3.9999 of a 4.
     """
+    import numpy as np  # not above: every command line reads a scheme
+
     if values.dtype.kind != "f":
         return values
     whole = np.rint(values)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -36,6 +38,8 @@ def run(cfg: DictConfig) -> None:
     require_same_configuration(directory, identity(resolve(cfg)))
     if directory.is_finished():
         print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
+        if (notice := data_changed_notice(cfg, directory)) is not None:
+            print(notice, flush=True)
         return
     world_size = os.environ.get("WORLD_SIZE", "1")
     check_ranks(cfg, int(world_size), f"WORLD_SIZE={world_size}")
@@ -59,6 +63,21 @@ def run(cfg: DictConfig) -> None:
         trainer.fit()
         if ranks.is_main_process:
             _report(directory)
+
+
+def data_changed_notice(cfg: DictConfig, directory: RunDirectory) -> str | None:
+    """Return a sentence if a finished run was trained on other data than the prepared ones; else None."""
+    recorded = directory.manifest().get("data_fingerprint")
+    try:
+        current = json.loads((Path(str(cfg.paths.prepared)) / "cohort.json").read_bytes())["fingerprint"]
+    except (OSError, ValueError, KeyError):
+        return None
+    if recorded in (None, current):
+        return None
+    return (
+        f"{directory.coordinates}: it was trained on different data than {cfg.paths.prepared} now contains "
+        f"(fingerprint {recorded[:12]}, now {current[:12]}); give a new run another name=…, or delete {directory.path}"
+    )
 
 
 def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:

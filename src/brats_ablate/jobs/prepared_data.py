@@ -1,0 +1,77 @@
+"""The prepared data decide: labels and folds of a job are those that `job=prepare` recorded.
+
+Without this, a job that is started without the options of `job=prepare` would use the defaults: five folds of data that
+were split into two, or the labels of another challenge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.labels.scheme import LabelScheme
+
+_PREPARE = "brats_ablate.jobs.prepare.run"
+
+
+def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Set labels, number of folds and their seed in `cfg` to those of the prepared data, if there are any.
+
+    Args:
+        cfg: a composed configuration; changed in place. That of `job=prepare` is left as it is.
+        overrides: the command line's, which are refused where they contradict the data.
+
+    Raises:
+        ConfigError: an override contradicts the prepared data.
+    """
+    prepared = _path(cfg)
+    if prepared is None or cfg.job.get("_target_") == _PREPARE:
+        return
+    try:
+        head = json.loads((prepared / "cohort.json").read_bytes())
+        frozen = json.loads((prepared / "folds.json").read_bytes())
+        scheme = LabelScheme.recorded(head)
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # not prepared, or damaged: opening it says which
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    with open_dict(cfg):
+        if _key(cfg) != scheme.key:
+            if any(key == "labels" or key.startswith("labels.") for key in keys):
+                raise ConfigError(
+                    f"{prepared} was prepared with labels={scheme.name} {_shown(scheme)}, unlike the labels of this "
+                    "command; leave them out, or prepare the data again under another data.name"
+                )
+            cfg.labels = {"_target_": "brats_ablate.labels.scheme.LabelScheme", **scheme.to_dict()}
+        for key, recorded in (("n_folds", frozen["n_folds"]), ("fold_seed", frozen["seed"])):
+            if cfg.data[key] == recorded:
+                continue
+            if f"data.{key}" in keys:
+                raise ConfigError(
+                    f"data.{key}={cfg.data[key]}, but {prepared} was prepared with {recorded}; leave it out, or "
+                    "prepare the data again under another data.name"
+                )
+            cfg.data[key] = recorded
+
+
+def _path(cfg: DictConfig) -> Path | None:
+    try:
+        return Path(str(cfg.paths.prepared))
+    except Exception:  # OmegaConf raises many types for a value that is missing, which `check` reports
+        return None
+
+
+def _key(cfg: DictConfig) -> Any:
+    plain: Any = OmegaConf.to_container(cfg.labels, resolve=True)
+    try:
+        return LabelScheme(**{key: value for key, value in plain.items() if not key.startswith("_")}).key
+    except (TypeError, ValueError):
+        return None
+
+
+def _shown(scheme: LabelScheme) -> str:
+    return ", ".join(f"{tissue} {values[0]}" for tissue, values in zip(scheme.tissues, scheme.file_values, strict=True))
