@@ -54,13 +54,13 @@ class PhantomCohort:
         cases: how many.
         shape: voxels of every volume, 1 mm each; at least 24 per axis. BraTS has [240, 240, 155].
         seed: of everything drawn.
-        case_id: pattern of the ids, as the layout's `case` expects them.
+        case_id: pattern of the ids, with a printf format for the number, as the layout's `case` expects them.
     """
 
     cases: int
     shape: list[int]
     seed: int
-    case_id: str = "BraTS2021_{number:05d}"
+    case_id: str = "BraTS2021_%05d"
 
     def __post_init__(self) -> None:
         if self.cases < 1:
@@ -94,7 +94,7 @@ class PhantomCohort:
         if unknown := [m for m in modalities if m not in _TISSUE_VALUES]:
             raise ConfigError(f"data.phantom has no modality {unknown[0]}; it has {', '.join(_TISSUE_VALUES)}")
         for number in range(self.cases):
-            case_id = self.case_id.format(number=number)
+            case_id = self.case_id % number
             segmentation = _file(folder, layout["segmentations"], case_id)
             files = {m: _file(folder, layout["images"], case_id, name) for m, name in modalities.items()}
             if all(path.exists() for path in (*files.values(), segmentation)):

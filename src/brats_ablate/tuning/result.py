@@ -68,7 +68,7 @@ class TuningResult:
 
         table = Table(title=f"{name}: mean Dice, settings chosen on the other folds")
         for column in ("fold", "/".join(self.labels.regions), "component /total /mean", *_SCORES):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", overflow="fold")
         scores = (
             self._means_at((NEUTRAL_THRESHOLD,) * len(self.labels.regions)),
             self.thresholds.out_of_fold,
