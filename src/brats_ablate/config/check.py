@@ -31,6 +31,7 @@ _KEYS_OF_PLAIN_GROUPS = {
         "name",
         "layout",
         "raw",
+        "list",
         "n_folds",
         "fold_seed",
         "phantom",

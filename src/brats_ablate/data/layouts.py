@@ -1,166 +1,229 @@
-"""Find the cases of a raw data set by file name, without opening any file.
+"""Find the cases of a raw data set by file name, as its layout declares (`conf/data/layout/*.yaml`).
 
-Supports four public layouts (data sections of Baid et al. 2021, Bakas et al. 2018, the BraTS 2023 challenge pages and
-Simpson et al. 2019). Missing or duplicate files are reported by `validation.validate_files`.
+Only a dataset.json is opened (`dataset_json`). Missing or duplicate files are reported by `validation.validate_files`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from brats_ablate.cases import RawCase
+from brats_ablate.data.dataset_json import declared_order
+from brats_ablate.data.folders import stem, walk
 from brats_ablate.errors import DataError
 
-MODALITIES = ("flair", "t1", "t1ce", "t2")
-
-_BRATS_2018_FILE = re.compile(r"(?P<case>.+)_(?P<kind>flair|t1|t1ce|t1gd|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
-_BRATS_2023_FILE = re.compile(r"(?P<case>BraTS-.+-\d+-\d{3})-(?P<kind>t2f|t1n|t1c|t2w|seg)\.nii(\.gz)?")
-_BRATS_2018_CASE = re.compile(r"BraTS[^_]*_.*\d", re.IGNORECASE)
-_BRATS_2023_CASE = re.compile(r"BraTS-.+-\d+-\d{3}")
-_KINDS = {"t1gd": "t1ce", "t2f": "flair", "t1n": "t1", "t1c": "t1ce", "t2w": "t2"}
-
-_MSD_ORDER = ("flair", "t1", "t1ce", "t2")
-"""Volumes of an MSD Task01 file, in the order of its dataset.json: FLAIR, T1w, t1gd, T2w."""
-
-_ENDINGS = (".nii", ".nii.gz")
-_EXPECTED = {
-    "brats2021": "BraTS2021_00000/BraTS2021_00000_flair.nii.gz",
-    "brats2018": "HGG/<case>/<case>_flair.nii.gz",
-    "brats2023": "BraTS-GLI-00000-000/BraTS-GLI-00000-000-t2f.nii.gz",
-    "msd": "imagesTr/BRATS_001.nii.gz",
-}
+SEGMENTATION = "segmentation"
+_FIELDS = ("{case}", "{modality}", "{number}")
+_MOST_NAMED = 3
 
 
-def find_cases(root: Path, layout: str, *, need_segmentation: bool) -> list[RawCase]:
+@dataclass(frozen=True)
+class Layout:
+    """File names of a data set.
+
+    A pattern is compared with the end of a file's path, without .nii or .nii.gz, regardless of upper and lower case.
+    It contains {case}, and as an image's either {modality} (one of the modality's names), {number} (0000, 0001, …: one
+    file per modality, as nnU-Net) or neither (one 4-D file of all modalities, as the MSD).
+
+    Args:
+        name: of the layout, for messages and records.
+        images: pattern of the images.
+        segmentations: pattern of the segmentations, in any folder below the data set's.
+        modalities: modality -> its names in files or in dataset.json. The keys are the network's channels, in order.
+        case: regular expression of a case id.
+        unlabeled: pattern of further images that never have a segmentation; not used to train.
+        folder: regular expression of the folders that are reported if they have no image at all.
+        volumes: modalities of the numbers, or of the volumes of a 4-D file; None for those of dataset.json, or the
+            order of `modalities` where a 4-D data set has none.
+
+    Raises:
+        ValueError: a pattern or expression cannot work.
+    """
+
+    name: str
+    images: str
+    segmentations: str
+    modalities: Mapping[str, Sequence[str]]
+    case: str = ".+"
+    unlabeled: str | None = None
+    folder: str | None = None
+    volumes: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("images", "segmentations", "unlabeled"):
+            pattern = getattr(self, key)
+            if pattern is not None and "{case}" not in pattern:
+                raise ValueError(f"{key}={pattern} must contain {{case}}, e.g. {{case}}_{{modality}}")
+            if unknown := [f for f in re.findall(r"\{[^}]*\}", pattern or "") if f not in _FIELDS]:
+                raise ValueError(f"{key}={pattern} contains {unknown[0]}; only {', '.join(_FIELDS)} have a meaning")
+        for key in ("case", "folder"):
+            try:
+                re.compile(getattr(self, key) or "")
+            except re.error as error:
+                raise ValueError(f"{key}={getattr(self, key)} is not a regular expression ({error})") from None
+        names = [name.lower() for aliases in self.modalities.values() for name in aliases]
+        if not names or not all(self.modalities.values()):
+            raise ValueError("modalities must name at least one modality, each with its names in files")
+        if doubled := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"modalities gives {min(doubled)} to two modalities")
+        if self.volumes is not None and sorted(self.volumes) != sorted(self.modalities):
+            raise ValueError(f"volumes={list(self.volumes)} must name each of {', '.join(self.modalities)} once")
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether images are told apart by number."""
+        return "{number}" in self.images
+
+    @property
+    def is_4d(self) -> bool:
+        """Whether one file contains all modalities of a case."""
+        return "{modality}" not in self.images and not self.is_numbered
+
+    @cached_property
+    def modality_of(self) -> Mapping[str, str]:
+        """Lower-case name in files -> modality."""
+        return {name.lower(): m for m, names in self.modalities.items() for name in names}
+
+    def file_name(self, case_id: str, kind: str) -> str:
+        """Return how the file of a modality, or of `SEGMENTATION`, is expected to be named."""
+        pattern = self.segmentations if kind == SEGMENTATION else self.images
+        name = pattern.replace("{case}", case_id).replace("{modality}", (self.modalities.get(kind) or [kind])[0])
+        return name.replace("{number}", "<number>") + ".nii.gz"
+
+    def expression(self, pattern: str) -> re.Pattern[str]:
+        """Return the regular expression of a pattern, with groups case, modality and number."""
+        aliases = "|".join(sorted(map(re.escape, self.modality_of), key=len, reverse=True))
+        parts, seen = [], False
+        for part in re.split(r"(\{case\}|\{modality\}|\{number\})", pattern):
+            if part == "{case}":
+                parts.append("(?P=case)" if seen else f"(?P<case>{self.case})")
+                seen = True
+            else:
+                fields = {"{modality}": f"(?P<modality>{aliases})", "{number}": r"(?P<number>\d{4})"}
+                parts.append(fields.get(part, re.escape(part)))
+        return re.compile("".join(parts), re.IGNORECASE)
+
+
+def find_cases(
+    root: Path, layout: Layout, *, need_segmentation: bool, known: Mapping[str, Layout] | None = None
+) -> list[RawCase]:
     """Return the cases below `root`, sorted by id, complete or not.
 
     Args:
         root: the folder of the data set; it is searched to any depth (HGG/LGG subfolders, for example).
-        layout: brats2021, brats2018 (2018 to 2020), brats2023 (and later) or msd.
-        need_segmentation: skip folders that never contain segmentations (MSD's imagesTs). A case of another folder
-            that lacks its segmentation is still returned, for `validation.validate_files` to report.
+        layout: the file names.
+        need_segmentation: leave `unlabeled` images out. A case that lacks its segmentation is still returned, for
+            `validation.validate_files` to report.
+        known: layouts to suggest if there is no case, by the option that chooses them.
 
     Returns:
-        RawCase objects; a missing modality is absent from `images`. An id that occurs twice is returned twice.
+        RawCase objects; a missing modality is absent from `images`. An id whose files occur twice is returned twice.
 
     Raises:
-        DataError: `root` or a folder below it cannot be read, or contains no case of this layout.
+        DataError: `root` or a folder below it cannot be read, or contains no case; or its dataset.json is wrong.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; point data.raw at the unpacked data set")
-    cases = sorted(_FINDERS[layout](root, need_segmentation), key=lambda c: c.case_id)
+    found = _Found(root, layout)
+    cases = found.cases(need_segmentation)
     if not cases:
+        fitting = [option for option, other in (known or {}).items() if _Found(root, other).files]
+        looks = f", its files look like data/layout={' or '.join(fitting)}" if fitting else ""
+        names = [name for of_folder in found.unrecognized.values() for name in of_folder]
+        listed = f"; not recognized: {_listed(names)}" if names else ""
+        example = layout.file_name("<case>", next(iter(layout.modalities)))
         raise DataError(
-            f"{root} contains no case of layout {layout!r} (such as {_EXPECTED[layout]}){_other_layout(root, layout)}; "
-            "check data.raw and data.layout"
+            f"{root} contains no case of layout {layout.name!r} (such as {example}){looks}{listed}; check data.raw and "
+            "data/layout"
         )
     return cases
 
 
-def _other_layout(root: Path, layout: str) -> str:
-    for other in ("brats2021", "brats2023", "msd"):
-        if {other, layout} != {"brats2021", "brats2018"} and any(_FINDERS[other](root, False)):
-            return f", its files look like {other!r}"
-    return ""
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
 
 
-def _find_by_file_name(
-    root: Path, need_segmentation: bool, file: re.Pattern[str], folder: re.Pattern[str]
-) -> Iterator[RawCase]:
-    """Yield the cases of a layout with one file per modality; one case per (folder, id)."""
-    files_of: dict[tuple[Path, str], dict[str, Path]] = {}
-    unrecognized: dict[Path, tuple[str, ...]] = {}
-    for where, subfolders, volumes in _walk(root):
-        for name, path in volumes.items():
-            if match := file.fullmatch(name):
-                kind = match["kind"].lower()
-                files_of.setdefault((where, match["case"]), {})[_KINDS.get(kind, kind)] = path
-        unrecognized[where] = tuple(name for name in volumes if not file.fullmatch(name))
-        is_empty = not subfolders and not any(key[0] == where for key in files_of)
-        if is_empty and folder.fullmatch(where.name):
-            files_of[where, where.name] = {}
-    for (where, case_id), files in files_of.items():
-        images = {m: (files[m], None) for m in MODALITIES if m in files}
-        # From BraTS 2023 on, an id ends in the number of one of the patient's scans.
-        patient_id = case_id.rsplit("-", maxsplit=1)[0] if _BRATS_2023_CASE.fullmatch(case_id) else case_id
-        yield RawCase(case_id, patient_id, images, files.get("seg"), unrecognized[where])
+class _Found:
+    """The files below a folder, sorted by case and kind."""
 
-
-def _find_msd(root: Path, need_segmentation: bool) -> Iterator[RawCase]:
-    for folder in ("imagesTr",) if need_segmentation else ("imagesTr", "imagesTs"):
-        for _, _, volumes in _walk(root / folder) if (root / folder).is_dir() else ():
+    def __init__(self, root: Path, layout: Layout) -> None:
+        self.root, self.layout = root, layout
+        self.files: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+        """Case id -> modality, number, "4-D" or `SEGMENTATION` -> paths."""
+        self.unlabeled: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+        self.unrecognized: dict[Path, list[str]] = {}
+        self.empty: list[str] = []
+        patterns = [(layout.segmentations, self.files), (layout.images, self.files)]
+        patterns += [(layout.unlabeled, self.unlabeled)] if layout.unlabeled else []
+        compiled = [(layout.expression(p), p.count("/") + 1, into) for p, into in patterns]
+        spelled: dict[str, str] = {}
+        for where, subfolders, volumes in walk(root):
+            unknown = []
             for name, path in volumes.items():
-                case_id = name.removesuffix(".gz").removesuffix(".nii")
-                candidates = [root / "labelsTr" / f"{case_id}{ending}" for ending in (".nii.gz", ".nii")]
-                segmentation = next((c for c in candidates if folder == "imagesTr" and c.is_file()), None)
-                images = {m: (path, i) for i, m in enumerate(_MSD_ORDER)}
-                yield RawCase(case_id, case_id, images, segmentation)
+                parts = (root.resolve().name, *where.relative_to(root).parts, stem(name))
+                for expression, depth, into in compiled:
+                    match = expression.fullmatch("/".join(parts[-depth:]))
+                    if match is not None:
+                        case_id = spelled.setdefault(match["case"], match["case"])
+                        into[case_id][self._kind(match)].append(path)
+                        break
+                else:
+                    unknown.append(name)
+            self.unrecognized[where] = unknown
+            if layout.folder and not subfolders and not volumes and re.fullmatch(layout.folder, where.name, re.I):
+                self.empty.append(where.name)
 
+    def _kind(self, match: re.Match[str]) -> str:
+        fields = match.groupdict()
+        if match.re.pattern == self.layout.expression(self.layout.segmentations).pattern:
+            return SEGMENTATION
+        modality = fields.get("modality")
+        return self.layout.modality_of[modality.lower()] if modality else fields.get("number") or "4-D"
 
-_find_brats2018 = partial(_find_by_file_name, file=_BRATS_2018_FILE, folder=_BRATS_2018_CASE)
-_find_brats2023 = partial(_find_by_file_name, file=_BRATS_2023_FILE, folder=_BRATS_2023_CASE)
-_FINDERS: dict[str, Callable[[Path, bool], Iterator[RawCase]]] = {
-    "brats2021": _find_brats2018,
-    "brats2018": _find_brats2018,
-    "brats2023": _find_brats2023,
-    "msd": _find_msd,
-}
+    def cases(self, need_segmentation: bool) -> list[RawCase]:
+        """Return the cases, sorted by id."""
+        found = list(self.files.items())
+        found += [] if need_segmentation else list(self.unlabeled.items())
+        cases = [RawCase(case_id, case_id, {}, None) for case_id in self.empty if case_id not in self.files]
+        order = self._order() if found and "{modality}" not in self.layout.images else ()
+        for case_id, kinds in found:
+            images = {k: paths for k, paths in kinds.items() if k != SEGMENTATION}
+            for i in range(max(map(len, kinds.values()))):
+                one = {k: paths[min(i, len(paths) - 1)] for k, paths in images.items()}
+                segmentations = kinds.get(SEGMENTATION, [None])
+                segmentation = segmentations[min(i, len(segmentations) - 1)]
+                cases.append(
+                    RawCase(case_id, case_id, self._images(one, order), segmentation, self._unrecognized(kinds))
+                )
+        return sorted(cases, key=lambda case: case.case_id)
 
+    def _images(self, files: Mapping[str, Path], order: Sequence[str]) -> dict[str, tuple[Path, int | None]]:
+        """Return modality -> file and volume, in the order of the channels."""
+        if self.layout.is_4d:
+            return {m: (files["4-D"], order.index(m)) for m in self.layout.modalities if "4-D" in files}
+        if self.layout.is_numbered:
+            files = {order[int(k)]: path for k, path in files.items() if int(k) < len(order)}
+        return {m: (files[m], None) for m in self.layout.modalities if m in files}
 
-def name_of(kind: str, like: str) -> str:
-    """Return the name of a case's file of `kind` (a modality or seg), given the name of another file of the case."""
-    for pattern in (_BRATS_2018_FILE, _BRATS_2023_FILE):
-        if match := pattern.fullmatch(like):
-            own = {v: k for k, v in _KINDS.items() if k != "t1gd"}.get(kind, kind)
-            named = own if pattern is _BRATS_2023_FILE else kind
-            return like[: match.start("kind")] + named + like[match.end("kind") :]
-    return kind
+    def _order(self) -> Sequence[str]:
+        """Return the modality of each volume or number."""
+        declared = declared_order(self.root, self.layout.modality_of, tuple(self.layout.modalities))
+        if self.layout.volumes is not None:
+            return self.layout.volumes
+        if declared is not None:
+            return declared
+        if self.layout.is_numbered:
+            raise DataError(
+                f"{self.root / 'dataset.json'} does not exist, so what the numbers of the files mean is unknown; "
+                f"add it, or set data.layout.volumes=[{','.join(self.layout.modalities)}] in the order of the numbers"
+            )
+        return tuple(self.layout.modalities)
 
-
-def _walk(root: Path) -> Iterator[tuple[Path, list[str], dict[str, Path]]]:
-    """Yield each folder, its subfolders and its NIfTI files by name, in sorted order, links followed.
-
-    Hidden names are skipped (macOS creates `._…` twins, and archives of it a `__MACOSX` tree), and what links reach a
-    second time. `x.nii.gz` follows `x.nii` in the order, so it is preferred where both exist.
-
-    Raises:
-        DataError: a folder cannot be read.
-    """
-
-    def fail(error: OSError) -> None:
-        raise DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
-
-    seen = {root.resolve()}
-
-    def is_new(path: Path) -> bool:
-        real = path.resolve()
-        is_first = real not in seen
-        seen.add(real)
-        return is_first
-
-    for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=True):
-        where = Path(folder)
-        visible = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
-        unpacked = [name for name in visible if name.endswith(_ENDINGS)]
-        subfolders[:] = [name for name in visible if name not in unpacked and is_new(where / name)]
-        paths = {name: where / name for name in names if not name.startswith(".") and name.endswith(_ENDINGS)}
-        paths |= {name: _unpacked(where / name) for name in unpacked}
-        yield where, subfolders, {name: paths[name] for name in sorted(paths) if is_new(paths[name])}
-
-
-def _unpacked(folder: Path) -> Path:
-    """Return the only file of a folder that is named like one: some archive tools make such a folder of each file.
-
-    Raises:
-        DataError: it does not contain exactly one NIfTI file.
-    """
-    files = [
-        path for path in sorted(folder.iterdir()) if path.name.endswith(_ENDINGS) and not path.name.startswith(".")
-    ]
-    if len(files) != 1:
-        raise DataError(f"{folder} is a folder with {len(files)} NIfTI files; put the file itself in its place")
-    return files[0]
+    def _unrecognized(self, kinds: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+        folders = dict.fromkeys(folder for paths in kinds.values() for path in paths for folder in path.parents)
+        return tuple(name for folder in folders for name in self.unrecognized.get(folder, ()))

@@ -21,8 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data import blosc2_io, folds, layouts, nifti, store, validation
+from brats_ablate.data import blosc2_io, folds, nifti, store, validation
+from brats_ablate.data.case_list import read_list
 from brats_ablate.data.case_reader import ReadingRules, read_case, source_files
+from brats_ablate.data.cohort_summary import cohort_summary
+from brats_ablate.data.dataset_json import check_labels
+from brats_ablate.data.layouts import Layout, find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import files
@@ -30,6 +34,8 @@ from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
 
 PROBLEMS = "problems.csv"
+_CHANNELS_BEFORE = ("flair", "t1", "t1ce", "t2")
+"""Channels of version 0.1, in the order in which it also read the volumes of 4-D files."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class PreprocessingSummary:
     fingerprint: str
     mebibytes: float
     seconds: float
+    about: Sequence[str] = ()
+    """Lines about the whole cohort."""
     fitting: Sequence[str] = ()
     """Label schemes that have all values of the cohort, where that of this call does not."""
 
@@ -62,9 +70,10 @@ def preprocess_dataset(
     prepared: Path,
     *,
     name: str,
-    layout: str,
+    layout: Layout,
     labels: LabelScheme,
     known: Sequence[LabelScheme] = (),
+    known_layouts: Mapping[str, Layout] | None = None,
     n_folds: int = 5,
     fold_seed: int = 12345,
     workers: int | None = None,
@@ -73,6 +82,7 @@ def preprocess_dataset(
     background: str | float = "auto",
     trust_affine_of: str | None = None,
     patient: str | None = None,
+    listed: Path | None = None,
 ) -> PreprocessingSummary:
     """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
@@ -80,7 +90,8 @@ def preprocess_dataset(
     available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
     `labels` is the scheme of the files, `known` those to suggest where it does not fit.
     `trust_convention` skips the plausibility check of the cohort's labels. `background` and `trust_affine_of`: see
-    `ReadingRules`. `patient`: see `folds.with_patients`.
+    `ReadingRules`. `patient`: see `folds.with_patients`. `listed` is a file of cases that replaces the search for them
+    (`case_list.read_list`).
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
@@ -88,12 +99,16 @@ def preprocess_dataset(
     """
     started = time.monotonic()
     rules = ReadingRules(labels, background, trust_affine_of)
-    cases = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
+    if listed is None:
+        cases = find_cases(raw, layout, need_segmentation=require_segmentation, known=known_layouts)
+    else:
+        cases = read_list(listed, layout)
     if patient is not None:
         cases = folds.with_patients(cases, patient)
-    problems = validation.validate_files(cases, layouts.MODALITIES, need_segmentation=require_segmentation)
+    problems = validation.validate_files(cases, layout, need_segmentation=require_segmentation)
     if not trust_convention:
         validation.check_case_ids([c.case_id for c in cases], labels, known)
+        check_labels(raw, labels, known)
     with _locked(prepared):
         _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
@@ -126,7 +141,7 @@ def preprocess_dataset(
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
-        cohort = store.Cohort(name, layout, labels, content_hashes)
+        cohort = store.Cohort(name, layout.name, labels, content_hashes)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
     return PreprocessingSummary(
         cases=len(valid),
@@ -135,6 +150,7 @@ def preprocess_dataset(
         fingerprint=cohort.fingerprint,
         mebibytes=sum(f.stat().st_size for c in valid for f in _case_folder(prepared, c).iterdir()) / 2**20,
         seconds=time.monotonic() - started,
+        about=cohort_summary(described, labels),
         fitting=fitting,
     )
 
@@ -160,7 +176,7 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> Proble
     except MemoryError:
         return Problem("the case does not fit in memory; run again with job.workers=1")
     contact = None if case.labels is None else validation.background_contact(case.labels, rules.labels)
-    described = {"version": store.VERSION, **_recorded(rules), "sources": sources}
+    described = {"version": store.VERSION, **_recorded(rules), "sources": sources, **_channels(raw)}
     described |= {"background_contact": contact, "record": case.record.to_dict()}
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
@@ -226,6 +242,11 @@ def _recorded(rules: ReadingRules) -> dict[str, Any]:
     return {"tissues": rules.labels.to_dict()["tissues"], **of_files}
 
 
+def _channels(raw: RawCase) -> dict[str, list[Any]]:
+    """Return the modality of each channel, and its volume in a 4-D file."""
+    return {"channels": list(raw.images), "volumes": [index for _, index in raw.images.values()]}
+
+
 def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
     folder = _case_folder(prepared, raw.case_id)
     try:
@@ -237,9 +258,21 @@ def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
         read_by = {key: described.get(key, default) for key, default in by_default.items()}
         read_by |= {"tissues": described["tissues"]}
         same_order = list(described["tissues"]) == list(rules.labels.tissues)
-        stored = [described["version"], read_by, described["sources"], record["patient_id"], same_order]
+        channels = _channels(raw)
+        before = {"channels": list(_CHANNELS_BEFORE), "volumes": list(range(len(_CHANNELS_BEFORE)))}
+        if None in channels["volumes"]:
+            before["volumes"] = [None] * len(_CHANNELS_BEFORE)
+        stored_channels = {key: described.get(key, before[key]) for key in channels}
+        stored = [
+            stored_channels,
+            described["version"],
+            read_by,
+            described["sources"],
+            record["patient_id"],
+            same_order,
+        ]
         files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
-        current = [store.VERSION, _recorded(rules), _sources(raw), raw.patient_id, True]
+        current = [channels, store.VERSION, _recorded(rules), _sources(raw), raw.patient_id, True]
         return stored == current and all((folder / f).is_file() for f in files)
     except (OSError, ValueError, KeyError, DataError):
         return False

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from brats_ablate.cases import BBox, RawCase
-from brats_ablate.data.layouts import name_of
+from brats_ablate.data.layouts import SEGMENTATION, Layout
 from brats_ablate.data.nifti import Orientation
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelError, LabelScheme, rounded
@@ -22,21 +22,21 @@ from brats_ablate.labels.scheme import LabelError, LabelScheme, rounded
 _AFFINE_TOLERANCE = 1e-3
 
 
-def validate_files(cases: Iterable[RawCase], modalities: Sequence[str], *, need_segmentation: bool) -> dict[str, str]:
+def validate_files(cases: Iterable[RawCase], layout: Layout, *, need_segmentation: bool) -> dict[str, str]:
     """Return case id -> reason for the cases with missing files or a duplicate id."""
     cases = list(cases)
     problems = {}
     occurrences = Counter(c.case_id for c in cases)
     for case in cases:
-        missing = [m for m in modalities if m not in case.images]
+        missing = [m for m in layout.modalities if m not in case.images]
         if occurrences[case.case_id] > 1:
             folders = ", ".join(sorted(str(_first_file(c).parent) for c in cases if c.case_id == case.case_id))
             problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({folders}); keep one"
         elif missing:
-            hint = _unrecognized(case, missing[0])
+            hint = _unrecognized(case, layout, missing[0])
             problems[case.case_id] = f"modality {', '.join(missing)} is missing{hint}; add the file or remove the case"
         elif need_segmentation and case.segmentation is None:
-            hint = _unrecognized(case, "seg")
+            hint = _unrecognized(case, layout, SEGMENTATION)
             problems[case.case_id] = (
                 f"the segmentation is missing{hint}; add it, or set job.require_segmentation=false to prepare for "
                 "prediction"
@@ -44,12 +44,12 @@ def validate_files(cases: Iterable[RawCase], modalities: Sequence[str], *, need_
     return problems
 
 
-def _unrecognized(case: RawCase, kind: str) -> str:
+def _unrecognized(case: RawCase, layout: Layout, kind: str) -> str:
     """Name the files that may be the missing one of `kind`, and what it should be called."""
     if not case.unrecognized:
         return ""
     listed = ", ".join(case.unrecognized[:3]) + (", …" if len(case.unrecognized) > 3 else "")
-    return f" (not recognized: {listed}; expected {name_of(kind, _first_file(case).name)})"
+    return f" (not recognized: {listed}; expected {layout.file_name(case.case_id, kind)})"
 
 
 def _first_file(case: RawCase) -> Path:

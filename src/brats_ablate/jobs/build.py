@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brats_ablate.cases import CaseMetadata
+    from brats_ablate.data.layouts import Layout
     from brats_ablate.data.store import CaseStore
     from brats_ablate.inference.average import Average
     from brats_ablate.labels.scheme import LabelScheme
@@ -64,6 +65,21 @@ def build_scheme(cfg: DictConfig) -> LabelScheme:
     """Build the label scheme of `cfg.labels`."""
     scheme: LabelScheme = instantiate(cfg.labels)
     return scheme
+
+
+def layout_of(cfg: DictConfig) -> Layout:
+    """Return the file names of `cfg.data.layout`.
+
+    Raises:
+        ConfigError: a pattern cannot work.
+    """
+    from brats_ablate.data.layouts import Layout
+
+    plain: Any = OmegaConf.to_container(cfg.data.layout, resolve=True)
+    try:
+        return Layout(**plain)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"data.layout: {error}") from error
 
 
 def build_model(cfg: DictConfig) -> SegmentationModel:

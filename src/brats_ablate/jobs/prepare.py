@@ -8,8 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.label_schemes import known_schemes
+from brats_ablate.config.layouts import known_layouts
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.jobs.build import build_scheme
+from brats_ablate.jobs.build import build_scheme, layout_of
 
 
 def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_convention: bool) -> None:
@@ -20,8 +21,10 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
         DataError: cases are invalid (all others are prepared first), or nothing can be prepared.
     """
     data = cfg.data
-    if data.raw is None:
-        raise ConfigError("data.raw is not set; give the folder of the unpacked data set: data.raw=/path/to/it")
+    if data.raw is None and data.list is None:
+        raise ConfigError(
+            "data.raw is not set; give the folder of the unpacked data set: data.raw=/path/to/it, or a list: data.list"
+        )
     if workers is not None and workers < 1:
         raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     if data.phantom is not None:
@@ -34,15 +37,23 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
 
     prepared = Path(cfg.paths.prepared)
     settings: dict[str, Any] = {key: data[key] for key in ("name", "n_folds", "fold_seed")}
-    settings |= {"layout": data.layout.name, "labels": build_scheme(cfg), "known": known_schemes()}
-    settings |= {key: data[key] for key in ("background", "trust_affine_of", "patient") if key in data}
+    settings |= {
+        "layout": layout_of(cfg),
+        "known_layouts": known_layouts(),
+        "labels": build_scheme(cfg),
+        "known": known_schemes(),
+    }
+    settings |= {key: data[key] for key in ("background", "trust_affine_of", "patient")}
+    settings |= {"listed": None if data.list is None else Path(data.list)}
     settings |= {"require_segmentation": require_segmentation, "trust_convention": trust_convention}
-    summary: PreprocessingSummary = preprocess_dataset(Path(data.raw), prepared, workers=workers, **settings)
+    summary: PreprocessingSummary = preprocess_dataset(Path(data.raw or "."), prepared, workers=workers, **settings)
     unchanged = summary.cases - summary.written
     print(
         f"{summary.cases} cases in {prepared} ({summary.mebibytes:.1f} MiB): {summary.written} prepared in "
         f"{summary.seconds:.1f} s, {unchanged} already up to date, skipped; fingerprint {summary.fingerprint[:12]}"
     )
+    for line in summary.about:
+        print(line)
     if summary.problems:
         from rich.console import Console
         from rich.table import Table
@@ -55,4 +66,13 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
             f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are invalid, for the reasons "
             f"in {prepared / PROBLEMS}{hint_of(summary.fitting)}; fix them and run the same command again"
         )
-    print(f"next: python -m brats_ablate +experiment=baseline data={data.name} fold=0,1,2,3,4 -m")
+    folds = ",".join(str(fold) for fold in range(data.n_folds))
+    print(f"next: python -m brats_ablate +experiment=baseline data={option_of(cfg)} fold={folds} -m")
+
+
+def option_of(cfg: DictConfig) -> str:
+    """Return what chooses the data set on a command line: the option of `data`, and its name if that is another."""
+    from hydra.core.hydra_config import HydraConfig
+
+    option = HydraConfig.get().runtime.choices.get("data") if HydraConfig.initialized() else cfg.data.name
+    return str(option) if option == cfg.data.name else f"{option} data.name={cfg.data.name}"

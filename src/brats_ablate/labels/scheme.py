@@ -227,7 +227,7 @@ class LabelScheme:
         if not np.array_equal(small, values) or (encoded == _UNKNOWN).any():
             unknown = [v for v in np.unique(values).tolist() if v not in known]
             listed = ", ".join(f"{v:g}" for v in unknown[:5])
-            allowed = ", ".join(str(v) for v in known)
+            allowed = ", ".join(str(v) for v in sorted(known))
             raise LabelError(f"label value {listed} is not in labels={self.name} ({allowed})")
         return encoded
 

@@ -70,10 +70,11 @@ def _raw(cfg: DictConfig, folder: Path) -> CaseSource:
     from brats_ablate.data.case_reader import ReadingRules, read_case
     from brats_ablate.data.layouts import find_cases
     from brats_ablate.data.validation import validate_files
-    from brats_ablate.jobs.build import build_scheme
+    from brats_ablate.jobs.build import build_scheme, layout_of
 
-    cases = find_cases(folder, cfg.data.layout.name, need_segmentation=False)
-    problems = validate_files(cases, tuple(cfg.data.layout.modalities), need_segmentation=False)
+    layout = layout_of(cfg)
+    cases = find_cases(folder, layout, need_segmentation=False)
+    problems = validate_files(cases, layout, need_segmentation=False)
     # A segmentation next to the images is ignored: neither the crop nor anything else may depend on it.
     valid = {c.case_id: dataclasses.replace(c, segmentation=None) for c in cases if c.case_id not in problems}
 

@@ -1,0 +1,118 @@
+"""Read a list of cases instead of searching a folder: CSV, or a MONAI datalist in JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from brats_ablate.cases import RawCase
+from brats_ablate.data.folders import stem
+from brats_ablate.data.layouts import SEGMENTATION, Layout
+from brats_ablate.errors import DataError
+
+_CASE, _PATIENT = "case", "patient"
+
+
+def read_list(file: Path, layout: Layout) -> list[RawCase]:
+    """Return the cases of a list, sorted by id; paths are relative to the list's folder.
+
+    A CSV file has the columns case, one per modality (its name, or one of its names in files), and optionally
+    segmentation and patient. A JSON file is a MONAI datalist: {"training": [{"image": …, "label": …}, …]}, where image
+    is a list of files in the order of the modalities, or one 4-D file; case and patient are optional.
+
+    Raises:
+        DataError: the list cannot be read, or a line is wrong; names the line.
+    """
+    if not file.is_file():
+        raise DataError(f"data.list={file} does not exist; give a .csv or .json file of cases")
+    rows = list(_datalist(file, layout) if file.suffix == ".json" else _table(file, layout))
+    if not rows:
+        raise DataError(f"{file} lists no case")
+    cases: dict[str, RawCase] = {}
+    for where, row in rows:
+        case = _case(file, where, row, layout)
+        if case.case_id in cases:
+            raise DataError(f"{file}, {where}: case {case.case_id} is listed twice; remove one")
+        cases[case.case_id] = case
+    return [cases[case_id] for case_id in sorted(cases)]
+
+
+def _case(file: Path, where: str, row: Mapping[str, Any], layout: Layout) -> RawCase:
+    """Make a case of a row: case, patient, a file or (file, volume) per modality, segmentation."""
+
+    def existing(value: Any) -> Path:
+        path = file.parent / str(value)
+        if not path.is_file():
+            raise DataError(f"{file}, {where}: {path} does not exist; correct the path, which is relative to the list")
+        return path
+
+    images: dict[str, tuple[Path, int | None]] = {}
+    for modality in layout.modalities:
+        if value := row.get(modality):
+            path, volume = value if isinstance(value, tuple) else (value, None)
+            images[modality] = (existing(path), volume)
+    segmentation = row.get(SEGMENTATION)
+    case_id = str(row[_CASE])
+    return RawCase(case_id, str(row.get(_PATIENT) or case_id), images, existing(segmentation) if segmentation else None)
+
+
+def _table(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, str]]]:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream)
+        column_of: dict[str, str] = {}
+        for name in reader.fieldnames or ():
+            lower = name.strip().lower()
+            column = layout.modality_of.get(lower, lower)
+            if column not in (_CASE, _PATIENT, SEGMENTATION, *layout.modalities):
+                known = ", ".join((_CASE, *layout.modalities, SEGMENTATION, _PATIENT))
+                raise DataError(f"{file} has an unknown column {name!r}; the columns are {known}")
+            if column in column_of.values():
+                raise DataError(f"{file} has two columns for {column}; remove one")
+            column_of[name] = column
+        if _CASE not in column_of.values():
+            raise DataError(f"{file} has no column case; add one with an id per line")
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{file}, line {reader.line_num}: it has not as many fields as the first line; correct it"
+                )
+            values = {column_of[name]: value.strip() for name, value in row.items()}
+            if not values[_CASE]:
+                raise DataError(f"{file}, line {reader.line_num}: the case is empty; give it an id")
+            yield f"line {reader.line_num}", values
+
+
+def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        content = json.loads(file.read_bytes())
+        entries = content["training"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f'{file} is not a datalist, {{"training": [{{"image": …, "label": …}}]}}; correct it'
+        ) from error
+    order: Sequence[str] = layout.volumes or tuple(layout.modalities)
+    for number, entry in enumerate(entries, start=1):
+        where = f"training entry {number}"
+        image = entry.get("image") if isinstance(entry, dict) else None
+        if isinstance(image, list) and len(image) == len(order):
+            files: dict[str, Any] = dict(zip(order, image, strict=True))
+        elif isinstance(image, str) and image:
+            files = {m: (image, i if len(order) > 1 else None) for i, m in enumerate(order)}
+        else:
+            raise DataError(f"{file}, {where}: image must be one file, or {len(order)} in the order {', '.join(order)}")
+        first = str(image[0] if isinstance(image, list) else image)
+        case_id = entry.get(_CASE) or _case_id(first, layout)
+        yield where, {_CASE: case_id, _PATIENT: entry.get(_PATIENT), SEGMENTATION: entry.get("label"), **files}
+
+
+def _case_id(file: str, layout: Layout) -> str:
+    """Return the case of an image's name by the layout's pattern, or the name itself."""
+    path = Path(file)
+    for parts in range(1, len(path.parts) + 1):
+        match = layout.expression(layout.images).fullmatch("/".join((*path.parts[-parts:-1], stem(path.name))))
+        if match is not None:
+            return str(match["case"])
+    return stem(path.name)

@@ -1,0 +1,72 @@
+"""What a prepared cohort contains, in a few lines: a wrong scheme, order or background shows here first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brats_ablate.labels.scheme import LabelScheme
+
+
+def cohort_summary(described: Sequence[Mapping[str, Any]], labels: LabelScheme) -> list[str]:
+    """Return the lines about the cases of a cohort, from the content of each case.json."""
+    records = [d["record"] for d in described]
+    return [
+        _tissues(records, labels),
+        f"channels: {', '.join(described[0].get('channels', ()))}{_volumes(described)}",
+        _background(described),
+        _patients(records),
+        _spacing(records),
+    ]
+
+
+def _tissues(records: Sequence[Mapping[str, Any]], labels: LabelScheme) -> str:
+    voxels: Counter[int] = Counter()
+    for tissue, count in ((blob[0], blob[1]) for record in records for blob in record["blobs"]):
+        voxels[tissue] += count
+    total = voxels.total()
+    shares = [
+        f"{values[0]} {tissue} {voxels[label] / total:.1%}" if total else f"{values[0]} {tissue} -"
+        for label, (tissue, values) in enumerate(zip(labels.tissues, labels.file_values, strict=True), start=1)
+    ]
+    unlabeled = sum(not record["has_labels"] for record in records)
+    empty = sum(record["has_labels"] and not record["blobs"] for record in records)
+    notes = [f"{unlabeled} cases without a segmentation"] if unlabeled else []
+    notes += [f"{empty} cases without a labeled voxel"] if empty else []
+    return f"labels ({labels.name}): {', '.join(shares)} of the labeled voxels{''.join(f'; {n}' for n in notes)}"
+
+
+def _volumes(described: Sequence[Mapping[str, Any]]) -> str:
+    orders = {tuple(d["volumes"]) for d in described if None not in d.get("volumes", [None])}
+    return (
+        f" (volumes {' or '.join(', '.join(map(str, order)) for order in sorted(orders))} of the files)"
+        if orders
+        else ""
+    )
+
+
+def _background(described: Sequence[Mapping[str, Any]]) -> str:
+    values = sorted({value for d in described for value in d.get("backgrounds", [])})
+    if not values or values == [0]:
+        return "background: 0"
+    return f"background: {values[0]:.4g}" + (f" to {values[-1]:.4g}" if len(values) > 1 else "") + ", mapped to 0"
+
+
+def _patients(records: Sequence[Mapping[str, Any]]) -> str:
+    scans = Counter(record["patient_id"] for record in records)
+    several = sum(count > 1 for count in scans.values())
+    return f"patients: {len(scans)} with {len(records)} scans" + (
+        f", {several} of them with several" if several else ""
+    )
+
+
+def _spacing(records: Sequence[Mapping[str, Any]]) -> str:
+    spacings = Counter(tuple(round(float(x), 3) for x in _edges(record["grid"]["affine"])) for record in records)
+    shown = ", ".join("×".join(f"{x:g}" for x in spacing) for spacing, _ in spacings.most_common(3))
+    return f"voxels: {shown}{', …' if len(spacings) > 3 else ''} mm"
+
+
+def _edges(affine: Sequence[Sequence[float]]) -> list[float]:
+    columns = zip(*(row[:3] for row in affine[:3]), strict=True)
+    return [sum(x * x for x in column) ** 0.5 for column in columns]
