@@ -28,6 +28,8 @@ class PreparedCase:
     """(4, X, Y, Z) int16 (float32 where the data are not integers), raw values, RAS+, cropped, C-contiguous."""
     labels: np.ndarray | None
     """(X, Y, Z) uint8 label map, or None without a segmentation."""
+    backgrounds: tuple[float, ...] = ()
+    """Value outside the brain in each image's file, which was mapped to 0."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class ReadingRules:
 
     labels: LabelScheme
     background: str | float = "auto"
-    """See `without_background`."""
+    """See `background_value`."""
     trust_affine_of: str | None = None
     """The modality whose header places all files of a case that have its shape; None for each file's own."""
 
@@ -55,13 +57,14 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
     trusted = None if rules.trust_affine_of is None else files[raw.images[rules.trust_affine_of][0]]
     grids: list[validation.Grid] = []
     oriented: list[np.ndarray] = []
+    backgrounds: list[float] = []
     for modality, (path, volume) in raw.images.items():
         array = nifti.select_volume(path, files[path][0], volume)
         grids.append(_grid(path, array, files[path][1], trusted))
         validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)
-        shifted = without_background(path, array, rules.background)
-        oriented.append(grids[-1].orientation.to_ras(shifted))
+        backgrounds.append(background_value(path, array, rules.background))
+        oriented.append(grids[-1].orientation.to_ras(shifted(array, backgrounds[-1])))
     encoded = None
     if raw.segmentation is not None:
         values, affine = nifti.read_volume(raw.segmentation)
@@ -87,7 +90,7 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         components=() if encoded is None else connected_components(encoded),
         content_hash=_content_hash(images, encoded, box, grid),
     )
-    return PreparedCase(record, images, encoded)
+    return PreparedCase(record, images, encoded, tuple(backgrounds))
 
 
 def _grid(
@@ -103,32 +106,38 @@ def _grid(
     return validation.Grid(path, array.shape, affine, orientation)
 
 
-def without_background(path: Path, array: np.ndarray, background: str | float) -> np.ndarray:
-    """Shift an image (X, Y, Z) such that its background is 0, as everything after it expects.
+def background_value(path: Path, array: np.ndarray, background: str | float) -> float:
+    """Return the value of an image (X, Y, Z) outside the brain; 0 also for an image that has no such value.
 
-    Z-scoring undoes the shift elsewhere. `background` is its value, "none" for an image without (not skull-stripped),
-    or "auto" for the value of the eight corners.
+    `background` is the value, "none" for an image without (not skull-stripped), or "auto" for that of the eight
+    corners.
 
     Raises:
         DataError: the corners have several values, none of them 0.
     """
     if background == "none":
+        return 0
+    if background != "auto":
+        return float(background)
+    corners = array[np.ix_(*((0, size - 1) for size in array.shape))]
+    if (corners == 0).any():
+        return 0
+    if (corners != corners.flat[0]).any():
+        raise DataError(
+            f"{path} has no background (corners {corners.min():.4g} to {corners.max():.4g}); strip the skull, "
+            "or set data.background to the background's value, or to none if there is no background"
+        )
+    return float(corners.flat[0])
+
+
+def shifted(array: np.ndarray, background: float) -> np.ndarray:
+    """Shift an image such that its background is 0, as everything after it expects; z-scoring undoes the rest."""
+    if background == 0:
         return array
-    value = background
-    if background == "auto":
-        corners = array[np.ix_(*((0, size - 1) for size in array.shape))]
-        if (corners == 0).any():
-            return array
-        if (corners != corners.flat[0]).any():
-            raise DataError(
-                f"{path} has no background (corners {corners.min():.4g} to {corners.max():.4g}); strip the skull, "
-                "or set data.background to the background's value, or to none if there is no background"
-            )
-        value = corners.flat[0].item()
     if array.dtype.kind in "iu":
-        return array.astype(np.int64) - int(value)
-    shifted: np.ndarray = array - array.dtype.type(value)
-    return shifted
+        return array.astype(np.int64) - int(background)
+    result: np.ndarray = array - array.dtype.type(background)
+    return result
 
 
 def foreground_box(volumes: list[np.ndarray]) -> BBox:

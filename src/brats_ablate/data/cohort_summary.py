@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brats_ablate.labels.scheme import LabelScheme
+
+_VISIT = re.compile(r"[-_](\d{1,3}|FU\w+|visit\w*|ses\w*)$", re.IGNORECASE)
+"""End of a case id that looks like the number of a patient's visit."""
 
 
 def cohort_summary(described: Sequence[Mapping[str, Any]], labels: LabelScheme) -> list[str]:
@@ -56,9 +60,16 @@ def _background(described: Sequence[Mapping[str, Any]]) -> str:
 def _patients(records: Sequence[Mapping[str, Any]]) -> str:
     scans = Counter(record["patient_id"] for record in records)
     several = sum(count > 1 for count in scans.values())
-    return f"patients: {len(scans)} with {len(records)} scans" + (
-        f", {several} of them with several" if several else ""
-    )
+    line = f"patients: {len(scans)} with {len(records)} scans"
+    if several:
+        return f"{line}, {several} of them with several"
+    stems: dict[str, list[str]] = {}
+    for record in records:
+        stems.setdefault(_VISIT.sub("", record["case_id"]), []).append(record["case_id"])
+    visits = next((ids for ids in stems.values() if len(ids) > 1), None)
+    if visits is None or len(stems) == 1:
+        return line
+    return f"{line}; if {visits[0]} and {visits[1]} are one patient, set data.patient to keep them in one fold"
 
 
 def _spacing(records: Sequence[Mapping[str, Any]]) -> str:

@@ -176,7 +176,13 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> Proble
     except MemoryError:
         return Problem("the case does not fit in memory; run again with job.workers=1")
     contact = None if case.labels is None else validation.background_contact(case.labels, rules.labels)
-    described = {"version": store.VERSION, **_recorded(rules), "sources": sources, **_channels(raw)}
+    described = {
+        "version": store.VERSION,
+        **_recorded(rules),
+        "sources": sources,
+        **_channels(raw),
+        "backgrounds": case.backgrounds,
+    }
     described |= {"background_contact": contact, "record": case.record.to_dict()}
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.

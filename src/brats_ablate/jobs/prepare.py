@@ -58,7 +58,8 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
         from rich.console import Console
         from rich.table import Table
 
-        table = Table("case", "reason", title="Invalid cases")
+        table = Table("case", title="Invalid cases")
+        table.add_column("reason", overflow="fold")
         for case_id, reason in sorted(dict(summary.problems).items()):
             table.add_row(case_id, reason)
         Console().print(table)
