@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from brats_ablate import labels
 from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase, shape3d
 from brats_ablate.data import nifti, validation
 from brats_ablate.data.components import connected_components
@@ -25,9 +25,26 @@ class PreparedCase:
 
     record: CaseMetadata
     images: np.ndarray
-    """(4, X, Y, Z) int16 (float32 where the data are not integers), raw values, RAS+, cropped, C-contiguous."""
+    """(M, X, Y, Z) int16 (float32 where the data are not integers), raw values, RAS+, cropped, C-contiguous."""
     labels: np.ndarray | None
     """(X, Y, Z) uint8 nested label map, or None without a segmentation."""
+    modalities: tuple[str, ...]
+    """Names of the M channels."""
+
+    def with_channels(self, modalities: Sequence[str]) -> PreparedCase:
+        """Return the case with these channels, in this order; one that it lacks is 0, also after normalization."""
+        if tuple(modalities) == self.modalities:
+            return self
+        row = {m: i for i, m in enumerate(self.modalities)}
+        images = np.zeros((len(modalities), *self.images.shape[1:]), dtype=self.images.dtype)
+        for channel, modality in zip(images, modalities, strict=True):
+            if modality in row:
+                channel[:] = self.images[row[modality]]
+        mean, std = (
+            tuple(values[row[m]] if m in row else 0.0 for m in modalities)
+            for values in (self.record.mean, self.record.std)
+        )
+        return PreparedCase(replace(self.record, mean=mean, std=std), images, self.labels, tuple(modalities))
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,9 @@ class ReadingRules:
 
 
 def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
-    """Read a case that passed `validation.validate_files`. Each file is oriented by its own header.
+    """Read a case that passed `validation.validate_files`; `raw.images` are its channels, one or more.
+
+    Each file is oriented by its own header.
 
     The box contains every voxel that is non-zero in any modality (paper section 2.1). It also contains every labeled
     voxel, so a reference survives the crop even where an annotation leaves the brain.
@@ -51,13 +70,17 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
     Raises:
         DataError: a file is unreadable, or the case is invalid (see `validation`).
     """
-    paths = [raw.images[m][0] for m in labels.MODALITIES]
+    paths = [path for path, _ in raw.images.values()]
     files = {path: nifti.read_file(path) for path in dict.fromkeys(paths)}
+    if rules.trust_affine_of is not None and rules.trust_affine_of not in raw.images:
+        raise DataError(
+            f"data.trust_affine_of={rules.trust_affine_of} is missing; add the file, or set another modality"
+        )
     trusted = None if rules.trust_affine_of is None else files[raw.images[rules.trust_affine_of][0]]
     grids: list[validation.Grid] = []
     oriented: list[np.ndarray] = []
-    for modality, path in zip(labels.MODALITIES, paths, strict=True):
-        array = nifti.select_volume(path, files[path][0], raw.images[modality][1])
+    for modality, (path, volume) in raw.images.items():
+        array = nifti.select_volume(path, files[path][0], volume)
         grids.append(_grid(path, array, files[path][1], trusted))
         validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)
@@ -88,7 +111,7 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         components=() if nested is None else connected_components(nested),
         content_hash=_content_hash(images, nested, box, grid),
     )
-    return PreparedCase(record, images, nested)
+    return PreparedCase(record, images, nested, tuple(raw.images))
 
 
 def _grid(
@@ -161,7 +184,7 @@ def foreground_moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
 
 
 def _stack(volumes: list[np.ndarray]) -> np.ndarray:
-    """Stack volumes to (4, X, Y, Z): int16 where that is lossless, else float32."""
+    """Stack volumes to (M, X, Y, Z): int16 where that is lossless, else float32."""
     limits = np.iinfo(np.int16)
     whole = all(v.dtype.kind in "iu" or (v == np.rint(v)).all() for v in volumes)
     fits = whole and all(v.min() >= limits.min and v.max() <= limits.max for v in volumes)

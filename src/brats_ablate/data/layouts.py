@@ -14,7 +14,6 @@ from pathlib import Path
 
 from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError
-from brats_ablate.labels import MODALITIES
 
 _BRATS_2018_FILE = re.compile(r"(?P<case>.+)_(?P<kind>flair|t1|t1ce|t1gd|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
 _BRATS_2023_FILE = re.compile(r"(?P<case>BraTS-.+-\d+-\d{3})-(?P<kind>t2f|t1n|t1c|t2w|seg)\.nii(\.gz)?")
@@ -83,7 +82,7 @@ def _find_by_file_name(
         if is_empty and folder.fullmatch(where.name):
             files_of[where, where.name] = {}
     for (where, case_id), files in files_of.items():
-        images = {m: (files[m], None) for m in MODALITIES if m in files}
+        images = {m: (files[m], None) for m in _MSD_ORDER if m in files}
         # From BraTS 2023 on, an id ends in the number of one of the patient's scans.
         patient_id = case_id.rsplit("-", maxsplit=1)[0] if _BRATS_2023_CASE.fullmatch(case_id) else case_id
         yield RawCase(case_id, patient_id, images, files.get("seg"), unrecognized[where])

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -53,6 +53,7 @@ def preprocess_dataset(
     name: str,
     layout: str,
     convention: str,
+    modalities: Sequence[str] = store.FIRST_MODALITIES,
     n_folds: int = 5,
     fold_seed: int = 12345,
     workers: int | None = None,
@@ -64,10 +65,10 @@ def preprocess_dataset(
 ) -> PreprocessingSummary:
     """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
-    The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
-    available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
-    `trust_convention` skips the plausibility check of the cohort's labels. `background` and `trust_affine_of`: see
-    `ReadingRules`. `patient`: see `folds.with_patients`.
+    `modalities` are the channels, in order. The folds are frozen in `folds.json` at the first call. `workers` is a
+    number of processes, None for one per available core. Unless `require_segmentation`, a case without one is valid and
+    stored for prediction only. `trust_convention` skips the plausibility check of the cohort's labels. `background` and
+    `trust_affine_of`: see `ReadingRules`. `patient`: see `folds.with_patients`.
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
@@ -75,10 +76,11 @@ def preprocess_dataset(
     """
     started = time.monotonic()
     rules = ReadingRules(convention, background, trust_affine_of)
-    cases = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
+    found = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
+    cases = [case.with_images(modalities) for case in found]
     if patient is not None:
         cases = folds.with_patients(cases, patient)
-    problems = validation.validate_files(cases, need_segmentation=require_segmentation)
+    problems = validation.validate_files(cases, modalities, need_segmentation=require_segmentation)
     with _locked(prepared):
         _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
@@ -104,7 +106,7 @@ def preprocess_dataset(
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
-        cohort = store.Cohort(name, layout, convention, content_hashes)
+        cohort = store.Cohort(name, layout, convention, modalities, content_hashes)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
     return PreprocessingSummary(
         cases=len(valid),
@@ -130,7 +132,7 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> str | 
     except MemoryError:
         return "the case does not fit in memory; run again with job.workers=1"
     contact = None if case.labels is None else validation.background_contact(case.labels)
-    described = {"version": store.VERSION, **asdict(rules), "sources": sources}
+    described = {"version": store.VERSION, **asdict(rules), "modalities": case.modalities, "sources": sources}
     described |= {"background_contact": contact, "record": case.record.to_dict()}
     final = _case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
@@ -194,9 +196,10 @@ def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
         described = json.loads((folder / "case.json").read_bytes())
         read_by = {field.name: described[field.name] for field in fields(ReadingRules) if field.name in described}
         record = described["record"]
-        stored = [described["version"], ReadingRules(**read_by), described["sources"], record["patient_id"]]
+        channels = described.get("modalities", list(store.FIRST_MODALITIES))
+        stored = [described["version"], ReadingRules(**read_by), channels, described["sources"], record["patient_id"]]
         files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
-        current = [store.VERSION, rules, _sources(raw), raw.patient_id]
+        current = [store.VERSION, rules, list(raw.images), _sources(raw), raw.patient_id]
         return stored == current and all((folder / f).is_file() for f in files)
     except (OSError, ValueError, KeyError, DataError):
         return False

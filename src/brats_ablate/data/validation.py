@@ -6,7 +6,7 @@ Each failed check is a DataError, or a reason, of one sentence that names the fi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,19 +21,28 @@ from brats_ablate.errors import DataError
 _AFFINE_TOLERANCE = 1e-3
 
 
-def validate_files(cases: Iterable[RawCase], *, need_segmentation: bool) -> dict[str, str]:
-    """Return case id -> reason for the cases with missing files or a duplicate id."""
+def validate_files(
+    cases: Iterable[RawCase],
+    modalities: Sequence[str],
+    *,
+    need_segmentation: bool,
+    remedy: str = "add the file or remove the case",
+) -> dict[str, str]:
+    """Return case id -> reason for the cases with missing files or a duplicate id.
+
+    `modalities` are those that a case must have; `remedy` ends the reason of one that lacks some.
+    """
     cases = list(cases)
     problems = {}
     occurrences = Counter(c.case_id for c in cases)
     for case in cases:
-        missing = [m for m in labels.MODALITIES if m not in case.images]
+        missing = [m for m in modalities if m not in case.images]
         if occurrences[case.case_id] > 1:
             folders = ", ".join(sorted(str(_first_file(c).parent) for c in cases if c.case_id == case.case_id))
             problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({folders}); keep one"
         elif missing:
             hint = _unrecognized(case, missing[0])
-            problems[case.case_id] = f"modality {', '.join(missing)} is missing{hint}; add the file or remove the case"
+            problems[case.case_id] = f"modality {', '.join(missing)} is missing{hint}; {remedy}"
         elif need_segmentation and case.segmentation is None:
             hint = _unrecognized(case, "seg")
             problems[case.case_id] = (

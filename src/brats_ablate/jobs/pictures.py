@@ -1,6 +1,6 @@
 """`job=pictures`: the paper's Fig. 7 for chosen or for the worst cases. Reads predictions/, evaluation/, prepared/.
 
-One PNG per case: FLAIR, prediction, reference, on the axial slice with the largest tumor area.
+One PNG per case: FLAIR (or the first modality), prediction, reference, on the axial slice with the largest tumor area.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import find_label_files
-from brats_ablate.labels import MODALITIES, encode_labels
+from brats_ablate.labels import encode_labels
 from brats_ablate.report.case_image import draw_slice, largest_tumor_slice
 from brats_ablate.runtime.files import atomic_write
 
@@ -71,7 +71,7 @@ def mean_dice(file: Path, region: str) -> dict[str, float]:
 
 
 def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) -> Image:
-    """Draw FLAIR, prediction and, where the case has one, reference, side by side with a caption."""
+    """Draw image, prediction and, where the case has one, reference, side by side with a caption."""
     import numpy as np
 
     from brats_ablate.data import nifti
@@ -82,7 +82,8 @@ def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) ->
         raise DataError(f"{prediction} is not on the grid of {case_id}; resample it to the case's own grid")
     oriented = nifti.Orientation.of(np.asarray(affine)).to_ras(encode_labels(values, store.convention))
     predicted = oriented[record.box.slices]
-    flair = store.read_images(case_id)[MODALITIES.index("flair")]
+    name, image = store.read_shown(case_id)
     reference = store.read_labels(case_id) if record.has_labels else None
     z = largest_tumor_slice(predicted if reference is None or not reference.any() else reference)
-    return draw_slice(flair[:, :, z], predicted[:, :, z], None if reference is None else reference[:, :, z], caption)
+    shown = None if reference is None else reference[:, :, z]
+    return draw_slice(name, image[:, :, z], predicted[:, :, z], shown, caption)

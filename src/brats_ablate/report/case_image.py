@@ -1,4 +1,4 @@
-"""Draw one axial slice of a case as panels: FLAIR, prediction, reference. Arrays in, an image out; no files.
+"""Draw one axial slice of a case as panels: image, prediction, reference. Arrays in, an image out; no files.
 
 Used by `job=pictures` and, during training, by `jobs.train.validation_image`.
 """
@@ -25,10 +25,12 @@ def largest_tumor_slice(labels: np.ndarray) -> int:
     return int(tumor.sum(axis=(0, 1)).argmax()) if tumor.any() else labels.shape[2] // 2
 
 
-def draw_slice(flair: np.ndarray, predicted: np.ndarray, reference: np.ndarray | None, caption: str) -> Image:
-    """Draw FLAIR (X, Y), RAS+, and the nested labels predicted and, where the case has any, of the reference."""
+def draw_slice(
+    modality: str, image: np.ndarray, predicted: np.ndarray, reference: np.ndarray | None, caption: str
+) -> Image:
+    """Draw an image (X, Y), RAS+, and the nested labels predicted and, where the case has any, of the reference."""
     labels = {"prediction": predicted} | ({} if reference is None else {"reference": reference})
-    return compose_panels([gray(flair), *map(colored, labels.values())], ["FLAIR", *labels], caption)
+    return compose_panels([gray(image), *map(colored, labels.values())], [modality.upper(), *labels], caption)
 
 
 def gray(image: np.ndarray) -> np.ndarray:

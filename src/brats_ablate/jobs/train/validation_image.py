@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brats_ablate.labels import MODALITIES
 from brats_ablate.report.case_image import draw_slice, largest_tumor_slice
 from brats_ablate.training.trainer import Tracker
 
@@ -33,16 +32,16 @@ class ValidationImageLogger:
             self.tracker.log_image(lambda: self.draw(predicted))
 
     def draw(self, predicted: Tensor) -> Image:
-        """Draw FLAIR, prediction and reference on the slice with the largest reference tumor area."""
-        z, flair, reference = self._slice
+        """Draw image, prediction and reference on the slice with the largest reference tumor area."""
+        z, name, image, reference = self._slice
         wt, tc, et = predicted[..., z].cpu().numpy()
         labels = wt + (wt & tc).astype(np.uint8) + (wt & tc & et)
-        return draw_slice(flair, labels, reference, self.case_id)
+        return draw_slice(name, image, labels, reference, self.case_id)
 
     @cached_property
-    def _slice(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Index, FLAIR and reference labels of the slice; read once, for the first image."""
+    def _slice(self) -> tuple[int, str, np.ndarray, np.ndarray]:
+        """Index, name of the modality, its image and reference labels of the slice; read once, for the first image."""
         labels = self.store.read_labels(self.case_id)
         z = largest_tumor_slice(labels)
-        flair = self.store.read_images(self.case_id)[MODALITIES.index("flair")]
-        return z, flair[:, :, z].copy(), labels[:, :, z].copy()
+        name, image = self.store.read_shown(self.case_id)
+        return z, name, image[:, :, z].copy(), labels[:, :, z].copy()
