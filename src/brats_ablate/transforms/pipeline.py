@@ -41,7 +41,8 @@ class BatchPipeline:
         if any(dropped):
             raw = raw.clone()  # a single patch shares its memory
             for sample, own in zip(raw, dropped, strict=True):
-                sample[list(own)] = 0
+                for channel in own:
+                    sample[channel].zero_()
         labels = _transfer([patch.labels for patch in patches], self.device)
         sample_keys = [patch.sample_key for patch in patches]
         axes = [self.augment.flip_axes(key) for key in sample_keys]
@@ -73,7 +74,7 @@ def _foreground_mask(
     if not any(absent):
         return channels.foreground_mask(non_zero, images)
     present = [[c for c in range(images.shape[1]) if c not in own] for own in absent]
-    masks = [channels.foreground_mask(non_zero[[b]], images[[b]][:, rows]) for b, rows in enumerate(present)]
+    masks = [channels.foreground_mask(non_zero[b : b + 1], images[b : b + 1, rows]) for b, rows in enumerate(present)]
     return torch.cat(masks)
 
 

@@ -153,5 +153,5 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
     network = build.averaged_network(model, precision, build.average_of(inference))
     channels: InputChannels = build.instantiate(cfg.inputs)
     modalities = build.input_modalities(cfg)
-    input_key = f"{modalities} by { ({**cfg.inputs, 'modalities': None}) }"
+    input_key = str((modalities, {**cfg.inputs, "modalities": None}))
     return Predictor(modalities, channels, input_key, partial(window, network))
