@@ -29,6 +29,7 @@ from brats_ablate.jobs.build import (
     build_model,
     build_window,
     execute_on,
+    input_channels,
     instantiate,
 )
 from brats_ablate.training.distributed import DistributedContext
@@ -69,7 +70,7 @@ def step(cfg: DictConfig, ranks: DistributedContext, steps: int, precision: str 
     loss_of = build_loss(cfg)
     optimizer = instantiate(cfg.optimizer, model.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(ranks.rank)
-    images = torch.randn(1, instantiate(cfg.inputs).channels, *cfg.patches.shape, generator=generator)
+    images = torch.randn(1, input_channels(cfg), *cfg.patches.shape, generator=generator)
     images = images.contiguous(memory_format=torch.channels_last_3d)
     labels = torch.randint(0, 4, (1, *cfg.patches.shape), generator=generator, dtype=torch.uint8)
     model.train()
@@ -172,7 +173,7 @@ def test_predicts_a_volume_of_odd_shape_or_is_refused(experiment: str, inference
     check(cfg)
     model = build_model(cfg).eval()
     x, y, z = cfg.patches.shape
-    volume = torch.randn(1, instantiate(cfg.inputs).channels, x - 3, y + 3, z + 1)
+    volume = torch.randn(1, input_channels(cfg), x - 3, y + 3, z + 1)
     average = average_of(cfg.inference)
     network = averaged_network(model, Precision.resolve("fp32", CPU), average)
     with torch.no_grad():

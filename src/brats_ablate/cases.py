@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,8 @@ class BBox:
 class RawCase:
     """One case as found on disk, not read yet.
 
-    `images` maps each modality of `labels.MODALITIES` to its file and the index of its volume. The index is None for a
-    3-D file; MSD files are 4-D.
+    `images` maps each modality, in channel order, to its file and the index of its volume. The index is None for a 3-D
+    file; MSD files are 4-D.
     """
 
     case_id: str
@@ -70,6 +70,10 @@ class RawCase:
     segmentation: Path | None
     unrecognized: tuple[str, ...] = ()
     """Names of the other NIfTI files in its folder that the layout does not know."""
+
+    def with_images(self, modalities: Iterable[str]) -> RawCase:
+        """Return the case with these images only, in this order; one that it lacks stays absent."""
+        return replace(self, images={m: self.images[m] for m in modalities if m in self.images})
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class CaseMetadata:
     mean: tuple[float, ...]
     """Per modality, over that modality's non-zero voxels."""
     std: tuple[float, ...]
+    """As `mean`; 0 for a modality that the case lacks."""
     has_labels: bool
     components: tuple[Component, ...] = field(default=(), repr=False)
     content_hash: str = ""
@@ -152,7 +157,7 @@ class Patch:
     """One training sample as read from the store: raw values, not yet normalized."""
 
     images: np.ndarray
-    """(4, X, Y, Z), the store's type (int16 or float32), 0 outside the brain."""
+    """(M, X, Y, Z) of M modalities, the store's type (int16 or float32), 0 outside the brain."""
     labels: np.ndarray
     """(X, Y, Z) uint8 nested label map."""
     mean: tuple[float, ...]
@@ -166,9 +171,11 @@ class Batch:
     """Samples on the training device, normalized; what augmentation transforms."""
 
     images: torch.Tensor
-    """(B, 4, X, Y, Z) float32, z-scored inside the brain, 0 outside."""
+    """(B, M, X, Y, Z) float32 of M modalities, z-scored inside the brain, 0 outside."""
     foreground: torch.Tensor
     """(B, 1, X, Y, Z) bool, the mask that the option `inputs=onehot` appends as a channel."""
     labels: torch.Tensor
     """(B, X, Y, Z) uint8 nested label maps."""
     sample_keys: list[SampleKey]
+    dropped: Sequence[tuple[int, ...]] = ()
+    """The channels of each sample that `transforms.drop_modality` drew: 0 in the network's input."""

@@ -77,6 +77,14 @@ IMPOSSIBLE = [
         "data.background=black must be auto, none (not skull-stripped), or the background's value",
     ),
     (["data.trust_affine_of=pd"], "data.trust_affine_of=pd must be one of flair, t1, t1ce, t2, or null"),
+    (["~data.layout.modalities.t1", "data.trust_affine_of=t1"], "must be one of flair, t1ce, t2, or null"),
+    (
+        ["inputs.modalities=[t1ce,adc]"],
+        "inputs.modalities=['t1ce', 'adc']: the data set has no adc; choose from flair, t1, t1ce, t2",
+    ),
+    (["inputs.modalities=[]"], "inputs.modalities=[] must name one modality or more, each once; null takes all"),
+    (["inputs=onehot", "inputs.modalities=[t1,t1]"], "inputs.modalities=['t1', 't1'] must name one modality or more"),
+    (["inputs.modalities=t1"], "inputs.modalities='t1' must be of type"),
     (["data.patient='BraTS('"], "data.patient=BraTS( is not a regular expression"),
     (["model=unetr", "inference=whole_volume"], "UNETR takes patches of one shape only; set inference=sliding_window"),
 ]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from brats_ablate.cases import BBox
 from brats_ablate.data.case_reader import ReadingRules, foreground_box, foreground_moments, read_case
 from brats_ablate.data.layouts import find_cases
+from brats_ablate.errors import DataError
 
 
 def _read(root, layout="brats2021"):
@@ -118,3 +121,36 @@ def test_content_hash_depends_on_voxels_and_geometry(raw_cohort, spoil):
 
     spoil(raw_cohort, "BraTS2021_00000", "t1", one_more)
     assert _read(raw_cohort).record.content_hash != first
+
+
+@pytest.mark.parametrize("modalities", [("t1ce",), ("t2", "flair"), ("flair", "t1", "t1ce", "t2", "adc")])
+def test_the_images_of_the_raw_case_are_the_channels(raw_cohort, modalities):
+    full = _read(raw_cohort)
+    raw = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    raw = replace(raw, images={**raw.images, "adc": raw.images["t1"]}).with_images(modalities)
+    assert tuple(raw.images) == modalities
+    case = read_case(raw, ReadingRules("brats2021"))
+    row = {"flair": 0, "t1": 1, "t1ce": 2, "t2": 3, "adc": 1}
+    rows = [row[m] for m in modalities]
+    np.testing.assert_array_equal(case.images, full.images[rows])
+    np.testing.assert_array_equal(case.labels, full.labels)
+    assert case.record.mean == tuple(full.record.mean[r] for r in rows)
+    assert case.modalities == modalities
+
+
+def test_a_channel_that_a_case_lacks_is_zero(raw_cohort):
+    case = _read(raw_cohort)
+    asked = case.with_channels(("t2", "adc", "t1"))
+    np.testing.assert_array_equal(asked.images[[0, 2]], case.images[[3, 1]])
+    assert not asked.images[1].any()
+    assert asked.images.dtype == case.images.dtype
+    assert (asked.record.mean, asked.record.std) == tuple(
+        (v[3], 0.0, v[1]) for v in (case.record.mean, case.record.std)
+    )
+    assert case.with_channels(case.modalities) is case
+
+
+def test_the_trusted_header_must_be_that_of_a_modality_of_the_case(raw_cohort):
+    raw = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0].with_images(["t1ce"])
+    with pytest.raises(DataError, match=r"data\.trust_affine_of=flair is missing; add the file, or set another"):
+        read_case(raw, ReadingRules("brats2021", trust_affine_of="flair"))

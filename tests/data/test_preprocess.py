@@ -73,6 +73,39 @@ def test_only_changed_and_lost_cases_are_prepared_again(raw_cohort, tmp_path, sp
     assert _prepare(raw_cohort, tmp_path / "p").written == 0
 
 
+def test_other_channels_are_prepared_again_and_recorded(raw_cohort, tmp_path):
+    four = _prepare(raw_cohort, tmp_path / "p")
+    full = CaseStore(tmp_path / "p")
+    images = full.read_images("BraTS2021_00002")
+    folds = (tmp_path / "p/folds.json").read_bytes()
+    for modalities, rows in ((["t1ce"], [2]), (["t2", "flair"], [3, 0]), (["flair", "t2"], [0, 3])):
+        summary = _prepare(raw_cohort, tmp_path / "p", modalities=modalities)
+        assert summary.written == 5
+        assert summary.fingerprint != four.fingerprint
+        store = CaseStore(tmp_path / "p")
+        assert store.modalities == tuple(modalities)
+        np.testing.assert_array_equal(store.read_images("BraTS2021_00002"), images[rows])
+        assert (tmp_path / "p/folds.json").read_bytes() == folds
+        assert _prepare(raw_cohort, tmp_path / "p", modalities=modalities).written == 0
+
+
+def test_a_case_needs_only_the_modalities_of_the_data_set(raw_cohort, tmp_path):
+    (raw_cohort / "BraTS2021_00000/BraTS2021_00000_t2.nii.gz").unlink()
+    assert _prepare(raw_cohort, tmp_path / "p", modalities=["t1ce", "t1"]).problems == {}
+    problems = _prepare(raw_cohort, tmp_path / "p", modalities=["t1ce", "t2"]).problems
+    assert problems == {"BraTS2021_00000": "modality t2 is missing; add the file or remove the case"}
+
+
+def test_cases_of_version_0_1_which_names_no_channels_are_up_to_date(raw_cohort, tmp_path):
+    _prepare(raw_cohort, tmp_path / "p")
+    for file in (tmp_path / "p/cases").glob("*/case.json"):
+        described = json.loads(file.read_text())
+        assert described.pop("modalities") == ["flair", "t1", "t1ce", "t2"]
+        file.write_text(json.dumps(described))
+    assert _prepare(raw_cohort, tmp_path / "p").written == 0
+    assert _prepare(raw_cohort, tmp_path / "p", modalities=["t1"]).written == 5
+
+
 def test_invalid_cases_are_reported_and_the_others_prepared(raw_cohort, tmp_path, spoil):
     def truncate(path):
         path.write_bytes(path.read_bytes()[:200])

@@ -5,6 +5,7 @@ import gzip
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import blosc2
@@ -50,6 +51,40 @@ def test_reading_a_box_equals_slicing(prepared):
     )
     np.testing.assert_array_equal(store.read_labels(case_id, box), store.read_labels(case_id)[box.slices])
     assert store.read_images(case_id, box).flags.c_contiguous
+
+
+@pytest.mark.parametrize("chosen", [["t1ce"], ["t1ce", "flair"], ["flair", "t1", "t1ce", "t2"]])
+def test_chosen_channels_in_the_chosen_order(prepared, chosen):
+    full, store = CaseStore(prepared), CaseStore(prepared, chosen)
+    assert full.modalities == ("flair", "t1", "t1ce", "t2")
+    assert store.modalities == tuple(chosen)
+    assert store.fingerprint == full.fingerprint
+    rows = [full.modalities.index(m) for m in chosen]
+    for case_id in store.case_ids[:2]:
+        record, expected = store.record(case_id), full.record(case_id)
+        assert record.mean == tuple(expected.mean[r] for r in rows)
+        assert record.std == tuple(expected.std[r] for r in rows)
+        assert replace(record, mean=expected.mean, std=expected.std) == expected
+        for box in (None, BBox((1, 0, 2), (6, 10, 5))):
+            images = store.read_images(case_id, box)
+            np.testing.assert_array_equal(images, full.read_images(case_id, box)[rows])
+            assert images.dtype == np.int16
+            assert images.flags.c_contiguous
+            np.testing.assert_array_equal(store.read_labels(case_id, box), full.read_labels(case_id, box))
+
+
+def test_pictures_show_flair_or_else_the_first_channel(prepared):
+    case_id = "BraTS2021_00001"
+    images = CaseStore(prepared).read_images(case_id)
+    for chosen, shown, row in ((["t2", "flair"], "flair", 0), (["t1ce", "t1"], "t1ce", 2)):
+        name, image = CaseStore(prepared, chosen).read_shown(case_id)
+        assert name == shown
+        np.testing.assert_array_equal(image, images[row])
+
+
+def test_a_modality_that_was_not_prepared_is_refused(prepared):
+    with pytest.raises(DataError, match=r"inputs\.modalities: .* contains no adc; choose from flair, t1, t1ce, t2"):
+        CaseStore(prepared, ["flair", "adc"])
 
 
 def test_threads_may_share_a_store(prepared):

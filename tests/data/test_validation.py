@@ -10,7 +10,8 @@ from brats_ablate.data import validation
 from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.errors import DataError
-from brats_ablate.labels import MODALITIES
+
+MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 
 def _nan_at_one_voxel(array):
@@ -143,12 +144,12 @@ def test_validate_files():
         return RawCase(case_id, case_id, images, Path(folder) / "seg" if segmentation else None)
 
     cases = [case("A"), case("B", "t1", "t2"), case("C", segmentation=False), case("D"), case("D", folder="b")]
-    problems = validation.validate_files(cases, need_segmentation=True)
+    problems = validation.validate_files(cases, MODALITIES, need_segmentation=True)
     assert set(problems) == {"B", "C", "D"}
     assert problems["B"].startswith("modality t1, t2 is missing")
     assert problems["C"].startswith("the segmentation is missing")
     assert problems["D"] == "the id occurs 2 times (a, b); keep one"
-    assert set(validation.validate_files(cases, need_segmentation=False)) == {"B", "D"}
+    assert set(validation.validate_files(cases, MODALITIES, need_segmentation=False)) == {"B", "D"}
 
 
 def test_background_contact_by_hand():

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from brats_ablate.config.locations import resource_dir
-from brats_ablate.jobs.build import build_model, instantiate
+from brats_ablate.jobs.build import build_model, input_channels
 from brats_ablate.model_summary.counts import count
 from brats_ablate.model_summary.svg import draw_svg
 
@@ -33,7 +33,7 @@ def thin(experiment: str) -> DictConfig:
 
 
 def drawn(cfg: DictConfig) -> ElementTree.Element:
-    shape = (1, instantiate(cfg.inputs).channels, *cfg.patches.shape)
+    shape = (1, input_channels(cfg), *cfg.patches.shape)
     return ElementTree.fromstring(draw_svg(count(lambda: build_model(cfg), shape).calls, shape, cfg.name))
 
 
@@ -64,7 +64,7 @@ def test_channels_and_shapes_are_those_of_a_real_forward(experiment: str) -> Non
             )
         )
     with torch.no_grad():
-        model(torch.randn(1, instantiate(cfg.inputs).channels, *cfg.patches.shape))
+        model(torch.randn(1, input_channels(cfg), *cfg.patches.shape))
     boxes = boxes_of(drawn(cfg))
     gridded = [(name, lines[0]) for name, lines in boxes if "³" in lines[0] or lines[0].count("×") == 3]
     inside = [box for box in gridded if box[0] != "input"]

@@ -52,6 +52,7 @@ def test_what_does_not_change_the_result_is_not_of_the_identity(composition: Com
         ("model.drop_stages=2", "model.drop_stages"),
         ("model.upsample._target_=brats_ablate.models.upsample.UpsampleAsReleased", "model.upsample._target_"),
         ("inference.average=logits", "inference.average"),
+        ("inputs.modalities=[t1ce]", "inputs.modalities"),
         ("inference.window.overlap=0.25", "inference.window.overlap"),  # it chooses the checkpoints
     ],
 )

@@ -50,7 +50,7 @@ def test_the_stacked_input_has_the_declared_channels(channels: InputChannels, ra
     images = raw.float()
     foreground = channels.foreground_mask(non_zero_in_any(raw), images)
     stacked = channels.stack_channels(images, foreground)
-    assert stacked.shape == (2, channels.channels, 5, 6, 7)
+    assert stacked.shape == (2, channels.count(4), 5, 6, 7)
     assert torch.equal(stacked[:, :4], images)
     for extra in stacked[:, 4:].unbind(dim=1):
         assert torch.equal(extra, foreground[:, 0].float())

@@ -86,7 +86,7 @@ def test_the_result_is_the_augmented_batch_with_stacked_channels(channels: Input
     prepare = BatchPipeline(augment, channels, CPU)
     images, labels = prepare([patch(0), patch(1)])
     batch = augment(prepare.collate([patch(0), patch(1)]))
-    assert images.shape == (2, channels.channels, 5, 6, 7)
+    assert images.shape == (2, channels.count(4), 5, 6, 7)
     assert images.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(images[:, :4], batch.images)
     assert torch.equal(labels, batch.labels)

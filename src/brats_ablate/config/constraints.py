@@ -19,7 +19,6 @@ from brats_ablate.labels.scheme import LabelScheme
 Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
 
-_MODALITIES = ("flair", "t1", "t1ce", "t2")
 _PAPER_REGIONS = ("wt", "tc", "et")
 """Regions whose thresholds the options of inference/labels name, for every label scheme."""
 _AVERAGES = ("probabilities", "logits")
@@ -64,10 +63,27 @@ def data_set(cfg: Tree) -> str | None:
         re.compile(patient or "")
     except (re.error, TypeError) as error:
         return f"data.patient={patient} is not a regular expression ({error}); an example is 'UPENN-GBM-\\d+'"
-    if trusted is not None and trusted not in _MODALITIES:
-        return f"data.trust_affine_of={trusted} must be one of {', '.join(_MODALITIES)}, or null"
+    declared = _modalities(cfg)
+    if trusted is not None and trusted not in declared:
+        return f"data.trust_affine_of={trusted} must be one of {', '.join(declared)}, or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
+    return None
+
+
+def _modalities(cfg: Tree) -> list[str]:
+    return list(cfg["data"]["layout"]["modalities"])
+
+
+def chosen_modalities(cfg: Tree) -> str | None:
+    """Require that the network gets modalities of the data set, each once."""
+    chosen, declared = cfg["inputs"].get("modalities"), _modalities(cfg)
+    if chosen is None:
+        return None
+    if not chosen or len(set(chosen)) < len(chosen):
+        return f"inputs.modalities={chosen} must name one modality or more, each once; null takes all"
+    if unknown := [m for m in chosen if m not in declared]:
+        return f"inputs.modalities={chosen}: the data set has no {unknown[0]}; choose from {', '.join(declared)}"
     return None
 
 
@@ -206,6 +222,6 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, data_set, label_scheme, constructible_groups, encoder),
+    *(coordinates, data_set, label_scheme, chosen_modalities, constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts),
 )

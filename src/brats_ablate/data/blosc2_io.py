@@ -5,6 +5,7 @@ Codec and block shape were chosen by measurement: see the store's table in `docs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import blosc2
@@ -41,8 +42,10 @@ def write_array(path: Path, array: np.ndarray, content_hash: str) -> None:
     path.write_bytes(stored.to_cframe())
 
 
-def read_array(path: Path, content_hash: str, box: BBox | None = None) -> np.ndarray:
-    """Return the array that `write_array` wrote, or the part inside `box`.
+def read_array(
+    path: Path, content_hash: str, box: BBox | None = None, channels: Sequence[int] | None = None
+) -> np.ndarray:
+    """Return the array that `write_array` wrote, or the part inside `box` and, of a (C, X, Y, Z) one, of `channels`.
 
     Safe to call from several threads: each call opens the file and decompresses on its own thread. `box` must lie
     inside the volume.
@@ -54,8 +57,9 @@ def read_array(path: Path, content_hash: str, box: BBox | None = None) -> np.nda
     try:
         stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
         same = stored.schunk.vlmeta[_TAG] == content_hash
-        index = ... if box is None else (..., *box.slices)
-        array: np.ndarray = stored[index]
+        index = (...,) if box is None else (..., *box.slices)
+        # A list of channels in the index takes half as long again, or more.
+        array: np.ndarray = stored[index] if channels is None else np.stack([stored[(c, *index)] for c in channels])
     except (OSError, RuntimeError, KeyError) as error:
         remedy = "delete its folder and run `python -m brats_ablate job=prepare` again"
         raise DataError(f"{path} {_reason(path)}; {remedy}") from error

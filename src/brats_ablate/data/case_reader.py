@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,28 @@ class PreparedCase:
 
     record: CaseMetadata
     images: np.ndarray
-    """(4, X, Y, Z) int16 (float32 where the data are not integers), raw values, RAS+, cropped, C-contiguous."""
+    """(M, X, Y, Z) int16 (float32 where the data are not integers), raw values, RAS+, cropped, C-contiguous."""
     labels: np.ndarray | None
     """(X, Y, Z) uint8 label map, or None without a segmentation."""
+    modalities: tuple[str, ...]
+    """Names of the M channels."""
     backgrounds: tuple[float, ...] = ()
     """Value outside the brain in each image's file, which was mapped to 0."""
+
+    def with_channels(self, modalities: Sequence[str]) -> PreparedCase:
+        """Return the case with these channels, in this order; one that it lacks is 0, also after normalization."""
+        if tuple(modalities) == self.modalities:
+            return self
+        row = {m: i for i, m in enumerate(self.modalities)}
+        images = np.zeros((len(modalities), *self.images.shape[1:]), dtype=self.images.dtype)
+        for channel, modality in zip(images, modalities, strict=True):
+            if modality in row:
+                channel[:] = self.images[row[modality]]
+        mean, std = (
+            tuple(values[row[m]] if m in row else 0.0 for m in modalities)
+            for values in (self.record.mean, self.record.std)
+        )
+        return PreparedCase(replace(self.record, mean=mean, std=std), images, self.labels, tuple(modalities))
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,9 @@ class ReadingRules:
 
 
 def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
-    """Read a case that passed `validation.validate_files`. Each file is oriented by its own header.
+    """Read a case that passed `validation.validate_files`; `raw.images` are its channels, one or more.
+
+    Each file is oriented by its own header.
 
     The box contains every voxel that is non-zero in any modality (paper section 2.1). It also contains every labeled
     voxel, so a reference survives the crop even where an annotation leaves the brain.
@@ -54,6 +74,10 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
     """
     paths = [path for path, _ in raw.images.values()]
     files = {path: nifti.read_file(path) for path in dict.fromkeys(paths)}
+    if rules.trust_affine_of is not None and rules.trust_affine_of not in raw.images:
+        raise DataError(
+            f"data.trust_affine_of={rules.trust_affine_of} is missing; add the file, or set another modality"
+        )
     trusted = None if rules.trust_affine_of is None else files[raw.images[rules.trust_affine_of][0]]
     grids: list[validation.Grid] = []
     oriented: list[np.ndarray] = []
@@ -90,7 +114,7 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         components=() if encoded is None else connected_components(encoded),
         content_hash=_content_hash(images, encoded, box, grid),
     )
-    return PreparedCase(record, images, encoded, tuple(backgrounds))
+    return PreparedCase(record, images, encoded, tuple(raw.images), tuple(backgrounds))
 
 
 def _grid(
@@ -169,7 +193,7 @@ def foreground_moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
 
 
 def _stack(volumes: list[np.ndarray]) -> np.ndarray:
-    """Stack volumes to (4, X, Y, Z): int16 where that is lossless, else float32."""
+    """Stack volumes to (M, X, Y, Z): int16 where that is lossless, else float32."""
     limits = np.iinfo(np.int16)
     whole = all(v.dtype.kind in "iu" or (v == np.rint(v)).all() for v in volumes)
     fits = whole and all(v.min() >= limits.min and v.max() <= limits.max for v in volumes)

@@ -110,7 +110,7 @@ class PatchLoader:
 
 
 def read_window(store: CaseStore, record: CaseMetadata, window: BBox) -> tuple[np.ndarray, np.ndarray]:
-    """Read images (4, X, Y, Z) and labels (X, Y, Z) of a window that may exceed the volume; 0 outside of it."""
+    """Read images (M, X, Y, Z) and labels (X, Y, Z) of a window that may exceed the volume; 0 outside of it."""
     inside = _intersection(window, record.box.shape)
     images = store.read_images(record.case_id, inside)
     labels = store.read_labels(record.case_id, inside)

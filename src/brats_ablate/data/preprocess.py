@@ -34,8 +34,6 @@ from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
 
 PROBLEMS = "problems.csv"
-_CHANNELS_BEFORE = ("flair", "t1", "t1ce", "t2")
-"""Channels of version 0.1, in the order in which it also read the volumes of 4-D files."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def preprocess_dataset(
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
-        cohort = store.Cohort(name, layout.name, labels, content_hashes)
+        cohort = store.Cohort(name, layout.name, labels, tuple(layout.modalities), content_hashes)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
     return PreprocessingSummary(
         cases=len(valid),
@@ -265,9 +263,9 @@ def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
         read_by |= {"tissues": described["tissues"]}
         same_order = list(described["tissues"]) == list(rules.labels.tissues)
         channels = _channels(raw)
-        before = {"channels": list(_CHANNELS_BEFORE), "volumes": list(range(len(_CHANNELS_BEFORE)))}
+        before = {"channels": list(store.FIRST_MODALITIES), "volumes": list(range(len(store.FIRST_MODALITIES)))}
         if None in channels["volumes"]:
-            before["volumes"] = [None] * len(_CHANNELS_BEFORE)
+            before["volumes"] = [None] * len(store.FIRST_MODALITIES)
         stored_channels = {key: described.get(key, before[key]) for key in channels}
         stored = [
             stored_channels,

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from brats_ablate.runtime.files import to_json, write_json, write_text
 
 VERSION = 1
 """Version of the store's format; cases of a different version are preprocessed again."""
+FIRST_MODALITIES = ("flair", "t1", "t1ce", "t2")
+"""The channels of BraTS up to 2023, and of all that version 0.1 prepared."""
 
-MODALITIES = ("flair", "t1", "t1ce", "t2")
 COHORT, RECORDS, FOLDS, CASES = "cohort.json", "records.jsonl", "folds.json", "cases"
 
 
@@ -37,12 +38,14 @@ class Cohort:
     name: str
     layout: str
     labels: LabelScheme
+    modalities: Sequence[str]
+    """The channels, in order."""
     content_hashes: Mapping[str, str]
 
     @property
     def fingerprint(self) -> str:
         """Return the sha256 of format, layout, labels, channel order and every case's content hash."""
-        head = [VERSION, self.layout, self.labels.key, list(MODALITIES), sorted(self.content_hashes.items())]
+        head = [VERSION, self.layout, self.labels.key, list(self.modalities), sorted(self.content_hashes.items())]
         return hashlib.sha256(to_json(head).encode()).hexdigest()
 
 
@@ -51,12 +54,14 @@ class CaseStore:
 
     Args:
         folder: the value of `paths.prepared`.
+        modalities: the channels that images, means and standard deviations have, in order; None for all as prepared.
 
     Raises:
-        DataError: the folder is not prepared, is of a different version, or its cases do not match its fingerprint.
+        DataError: the folder is not prepared, is of a different version, lacks a modality, or its cases do not match
+            its fingerprint.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modalities: Sequence[str] | None = None) -> None:
         self.folder = Path(folder)
         try:
             head = json.loads((self.folder / COHORT).read_bytes())
@@ -66,12 +71,20 @@ class CaseStore:
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
-        if head["version"] != VERSION or head["modalities"] != list(MODALITIES):
+        if head["version"] != VERSION:
             raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
-        cohort = Cohort(head["name"], head["layout"], LabelScheme.recorded(head), head["cases"])
+        cohort = Cohort(head["name"], head["layout"], LabelScheme.recorded(head), head["modalities"], head["cases"])
         self._row = {case_id: i for i, case_id in enumerate(head["cases"])}
         self.case_ids = list(self._row)
         """All cases, sorted."""
+        self.modalities = tuple(cohort.modalities if modalities is None else modalities)
+        """Names of the channels."""
+        if unknown := [m for m in self.modalities if m not in cohort.modalities]:
+            raise DataError(
+                f"inputs.modalities: {self.folder} contains no {unknown[0]}; choose from {', '.join(cohort.modalities)}"
+            )
+        rows = [cohort.modalities.index(m) for m in self.modalities]
+        self._rows = None if self.modalities == tuple(cohort.modalities) else rows
         self.labels = cohort.labels
         """Label scheme of the raw files and of the stored label maps."""
         self.fingerprint = cohort.fingerprint
@@ -88,26 +101,29 @@ class CaseStore:
         if self.fingerprint != head["fingerprint"] or len(self._lines) != len(self._row):
             raise DataError(f"{self.folder}: its cases do not match its fingerprint; {_COMMAND}")
 
-    @property
-    def shown_modality(self) -> tuple[str, int]:
-        """Name and channel of the modality for pictures: FLAIR, where edema is bright, or else the first."""
-        channel = MODALITIES.index("flair") if "flair" in MODALITIES else 0
-        return MODALITIES[channel], channel
-
     def record(self, case_id: str) -> CaseMetadata:
         """Return the metadata of a case; DataError if the cohort has no such case."""
         if case_id not in self._row:
             raise DataError(f"{self.folder} contains no case {case_id!r}; check the id")
         if case_id not in self._records:
-            self._records[case_id] = CaseMetadata.from_dict(json.loads(self._lines[self._row[case_id]]))
+            record = CaseMetadata.from_dict(json.loads(self._lines[self._row[case_id]]))
+            if self._rows is not None:
+                mean, std = (tuple(values[row] for row in self._rows) for values in (record.mean, record.std))
+                record = replace(record, mean=mean, std=std)
+            self._records[case_id] = record
         return self._records[case_id]
 
     def read_images(self, case_id: str, box: BBox | None = None) -> np.ndarray:
-        """Read raw values, (4, X, Y, Z) int16 or float32 in `labels.MODALITIES` order, whole or inside `box`.
+        """Read raw values, (M, X, Y, Z) int16 or float32 of the M `modalities`, whole or inside `box`.
 
         `box` is in cropped coordinates and must lie inside the volume. Raises DataError if the file is damaged.
         """
-        return self._read(case_id, "images.b2nd", box)
+        return self._read(case_id, "images.b2nd", box, self._rows)
+
+    def read_shown(self, case_id: str) -> tuple[str, np.ndarray]:
+        """Read what pictures show of a case, (X, Y, Z), and its name: FLAIR, or without it the first modality."""
+        name = "flair" if "flair" in self.modalities else self.modalities[0]
+        return name, self.read_images(case_id)[self.modalities.index(name)]
 
     def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray:
         """Read the label map, (X, Y, Z) uint8, whole or inside `box`; DataError without a segmentation."""
@@ -115,8 +131,8 @@ class CaseStore:
             raise DataError(f"case {case_id} has no segmentation; train and evaluate need one")
         return self._read(case_id, "labels.b2nd", box)
 
-    def _read(self, case_id: str, file: str, box: BBox | None) -> np.ndarray:
-        return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box)
+    def _read(self, case_id: str, file: str, box: BBox | None, rows: Sequence[int] | None = None) -> np.ndarray:
+        return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box, rows)
 
 
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
@@ -148,7 +164,7 @@ def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, An
         "layout": cohort.layout,
         "convention": cohort.labels.name,
         "labels": cohort.labels.to_dict(),
-        "modalities": list(MODALITIES),
+        "modalities": list(cohort.modalities),
         "fingerprint": cohort.fingerprint,
         "cases": dict(cohort.content_hashes),
     }

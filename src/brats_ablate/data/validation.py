@@ -22,19 +22,29 @@ from brats_ablate.labels.scheme import LabelError, LabelScheme, rounded
 _AFFINE_TOLERANCE = 1e-3
 
 
-def validate_files(cases: Iterable[RawCase], layout: Layout, *, need_segmentation: bool) -> dict[str, str]:
-    """Return case id -> reason for the cases with missing files or a duplicate id."""
+def validate_files(
+    cases: Iterable[RawCase],
+    layout: Layout,
+    *,
+    need_segmentation: bool,
+    required: Sequence[str] | None = None,
+    remedy: str = "add the file or remove the case",
+) -> dict[str, str]:
+    """Return case id -> reason for the cases with missing files or a duplicate id.
+
+    `required` are the modalities that a case must have, None for all; `remedy` ends the reason of one that lacks some.
+    """
     cases = list(cases)
     problems = {}
     occurrences = Counter(c.case_id for c in cases)
     for case in cases:
-        missing = [m for m in layout.modalities if m not in case.images]
+        missing = [m for m in (layout.modalities if required is None else required) if m not in case.images]
         if occurrences[case.case_id] > 1:
             folders = ", ".join(sorted(str(_first_file(c).parent) for c in cases if c.case_id == case.case_id))
             problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({folders}); keep one"
         elif missing:
             hint = _unrecognized(case, layout, missing[0])
-            problems[case.case_id] = f"modality {', '.join(missing)} is missing{hint}; add the file or remove the case"
+            problems[case.case_id] = f"modality {', '.join(missing)} is missing{hint}; {remedy}"
         elif need_segmentation and case.segmentation is None:
             hint = _unrecognized(case, layout, SEGMENTATION)
             problems[case.case_id] = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.signatures import signature_of
-from brats_ablate.errors import ConfigError, UserError
+from brats_ablate.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +82,40 @@ def layout_of(cfg: DictConfig) -> Layout:
         raise ConfigError(f"data.layout: {error}") from error
 
 
+def open_training_store(cfg: DictConfig) -> CaseStore:
+    """Open the prepared cases of `cfg.data` with the channels that the network gets.
+
+    Raises:
+        DataError: they are not prepared, incomplete, or have other modalities than `cfg` says.
+    """
+    from brats_ablate.data.store import CaseStore
+
+    chosen, expected = cfg.inputs.get("modalities"), input_modalities(cfg)
+    store = CaseStore(Path(cfg.paths.prepared), chosen)
+    if store.modalities != expected:
+        raise DataError(
+            f"{cfg.paths.prepared} was prepared with the modalities {', '.join(store.modalities)}, but "
+            f"data.layout.modalities declares {', '.join(expected)}; choose the data option that prepared it, or "
+            "prepare again"
+        )
+    return store
+
+
+def input_modalities(cfg: DictConfig) -> tuple[str, ...]:
+    """Return the names of the modalities that the network gets, in order."""
+    from brats_ablate.data.store import FIRST_MODALITIES
+
+    chosen, layout = cfg.inputs.get("modalities"), cfg.data.layout
+    declared = FIRST_MODALITIES if isinstance(layout, str) else layout.modalities  # version 0.1 recorded a name
+    return tuple(str(m) for m in (declared if chosen is None else chosen))
+
+
+def input_channels(cfg: DictConfig) -> int:
+    """Return the network's number of input channels."""
+    count: int = instantiate(cfg.inputs).count(len(input_modalities(cfg)))
+    return count
+
+
 def build_model(cfg: DictConfig) -> SegmentationModel:
     """Build the network, in fp32 on the CPU, its weights drawn from `seed`."""
     import torch
@@ -91,7 +125,7 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
     torch.manual_seed(derive_seed(int(cfg.seed), "weights"))
     model: SegmentationModel = instantiate(
         _model_node(cfg),
-        in_channels=instantiate(cfg.inputs).channels,
+        in_channels=input_channels(cfg),
         out_channels=len(cfg.labels.regions),
         n_heads=instantiate(cfg.supervision).n_heads,
         patch_shape=tuple(cfg.patches.shape),

@@ -95,7 +95,7 @@ def describe(cfg: DictConfig, timing: Timing | None, *, shared_overrides: bool) 
     from brats_ablate.model_summary.svg import draw_svg
 
     check(cfg)
-    shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
+    shape = (1, build.input_channels(cfg), *cfg.patches.shape)
     counts = count(lambda: build.build_model(cfg), shape)
     baseline = cfg.about.baseline or (None if cfg.name == REFERENCE and shared_overrides else REFERENCE)
     return Description(
@@ -156,7 +156,7 @@ def _timed_model(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> 
     generator = torch.Generator().manual_seed(0)
     precision = Precision.resolve(str(cfg.trainer.precision), device)
     precision.allow_tf32()
-    images = torch.randn(1, build.instantiate(cfg.inputs).channels, *shape, generator=generator)
+    images = torch.randn(1, build.input_channels(cfg), *shape, generator=generator)
     labels = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
     return TimedModel(
         model=model,

@@ -1,6 +1,6 @@
 """`job=pictures`: the paper's Fig. 7 for chosen or for the worst cases. Reads predictions/, evaluation/, prepared/.
 
-One PNG per case: FLAIR, prediction, reference, on the axial slice with the largest tumor area.
+One PNG per case: FLAIR (or the first modality), prediction, reference, on the axial slice with the largest tumor area.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def mean_dice(file: Path, region: str) -> dict[str, float]:
 
 
 def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) -> Image:
-    """Draw FLAIR, prediction and, where the case has one, reference, side by side with a caption."""
+    """Draw image, prediction and, where the case has one, reference, side by side with a caption."""
     import numpy as np
 
     from brats_ablate.data import nifti
@@ -81,9 +81,8 @@ def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) ->
         raise DataError(f"{prediction} is not on the grid of {case_id}; resample it to the case's own grid")
     oriented = nifti.Orientation.of(np.asarray(affine)).to_ras(store.labels.encode(values))
     predicted = oriented[record.box.slices]
-    modality, channel = store.shown_modality
-    image = store.read_images(case_id)[channel]
+    name, image = store.read_shown(case_id)
     reference = store.read_labels(case_id) if record.has_labels else None
     z = largest_tumor_slice(predicted if reference is None or not reference.any() else reference)
     labels = (predicted[:, :, z], None if reference is None else reference[:, :, z])
-    return draw_slice(image[:, :, z], *labels, caption, store.labels.tissue_names[1:], modality)
+    return draw_slice(name, image[:, :, z], *labels, caption, store.labels.tissue_names[1:])

@@ -1,4 +1,4 @@
-"""The prepared data decide: labels and folds of a job are those that `job=prepare` recorded.
+"""The prepared data decide: labels, channels and folds of a job are those that `job=prepare` recorded.
 
 Without this, a job that is started without the options of `job=prepare` would use the defaults: five folds of data that
 were split into two, or the labels of another challenge.
@@ -20,7 +20,7 @@ _PREPARE = "brats_ablate.jobs.prepare.run"
 
 
 def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
-    """Set labels, number of folds and their seed in `cfg` to those of the prepared data, if there are any.
+    """Set labels, channels, number of folds and their seed in `cfg` to those of the prepared data, if there are any.
 
     Args:
         cfg: a composed configuration; changed in place. That of `job=prepare` is left as it is.
@@ -47,6 +47,9 @@ def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
                     "command; leave them out, or prepare the data again under another data.name"
                 )
             cfg.labels = {"_target_": "brats_ablate.labels.scheme.LabelScheme", **scheme.to_dict()}
+        modalities = cfg.data.layout.modalities
+        if list(modalities) != list(head["modalities"]):
+            cfg.data.layout.modalities = {name: modalities.get(name, [name]) for name in head["modalities"]}
         for key, recorded in (("n_folds", frozen["n_folds"]), ("fold_seed", frozen["seed"])):
             if cfg.data[key] == recorded:
                 continue

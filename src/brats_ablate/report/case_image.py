@@ -1,4 +1,4 @@
-"""Draw one axial slice of a case as panels: FLAIR, prediction, reference. Arrays in, an image out; no files.
+"""Draw one axial slice of a case as panels: image, prediction, reference. Arrays in, an image out; no files.
 
 Used by `job=pictures` and, during training, by `jobs.train.validation_image`.
 """
@@ -26,19 +26,19 @@ def largest_tumor_slice(labels: np.ndarray) -> int:
 
 
 def draw_slice(
-    background: np.ndarray,
+    modality: str,
+    image: np.ndarray,
     predicted: np.ndarray,
     reference: np.ndarray | None,
     caption: str,
     tissues: Sequence[str],
-    modality: str,
 ) -> Image:
-    """Draw a modality (X, Y), RAS+, and the label maps predicted and, where the case has any, of the reference.
+    """Draw an image (X, Y), RAS+, and the label maps predicted and, where the case has any, of the reference.
 
     `tissues` are the names of the stored labels 1, 2, …, for the legend.
     """
     labels = {"prediction": predicted} | ({} if reference is None else {"reference": reference})
-    panels = [gray(background), *map(colored, labels.values())]
+    panels = [gray(image), *map(colored, labels.values())]
     return compose_panels(panels, [modality.upper(), *labels], caption, tissues)
 
 

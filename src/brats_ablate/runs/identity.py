@@ -27,6 +27,7 @@ _EXECUTION_KEYS = {
 }
 _ADDED: Mapping[str, object] = MappingProxyType(
     {
+        "inputs.modalities": None,
         "trainer.ranks": 1,
         "model.drop_stages": 3,
         "model.upsample._target_": "brats_ablate.models.upsample.Upsample",

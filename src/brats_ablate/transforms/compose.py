@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from brats_ablate.cases import Batch, SampleKey
+from brats_ablate.transforms.drop_modality import DropModality
 from brats_ablate.transforms.flip import Flip
 from brats_ablate.transforms.foreground import InputChannels
 
@@ -21,17 +22,22 @@ class Compose:
     """Applies named transforms in their order; none at all leaves the batch unchanged.
 
     Args:
-        transforms: name to transform; the configuration overrides single ones by name. A `Flip` is applied by the
-            `BatchPipeline` while it normalizes, regardless of its place.
+        transforms: name to transform; the configuration overrides single ones by name. Regardless of their
+            place, the `BatchPipeline` applies a `Flip` while it normalizes, and a `DropModality` before and after all.
     """
 
-    def __init__(self, transforms: Mapping[str, Transform | Flip]) -> None:
+    def __init__(self, transforms: Mapping[str, Transform | Flip | DropModality]) -> None:
         self.transforms = dict(transforms)
 
     def flip_axes(self, sample_key: SampleKey) -> tuple[int, ...]:
         """Draw the axes along which a sample is flipped; none without a `Flip`."""
         flips = [transform for transform in self.transforms.values() if isinstance(transform, Flip)]
         return flips[-1].axes(sample_key) if flips else ()
+
+    def dropped_channels(self, sample_key: SampleKey, count: int) -> tuple[int, ...]:
+        """Draw which of a sample's `count` modalities are left out; none without a `DropModality`."""
+        drops = [transform for transform in self.transforms.values() if isinstance(transform, DropModality)]
+        return drops[-1].channels(sample_key, count) if drops else ()
 
     def augmented_input(self, batch: Batch, channels: InputChannels) -> Batch:
         """Return the augmented batch, its images being the network's input channels."""
@@ -41,8 +47,11 @@ class Compose:
     def __call__(self, batch: Batch) -> Batch:
         """Apply the transforms of normalized batches, in place where possible; use the returned batch."""
         for transform in self.transforms.values():
-            if not isinstance(transform, Flip):
+            if not isinstance(transform, Flip | DropModality):
                 batch = transform(batch)
+        for images, dropped in zip(batch.images, batch.dropped, strict=bool(batch.dropped)):
+            for channel in dropped:
+                images[channel].zero_()  # again: noise and the like add to the zeros
         return batch
 
 

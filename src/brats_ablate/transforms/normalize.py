@@ -13,7 +13,7 @@ from brats_ablate.runtime.memory import empty_float32
 
 
 def normalize(raw: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Z-score the non-zero voxels of every modality, (4, X, Y, Z) of any real type to float32 on the same device.
+    """Z-score the non-zero voxels of every modality, (M, X, Y, Z) of any real type to float32 on the same device.
 
     `mean` and `std` are those of each modality's non-zero voxels. Zero voxels stay 0; where `std` is 0, all become 0.
     """

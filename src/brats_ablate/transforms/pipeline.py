@@ -37,6 +37,12 @@ class BatchPipeline:
     def collate(self, patches: Sequence[Patch]) -> Batch:
         """Transfer, flip and normalize; the batch shares no memory with the patches, so transforms work in place."""
         raw = _transfer([patch.images for patch in patches], self.device)
+        dropped = [self.augment.dropped_channels(patch.sample_key, raw.shape[1]) for patch in patches]
+        if any(dropped):
+            raw = raw.clone()  # a single patch shares its memory
+            for sample, own in zip(raw, dropped, strict=True):
+                for channel in own:
+                    sample[channel].zero_()
         labels = _transfer([patch.labels for patch in patches], self.device)
         sample_keys = [patch.sample_key for patch in patches]
         axes = [self.augment.flip_axes(key) for key in sample_keys]
@@ -45,15 +51,31 @@ class BatchPipeline:
         for b, patch in enumerate(patches):
             for c, volume in enumerate(raw[b]):  # by volume, so that it is still in the cache when it is normalized
                 normalize_volume(flip(volume, axes[b]), patch.mean[c], patch.std[c], out=images[b, c])
-        foreground = self.channels.foreground_mask(non_zero, images)
-        return Batch(images, foreground, flip_samples(labels, axes), sample_keys)
+        foreground = _foreground_mask(self.channels, non_zero, images, dropped)
+        return Batch(images, foreground, flip_samples(labels, axes), sample_keys, dropped)
 
 
 def case_input(images: np.ndarray, record: CaseMetadata, channels: InputChannels, device: torch.device) -> Tensor:
-    """Return the network's input (1, C, X, Y, Z) on `device` for a whole case's raw images (4, X, Y, Z)."""
+    """Return the network's input (1, C, X, Y, Z) on `device` for a whole case's raw images (M, X, Y, Z).
+
+    A modality whose `record.std` is 0 is one that the case lacks.
+    """
     raw = torch.from_numpy(images).to(device)
     normalized = normalize(raw, record.mean, record.std)[None]
-    return channels.stack_channels(normalized, channels.foreground_mask(non_zero_in_any(raw[None]), normalized))
+    absent = tuple(channel for channel, std in enumerate(record.std) if std == 0)
+    foreground = _foreground_mask(channels, non_zero_in_any(raw[None]), normalized, [absent])
+    return channels.stack_channels(normalized, foreground)
+
+
+def _foreground_mask(
+    channels: InputChannels, non_zero: Tensor, images: Tensor, absent: Sequence[Sequence[int]]
+) -> Tensor:
+    """Compute the mask of each sample from those modalities that are not `absent` in it, (B, 1, X, Y, Z) bool."""
+    if not any(absent):
+        return channels.foreground_mask(non_zero, images)
+    present = [[c for c in range(images.shape[1]) if c not in own] for own in absent]
+    masks = [channels.foreground_mask(non_zero[b : b + 1], images[b : b + 1, rows]) for b, rows in enumerate(present)]
+    return torch.cat(masks)
 
 
 def _transfer(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:

@@ -20,6 +20,7 @@ from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.jobs.build import build_scheme
 from brats_ablate.jobs.predict.case_source import CaseSource, open_source
 from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
+from brats_ablate.jobs.predict.network_inputs import inputs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,10 @@ def run(
         raise ConfigError(f"job.checkpoints={checkpoints} must be at least 1")
     if probabilities and reuse is not None:
         raise ConfigError("job.probabilities=true would copy the probabilities of job.reuse; set only one of the two")
-    case_source = open_source(cfg, source, cases)
+    members = []
+    if reuse is None:
+        members = choose_members(Path(cfg.paths.runs), runs, lr=lr, seed=int(cfg.seed), checkpoints=checkpoints)
+    case_source = open_source(cfg, source, cases, inputs_of(members))
     pipeline = configured_pipeline(cfg) if settings is None else tuned_pipeline(cfg, Path(settings))
     folder = PredictionFolder(Path(cfg.paths.predictions) / output)
     case_ids = case_source.case_ids[number::total]
@@ -71,7 +75,6 @@ def run(
     if reuse is None:
         from brats_ablate.jobs.predict.ensemble import EnsemblePredictor
 
-        members = choose_members(Path(cfg.paths.runs), runs, lr=lr, seed=int(cfg.seed), checkpoints=checkpoints)
         ensemble = EnsemblePredictor(cfg, members, case_source)
         folder.write_or_verify_manifest({"probabilities": ensemble.provenance, "labels": pipeline.provenance})
         todo = [c for c in case_ids if is_missing(c)]

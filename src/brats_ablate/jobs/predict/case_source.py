@@ -12,6 +12,12 @@ from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.prediction_store import CROSS_VALIDATED
+from brats_ablate.jobs.predict.network_inputs import (
+    NetworkInputs,
+    describe_missing,
+    required_modalities,
+    without_any_modality,
+)
 
 if TYPE_CHECKING:
     from brats_ablate.data.case_reader import PreparedCase
@@ -35,14 +41,18 @@ class CaseSource:
     """Case id -> reason, of the cases that cannot be predicted."""
 
 
-def open_source(cfg: DictConfig, source: str, chosen: list[str] | None) -> CaseSource:
+def open_source(
+    cfg: DictConfig, source: str, chosen: list[str] | None, networks: Sequence[NetworkInputs] = ()
+) -> CaseSource:
     """Return the `chosen` cases, or all, of a source: "prepared", or a folder in the layout `cfg.data.layout`.
+
+    `networks` are those that will get the cases; they decide which modalities a raw case must have.
 
     Raises:
         ConfigError: a chosen case does not exist.
         DataError: the set is not prepared, or the folder contains no case.
     """
-    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source))
+    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source), networks)
     if chosen is None:
         return cases
     unknown = set(chosen) - set(cases.case_ids) - cases.problems.keys()
@@ -60,13 +70,13 @@ def _prepared(cfg: DictConfig) -> CaseSource:
     provenance = {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}
 
     def load(case_id: str) -> PreparedCase:
-        return PreparedCase(store.record(case_id), store.read_images(case_id), None)
+        return PreparedCase(store.record(case_id), store.read_images(case_id), None, store.modalities)
 
     fold_of = {c: k for k, fold in enumerate(store.folds) for c in fold}
     return CaseSource(list(fold_of), load, fold_of, provenance, {})
 
 
-def _raw(cfg: DictConfig, folder: Path) -> CaseSource:
+def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> CaseSource:
     from brats_ablate.data.case_reader import ReadingRules, read_case
     from brats_ablate.data.layouts import find_cases
     from brats_ablate.data.validation import validate_files
@@ -74,10 +84,15 @@ def _raw(cfg: DictConfig, folder: Path) -> CaseSource:
 
     layout = layout_of(cfg)
     cases = find_cases(folder, layout, need_segmentation=False)
-    problems = validate_files(cases, layout, need_segmentation=False)
+    remedy = "add the file, as not every network was trained for cases without it (augment=paper_drop_modality)"
+    problems = without_any_modality(cases, networks)
+    required = required_modalities(networks)
+    problems |= validate_files(cases, layout, need_segmentation=False, required=required, remedy=remedy)
     # A segmentation next to the images is ignored: neither the crop nor anything else may depend on it.
     valid = {c.case_id: dataclasses.replace(c, segmentation=None) for c in cases if c.case_id not in problems}
 
+    if (note := describe_missing(list(valid.values()), networks)) is not None:
+        print(note)
     optional = {key: cfg.data[key] for key in ("background", "trust_affine_of") if key in cfg.data}
     rules = ReadingRules(build_scheme(cfg), **optional)
 

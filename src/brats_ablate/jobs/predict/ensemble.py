@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 class Predictor:
     """A loaded network with its input builder and its window over a whole volume."""
 
+    modalities: tuple[str, ...]
     channels: InputChannels
     input_key: str
     """Members of the same key take the same input volume."""
@@ -94,7 +95,8 @@ class EnsemblePredictor:
         members = []
         for predictor in self._predictors(self.source.fold_of.get(record.case_id)):
             if predictor.input_key not in volumes:
-                volumes[predictor.input_key] = case_input(case.images, record, predictor.channels, device)
+                own = case.with_channels(predictor.modalities)
+                volumes[predictor.input_key] = case_input(own.images, own.record, predictor.channels, device)
             members.append((predictor.predict, volumes[predictor.input_key]))
         return to_float16(ensemble_mean(members, self._probabilities))
 
@@ -150,4 +152,6 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
     window = build.build_window(cfg, model)
     network = build.averaged_network(model, precision, build.average_of(inference))
     channels: InputChannels = build.instantiate(cfg.inputs)
-    return Predictor(channels, str(cfg.inputs), partial(window, network))
+    modalities = build.input_modalities(cfg)
+    input_key = str((modalities, {**cfg.inputs, "modalities": None}))
+    return Predictor(modalities, channels, input_key, partial(window, network))

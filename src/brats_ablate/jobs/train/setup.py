@@ -50,7 +50,7 @@ def build_trainer(
     settings: TrainerSettings = build.instantiate(cfg.trainer)
     precision = Precision.resolve(settings.precision, device)
     precision.allow_tf32()
-    store = build.open_store(cfg)
+    store = build.open_training_store(cfg)
     training, validation = split(cfg, store)
     model = build.build_model(cfg)
     precision.force_fp32_on_flat_inputs(model)
@@ -217,7 +217,7 @@ def _gflops(cfg: DictConfig) -> float | None:
     """Return 10⁹ operations of the forward of one training patch; None if the network reads values of activations."""
     from brats_ablate.model_summary.counts import count
 
-    shape = (1, build.instantiate(cfg.inputs).channels, *cfg.patches.shape)
+    shape = (1, build.input_channels(cfg), *cfg.patches.shape)
     try:
         return count(lambda: build.build_model(cfg), shape).forward_flop / 1e9
     except RuntimeError:  # the meta device has no values

@@ -32,18 +32,17 @@ class ValidationImageLogger:
             self.tracker.log_image(lambda: self.draw(predicted))
 
     def draw(self, predicted: Tensor) -> Image:
-        """Draw an image, prediction and reference on the slice with the largest reference tumor area."""
-        z, image, reference = self._slice
+        """Draw image, prediction and reference on the slice with the largest reference tumor area."""
+        z, name, image, reference = self._slice
         scheme = self.store.labels
         masks = predicted[..., z].cpu().numpy().astype(np.float16)
         labels = scheme.labels_from_probabilities(masks, [0.5] * len(masks))
-        modality, _ = self.store.shown_modality
-        return draw_slice(image, labels, reference, self.case_id, scheme.tissue_names[1:], modality)
+        return draw_slice(name, image, labels, reference, self.case_id, scheme.tissue_names[1:])
 
     @cached_property
-    def _slice(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Index, image and reference labels of the slice; read once, for the first image."""
+    def _slice(self) -> tuple[int, str, np.ndarray, np.ndarray]:
+        """Index, name of the modality, its image and reference labels of the slice; read once, for the first image."""
         labels = self.store.read_labels(self.case_id)
         z = largest_tumor_slice(labels)
-        image = self.store.read_images(self.case_id)[self.store.shown_modality[1]]
-        return z, image[:, :, z].copy(), labels[:, :, z].copy()
+        name, image = self.store.read_shown(self.case_id)
+        return z, name, image[:, :, z].copy(), labels[:, :, z].copy()
