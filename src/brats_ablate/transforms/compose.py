@@ -49,9 +49,9 @@ class Compose:
         for transform in self.transforms.values():
             if not isinstance(transform, Flip | DropModality):
                 batch = transform(batch)
-        for images, dropped in zip(batch.images, batch.dropped, strict=bool(batch.dropped)):
+        for sample, dropped in enumerate(batch.dropped):
             for channel in dropped:
-                images[channel].zero_()  # again: noise and the like add to the zeros
+                batch.images[sample, channel].zero_()  # again: noise and the like add to the zeros
         return batch
 
 
