@@ -67,6 +67,11 @@ def check(cfg: DictConfig) -> None:
     for missing in [g for g in (*GROUPS, *COORDINATES) if g not in tree]:
         remedy = f"choose one with {missing}=<option>" if missing in GROUPS else "build yours on conf/config.yaml"
         raise ConfigError(f"{missing} is missing from the configuration; {remedy}")
+    if "convention" in tree["data"]:
+        raise ConfigError(
+            "data.convention is the option labels now; choose labels=…, or write `override /labels@_global_.labels: …` "
+            "in the defaults of your data option, as conf/data/brats23.yaml does"
+        )
     for group, keys in _KEYS_OF_PLAIN_GROUPS.items():
         _known(group, tree[group], keys)
     for group in GROUPS:

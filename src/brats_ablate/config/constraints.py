@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from brats_ablate.config.source import PACKAGE, class_attribute
+from brats_ablate.data.layouts import Layout
 from brats_ablate.labels.scheme import LabelScheme
 
 Tree = dict[str, Any]
@@ -53,8 +54,12 @@ def coordinates(cfg: Tree) -> str | None:
 
 
 def data_set(cfg: Tree) -> str | None:
-    """Require a known layout and a known label convention; they are never guessed."""
+    """Require file names, background, patients and folds that can work."""
     data = cfg["data"]
+    if (sentence := _layout(data["layout"])) is not None:
+        return sentence
+    if data.get("list") is not None and not str(data["list"]).endswith((".csv", ".json")):
+        return f"data.list={data['list']} must be a .csv or .json file; see docs/data.md"
     background, trusted = data.get("background", "auto"), data.get("trust_affine_of")
     if background not in ("auto", "none") and not _is_number(background, int, float):
         return f"data.background={background} must be auto, none (not skull-stripped), or the background's value"
@@ -68,6 +73,20 @@ def data_set(cfg: Tree) -> str | None:
         return f"data.trust_affine_of={trusted} must be one of {', '.join(declared)}, or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
+    return None
+
+
+def _layout(layout: Any) -> str | None:
+    """Return what is wrong with file names, if anything."""
+    if not isinstance(layout, dict):
+        return (
+            f"data.layout={layout} names an option; choose it with data/layout={layout}, or in a data option of your "
+            f"own with `defaults: [base, layout: {layout}, _self_]`"
+        )
+    try:
+        Layout(**layout)
+    except (TypeError, ValueError, AttributeError) as error:
+        return f"data.layout: {str(error).removeprefix('Layout.__init__() ')}; see docs/data.md"
     return None
 
 

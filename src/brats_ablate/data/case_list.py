@@ -27,7 +27,7 @@ def read_list(file: Path, layout: Layout) -> list[RawCase]:
         DataError: the list cannot be read, or a line is wrong; names the line.
     """
     if not file.is_file():
-        raise DataError(f"data.list={file} does not exist; give a .csv or .json file of cases")
+        raise DataError(f"the list of cases {file} does not exist; give a .csv or .json file")
     rows = list(_datalist(file, layout) if file.suffix == ".json" else _table(file, layout))
     if not rows:
         raise DataError(f"{file} lists no case")

@@ -78,12 +78,14 @@ def _prepared(cfg: DictConfig) -> CaseSource:
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> CaseSource:
     from brats_ablate.data.case_reader import ReadingRules, read_case
+    from brats_ablate.data.case_list import read_list
     from brats_ablate.data.layouts import find_cases
     from brats_ablate.data.validation import validate_files
     from brats_ablate.jobs.build import build_scheme, layout_of
 
     layout = layout_of(cfg)
-    cases = find_cases(folder, layout, need_segmentation=False)
+    is_list = folder.suffix in (".csv", ".json")
+    cases = read_list(folder, layout) if is_list else find_cases(folder, layout, need_segmentation=False)
     remedy = "add the file, as not every network was trained for cases without it (augment=paper_drop_modality)"
     problems = without_any_modality(cases, networks)
     required = required_modalities(networks)
