@@ -34,7 +34,7 @@ def main() -> None:
 
     _exit_codes.clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
-    sys.argv[1:] = multirun_first(packaged_sweeps(current_keys(sys.argv[1:])))
+    sys.argv[1:] = multirun_first(own_options(packaged_sweeps(current_keys(sys.argv[1:]))))
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
         application()
@@ -67,6 +67,14 @@ def _without_effect() -> str | None:
             "or write +experiment=a,b -m to run each"
         )
     return None
+
+
+def own_options(arguments: list[str]) -> list[str]:
+    """Add `-cd conf` if the current directory has a folder conf of its own and no other folder is given."""
+    own = Path("conf")
+    if any(a.partition("=")[0] in ("-cd", "--config-dir") for a in arguments) or not own.is_dir():
+        return arguments
+    return arguments if own.resolve() == resource_dir("conf").resolve() else ["-cd", "conf", *arguments]
 
 
 def current_keys(arguments: list[str]) -> list[str]:
