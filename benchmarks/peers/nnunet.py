@@ -19,8 +19,7 @@ import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data import nifti
-from brats_ablate.labels import MODALITIES, encode_labels
-from dataset import CONVENTION, Dataset
+from dataset import LABELS, Dataset
 
 DATASET = "Dataset001_BraTS"
 _FILES = (".b2nd", "_seg.b2nd", ".pkl")
@@ -62,7 +61,7 @@ class NnUNet:
     def dataset_json(self) -> dict[str, Any]:
         """Channels and labels in the format of nnU-Net."""
         return {
-            "channel_names": {str(i): name for i, name in enumerate(MODALITIES)},
+            "channel_names": {str(i): name for i, name in enumerate(self.dataset.raw[0].images)},
             "labels": _REGIONS,
             "regions_class_order": [1, 2, 3],
             "numTraining": len(self.dataset.raw),
@@ -79,7 +78,7 @@ class NnUNet:
         for end in _FILES:
             Path(f"{target}{end}").unlink(missing_ok=True)  # blosc2 refuses to overwrite
         raw = self.folder / "raw" / DATASET
-        images = [str(raw / "imagesTr" / f"{case.case_id}_{i:04d}.nii.gz") for i in range(len(MODALITIES))]
+        images = [str(raw / "imagesTr" / f"{case.case_id}_{i:04d}.nii.gz") for i in range(len(case.images))]
         labels = str(raw / "labelsTr" / f"{case.case_id}.nii.gz")
         DefaultPreprocessor(verbose=False).run_case_save(
             str(target), images, labels, plans, self.configuration, self.dataset_json
@@ -150,13 +149,13 @@ class NnUNet:
         (raw / "imagesTr").mkdir(parents=True, exist_ok=True)
         (raw / "labelsTr").mkdir(exist_ok=True)
         for case in self.dataset.raw:
-            for i, modality in enumerate(MODALITIES):
+            for i, (file, _) in enumerate(case.images.values()):
                 link = raw / "imagesTr" / f"{case.case_id}_{i:04d}.nii.gz"
                 if not link.exists():
-                    link.symlink_to(case.images[modality][0].resolve())
+                    link.symlink_to(file.resolve())
             assert case.segmentation is not None
             values, affine = nifti.read_volume(case.segmentation)
-            nifti.write_labels(raw / "labelsTr" / f"{case.case_id}.nii.gz", encode_labels(values, CONVENTION), affine)
+            nifti.write_labels(raw / "labelsTr" / f"{case.case_id}.nii.gz", LABELS.encode(values), affine)
         (raw / "dataset.json").write_text(json.dumps(self.dataset_json), encoding="utf-8")
 
 

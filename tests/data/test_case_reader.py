@@ -6,11 +6,14 @@ import pytest
 from brats_ablate.cases import BBox
 from brats_ablate.data.case_reader import ReadingRules, foreground_box, foreground_moments, read_case
 from brats_ablate.data.layouts import find_cases
+from brats_ablate.labels.scheme import LabelScheme
 
 
 def _read(root, layout="brats2021"):
     convention = "brats2021" if layout == "brats2018" else layout
-    return read_case(find_cases(root, layout, need_segmentation=False)[0], ReadingRules(convention))
+    return read_case(
+        find_cases(root, layout, need_segmentation=False)[0], ReadingRules(LabelScheme.named_before(convention))
+    )
 
 
 def test_orientations_of_one_brain_give_one_prepared_case(tmp_path, write_raw, spoil):

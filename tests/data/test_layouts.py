@@ -8,7 +8,8 @@ import pytest
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.validation import validate_files
 from brats_ablate.errors import DataError
-from brats_ablate.labels import MODALITIES
+
+MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 
 def _touch(root: Path, *names: str) -> None:
@@ -165,8 +166,9 @@ def test_a_file_that_is_not_recognized_is_named_with_what_it_should_be(tmp_path,
     (tmp_path / case_id / "W00_2000.01.01_Segm.nii.gz").touch()
     (tmp_path / case_id / "notes.txt").touch()
     cases = find_cases(tmp_path, layout, need_segmentation=True)
-    reason = validate_files(cases, need_segmentation=True)[case_id]
+    reason = validate_files(cases, MODALITIES, need_segmentation=True)[case_id]
     assert f"missing (not recognized: W00_2000.01.01_Segm.nii.gz; expected {expected}); add it" in reason
     (tmp_path / case_id / names.format(case_id, kinds[2])).unlink()
-    reason = validate_files(find_cases(tmp_path, layout, need_segmentation=True), need_segmentation=True)[case_id]
+    cases = find_cases(tmp_path, layout, need_segmentation=True)
+    reason = validate_files(cases, MODALITIES, need_segmentation=True)[case_id]
     assert f"expected {names.format(case_id, kinds[2])}); add the file" in reason

@@ -3,13 +3,17 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
+from schemes import BRATS2021
 from scipy import ndimage
 
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.phantom import PhantomCohort
 from brats_ablate.errors import ConfigError, DataError
 
+LAYOUT = yaml.safe_load((resource_dir("conf") / "data" / "layout" / "brats2021.yaml").read_text())
 COHORT = PhantomCohort(cases=10, shape=[64, 64, 48], seed=0)
 
 
@@ -78,38 +82,38 @@ def test_no_threshold_of_one_modality_solves_it(cases):
 
 def test_written_files_are_brats2021_and_read_back(tmp_path):
     cohort = PhantomCohort(cases=2, shape=[32, 30, 24], seed=4)
-    cohort.write(tmp_path)
+    cohort.write(tmp_path, LAYOUT, BRATS2021)
     cases = find_cases(tmp_path, "brats2021", need_segmentation=True)
     assert [c.case_id for c in cases] == ["BraTS2021_00000", "BraTS2021_00001"]
     image = nib.load(cases[1].images["t1ce"][0])
     assert image.get_data_dtype() == np.int16
     assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
     np.testing.assert_array_equal(np.asanyarray(image.dataobj), cohort.case(1)[0][2])
-    prepared = read_case(cases[1], ReadingRules("brats2021"))
+    prepared = read_case(cases[1], ReadingRules(BRATS2021))
     assert prepared.labels is not None
     assert prepared.labels.sum() == cohort.case(1)[1].sum()
 
 
 def test_writing_again_keeps_existing_files_and_completes_the_cohort(tmp_path):
     cohort = PhantomCohort(cases=2, shape=[32, 30, 24], seed=4)
-    cohort.write(tmp_path)
+    cohort.write(tmp_path, LAYOUT, BRATS2021)
     kept = tmp_path / "BraTS2021_00000/BraTS2021_00000_t1.nii.gz"
     lost = tmp_path / "BraTS2021_00001/BraTS2021_00001_t2.nii.gz"
     before, time = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
-    cohort.write(tmp_path)
+    cohort.write(tmp_path, LAYOUT, BRATS2021)
     assert kept.stat().st_mtime_ns == time
     assert lost.read_bytes() == before
 
 
 def test_other_contents_are_never_overwritten(tmp_path):
-    PhantomCohort(cases=1, shape=[32, 30, 24], seed=4).write(tmp_path / "a")
+    PhantomCohort(cases=1, shape=[32, 30, 24], seed=4).write(tmp_path / "a", LAYOUT, BRATS2021)
     with pytest.raises(DataError, match="contains a phantom with different settings"):
-        PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "a")
+        PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "a", LAYOUT, BRATS2021)
     (tmp_path / "b").mkdir()
     (tmp_path / "b/notes.txt").touch()
     with pytest.raises(DataError, match="is not empty and contains no phantom"):
-        PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "b")
+        PhantomCohort(cases=1, shape=[32, 30, 24], seed=5).write(tmp_path / "b", LAYOUT, BRATS2021)
 
 
 @pytest.mark.parametrize("settings", [{"cases": 0}, {"shape": [64, 64]}, {"shape": [64, 8, 64]}])

@@ -13,24 +13,27 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
+from schemes import BRATS2021
 
 from brats_ablate.data import blosc2_io, preprocess
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelScheme
 
 PROGRAM = """
 import sys
 from pathlib import Path
 from brats_ablate.data.preprocess import preprocess_dataset
+from brats_ablate.labels.scheme import LabelScheme
 if __name__ == "__main__":
     raw, prepared = map(Path, sys.argv[1:3])
-    preprocess_dataset(raw, prepared, name="x", layout="brats2021", convention="brats2021", workers=2)
+    preprocess_dataset(raw, prepared, name="x", layout="brats2021", labels=LabelScheme.named_before("brats2021"), workers=2)
 """
 
 
 def _prepare(raw, prepared, **changes):
-    settings = {"name": "x", "layout": "brats2021", "convention": "brats2021", "workers": 1} | changes
+    settings = {"name": "x", "layout": "brats2021", "labels": BRATS2021, "workers": 1} | changes
     return preprocess_dataset(raw, prepared, **settings)
 
 
@@ -149,12 +152,13 @@ def test_msd_labels_declared_as_brats2023_are_rejected_unless_trusted(tmp_path, 
     for n in range(5):
         # Files in the layout of BraTS 2023 whose values are the MSD's: every value is known, two are swapped.
         write_raw(tmp_path / "raw", f"BraTS-GLI-0000{n}-000", "brats2023", number=n, convention="msd")
-    wrong = {"layout": "brats2023", "convention": "brats2023"}
-    with pytest.raises(DataError, match=r"do not look like convention 'brats2023': in 5 of 5 .*data\.convention=msd"):
+    brats2023, msd = (LabelScheme.named_before(name) for name in ("brats2023", "msd"))
+    wrong = {"layout": "brats2023", "labels": brats2023, "known": [brats2023, msd]}
+    with pytest.raises(DataError, match=r"do not look like labels=brats2023: in 5 of 5 .*set labels=msd, or"):
         _prepare(tmp_path / "raw", tmp_path / "p", **wrong)
     with pytest.raises(DataError, match="is not prepared"):
         CaseStore(tmp_path / "p")
-    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", convention="msd")
+    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", labels=msd)
     assert _prepare(tmp_path / "raw", tmp_path / "q", **wrong, trust_convention=True).cases == 5
 
 
@@ -191,7 +195,7 @@ def test_a_declared_pattern_keeps_the_scans_of_a_patient_together(tmp_path, writ
 def test_two_scans_of_a_patient_share_a_fold(tmp_path, write_raw):
     for n in range(12):
         write_raw(tmp_path / "raw", f"BraTS-GLI-{n // 2:05d}-{n % 2:03d}", "brats2023", number=n)
-    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", convention="brats2023")
+    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", labels=LabelScheme.named_before("brats2023"))
     for fold in CaseStore(tmp_path / "p").folds:
         assert all(c[:-1] + other in fold for c in fold for other in "01")
 

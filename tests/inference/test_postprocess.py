@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from schemes import BRATS2021
 from scipy import ndimage
 
 from brats_ablate.inference.postprocess import FewVoxels, NoPostprocess, Sequential, SmallComponents
@@ -42,7 +43,7 @@ def paper() -> Sequential:
 def test_the_papers_steps_by_hand(components: list[tuple[int, float]], kept: int) -> None:
     nested, probabilities = case(*components)
     before = nested.copy()
-    result = paper()(nested, probabilities)
+    result = paper()(nested, probabilities, BRATS2021)
     assert (result == 3).sum() == kept
     assert set(np.unique(result[nested == 3])) <= {2, 3}
     np.testing.assert_array_equal(result[nested != 3], nested[nested != 3])
@@ -67,11 +68,11 @@ def test_the_notebooks_steps_equal_its_loop() -> None:
             sizes.add(voxels)
     assert {1, 2} < sizes  # single voxels stay, and so do confident pairs
     assert max(sizes) >= 8
-    np.testing.assert_array_equal(steps(nested, probabilities), expected)
+    np.testing.assert_array_equal(steps(nested, probabilities, BRATS2021), expected)
     few = np.full_like(nested, 2)
     few[0, 0, ::3] = 3
-    assert (steps(few, np.full_like(probabilities, 0.5)) == 2).all()
-    assert (steps(few, np.full_like(probabilities, 0.95)) == few).all()
+    assert (steps(few, np.full_like(probabilities, 0.5), BRATS2021) == 2).all()
+    assert (steps(few, np.full_like(probabilities, 0.95), BRATS2021) == few).all()
 
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
@@ -87,12 +88,12 @@ def test_small_components_equal_scipys(connectivity: int) -> None:
         if component.sum() < 4 and probabilities[2][component].astype(float).mean() < 0.6:
             expected[component] = 2
     assert (expected != nested).any()
-    result = SmallComponents(4, 0.6, connectivity)(nested, probabilities)  # type: ignore[arg-type]
+    result = SmallComponents(4, 0.6, connectivity)(nested, probabilities, BRATS2021)  # type: ignore[arg-type]
     np.testing.assert_array_equal(result, expected)
 
 
 def test_none_and_a_case_without_tumor() -> None:
     nested, probabilities = case((3, 0.1))
-    assert NoPostprocess()(nested, probabilities) is nested
+    assert NoPostprocess()(nested, probabilities, BRATS2021) is nested
     empty = np.zeros((5, 6, 7), dtype=np.uint8)
-    np.testing.assert_array_equal(paper()(empty, np.zeros((3, 5, 6, 7), np.float16)), empty)
+    np.testing.assert_array_equal(paper()(empty, np.zeros((3, 5, 6, 7), np.float16), BRATS2021), empty)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from schemes import BRATS2021
 
 from brats_ablate.config.check import check
 from brats_ablate.jobs.build import build_loss
-from brats_ablate.labels import to_regions
 
 Composition = Callable[..., DictConfig]
 
@@ -20,7 +20,7 @@ def test_a_torch_loss_sees_float_targets_per_region(composition: Composition) ->
     check(cfg)
     logits, labels = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 4, (2, 4, 5, 6), dtype=torch.uint8)
     terms = build_loss(cfg).region_loss(logits, labels)
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, to_regions(labels).float())
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, BRATS2021.to_regions(labels).float())
     assert list(terms) == ["BCEWithLogitsLoss"]
     assert torch.equal(terms["BCEWithLogitsLoss"], expected)
 
