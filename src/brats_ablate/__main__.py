@@ -76,9 +76,7 @@ def current_keys(arguments: list[str]) -> list[str]:
         key, equals, value = argument.partition("=")
         option = _OPTION_OF.get(key) if equals else None
         if option is not None:
-            print(
-                f"brats-ablate: {key} is an option now; reading {argument} as {option}={value}", file=sys.stderr
-            )
+            print(f"brats-ablate: {key} is an option now; reading {argument} as {option}={value}", file=sys.stderr)
             argument = f"{option}={value}"
         renamed.append(argument)
     return renamed
