@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from schemes import BRATS2021
+from schemes import BRATS2021, MEN_RT
 from scipy import ndimage
 
-from brats_ablate.inference.postprocess import FewVoxels, NoPostprocess, Sequential, SmallComponents
+from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.inference.postprocess import (
+    FewVoxels,
+    NoPostprocess,
+    PostprocessStep,
+    Sequential,
+    SmallComponents,
+    relabeling,
+)
 
 
 def case(*components: tuple[int, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -97,3 +106,30 @@ def test_none_and_a_case_without_tumor() -> None:
     assert NoPostprocess()(nested, probabilities, BRATS2021) is nested
     empty = np.zeros((5, 6, 7), dtype=np.uint8)
     np.testing.assert_array_equal(paper()(empty, np.zeros((3, 5, 6, 7), np.float16), BRATS2021), empty)
+
+
+def test_the_scheme_says_what_becomes_what() -> None:
+    """In pediatric cases label 3 is ET of channel 2 and becomes NET, 2; here CC comes before it."""
+    scheme = scheme_named("brats_ped")
+    assert tuple(relabeling(scheme)) == (3, 2, 2)
+    moved = replace(
+        scheme,
+        tissues={"ED": 4, "CC": 3, "NET": 2, "ET": 1},
+        regions={"WT": ["ED", "CC", "NET", "ET"], "TC": ["CC", "NET", "ET"], "CC": ["CC"], "ET": ["ET"]},
+    )
+    assert tuple(relabeling(moved)) == (4, 3, 3)
+    encoded, probabilities = np.zeros((5, 6, 7), dtype=np.uint8), np.full((4, 5, 6, 7), 0.9, dtype=np.float16)
+    encoded[1, 1, :3], encoded[3, 3, :3] = 4, 3
+    probabilities[3] = 0.3
+    for step in (SmallComponents(16, 0.5), FewVoxels(16, 0.5)):
+        result = step(encoded, probabilities, moved)
+        assert (result[1, 1, :3] == 3).all()
+        np.testing.assert_array_equal(result[3, 3], encoded[3, 3])
+
+
+@pytest.mark.parametrize("step", [SmallComponents(16, 0.9), FewVoxels(73, 0.9), paper()])
+def test_a_scheme_that_relabels_nothing_is_refused(step: PostprocessStep) -> None:
+    gtv = np.ones((5, 6, 7), dtype=np.uint8)
+    with pytest.raises(ValueError, match="labels=brats_men_rt relabels no tissue; set postprocess=none"):
+        step(gtv, np.ones((1, 5, 6, 7), np.float16), MEN_RT)
+    assert NoPostprocess()(gtv, np.ones((1, 5, 6, 7), np.float16), MEN_RT) is gtv

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from schemes import BRATS2021
+from schemes import BRATS2021, GLI2024, MEN_RT
 
 from brats_ablate.inference.thresholds import RegionThresholds, ThresholdsAsReleased, to_float16
 
@@ -57,3 +57,29 @@ def test_to_float16() -> None:
     assert kept.dtype == np.float16
     assert kept.shape == (3, 5, 6, 7)
     np.testing.assert_allclose(kept, values[0].numpy(), atol=3e-4)
+
+
+def test_other_regions_have_a_threshold_of_their_own_or_that_of_the_others() -> None:
+    rc = np.zeros((4, 1, 1, 3), dtype=np.float32)
+    rc[3] = [0.3, 0.5, 0.7]
+    for thresholds, expected in (
+        (RegionThresholds(wt=0.9, tc=0.9, et=0.9), [0, 4, 4]),  # .5
+        (RegionThresholds(others=0.6, wt=0.2), [0, 0, 4]),
+        (RegionThresholds(others=0.6, rc=0.25), [4, 4, 4]),
+    ):
+        assert thresholds(rc, GLI2024).ravel().tolist() == expected
+    gtv = np.array([0.3, 0.5, 0.7], dtype=np.float32).reshape(1, 1, 1, 3)
+    assert RegionThresholds(wt=0.9, others=0.6)(gtv, MEN_RT).ravel().tolist() == [0, 0, 1]  # it has no WT
+
+
+@pytest.mark.parametrize("value", [0.0, 1.1, True, "half"])
+def test_the_threshold_of_the_others_is_checked_too(value: object) -> None:
+    with pytest.raises(ValueError, match=rf"others={value} must lie in \(0, 1\]"):
+        RegionThresholds(others=value)  # type: ignore[arg-type]
+
+
+def test_the_notebooks_rule_is_for_nested_regions() -> None:
+    with pytest.raises(ValueError, match="needs nested regions; labels=brats2024_gli has others"):
+        ThresholdsAsReleased()(np.zeros((4, 1, 1, 1), np.float32), GLI2024)
+    gtv = np.array([0.5, 0.51], dtype=np.float32).reshape(1, 1, 1, 2)
+    assert ThresholdsAsReleased()(gtv, MEN_RT).ravel().tolist() == [0, 1]

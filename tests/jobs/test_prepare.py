@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from omegaconf import OmegaConf
+from schemes import BRATS2021, layout_named
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
@@ -11,9 +12,10 @@ from brats_ablate.jobs.prepare import run
 @pytest.fixture
 def phantom_cfg(tmp_path):
     phantom = {"_target_": "brats_ablate.data.phantom.PhantomCohort", "cases": 5, "shape": [32, 30, 24], "seed": 1}
-    data = {"name": "phantom", "layout": "brats2021", "convention": "brats2021", "raw": str(tmp_path / "raw")}
+    data = {"name": "phantom", "layout": layout_named("brats2021"), "raw": str(tmp_path / "raw")}
+    labels = {"_target_": "brats_ablate.labels.scheme.LabelScheme", **BRATS2021.to_dict()}
     data |= {"n_folds": 5, "fold_seed": 12345, "phantom": phantom}
-    return OmegaConf.create({"data": data, "paths": {"prepared": str(tmp_path / "prepared")}})
+    return OmegaConf.create({"labels": labels, "data": data, "paths": {"prepared": str(tmp_path / "prepared")}})
 
 
 def _run(cfg, workers=1):

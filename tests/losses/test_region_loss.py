@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.losses import DiceLoss, FocalLoss
-from schemes import BRATS2021
+from schemes import BRATS2021, GLI2024, MEN_RT
 
 from brats_ablate.losses.region_loss import RegionLoss
 from brats_ablate.losses.voxelwise import BinaryCrossEntropy, Focal
@@ -59,6 +59,32 @@ def test_by_hand() -> None:
     # WT, TC: 1 - 2·½ / (1 + 1) = ½.  ET: 1 - ε / (1 + ε), practically 1.  BCE: log 2 per region.
     assert terms["dice"].item() == pytest.approx(2.0, abs=2e-5)
     assert terms["bce"].item() == pytest.approx(3 * 0.6931472, rel=1e-6)
+
+
+def test_one_region_by_hand() -> None:
+    # GTV and background at logits 0, p = ½: Dice 1 - 2·½ / (1 + 1) = ½, cross-entropy log 2.
+    labels = torch.tensor([1, 0], dtype=torch.uint8).view(1, 2, 1, 1)
+    terms = RegionLoss(BinaryCrossEntropy(), "process", 1e-5, MEN_RT)(torch.zeros(1, 1, 2, 1, 1), labels)
+    assert terms["dice"].item() == pytest.approx(0.5, abs=1e-5)
+    assert terms["bce"].item() == pytest.approx(0.6931472, rel=1e-6)
+
+
+def test_four_regions_that_are_not_nested_by_hand() -> None:
+    # Three voxels, RC, NETC and background, at logits 0: WT and TC are true in the second, RC in the first, ET nowhere.
+    labels = torch.tensor([4, 2, 0], dtype=torch.uint8).view(1, 3, 1, 1)
+    logits = torch.zeros(1, 4, 3, 1, 1)
+    loss = RegionLoss(BinaryCrossEntropy(), "process", 1e-5, GLI2024)
+    terms = loss(logits, labels)
+    # WT, TC, RC: 1 - 2·½ / (3/2 + 1) = 3/5 each; ET: practically 1.
+    assert terms["dice"].item() == pytest.approx(3 * 0.6 + 1, abs=3e-5)
+    assert terms["bce"].item() == pytest.approx(4 * 0.6931472, rel=1e-6)
+    logits[0, 3, 0] = 40.0
+    logits[0, 3, 1:] = -40.0  # RC exactly
+    terms = loss(logits, labels)
+    assert terms["dice"].item() == pytest.approx(2 * 0.6 + 1, abs=3e-5)
+    assert terms["bce"].item() == pytest.approx(3 * 0.6931472, rel=1e-6)
+    with pytest.raises(ValueError, match="do not fit"):
+        loss(logits[:, :3], labels)
 
 
 def test_perfect_prediction_of_empty_regions_costs_nothing() -> None:

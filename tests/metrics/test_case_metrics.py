@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from schemes import BRATS2021, REGIONS
+from schemes import BRATS2021, GLI2024, MEN_RT, REGIONS
 
 from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
 from brats_ablate.metrics.surface import HD95
@@ -83,6 +83,35 @@ def test_the_named_definition_is_used_with_the_spacing() -> None:
     hd95 = {name: metrics(name)(predicted, reference, spacing, BRATS2021)["WT", "hd95"] for name in HD95}
     for name, definition in HD95.items():
         assert hd95[name] == pytest.approx(definition(predicted > 0, reference > 0, spacing))
+
+
+def test_four_regions_by_hand() -> None:
+    """The shifted tumor, and a cavity beside it that is predicted one voxel too far to the right."""
+    predicted, reference = tumor(4), tumor(5)
+    predicted[4:10, 18:22, 18:22], reference[5:11, 18:22, 18:22] = 4, 4
+    scores = metrics()(predicted, reference, UNIT, GLI2024)
+    assert set(scores) == {(region, metric) for region in ("WT", "TC", "ET", "RC") for metric in METRICS}
+    without = metrics()(tumor(4), tumor(5), UNIT, BRATS2021)
+    assert {key: value for key, value in scores.items() if key[0] != "RC"} == without  # a cavity is no tumor
+    assert scores["RC", "dice"] == pytest.approx(5 / 6)
+    assert scores["RC", "hd95"] == 1
+    assert scores["RC", "reference_voxels"] == 6 * 4 * 4
+    assert scores["RC", "specificity"] == pytest.approx(1 - 16 / (25 * 26 * 27 - 96))
+
+
+def test_a_case_whose_only_label_is_a_later_region() -> None:
+    cavity = np.zeros((9, 9, 9), dtype=np.uint8)
+    cavity[2:5, 2:5, 2:5] = 4
+    scores = metrics()(cavity, np.zeros_like(cavity), UNIT, GLI2024)
+    assert [scores[region, "dice"] for region in ("WT", "TC", "ET", "RC")] == [1, 1, 1, 0]
+
+
+def test_one_region_by_hand() -> None:
+    predicted, reference = (tumor(x).astype(bool).astype(np.uint8) for x in (4, 5))
+    scores = metrics()(predicted, reference, UNIT, MEN_RT)
+    assert {region for region, _ in scores} == {"GTV"}
+    assert scores["GTV", "dice"] == pytest.approx(11 / 12)
+    assert scores["GTV", "reference_voxels"] == 12**3
 
 
 def test_rejects_two_grids() -> None:

@@ -1,8 +1,13 @@
-"""Label schemes for tests of all packages."""
+"""Label schemes and layouts for tests of all packages."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import yaml
+
 from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.labels.scheme import LabelScheme
 
 BRATS2021 = LabelScheme.named_before("brats2021")
@@ -13,3 +18,8 @@ GLI2024 = scheme_named("brats2024_gli")
 """Four regions that are not nested: WT, TC, ET, RC. Stored labels 1 SNFH, 2 NETC, 3 ET, 4 RC."""
 MEN_RT = scheme_named("brats_men_rt")
 """One region, GTV, of one tissue; nothing to relabel."""
+
+
+def layout_named(option: str) -> Any:
+    """The node of `conf/data/layout/<option>.yaml`."""
+    return yaml.safe_load((resource_dir("conf") / "data" / "layout" / f"{option}.yaml").read_text(encoding="utf-8"))
