@@ -19,10 +19,10 @@ import numpy as np
 from pandas import DataFrame
 from scipy.special import ndtr
 
-from brats_ablate.labels import REGIONS
 from brats_ablate.tables.comparison import BETTER, WORSE, Comparison, compare
 from brats_ablate.tables.scores import FoldScore, FoldScores
 from brats_ablate.tables.statistics import permutation_p_values, required_sample_size
+from dataset import LABELS
 
 FOLDS = 5
 NO_ET = 33 / 1251
@@ -118,11 +118,14 @@ def _leverage() -> float:
 def _compare(dice: np.ndarray, folds: np.ndarray, resamples: int) -> list[Comparison]:
     """Compare the columns of a table in which every run is finished."""
     names = [f"case{i:04d}" for i in range(len(folds))]
-    rows = [DataFrame(of_column, names, list(REGIONS)).assign(fold=folds, ET_reference=np.nan) for of_column in dice]
+    rows = [
+        DataFrame(of_column, names, list(LABELS.regions)).assign(fold=folds, reference_voxels=np.nan)
+        for of_column in dice
+    ]
     by_fold = [[float(of_column[folds == f].mean(axis=1).mean()) for f in range(FOLDS)] for of_column in dice]
     scores = [FoldScores(tuple(FoldScore("finished", value) for value in values)) for values in by_fold]
     pairs = [(i, 0 if i else None) for i in range(len(rows))]
-    return compare(pairs, scores, rows, folds=FOLDS, resamples=resamples, seed=0)
+    return compare(pairs, scores, rows, regions=LABELS.averaged_names, folds=FOLDS, resamples=resamples, seed=0)
 
 
 def power_at_required_size(gain: float, tables: int, seed: int) -> tuple[int, float]:

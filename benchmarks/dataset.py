@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from brats_ablate.cases import RawCase
+from brats_ablate.config.layouts import known_layouts
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.store import CaseStore, to_original_space
-from brats_ablate.labels import to_regions_np
+from brats_ablate.labels.scheme import LabelScheme
 from measuring import Options
 
-LAYOUT = CONVENTION = "brats2021"
+LAYOUT = known_layouts()["brats2021"]
+LABELS = LabelScheme.named_before("brats2021")
 USED = 4
 """Number of measured cases; more would not change the ratios."""
 
@@ -38,7 +40,7 @@ class Dataset:
 
         shape = [96, 96, 80] if self.options.quick else [240, 240, 155]
         folder = self.options.work / f"raw_{shape[0]}"
-        PhantomCohort(cases=USED, shape=shape, seed=0).write(folder)
+        PhantomCohort(cases=USED, shape=shape, seed=0).write(folder, LAYOUT, LABELS)
         return folder
 
     @cached_property
@@ -48,7 +50,7 @@ class Dataset:
 
         folder = self.options.work / f"prepared_{self._folder.name}"
         preprocess_dataset(
-            self._folder, folder, name="bench", layout=LAYOUT, convention=CONVENTION, n_folds=2, trust_convention=True
+            self._folder, folder, name="bench", layout=LAYOUT, labels=LABELS, n_folds=2, trust_convention=True
         )
         return CaseStore(folder)
 
@@ -81,7 +83,7 @@ class Dataset:
 
         draw = np.random.default_rng(seed)
         regions = []
-        for mask in to_regions_np(labels):
+        for mask in LABELS.to_regions_np(labels):
             noise = gaussian_filter(draw.standard_normal(labels.shape, dtype=np.float32), 3)
             soft = gaussian_filter(mask.astype(np.float32), 1.5)
             # Far from the region the probability is exactly 0, as after a confident sigmoid in float16.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from brats_ablate.models.encoder import EncoderConfig
+from dataset import LABELS
 
 CHANNELS = [32, 64, 128, 256, 320, 320]
 OURS, NNUNET, MONAI = "ours", "nnU-Net v2 PlainConvUNet", "MONAI DynUNet"
@@ -113,5 +114,5 @@ def region_loss() -> Callable[[Tensor, Tensor], Tensor]:
     from brats_ablate.losses.region_loss import RegionLoss
     from brats_ablate.losses.voxelwise import BinaryCrossEntropy
 
-    terms = RegionLoss(BinaryCrossEntropy(), "process", 1e-5)
+    terms = RegionLoss(BinaryCrossEntropy(), "process", 1e-5, LABELS)
     return lambda logits, labels: torch.stack(list(terms(logits, labels).values())).sum()

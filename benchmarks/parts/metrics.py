@@ -10,10 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from brats_ablate.cases import BBox
-from brats_ablate.labels import to_regions_np
 from brats_ablate.metrics.case_metrics import CaseMetrics
 from brats_ablate.metrics.surface import HD95
-from dataset import Dataset
+from dataset import LABELS, Dataset
 from measuring import Comparison, Options, Row, Table, cpu_seconds, interleave, one_core
 
 MEDPY, DEEPMIND, MONAI = "medpy", "surface-distance (DeepMind)", "MONAI"
@@ -35,7 +34,7 @@ def measure(options: Options) -> list[Table]:
         DEEPMIND: lambda: by_deepmind(predicted, reference),
         OURS: lambda: ours(predicted, reference, "brats2023"),
         "ours, Dice and HD95 as medpy": lambda: ours(predicted, reference, "medpy"),
-        "ours, all twelve metrics of job=evaluate": lambda: everything(predicted, reference, _SPACING_MM),
+        "ours, all twelve metrics of job=evaluate": lambda: everything(predicted, reference, _SPACING_MM, LABELS),
     }
     differences = {
         MEDPY: _difference(ours(predicted, reference, "medpy"), by_medpy(predicted, reference)),
@@ -78,7 +77,7 @@ def by_medpy(predicted: np.ndarray, reference: np.ndarray) -> Scores:
     """Compute medpy's `dc` and `hd95`."""
     from medpy.metric.binary import dc, hd95
 
-    pairs = zip(to_regions_np(predicted), to_regions_np(reference), strict=True)
+    pairs = zip(LABELS.to_regions_np(predicted), LABELS.to_regions_np(reference), strict=True)
     return [(float(dc(p, r)), float(hd95(p, r, voxelspacing=_SPACING_MM))) for p, r in pairs]
 
 
@@ -87,7 +86,7 @@ def by_deepmind(predicted: np.ndarray, reference: np.ndarray) -> Scores:
     import surface_distance
 
     scores = []
-    for p, r in zip(to_regions_np(predicted), to_regions_np(reference), strict=True):
+    for p, r in zip(LABELS.to_regions_np(predicted), LABELS.to_regions_np(reference), strict=True):
         distances = surface_distance.compute_surface_distances(r, p, _SPACING_MM)
         hd95 = surface_distance.compute_robust_hausdorff(distances, 95)
         scores.append((float(surface_distance.compute_dice_coefficient(r, p)), float(hd95)))
@@ -99,7 +98,7 @@ def by_monai(predicted: np.ndarray, reference: np.ndarray) -> Scores:
     import torch
     from monai.metrics import compute_dice, compute_hausdorff_distance
 
-    p, r = (torch.from_numpy(to_regions_np(d))[None].float() for d in (predicted, reference))
+    p, r = (torch.from_numpy(LABELS.to_regions_np(d))[None].float() for d in (predicted, reference))
     dice = compute_dice(p, r)[0]
     hd95 = compute_hausdorff_distance(p, r, include_background=True, percentile=95)[0]
     return list(zip(dice.tolist(), hd95.tolist(), strict=True))

@@ -7,7 +7,7 @@ import shutil
 
 from brats_ablate.data.case_reader import ReadingRules
 from brats_ablate.data.preprocess import preprocess_case
-from dataset import CONVENTION, Dataset
+from dataset import LABELS, Dataset
 from measuring import Comparison, Options, Row, Table, cpu_seconds, interleave, one_core
 
 OURS, NNUNET = "ours (job=prepare)", "nnU-Net v2 preprocessing"
@@ -25,7 +25,7 @@ def measure(options: Options) -> list[Table]:
     our_cases, peer_cases = itertools.cycle(dataset.raw), itertools.cycle(dataset.raw)
 
     def prepare() -> None:
-        problem = preprocess_case(next(our_cases), target, ReadingRules(CONVENTION))
+        problem = preprocess_case(next(our_cases), target, ReadingRules(LABELS))
         if problem:
             raise RuntimeError(problem)
 

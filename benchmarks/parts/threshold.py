@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from brats_ablate.labels import labels_from_probabilities
 from brats_ablate.tuning.threshold_grid import ThresholdGrid, dice_of_combinations, joint_histogram
-from dataset import Dataset
+from dataset import LABELS, Dataset
 from measuring import Comparison, Options, Row, Table, cpu_seconds, interleave, one_core
 
 LABELED = "relabeling the cropped volume for every combination"
@@ -22,7 +21,7 @@ def measure(options: Options) -> list[Table]:
     reference = dataset.store.read_labels(dataset.case_ids[0])
     probabilities = Dataset.probabilities(reference, seed=2)
     values = GRID[::4] if options.quick else GRID
-    grid = ThresholdGrid(values, values, values)
+    grid = ThresholdGrid(dict.fromkeys(LABELS.regions, values))
     dice = {
         OURS: by_histogram(probabilities, reference, grid),
         MASKED: by_masks(probabilities, reference, grid),
@@ -56,14 +55,14 @@ def measure(options: Options) -> list[Table]:
 
 def by_histogram(probabilities: np.ndarray, reference: np.ndarray, grid: ThresholdGrid) -> np.ndarray:
     """Compute the (W, T, E) mean Dice from the joint histogram."""
-    return dice_of_combinations(joint_histogram(probabilities, reference, grid))
+    return dice_of_combinations(joint_histogram(probabilities, reference, grid, LABELS), LABELS)
 
 
 def by_labeling(probabilities: np.ndarray, reference: np.ndarray, grid: ThresholdGrid) -> np.ndarray:
     """Compute the (W, T, E) mean Dice by relabeling for each combination."""
     means = []
     for combination in grid.combinations:
-        labels = labels_from_probabilities(probabilities, combination)
+        labels = LABELS.labels_from_probabilities(probabilities, combination)
         means.append(np.mean([_dice(labels > k, reference > k) for k in range(3)]))
     return np.array(means).reshape(grid.shape)
 
@@ -72,7 +71,7 @@ def by_masks(probabilities: np.ndarray, reference: np.ndarray, grid: ThresholdGr
     """Compute the (W, T, E) mean Dice with each mask and intersection computed once."""
     wt, tc, et = (
         [p >= p.dtype.type(t) for t in thresholds]
-        for p, thresholds in zip(probabilities, (grid.wt, grid.tc, grid.et), strict=True)
+        for p, thresholds in zip(probabilities, grid.of_region.values(), strict=True)
     )
     references = [reference > k for k in range(3)]
     means = np.empty(grid.shape)

@@ -19,8 +19,7 @@ import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data import nifti
-from brats_ablate.labels import encode_labels
-from dataset import CONVENTION, Dataset
+from dataset import LABELS, Dataset
 
 DATASET = "Dataset001_BraTS"
 _FILES = (".b2nd", "_seg.b2nd", ".pkl")
@@ -156,7 +155,7 @@ class NnUNet:
                     link.symlink_to(file.resolve())
             assert case.segmentation is not None
             values, affine = nifti.read_volume(case.segmentation)
-            nifti.write_labels(raw / "labelsTr" / f"{case.case_id}.nii.gz", encode_labels(values, CONVENTION), affine)
+            nifti.write_labels(raw / "labelsTr" / f"{case.case_id}.nii.gz", LABELS.encode(values), affine)
         (raw / "dataset.json").write_text(json.dumps(self.dataset_json), encoding="utf-8")
 
 

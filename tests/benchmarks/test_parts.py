@@ -29,7 +29,7 @@ def nested_spheres() -> np.ndarray:
 def test_three_threshold_searches_agree_at_every_grid_point() -> None:
     labels = nested_spheres()
     probabilities = Dataset.probabilities(labels, seed=0)
-    grid = ThresholdGrid((0.3, 0.5, 0.7), (0.4, 0.6), (0.45,))
+    grid = ThresholdGrid({"WT": (0.3, 0.5, 0.7), "TC": (0.4, 0.6), "ET": (0.45,)})
     dice = by_histogram(probabilities, labels, grid)
     assert np.ptp(dice) > 0
     np.testing.assert_allclose(by_labeling(probabilities, labels, grid), dice, rtol=1e-13)

@@ -25,7 +25,7 @@ NAMES = {
 }
 KINDS_2023 = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w", "seg": "seg"}
 VALUES = {"brats2021": (0, 2, 1, 4), "brats2023": (0, 2, 1, 3), "msd": (0, 1, 2, 3)}
-"""File value of each nested label, written out as an oracle for labels.CONVENTIONS."""
+"""File value of each nested label, written out as an oracle for the label schemes of version 0.1."""
 
 
 def synthetic_case(number: int, shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:

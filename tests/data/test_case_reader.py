@@ -4,16 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from schemes import LAYOUTS
 
 from brats_ablate.cases import BBox
 from brats_ablate.data.case_reader import ReadingRules, foreground_box, foreground_moments, read_case
 from brats_ablate.data.layouts import find_cases
 from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelScheme
 
 
 def _read(root, layout="brats2021"):
     convention = "brats2021" if layout == "brats2018" else layout
-    return read_case(find_cases(root, layout, need_segmentation=False)[0], ReadingRules(convention))
+    return read_case(
+        find_cases(root, LAYOUTS[layout], need_segmentation=False)[0],
+        ReadingRules(LabelScheme.named_before(convention)),
+    )
 
 
 def test_orientations_of_one_brain_give_one_prepared_case(tmp_path, write_raw, spoil):
@@ -126,10 +131,10 @@ def test_content_hash_depends_on_voxels_and_geometry(raw_cohort, spoil):
 @pytest.mark.parametrize("modalities", [("t1ce",), ("t2", "flair"), ("flair", "t1", "t1ce", "t2", "adc")])
 def test_the_images_of_the_raw_case_are_the_channels(raw_cohort, modalities):
     full = _read(raw_cohort)
-    raw = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0]
+    raw = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
     raw = replace(raw, images={**raw.images, "adc": raw.images["t1"]}).with_images(modalities)
     assert tuple(raw.images) == modalities
-    case = read_case(raw, ReadingRules("brats2021"))
+    case = read_case(raw, ReadingRules(LabelScheme.named_before("brats2021")))
     row = {"flair": 0, "t1": 1, "t1ce": 2, "t2": 3, "adc": 1}
     rows = [row[m] for m in modalities]
     np.testing.assert_array_equal(case.images, full.images[rows])
@@ -151,6 +156,6 @@ def test_a_channel_that_a_case_lacks_is_zero(raw_cohort):
 
 
 def test_the_trusted_header_must_be_that_of_a_modality_of_the_case(raw_cohort):
-    raw = find_cases(raw_cohort, "brats2021", need_segmentation=True)[0].with_images(["t1ce"])
+    raw = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0].with_images(["t1ce"])
     with pytest.raises(DataError, match=r"data\.trust_affine_of=flair is missing; add the file, or set another"):
         read_case(raw, ReadingRules("brats2021", trust_affine_of="flair"))

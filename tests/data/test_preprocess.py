@@ -13,24 +13,37 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
+from schemes import BRATS2021, LAYOUTS
 
 from brats_ablate.data import blosc2_io, preprocess
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelScheme
 
 PROGRAM = """
 import sys
+from dataclasses import replace
+from dataclasses import replace
 from pathlib import Path
+from brats_ablate.config.layouts import known_layouts
 from brats_ablate.data.preprocess import preprocess_dataset
+from brats_ablate.labels.scheme import LabelScheme
 if __name__ == "__main__":
     raw, prepared = map(Path, sys.argv[1:3])
-    preprocess_dataset(raw, prepared, name="x", layout="brats2021", convention="brats2021", workers=2)
+    preprocess_dataset(raw, prepared, name="x", layout=known_layouts()["brats2021"],
+                       labels=LabelScheme.named_before("brats2021"), workers=2)
 """
 
 
+def _with(modalities):
+    """The layout of BraTS 2021 with some of its modalities."""
+    names = LAYOUTS["brats2021"].modalities
+    return replace(LAYOUTS["brats2021"], modalities={m: names[m] for m in modalities})
+
+
 def _prepare(raw, prepared, **changes):
-    settings = {"name": "x", "layout": "brats2021", "convention": "brats2021", "workers": 1} | changes
+    settings = {"name": "x", "layout": LAYOUTS["brats2021"], "labels": BRATS2021, "workers": 1} | changes
     return preprocess_dataset(raw, prepared, **settings)
 
 
@@ -79,20 +92,20 @@ def test_other_channels_are_prepared_again_and_recorded(raw_cohort, tmp_path):
     images = full.read_images("BraTS2021_00002")
     folds = (tmp_path / "p/folds.json").read_bytes()
     for modalities, rows in ((["t1ce"], [2]), (["t2", "flair"], [3, 0]), (["flair", "t2"], [0, 3])):
-        summary = _prepare(raw_cohort, tmp_path / "p", modalities=modalities)
+        summary = _prepare(raw_cohort, tmp_path / "p", layout=_with(modalities))
         assert summary.written == 5
         assert summary.fingerprint != four.fingerprint
         store = CaseStore(tmp_path / "p")
         assert store.modalities == tuple(modalities)
         np.testing.assert_array_equal(store.read_images("BraTS2021_00002"), images[rows])
         assert (tmp_path / "p/folds.json").read_bytes() == folds
-        assert _prepare(raw_cohort, tmp_path / "p", modalities=modalities).written == 0
+        assert _prepare(raw_cohort, tmp_path / "p", layout=_with(modalities)).written == 0
 
 
 def test_a_case_needs_only_the_modalities_of_the_data_set(raw_cohort, tmp_path):
     (raw_cohort / "BraTS2021_00000/BraTS2021_00000_t2.nii.gz").unlink()
-    assert _prepare(raw_cohort, tmp_path / "p", modalities=["t1ce", "t1"]).problems == {}
-    problems = _prepare(raw_cohort, tmp_path / "p", modalities=["t1ce", "t2"]).problems
+    assert _prepare(raw_cohort, tmp_path / "p", layout=_with(["t1ce", "t1"])).problems == {}
+    problems = _prepare(raw_cohort, tmp_path / "p", layout=_with(["t1ce", "t2"])).problems
     assert problems == {"BraTS2021_00000": "modality t2 is missing; add the file or remove the case"}
 
 
@@ -100,10 +113,11 @@ def test_cases_of_version_0_1_which_names_no_channels_are_up_to_date(raw_cohort,
     _prepare(raw_cohort, tmp_path / "p")
     for file in (tmp_path / "p/cases").glob("*/case.json"):
         described = json.loads(file.read_text())
-        assert described.pop("modalities") == ["flair", "t1", "t1ce", "t2"]
+        assert described.pop("channels") == ["flair", "t1", "t1ce", "t2"]
+        assert described.pop("volumes") == [None] * 4
         file.write_text(json.dumps(described))
     assert _prepare(raw_cohort, tmp_path / "p").written == 0
-    assert _prepare(raw_cohort, tmp_path / "p", modalities=["t1"]).written == 5
+    assert _prepare(raw_cohort, tmp_path / "p", layout=_with(["t1"])).written == 5
 
 
 def test_invalid_cases_are_reported_and_the_others_prepared(raw_cohort, tmp_path, spoil):
@@ -182,12 +196,13 @@ def test_msd_labels_declared_as_brats2023_are_rejected_unless_trusted(tmp_path, 
     for n in range(5):
         # Files in the layout of BraTS 2023 whose values are the MSD's: every value is known, two are swapped.
         write_raw(tmp_path / "raw", f"BraTS-GLI-0000{n}-000", "brats2023", number=n, convention="msd")
-    wrong = {"layout": "brats2023", "convention": "brats2023"}
-    with pytest.raises(DataError, match=r"do not look like convention 'brats2023': in 5 of 5 .*data\.convention=msd"):
+    brats2023, msd = (LabelScheme.named_before(name) for name in ("brats2023", "msd"))
+    wrong = {"layout": LAYOUTS["brats2023"], "labels": brats2023, "known": [brats2023, msd]}
+    with pytest.raises(DataError, match=r"do not look like labels=brats2023: in 5 of 5 .*set labels=msd, or"):
         _prepare(tmp_path / "raw", tmp_path / "p", **wrong)
     with pytest.raises(DataError, match="is not prepared"):
         CaseStore(tmp_path / "p")
-    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", convention="msd")
+    _prepare(tmp_path / "raw", tmp_path / "p", layout=LAYOUTS["brats2023"], labels=msd)
     assert _prepare(tmp_path / "raw", tmp_path / "q", **wrong, trust_convention=True).cases == 5
 
 
@@ -224,7 +239,9 @@ def test_a_declared_pattern_keeps_the_scans_of_a_patient_together(tmp_path, writ
 def test_two_scans_of_a_patient_share_a_fold(tmp_path, write_raw):
     for n in range(12):
         write_raw(tmp_path / "raw", f"BraTS-GLI-{n // 2:05d}-{n % 2:03d}", "brats2023", number=n)
-    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", convention="brats2023")
+    _prepare(
+        tmp_path / "raw", tmp_path / "p", layout=LAYOUTS["brats2023"], labels=LabelScheme.named_before("brats2023")
+    )
     for fold in CaseStore(tmp_path / "p").folds:
         assert all(c[:-1] + other in fold for c in fold for other in "01")
 

@@ -12,8 +12,8 @@ import blosc2
 import nibabel as nib
 import numpy as np
 import pytest
+from schemes import BRATS2021, LAYOUTS
 
-from brats_ablate import labels
 from brats_ablate.cases import BBox
 from brats_ablate.data import nifti
 from brats_ablate.data.case_reader import ReadingRules, read_case
@@ -21,12 +21,13 @@ from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelScheme
 
 
 @pytest.fixture
 def prepared(raw_cohort, tmp_path):
     preprocess_dataset(
-        raw_cohort, tmp_path / "prepared", name="test", layout="brats2021", convention="brats2021", workers=1
+        raw_cohort, tmp_path / "prepared", name="test", layout=LAYOUTS["brats2021"], labels=BRATS2021, workers=1
     )
     return tmp_path / "prepared"
 
@@ -34,9 +35,9 @@ def prepared(raw_cohort, tmp_path):
 def test_store_returns_what_was_read(prepared, raw_cohort):
     store = CaseStore(prepared)
     head = json.loads((prepared / "cohort.json").read_text())
-    assert (head["name"], head["layout"], store.convention) == ("test", "brats2021", "brats2021")
-    for raw in find_cases(raw_cohort, "brats2021", need_segmentation=True):
-        case = read_case(raw, ReadingRules("brats2021"))
+    assert (head["name"], head["layout"], store.labels.to_dict()) == ("test", "brats2021", BRATS2021.to_dict())
+    for raw in find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True):
+        case = read_case(raw, ReadingRules(BRATS2021))
         assert store.record(raw.case_id) == case.record
         np.testing.assert_array_equal(store.read_images(raw.case_id), case.images)
         np.testing.assert_array_equal(store.read_labels(raw.case_id), case.labels)
@@ -125,13 +126,12 @@ def test_reference_returns_voxel_for_voxel_with_its_affine(
 ):
     """Reference -> crop -> one-hot region probabilities -> cascade -> original space -> file: the same file."""
     write_raw(tmp_path / "raw", case_id, layout, orientation)
-    (raw,) = find_cases(tmp_path / "raw", layout, need_segmentation=True)
-    case = read_case(raw, ReadingRules(convention))
-    probabilities = to_original_space(case.record, labels.to_regions_np(case.labels).astype(np.float32))
-    nested = labels.labels_from_probabilities(probabilities, (0.45, 0.4, 0.45))
-    nifti.write_labels(
-        tmp_path / "out.nii.gz", labels.decode_labels(nested, convention), np.array(case.record.grid.affine)
-    )
+    (raw,) = find_cases(tmp_path / "raw", LAYOUTS[layout], need_segmentation=True)
+    scheme = LabelScheme.named_before(convention)
+    case = read_case(raw, ReadingRules(scheme))
+    probabilities = to_original_space(case.record, scheme.to_regions_np(case.labels).astype(np.float32))
+    nested = scheme.labels_from_probabilities(probabilities, (0.45, 0.4, 0.45))
+    nifti.write_labels(tmp_path / "out.nii.gz", scheme.decode(nested), np.array(case.record.grid.affine))
     reference, written = nib.load(raw.segmentation), nib.load(tmp_path / "out.nii.gz")
     np.testing.assert_array_equal(np.asanyarray(written.dataobj), np.asanyarray(reference.dataobj))
     np.testing.assert_array_equal(written.affine, reference.affine)
@@ -168,7 +168,7 @@ def test_lost_case_changed_list_and_different_version_are_rejected(prepared):
         CaseStore(prepared)
     shutil.move(prepared / "away", prepared / "cases" / "BraTS2021_00002")
     CaseStore(prepared)
-    _edit_head(prepared, convention="msd")
+    _edit_head(prepared, labels=LabelScheme.named_before("msd").to_dict())
     with pytest.raises(DataError, match="do not match its fingerprint"):
         CaseStore(prepared)
     _edit_head(prepared, version=0)
@@ -217,11 +217,11 @@ def test_unknown_case(prepared):
 
 @pytest.mark.real
 def test_real_references_return_voxel_for_voxel(real_cases, tmp_path):
-    for raw in find_cases(real_cases, "brats2021", need_segmentation=True):
-        case = read_case(raw, ReadingRules("brats2021"))
+    for raw in find_cases(real_cases, LAYOUTS["brats2021"], need_segmentation=True):
+        case = read_case(raw, ReadingRules(BRATS2021))
         out = tmp_path / "out.nii.gz"
         nested = to_original_space(case.record, case.labels)
-        nifti.write_labels(out, labels.decode_labels(nested, "brats2021"), np.array(case.record.grid.affine))
+        nifti.write_labels(out, BRATS2021.decode(nested), np.array(case.record.grid.affine))
         with gzip.open(raw.segmentation) as file:
             reference = nib.Nifti1Image.from_bytes(file.read())
         written = nib.load(out)

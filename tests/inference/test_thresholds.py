@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from schemes import BRATS2021, GLI2024, MEN_RT
 
 from brats_ablate.inference.thresholds import RegionThresholds, ThresholdsAsReleased, to_float16
 
@@ -17,13 +18,13 @@ def test_the_papers_cascade_by_hand() -> None:
         ],
         dtype=np.float32,
     ).reshape(3, 6, 1, 1)
-    assert RegionThresholds(0.45, 0.4, 0.45)(probabilities).ravel().tolist() == [0, 1, 2, 3, 0, 1]
+    assert RegionThresholds(wt=0.45, tc=0.4, et=0.45)(probabilities, BRATS2021).ravel().tolist() == [0, 1, 2, 3, 0, 1]
 
 
 def test_thresholds_are_compared_in_the_type_of_the_probabilities() -> None:
     exactly = np.full((3, 1, 1, 1), 0.45, dtype=np.float16)  # as a double it is less than 0.45
     assert float(exactly[0, 0, 0, 0]) < 0.45
-    assert RegionThresholds(0.45, 0.45, 0.45)(exactly).item() == 3
+    assert RegionThresholds(wt=0.45, tc=0.45, et=0.45)(exactly, BRATS2021).item() == 3
 
 
 def test_the_notebooks_rule_equals_its_three_assignments() -> None:
@@ -35,18 +36,19 @@ def test_the_notebooks_rule_equals_its_three_assignments() -> None:
     files[wt & ~tc] = 2
     files[wt & et] = 4
     nested = np.array([0, 2, 1, 255, 3], dtype=np.uint8)[files]
-    found = ThresholdsAsReleased()(probabilities)
+    found = ThresholdsAsReleased()(probabilities, BRATS2021)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, nested)
     assert (found[wt & ~tc & et] == 3).all()  # unlike in the cascade
-    assert (found != RegionThresholds(0.5, 0.5, 0.5)(probabilities)).any()
+    assert (found != RegionThresholds(wt=0.5, tc=0.5, et=0.5)(probabilities, BRATS2021)).any()
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.5])
 def test_background_can_never_become_tumor(value: float) -> None:
     with pytest.raises(ValueError, match="tc="):
-        RegionThresholds(0.5, value, 0.5)
-    assert not RegionThresholds(1e-6, 1e-6, 1e-6)(np.zeros((3, 5, 6, 7), np.float32)).any()
+        RegionThresholds(wt=0.5, tc=value, et=0.5)
+    lowest = RegionThresholds(wt=1e-6, tc=1e-6, et=1e-6)
+    assert not lowest(np.zeros((3, 5, 6, 7), np.float32), BRATS2021).any()
 
 
 def test_to_float16() -> None:
@@ -55,3 +57,29 @@ def test_to_float16() -> None:
     assert kept.dtype == np.float16
     assert kept.shape == (3, 5, 6, 7)
     np.testing.assert_allclose(kept, values[0].numpy(), atol=3e-4)
+
+
+def test_other_regions_have_a_threshold_of_their_own_or_that_of_the_others() -> None:
+    rc = np.zeros((4, 1, 1, 3), dtype=np.float32)
+    rc[3] = [0.3, 0.5, 0.7]
+    for thresholds, expected in (
+        (RegionThresholds(wt=0.9, tc=0.9, et=0.9), [0, 4, 4]),  # .5
+        (RegionThresholds(others=0.6, wt=0.2), [0, 0, 4]),
+        (RegionThresholds(others=0.6, rc=0.25), [4, 4, 4]),
+    ):
+        assert thresholds(rc, GLI2024).ravel().tolist() == expected
+    gtv = np.array([0.3, 0.5, 0.7], dtype=np.float32).reshape(1, 1, 1, 3)
+    assert RegionThresholds(wt=0.9, others=0.6)(gtv, MEN_RT).ravel().tolist() == [0, 0, 1]  # it has no WT
+
+
+@pytest.mark.parametrize("value", [0.0, 1.1, True, "half"])
+def test_the_threshold_of_the_others_is_checked_too(value: object) -> None:
+    with pytest.raises(ValueError, match=rf"others={value} must lie in \(0, 1\]"):
+        RegionThresholds(others=value)  # type: ignore[arg-type]
+
+
+def test_the_notebooks_rule_is_for_nested_regions() -> None:
+    with pytest.raises(ValueError, match="needs nested regions; labels=brats2024_gli has others"):
+        ThresholdsAsReleased()(np.zeros((4, 1, 1, 1), np.float32), GLI2024)
+    gtv = np.array([0.5, 0.51], dtype=np.float32).reshape(1, 1, 1, 2)
+    assert ThresholdsAsReleased()(gtv, MEN_RT).ravel().tolist() == [0, 1]

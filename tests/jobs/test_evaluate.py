@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from schemes import BRATS2021, REGIONS
 
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.labels import REGIONS, decode_labels
 from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
 
 Job = Callable[..., None]
@@ -25,7 +25,7 @@ def write_like_reference(work: Path, case_id: str, depth: np.ndarray, file: Path
     """Write cropped nesting depths on the case's original grid."""
     record = CaseStore(phantom(work, "prepared")).record(case_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    values = decode_labels(to_original_space(record, depth), "brats2021")
+    values = BRATS2021.decode(to_original_space(record, depth))
     nib.save(nib.Nifti1Image(values, np.asarray(record.grid.affine)), file)
 
 
@@ -68,7 +68,7 @@ def test_label_files_of_another_program_against_segmentations(job: Job, work: Pa
     reference = table[np.asarray(image.dataobj).astype(int)]
     predicted = table[np.asarray(nib.load(tmp_path / "theirs" / "deep" / f"{case_id}_pred.nii.gz").dataobj)]
     scorer = CaseMetrics("medpy", 373.13, 1.0, 3, 50.0, 374.0)
-    expected = scorer(predicted, reference, tuple(float(s) for s in image.header.get_zooms()[:3]))
+    expected = scorer(predicted, reference, tuple(float(s) for s in image.header.get_zooms()[:3]), BRATS2021)
     rows = rows_of(work, "theirs")
     assert {key[0] for key in rows} == {case_id}
     assert all(rows[case_id, region, metric] == value for (region, metric), value in expected.items())

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from schemes import BRATS2021, REGIONS
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.jobs.predict import write_case
-from brats_ablate.labels import REGIONS
 from brats_ablate.report.case_image import COLORS, colored, compose_panels
 from brats_ablate.tables.writers import write_csv
 
@@ -25,7 +25,7 @@ def store(work: Path) -> CaseStore:
     folder = work / "phantom" / "predictions" / "drawn"
     folder.mkdir(parents=True)
     for case_id in store.case_ids:
-        write_case(folder / f"{case_id}.nii.gz", store.read_labels(case_id), store.record(case_id), "brats2021")
+        write_case(folder / f"{case_id}.nii.gz", store.read_labels(case_id), store.record(case_id), BRATS2021)
     rows = [
         {"case": case_id, "fold": 0, "region": region, "metric": "dice", "value": 0.9 - 0.1 * i}
         for i, case_id in enumerate(store.case_ids)
@@ -51,7 +51,9 @@ def test_the_worst_cases_with_prediction_next_to_reference(job: Job, store: Case
 def test_front_is_up_and_the_patients_right_on_the_left() -> None:
     labels = np.zeros((20, 30), dtype=np.uint8)
     labels[0:4, 26:30] = 3  # RAS+: x from left to right, so the patient's left; y to the front
-    picture = np.asarray(compose_panels([colored(labels)], ["prediction"], ""))[:400]  # without the legend below
+    picture = np.asarray(compose_panels([colored(labels)], ["prediction"], "", ["ED", "NCR", "ET"]))[
+        :400
+    ]  # without the legend below
     yellow = (picture == COLORS[3]).all(axis=-1)
     rows, columns = np.nonzero(yellow)
     assert rows.max() < picture.shape[0] / 2

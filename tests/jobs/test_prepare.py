@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from omegaconf import OmegaConf
+from schemes import BRATS2021, LAYOUTS
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
@@ -11,9 +14,11 @@ from brats_ablate.jobs.prepare import run
 @pytest.fixture
 def phantom_cfg(tmp_path):
     phantom = {"_target_": "brats_ablate.data.phantom.PhantomCohort", "cases": 5, "shape": [32, 30, 24], "seed": 1}
-    data = {"name": "phantom", "layout": "brats2021", "convention": "brats2021", "raw": str(tmp_path / "raw")}
+    data = {"name": "phantom", "layout": asdict(LAYOUTS["brats2021"]), "raw": str(tmp_path / "raw"), "list": None}
+    data |= {"background": "auto", "trust_affine_of": None, "patient": None}
+    labels = {"_target_": "brats_ablate.labels.scheme.LabelScheme", **BRATS2021.to_dict()}
     data |= {"n_folds": 5, "fold_seed": 12345, "phantom": phantom}
-    return OmegaConf.create({"data": data, "paths": {"prepared": str(tmp_path / "prepared")}})
+    return OmegaConf.create({"labels": labels, "data": data, "paths": {"prepared": str(tmp_path / "prepared")}})
 
 
 def _run(cfg, workers=1):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from schemes import BRATS2021, REGIONS
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.jobs.predict import write_case
-from brats_ablate.labels import REGIONS
 from brats_ablate.tables.writers import write_csv
 
 Job = Callable[..., None]
@@ -60,7 +60,7 @@ def test_a_folder_of_label_files_is_scored_first(job: Job, work: Path, tmp_path:
         depth = store.read_labels(case_id)
         for name, predicted in (("exact", depth), ("nothing", np.zeros_like(depth))):
             (tmp_path / name).mkdir(exist_ok=True)
-            write_case(tmp_path / name / f"{case_id}.nii.gz", predicted, store.record(case_id), "brats2021")
+            write_case(tmp_path / name / f"{case_id}.nii.gz", predicted, store.record(case_id), BRATS2021)
     job("job=rank", f"job.methods={{exact:'{tmp_path / 'exact'}',nothing:'{tmp_path / 'nothing'}'}}", FEW)
     assert [row["method"] for row in ranking(work)] == ["exact", "nothing"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from schemes import BRATS2021
 from scipy.ndimage import gaussian_filter
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
-from brats_ablate.labels import to_regions_np
 
 Job = Callable[..., None]
 SMALL_SEARCH = ("job.most_voxels=40", "job.workers=1")
@@ -27,7 +27,7 @@ def predicted(work: Path) -> CaseStore:
     folder.write_or_verify_manifest({"probabilities": provenance, "labels": {}})
     generator = np.random.default_rng(0)
     for case_id in store.case_ids:
-        masks = to_regions_np(store.read_labels(case_id)).astype(np.float32)
+        masks = BRATS2021.to_regions_np(store.read_labels(case_id)).astype(np.float32)
         noise = gaussian_filter(generator.normal(size=masks.shape), (0, 1, 1, 1)) * 0.8
         probabilities = np.clip(gaussian_filter(masks, (0, 1, 1, 1)) + noise, 0, 1)
         folder.save_probabilities(store.record(case_id), probabilities.astype(np.float16))

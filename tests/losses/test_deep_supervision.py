@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss, DiceLoss
 from omegaconf import DictConfig
+from schemes import BRATS2021
 
-from brats_ablate.labels import to_regions
 from brats_ablate.losses.deep_supervision import (
     DeepSupervision,
     DeepSupervisionAsReleased,
@@ -22,7 +22,7 @@ from brats_ablate.losses.deep_supervision import (
 from brats_ablate.losses.region_loss import RegionLoss
 from brats_ablate.losses.voxelwise import BinaryCrossEntropy
 
-LOSS = RegionLoss(BinaryCrossEntropy(), "process", 1e-5)
+LOSS = RegionLoss(BinaryCrossEntropy(), "process", 1e-5, BRATS2021)
 WEIGHTS = [1.0, 0.5, 0.25]
 
 
@@ -64,7 +64,7 @@ def test_dice_equals_monais_deep_supervision_loss() -> None:
     # MONAI downsamples by "nearest-exact", which picks other voxels than "nearest": constant blocks.
     labels = labels[:, ::4, ::4, ::4].repeat_interleave(4, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
     dice = DiceLoss(sigmoid=True, batch=True, reduction="sum")
-    oracle = DeepSupervisionLoss(dice, weights=WEIGHTS)(logits, to_regions(labels).float())
+    oracle = DeepSupervisionLoss(dice, weights=WEIGHTS)(logits, BRATS2021.to_regions(labels).float())
     terms = DeepSupervision(WEIGHTS)(LOSS, logits, labels)
     torch.testing.assert_close(terms["dice"], oracle, rtol=1e-6, atol=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from schemes import BRATS2021
 
 from brats_ablate.losses.deep_supervision import DeepSupervision, SingleHead
 from brats_ablate.losses.region_loss import RegionLoss
@@ -21,7 +22,9 @@ def test_total_is_the_sum_of_all_terms_and_reaches_every_input() -> None:
         "vae_mean": torch.randn(2, 8, requires_grad=True),
         "vae_log_var": torch.randn(2, 8, requires_grad=True),
     }
-    loss_of = TotalLoss(RegionLoss(Focal(2.0), "process", 1e-5), DeepSupervision([1.0, 0.5]), VAELoss(0.1, 0.1))
+    loss_of = TotalLoss(
+        RegionLoss(Focal(2.0), "process", 1e-5, BRATS2021), DeepSupervision([1.0, 0.5]), VAELoss(0.1, 0.1)
+    )
     total, terms = loss_of(SegmentationOutput(logits, aux), labels, images)
     assert set(terms) == {"focal", "dice", "vae_reconstruction", "vae_kl"}
     torch.testing.assert_close(total, sum(terms.values()))
@@ -31,7 +34,7 @@ def test_total_is_the_sum_of_all_terms_and_reaches_every_input() -> None:
 
 
 def test_the_baseline_s_total_loss_is_the_region_loss() -> None:
-    loss = RegionLoss(BinaryCrossEntropy(), "process", 1e-5)
+    loss = RegionLoss(BinaryCrossEntropy(), "process", 1e-5, BRATS2021)
     logits = torch.randn(1, 3, 5, 6, 7)
     labels = torch.randint(0, 4, (1, 5, 6, 7), dtype=torch.uint8)
     output = SegmentationOutput([logits], {})

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import surface_distance
 from medpy.metric.binary import hd95 as medpy_hd95
+from schemes import BRATS2021
 from scipy.ndimage import gaussian_filter
 
-from brats_ablate.labels import encode_labels
 from brats_ablate.metrics import surface
 
 pytestmark = [
@@ -29,7 +29,7 @@ def _numpy_inf_of_old(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def segmentations() -> list[np.ndarray]:
     files = sorted(Path(os.environ["BRATS_ABLATE_REAL_CASES"]).rglob("*_seg.nii.gz"))[:3]
-    return [encode_labels(np.asarray(nib.load(file).dataobj), "brats2021") for file in files]
+    return [BRATS2021.encode(np.asarray(nib.load(file).dataobj)) for file in files]
 
 
 def deformed(mask: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 from pandas import DataFrame
+from schemes import BRATS2021, REGIONS
 
-from brats_ablate.labels import REGIONS
 from brats_ablate.tables.comparison import BETTER, SAME, UNDECIDED, WORSE, Comparison, compare, strata
 from brats_ablate.tables.scores import FoldScore, FoldScores
 
@@ -14,7 +14,7 @@ from brats_ablate.tables.scores import FoldScore, FoldScores
 def _rows(dice: np.ndarray, et_voxels: list[float] | None = None) -> DataFrame:
     n = len(dice)
     rows = DataFrame(dice, [f"c{i:03d}" for i in range(n)], list(REGIONS))
-    return rows.assign(fold=np.arange(n) % 5, ET_reference=et_voxels if et_voxels is not None else math.nan)
+    return rows.assign(fold=np.arange(n) % 5, reference_voxels=et_voxels if et_voxels is not None else math.nan)
 
 
 NOTHING = _rows(np.empty((0, 3)))
@@ -30,7 +30,7 @@ def _scores(rows: DataFrame, folds: int = 5) -> FoldScores:
 
 def _compare(*columns: DataFrame) -> list[Comparison]:
     pairs = [(i, 0 if i else None) for i in range(len(columns))]
-    return compare(pairs, [_scores(c) for c in columns], columns, folds=5, resamples=2000, seed=0)
+    return compare(pairs, [_scores(c) for c in columns], columns, regions=REGIONS, folds=5, resamples=2000, seed=0)
 
 
 def _dice(n: int = 100, shift: float = 0.0, noise: float = 0.01, seed: int = 1) -> np.ndarray:
@@ -74,7 +74,9 @@ def test_an_undecided_comparison_has_a_reason(column: DataFrame, reason: str) ->
 
 def test_folds_without_case_rows_are_undecided() -> None:
     scores = [_scores(_rows(_dice())), _scores(_rows(_dice(shift=0.01)))]
-    (comparison,) = compare([(0, None), (1, 0)], scores, [NOTHING, NOTHING], folds=5, resamples=100, seed=0)
+    (comparison,) = compare(
+        [(0, None), (1, 0)], scores, [NOTHING, NOTHING], regions=REGIONS, folds=5, resamples=100, seed=0
+    )
     assert (comparison.verdict, comparison.reason) == (UNDECIDED, "the runs have no per-case rows")
     assert comparison.shown_difference == pytest.approx(0.01)
 
@@ -82,7 +84,7 @@ def test_folds_without_case_rows_are_undecided() -> None:
 def test_one_common_fold_is_undecided() -> None:
     rows = [_rows(_dice(40)), _rows(_dice(40, shift=0.1))]
     scores = [FoldScores((_scores(r).folds[0], *(FoldScore("missing"),) * 4)) for r in rows]
-    (comparison,) = compare([(0, None), (1, 0)], scores, rows, folds=5, resamples=500, seed=0)
+    (comparison,) = compare([(0, None), (1, 0)], scores, rows, regions=REGIONS, folds=5, resamples=500, seed=0)
     assert (comparison.verdict, comparison.reason) == (UNDECIDED, "one fold does not show run-to-run variability")
 
 
@@ -110,7 +112,7 @@ def test_strata_by_hand() -> None:
     base = np.full((5, 3), 0.8)
     changed = base + np.array([0.1, 0.2, 0.4, 0.0, 0.0])[:, None]
     rows = [_rows(base, sizes), _rows(changed, sizes)]
-    subgroups = strata([(0, None), (1, 0)], rows, resamples=500, seed=0)
+    subgroups = strata([(0, None), (1, 0)], rows, labels=BRATS2021, resamples=500, seed=0)
     assert [(s.column, s.cases) for s in subgroups] == [(0, 1), (1, 1), (0, 2), (1, 2), (0, 2), (1, 2)]
     assert [round(s.difference, 6) for s in subgroups if s.column == 1] == [0.1, 0.3, 0.0]
     assert math.isnan(subgroups[0].difference)
@@ -120,7 +122,7 @@ def test_strata_by_hand() -> None:
 def test_a_column_with_missing_cases_has_smaller_strata() -> None:
     sizes = [0, 10, 499, 500, 9000]
     whole = _rows(np.full((5, 3), 0.8), sizes)
-    subgroups = strata([(0, None), (1, 0)], [whole, whole[2:]], resamples=100, seed=0)
+    subgroups = strata([(0, None), (1, 0)], [whole, whole[2:]], labels=BRATS2021, resamples=100, seed=0)
     assert [(s.title, s.column, s.cases) for s in subgroups] == [
         ("no ET", 0, 1),
         ("ET < 500 voxels", 0, 2),
@@ -131,4 +133,4 @@ def test_a_column_with_missing_cases_has_smaller_strata() -> None:
 
 
 def test_without_sizes_there_are_no_strata() -> None:
-    assert strata([(0, None)], [_rows(_dice())], resamples=10, seed=0) == []
+    assert strata([(0, None)], [_rows(_dice())], labels=BRATS2021, resamples=10, seed=0) == []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from schemes import BRATS2021
 
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.tables.build import ResultsStore, TableResult, build
@@ -52,7 +53,7 @@ def table(runs: Path) -> TableResult:
     columns = (Column("U-Net", "baseline", None, None), Column("DS", "ds", None, None))
     spec = TableSpec("t", "T", None, "baseline", columns)
     runs_of = {name: [summary(RunDirectory(p)) for p in runs.glob(f"{name}/*/*/*")] for name in ("baseline", "ds")}
-    (result,) = build([spec], ResultsStore(runs_of, runs, {}), folds=1, resamples=100, seed=0)
+    (result,) = build([spec], ResultsStore(runs_of, runs, {}, BRATS2021), folds=1, resamples=100, seed=0)
     return result
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from schemes import REGIONS
 
 import brats_ablate
 from brats_ablate.errors import DataError
@@ -25,7 +26,7 @@ CASES = {"x": (0.1, 0.2, 0.3), "y": (0.4, 0.5, 0.6)}
 
 
 def _case_scores(runs: Path) -> pd.DataFrame:
-    return case_scores(case_rows(score(load_runs(runs, ["a"])["a"], 1).per_fold_lr.runs))
+    return case_scores(case_rows(score(load_runs(runs, ["a"])["a"], 1).per_fold_lr.runs), REGIONS)
 
 
 def test_rows_of_an_epoch_are_those_that_the_run_directory_parses(tmp_path: Path, write_run: Write) -> None:
@@ -89,7 +90,7 @@ def test_seeds_of_a_case_are_averaged(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.9], seed=1, cases={"x": (0.4, 0.6, 0.0)}, et_voxels={"x": 7})
     scores = _case_scores(tmp_path)
     np.testing.assert_allclose(scores[["WT", "TC", "ET"]], [[0.3, 0.5, 0.5]])
-    assert scores["ET_reference"].tolist() == [7]
+    assert scores["reference_voxels"].tolist() == [7]
 
 
 def test_no_rows_have_no_scores(tmp_path: Path, write_run: Write) -> None:
@@ -102,7 +103,7 @@ def test_evaluation_rows_are_dice_by_case_and_fold(tmp_path: Path) -> None:
     values = {"WT": 0.9, "TC": 0.8, "ET": 0.7}
     lines = [f"{case},{r},{metric},{v}" for case in "yx" for r, v in values.items() for metric in ("dice", "hd95")]
     file.write_text("\n".join(["case,region,metric,value", *lines]))
-    scores = case_scores(evaluated_dice(file, {"x": 3}))
+    scores = case_scores(evaluated_dice(file, {"x": 3}, REGIONS), REGIONS)
     assert scores.index.tolist() == ["x", "y"]
     assert scores["fold"].tolist() == [3, -1]
     np.testing.assert_allclose(scores[["WT", "TC", "ET"]], [[0.9, 0.8, 0.7]] * 2)
@@ -126,4 +127,4 @@ def test_an_incomplete_evaluation_is_reported(tmp_path: Path, text: str, sentenc
     file = tmp_path / "a.csv"
     file.write_text(text)
     with pytest.raises(DataError, match=sentence):
-        evaluated_dice(file, {})
+        evaluated_dice(file, {}, REGIONS)

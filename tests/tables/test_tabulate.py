@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from schemes import BRATS2021
 
 from brats_ablate.report.figures import figure_data
 from brats_ablate.tables.build import ResultsStore, TableResult, build
@@ -21,7 +22,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 def _build(spec: TableSpec, runs: Path) -> TableResult:
     loaded = load_runs(runs, [c.experiment for c in spec.columns if c.experiment])
-    store = ResultsStore(loaded, runs / "evaluation", {})
+    store = ResultsStore(loaded, runs / "evaluation", {}, BRATS2021)
     return build([spec], store, folds=5, resamples=200, seed=0)[0]
 
 
@@ -107,7 +108,7 @@ def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     for column, dice in zip(spec.columns, (0.5, 0.75), strict=True):
         rows = [f"c{i},{region},dice,{dice}" for i in range(10) for region in ("WT", "TC", "ET")]
         (folder / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
-    store = ResultsStore({}, folder, {f"c{i}": i % 5 for i in range(10)})
+    store = ResultsStore({}, folder, {f"c{i}": i % 5 for i in range(10)}, BRATS2021)
     result = build([spec], store, folds=5, resamples=200, seed=0)[0]
     assert _column_texts(scores_table(result), "with")[0][:6] == ["0.7500"] * 6
     assert result.comparisons[0].difference == pytest.approx(0.25)
@@ -122,7 +123,7 @@ def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: P
     studies = [
         load_table_spec(EXPERIMENTS / f"{name}.yaml").expanded(["ds"], ["ds"]) for name in ("evaluated", "trained")
     ]
-    store = ResultsStore(load_runs(tmp_path / "runs", ["ds"]), folder, {f"c{i}": i % 5 for i in range(10)})
+    store = ResultsStore(load_runs(tmp_path / "runs", ["ds"]), folder, {f"c{i}": i % 5 for i in range(10)}, BRATS2021)
     results = build(studies, store, folds=5, resamples=200, seed=0)
     assert [result.columns[0].scores.per_fold_lr.mean for result in results] == pytest.approx([0.5, 0.8])
     drawn = figure_data(results, {})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from schemes import BRATS2021
 
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.tables.build import ResultsStore, TableResult, build
@@ -30,7 +31,7 @@ def manifest(
 def result_of(runs: Path, *names: str) -> TableResult:
     columns = tuple(Column(name.upper(), name, None, None) for name in names)
     spec = TableSpec("t", "T", None, names[0], columns)
-    store = ResultsStore(load_runs(runs, names), runs / "evaluation", {})
+    store = ResultsStore(load_runs(runs, names), runs / "evaluation", {}, BRATS2021)
     return build([spec], store, folds=2, resamples=100, seed=0)[0]
 
 
@@ -137,7 +138,7 @@ def test_a_table_alone_has_the_same_cells_as_rows(tmp_path: Path, write_run: Wri
 
 def test_evaluations_have_no_training(tmp_path: Path) -> None:
     spec = TableSpec("t", "T", None, None, (Column("E", None, "e", None),))
-    (result,) = build([spec], ResultsStore({}, tmp_path, {}), folds=2, resamples=100, seed=0)
+    (result,) = build([spec], ResultsStore({}, tmp_path, {}, BRATS2021), folds=2, resamples=100, seed=0)
     assert training_rows(result) == []
     assert "Training" not in [table.title for table in tabulate(result)]
 

@@ -10,6 +10,8 @@ from brats_ablate.training.progress import format_duration, format_epoch, time_b
 def test_an_epoch_as_a_line() -> None:
     row = {"epoch": 3, "loss": 0.5, "dice": 0.75, "dice/WT": 0.9, "dice/TC": 0.75, "dice/ET": 0.6}
     assert format_epoch(row, 20) == "epoch 3/20  loss 0.5000  Dice 0.7500 (WT 0.900 TC 0.750 ET 0.600)"
+    other = {"epoch": 3, "dice": 0.8, "dice/GTV": 0.8}
+    assert format_epoch(other, 20) == "epoch 3/20  Dice 0.8000 (GTV 0.800)"
     assert format_epoch({"epoch": 3, "loss": 0.5}, 20) == "epoch 3/20  loss 0.5000"
 
 

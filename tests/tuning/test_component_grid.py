@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from schemes import BRATS2021
 
-from brats_ablate.inference.postprocess import FewVoxels, Sequential, SmallComponents
-from brats_ablate.labels import to_regions_np
+from brats_ablate.inference.postprocess import FewVoxels, Sequential, SmallComponents, relabeling
 from brats_ablate.metrics.dice import dice_per_region
 from brats_ablate.tuning.component_grid import PostprocessGrid, component_table, dice_of_settings
 
+RULE = relabeling(BRATS2021)
 GRID = PostprocessGrid(12, (0.4, 0.5, 0.55, 1.0))
 
 
@@ -29,16 +30,16 @@ def test_equals_post_processing_in_every_grid_point(
     density: float, reference_density: float, connectivity: int
 ) -> None:
     nested, probabilities, reference = scattered(0, density, reference_density)
-    scores = dice_of_settings(component_table(nested, probabilities, reference, connectivity), GRID)
-    masks = torch.from_numpy(to_regions_np(reference))
+    scores = dice_of_settings(component_table(nested, probabilities, reference, RULE, connectivity), GRID)
+    masks = torch.from_numpy(BRATS2021.to_regions_np(reference))
     for index in range(scores.size):
         probability, component, total = GRID.setting(index)
         small = SmallComponents(component, probability, connectivity)  # type: ignore[arg-type]
-        result = Sequential(small=small, few=FewVoxels(total, probability))(nested, probabilities)
-        expected = dice_per_region(torch.from_numpy(to_regions_np(result)), masks)[2].item()
+        result = Sequential(small=small, few=FewVoxels(total, probability))(nested, probabilities, BRATS2021)
+        expected = dice_per_region(torch.from_numpy(BRATS2021.to_regions_np(result)), masks)[2].item()
         assert scores.ravel()[index] == expected, GRID.setting(index)
 
 
 def test_the_settings_differ_on_this_case() -> None:
-    scores = dice_of_settings(component_table(*scattered(0, 0.2, 0.3), 6), GRID)
+    scores = dice_of_settings(component_table(*scattered(0, 0.2, 0.3), RULE, 6), GRID)
     assert len(np.unique(scores)) > 5

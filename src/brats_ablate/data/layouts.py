@@ -15,6 +15,7 @@ from pathlib import Path
 from brats_ablate.cases import RawCase
 from brats_ablate.data.dataset_json import declared_order
 from brats_ablate.data.folders import stem, walk
+from brats_ablate.data.folds import with_patients
 from brats_ablate.errors import DataError
 
 SEGMENTATION = "segmentation"
@@ -36,6 +37,8 @@ class Layout:
         segmentations: pattern of the segmentations, in any folder below the data set's.
         modalities: modality -> its names in files or in dataset.json. The keys are the network's channels, in order.
         case: regular expression of a case id.
+        patient: regular expression at the start of a case id; the patient is its first group, or all of it. None: each
+            case is of a patient of its own.
         unlabeled: pattern of further images that never have a segmentation; not used to train.
         folder: regular expression of the folders that are reported if they have no image at all.
         volumes: modalities of the numbers, or of the volumes of a 4-D file; None for those of dataset.json, or the
@@ -50,6 +53,7 @@ class Layout:
     segmentations: str
     modalities: Mapping[str, Sequence[str]]
     case: str = ".+"
+    patient: str | None = None
     unlabeled: str | None = None
     folder: str | None = None
     volumes: Sequence[str] | None = None
@@ -61,7 +65,7 @@ class Layout:
                 raise ValueError(f"{key}={pattern} must contain {{case}}, e.g. {{case}}_{{modality}}")
             if unknown := [f for f in re.findall(r"\{[^}]*\}", pattern or "") if f not in _FIELDS]:
                 raise ValueError(f"{key}={pattern} contains {unknown[0]}; only {', '.join(_FIELDS)} have a meaning")
-        for key in ("case", "folder"):
+        for key in ("case", "folder", "patient"):
             try:
                 re.compile(getattr(self, key) or "")
             except re.error as error:
@@ -93,7 +97,8 @@ class Layout:
         """Return how the file of a modality, or of `SEGMENTATION`, is expected to be named."""
         pattern = self.segmentations if kind == SEGMENTATION else self.images
         name = pattern.replace("{case}", case_id).replace("{modality}", (self.modalities.get(kind) or [kind])[0])
-        return name.replace("{number}", "<number>") + ".nii.gz"
+        number = "<number>" if self.volumes is None or kind == SEGMENTATION else f"{list(self.volumes).index(kind):04d}"
+        return name.replace("{number}", number) + ".nii.gz"
 
     def expression(self, pattern: str) -> re.Pattern[str]:
         """Return the regular expression of a pattern, with groups case, modality and number."""
@@ -153,9 +158,10 @@ class _Found:
 
     def __init__(self, root: Path, layout: Layout) -> None:
         self.root, self.layout = root, layout
-        self.files: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-        """Case id -> modality, number, "4-D" or `SEGMENTATION` -> paths."""
-        self.unlabeled: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+        self.files: dict[str, dict[str, dict[Path, Path]]] = defaultdict(lambda: defaultdict(dict))
+        """Case id -> modality, number, "4-D" or `SEGMENTATION` -> path without ending -> file, the last where there are
+        two, x.nii.gz instead of x.nii."""
+        self.unlabeled: dict[str, dict[str, dict[Path, Path]]] = defaultdict(lambda: defaultdict(dict))
         self.unrecognized: dict[Path, list[str]] = {}
         self.empty: list[str] = []
         patterns = [(layout.segmentations, self.files), (layout.images, self.files)]
@@ -170,7 +176,7 @@ class _Found:
                     match = expression.fullmatch("/".join(parts[-depth:]))
                     if match is not None:
                         case_id = spelled.setdefault(match["case"], match["case"])
-                        into[case_id][self._kind(match)].append(path)
+                        into[case_id][self._kind(match)][where / stem(name)] = path
                         break
                 else:
                     unknown.append(name)
@@ -191,7 +197,8 @@ class _Found:
         found += [] if need_segmentation else list(self.unlabeled.items())
         cases = [RawCase(case_id, case_id, {}, None) for case_id in self.empty if case_id not in self.files]
         order = self._order() if found and "{modality}" not in self.layout.images else ()
-        for case_id, kinds in found:
+        for case_id, files in found:
+            kinds = {kind: list(paths.values()) for kind, paths in files.items()}
             images = {k: paths for k, paths in kinds.items() if k != SEGMENTATION}
             for i in range(max(map(len, kinds.values()))):
                 one = {k: paths[min(i, len(paths) - 1)] for k, paths in images.items()}
@@ -200,7 +207,8 @@ class _Found:
                 cases.append(
                     RawCase(case_id, case_id, self._images(one, order), segmentation, self._unrecognized(kinds))
                 )
-        return sorted(cases, key=lambda case: case.case_id)
+        found_cases = sorted(cases, key=lambda case: case.case_id)
+        return found_cases if self.layout.patient is None else with_patients(found_cases, self.layout.patient)
 
     def _images(self, files: Mapping[str, Path], order: Sequence[str]) -> dict[str, tuple[Path, int | None]]:
         """Return modality -> file and volume, in the order of the channels."""

@@ -8,7 +8,7 @@ tumor. Tumors are irregular, of nested edema, enhancing rim and necrosis, and di
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from brats_ablate.cases import Shape3d
+from brats_ablate.data.layouts import SEGMENTATION, Layout
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import random
@@ -68,7 +69,7 @@ class PhantomCohort:
         if len(self.shape) != 3 or min(self.shape) < 24:
             raise ConfigError(f"data.phantom.shape={list(self.shape)} must be three numbers of at least 24")
 
-    def write(self, folder: Path, layout: Mapping[str, Any], labels: LabelScheme) -> None:
+    def write(self, folder: Path, layout: Layout, labels: LabelScheme) -> None:
         """Write the cohort below `folder` in a layout (`conf/data/layout`) and a label scheme; existing cases are kept.
 
         A compartment that the scheme has no tissue for belongs to the next one inside it, edema to the background.
@@ -90,13 +91,14 @@ class PhantomCohort:
             raise DataError(f"{folder} is not empty and contains no phantom; point data.raw at a new folder")
         else:
             file.write_text(settings, encoding="utf-8")
-        modalities = {m: names[0] for m, names in layout["modalities"].items()}
-        if unknown := [m for m in modalities if m not in _TISSUE_VALUES]:
+        if unknown := [m for m in layout.modalities if m not in _TISSUE_VALUES]:
             raise ConfigError(f"data.phantom has no modality {unknown[0]}; it has {', '.join(_TISSUE_VALUES)}")
+        if layout.is_numbered and layout.volumes is None:
+            raise ConfigError("data.phantom writes no dataset.json; set data.layout.volumes to the modalities in order")
         for number in range(self.cases):
             case_id = self.case_id % number
-            segmentation = _file(folder, layout["segmentations"], case_id)
-            files = {m: _file(folder, layout["images"], case_id, name) for m, name in modalities.items()}
+            segmentation = _file(folder, layout, case_id, SEGMENTATION)
+            files = {m: _file(folder, layout, case_id, m) for m in layout.modalities}
             if all(path.exists() for path in (*files.values(), segmentation)):
                 continue
             images, compartments = self.case(number, has_cavity=_CAVITY in _compartments(labels))
@@ -104,18 +106,18 @@ class PhantomCohort:
             for path in dict.fromkeys(files.values()):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 volumes = [of_modality[m] for m, file in files.items() if file == path]
-                is_3d = "{modality}" in layout["images"]
+                is_3d = not layout.is_4d
                 nifti.write_volume(path, volumes[0] if is_3d else np.stack(volumes, axis=-1), _AFFINE)
             segmentation.parent.mkdir(parents=True, exist_ok=True)
             nifti.write_labels(segmentation, labels.decode(_tissues(compartments, labels)), _AFFINE)
 
-    def _settings(self, layout: Mapping[str, Any], labels: LabelScheme) -> dict[str, Any]:
+    def _settings(self, layout: Layout, labels: LabelScheme) -> dict[str, Any]:
         """Return what identifies the files; what version 0.1 could not choose only where it differs from that."""
         settings: dict[str, Any] = asdict(self)
         if self.case_id == PhantomCohort.case_id:
             del settings["case_id"]
-        if layout["name"] != "brats2021" or labels.key != "brats2021":
-            settings |= {"layout": layout["name"], "labels": labels.key}
+        if layout.name != "brats2021" or labels.key != "brats2021":
+            settings |= {"layout": layout.name, "labels": labels.key}
         return settings
 
     def case(self, number: int, *, has_cavity: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -137,9 +139,9 @@ class PhantomCohort:
         return _images(field, tissue, compartments, brain, inward), compartments
 
 
-def _file(folder: Path, pattern: str, case_id: str, modality: str = "") -> Path:
-    """Return the path of a layout's pattern; one without a folder lies in a folder of the case."""
-    name = pattern.format(case=case_id, modality=modality) + ".nii.gz"
+def _file(folder: Path, layout: Layout, case_id: str, kind: str) -> Path:
+    """Return the path of a modality or segmentation; a pattern without a folder lies in a folder of the case."""
+    name = layout.file_name(case_id, kind)
     return folder / name if "/" in name else folder / case_id / name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from brats_ablate.config.label_schemes import known_schemes
 from brats_ablate.config.layouts import known_layouts
@@ -30,8 +30,7 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
     if data.phantom is not None:
         from hydra.utils import instantiate
 
-        layout = OmegaConf.to_container(data.layout, resolve=True)
-        instantiate(data.phantom, _convert_="all").write(Path(data.raw), layout, build_scheme(cfg))
+        instantiate(data.phantom, _convert_="all").write(Path(data.raw), layout_of(cfg), build_scheme(cfg))
 
     from brats_ablate.data.preprocess import PROBLEMS, PreprocessingSummary, hint_of, preprocess_dataset
 

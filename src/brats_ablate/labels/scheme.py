@@ -52,7 +52,8 @@ class LabelScheme:
         cases: regular expression at the start of the case ids of data sets that are labeled so; None for no check.
 
     Raises:
-        ValueError: a value occurs twice, a region contains an unknown tissue, or one leaves no tissue, or several.
+        ValueError: a value occurs twice, a region contains an unknown tissue, one leaves no tissue, or several, or
+            `cases` is no regular expression.
     """
 
     name: str
@@ -95,7 +96,10 @@ class LabelScheme:
                     f"relabel={dict(self.relabel)} must name one tissue that is a region of its own; every other "
                     f"region with {tissue} must contain {other} too"
                 )
-        re.compile(self.cases or "")
+        try:
+            re.compile(self.cases or "")
+        except re.error as error:
+            raise ValueError(f"cases={self.cases} is not a regular expression: {error}") from error
 
     @property
     def region_names(self) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ import pytest
 import torch
 from monai.inferers import sliding_window_inference
 from omegaconf import DictConfig, OmegaConf
+from schemes import BRATS2021
 
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
 from brats_ablate.jobs.build import build_model
-from brats_ablate.labels import decode_labels, labels_from_probabilities
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.training.checkpoint import load_weights
 from brats_ablate.transforms.normalize import normalize
@@ -89,8 +89,8 @@ def test_label_files_are_on_the_original_grid_in_its_convention(
         values = np.asarray(image.dataobj)
         assert set(np.unique(values)) <= {0, 1, 2, 4}
         probabilities, record = predictions(work).read_probabilities(case_id)
-        nested = labels_from_probabilities(probabilities, (0.45, 0.4, 0.5))
-        np.testing.assert_array_equal(values, decode_labels(to_original_space(record, nested), "brats2021"))
+        nested = BRATS2021.labels_from_probabilities(probabilities, (0.45, 0.4, 0.5))
+        np.testing.assert_array_equal(values, BRATS2021.decode(to_original_space(record, nested)))
         outside = to_original_space(record, np.ones(record.box.shape, np.uint8)) == 0
         assert outside.any()
         assert not values[outside].any()
@@ -174,8 +174,8 @@ def test_saved_probabilities_are_relabeled_without_networks(job: Job, finished_r
     job("+experiment=baseline", "job=predict", "job.output=other", "job.reuse=baseline", "inference.labels.wt=0.6")
     case_id = store_of(work).case_ids[0]
     probabilities, record = predictions(work).read_probabilities(case_id)
-    expected = decode_labels(
-        to_original_space(record, labels_from_probabilities(probabilities, (0.6, 0.4, 0.45))), "brats2021"
+    expected = BRATS2021.decode(
+        to_original_space(record, BRATS2021.labels_from_probabilities(probabilities, (0.6, 0.4, 0.45)))
     )
     relabeled = np.asarray(nib.load(predictions(work, "other").label_file(case_id)).dataobj)
     np.testing.assert_array_equal(relabeled, expected)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
+from schemes import REGIONS
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.jobs.build import build_model
 from brats_ablate.jobs.train.setup import build_validation
-from brats_ablate.labels import REGIONS
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.tracking.base import NullTracker, RunInfo
 from brats_ablate.training import checkpoint

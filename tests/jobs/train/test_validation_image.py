@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from schemes import BRATS2021
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
-from brats_ablate.labels import to_regions
 from brats_ablate.report.case_image import COLORS
 from brats_ablate.tracking.base import NullTracker, RunInfo
 
@@ -45,7 +45,7 @@ def panels(picture: Image.Image) -> list[np.ndarray]:
 def test_prediction_next_to_reference_on_the_slice_with_most_tumor(store: CaseStore) -> None:
     case_id = store.case_ids[0]
     labels = store.read_labels(case_id)
-    masks = to_regions(torch.from_numpy(labels)[None])[0]
+    masks = BRATS2021.to_regions(torch.from_numpy(labels)[None])[0]
     album = Album()
     on_case = ValidationImageLogger(store, case_id, album)
     on_case(store.case_ids[1], torch.zeros((3, 1, 1, 1), dtype=torch.bool))
