@@ -5,7 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from schemes import BRATS2021, layout_named
+from schemes import BRATS2021, GLI2024, MEN_RT, layout_named
 from scipy import ndimage
 
 from brats_ablate.config.label_schemes import scheme_named
