@@ -134,8 +134,8 @@ def test_labels_of_a_different_convention(raw: Path, tmp_path: Path) -> None:
     code, output = prepare(raw, tmp_path)
     assert code == 1
     message = sentence(output)
-    assert "the labels do not look like convention 'brats2021'" in message
-    assert "check data.convention" in message
+    assert "the labels do not look like labels=brats2021" in message
+    assert "; check labels, or set job.trust_convention=true" in message
 
 
 @pytest.mark.parametrize(

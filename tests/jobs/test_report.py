@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from schemes import BRATS2021, GLI2024, MEN_RT
 
 import brats_ablate
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,22 +33,34 @@ PNG = base64.b64decode(
 
 
 def _write_run(
-    runs: Path, name: str, fold: int, shift: float, *, cases: int = 8, epochs: int = 3, state: str = "finished"
+    runs: Path,
+    name: str,
+    fold: int,
+    shift: float,
+    *,
+    cases: int = 8,
+    epochs: int = 3,
+    state: str = "finished",
+    labels: LabelScheme = BRATS2021,
 ) -> None:
+    regions = labels.region_names
     run = RunDirectory.at(runs, Coordinates(name, fold, 7e-4, 0))
     run.path.mkdir(parents=True)
-    base = np.random.default_rng(fold).uniform(0.5, 0.9, size=(cases, 3))
+    base = np.random.default_rng(fold).uniform(0.5, 0.9, size=(cases, len(regions)))
     best = 0.0
     for epoch in range(1, epochs + 1):
         values = np.clip(base + shift - 0.3 / epoch + np.random.default_rng(epoch).normal(0, 0.002, base.shape), 0, 1)
-        means = dict(zip(("dice/WT", "dice/TC", "dice/ET"), values.mean(axis=0).tolist(), strict=True))
+        means = dict(zip((f"dice/{region}" for region in regions), values.mean(axis=0).tolist(), strict=True))
         row = {"epoch": epoch, "step": epoch, "loss": 1 / epoch, "seconds": 1.0, "dice": float(values.mean()), **means}
         run.append("metrics.jsonl", [row])
         best = max(best, float(values.mean()))
         rows = zip((f"case<{fold}>{i:03d}" for i in range(cases)), values.tolist(), strict=True)
         run.append(
             "cases.jsonl",
-            [{"epoch": epoch, "case": c, "WT": v[0], "TC": v[1], "ET": v[2], "ET_reference": 9} for c, v in rows],
+            [
+                {"epoch": epoch, "case": c, **dict(zip(regions, v, strict=True)), f"{labels.sized_region}_reference": 9}
+                for c, v in rows
+            ],
         )
     identity = {"model._target_": name, "fold": fold}
     run.write_manifest({"identity": identity, "packages": {"torch": "2.13.0"}, "data_fingerprint": "abc"})
@@ -105,10 +119,56 @@ def test_it_has_the_numbers_of_the_tables(page: Path) -> None:
 def test_the_figures_data_are_the_runs(page: Path) -> None:
     data = json.loads(_unpacked(page, "data"))
     assert len(data["curves"]) == 5 + 5 + 4
+    assert (data["regions"], data["averaged"], data["sized_region"]) == (["WT", "TC", "ET"], [0, 1, 2], "ET")
     assert data["curves"][0]["epochs"] == [1, 2, 3]
     assert len(data["cases"]["ids"]) == 40
     assert data["pairs"][0] == ["baseline", "attention"]
     assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/png;base64,")
+
+
+def test_the_figures_data_of_other_labels(tmp_path: Path) -> None:
+    for name, shift in (("baseline", 0.0), ("ds", 0.05)):
+        _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, labels=GLI2024)
+    done = _report(tmp_path / "work", "labels=brats2024_gli")
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "work" / "brats21" / "tables" / "report.html"
+    data = json.loads(_unpacked(page, "data"))
+    assert (data["regions"], data["averaged"], data["sized_region"]) == (["WT", "TC", "ET", "RC"], [0, 1, 2, 3], "ET")
+    assert len(data["curves"][0]["dice/RC"]) == 3
+    assert [len(of_region) for of_region in data["cases"]["dice"]["ds"]] == [8] * 4
+    assert "Mean Dice of WT, TC, ET and RC" in page.read_text()
+    refused = _report(tmp_path / "work")
+    assert refused.returncode == 1
+    assert (
+        "was scored on WT, TC, ET, RC, not on WT, TC, ET; choose the labels option" in refused.stderr + refused.stdout
+    )
+
+
+@needs_chromium
+@pytest.mark.slow
+@pytest.mark.parametrize(("labels", "sized"), [(GLI2024, "ET"), (MEN_RT, "GTV")])
+def test_the_page_offers_the_regions_of_the_labels(
+    tmp_path: Path, browser: Any, labels: LabelScheme, sized: str
+) -> None:
+    for name, shift in (("baseline", 0.0), ("ds", 0.05)):
+        _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, labels=labels)
+    assert _report(tmp_path / "work", f"labels={labels.name}").returncode == 0
+    tab = browser.new_page()
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    offered = tab.locator("#curve-metric option").all_inner_texts()
+    assert offered == ["mean Dice", *(f"Dice {region}" for region in labels.regions), "training loss"]
+    for region in labels.regions:
+        tab.select_option("#curve-metric", f"dice/{region}")
+        assert tab.locator(CURVES).count() == 2
+    tab.select_option("#case-b", "ds")
+    assert tab.inner_text("#case-words").startswith("8 cases in both: 8 higher")
+    assert tab.locator("#case-table thead th").last.inner_text() == f"{sized} voxels"
+    assert tab.locator("#case-table tbody td").last.inner_text() == "9"
+    tab.close()
+    assert errors == []
 
 
 @needs_chromium
@@ -188,6 +248,8 @@ def test_no_figure_offers_to_send_its_data_anywhere(opened: Any) -> None:
 
 @needs_chromium
 def test_the_controls_work(opened: Any) -> None:
+    offered = opened.locator("#curve-metric option").all_inner_texts()
+    assert offered == ["mean Dice", "Dice WT", "Dice TC", "Dice ET", "training loss"]
     opened.select_option("#curve-fold", "2")
     assert opened.locator(CURVES).count() == 3
     opened.uncheck("#curve-variants input[value=ds]")

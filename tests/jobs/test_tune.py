@@ -73,7 +73,8 @@ def test_rejects_predictions_without_cross_validation_or_probabilities(
         ("job.connectivity=8", r"job\.connectivity=8"),
         ("job.most_voxels=0", r"job\.most_voxels=0"),
         ("job.thresholds.tc=[0.5,0.4]", r"job\.thresholds\.tc"),
-        ("+job.thresholds.core=[0.5]", "needs wt, tc and et"),
+        ("+job.thresholds.core=[0.5]", r"job\.thresholds\.core is no region of labels=brats2021; choose wt, tc, et"),
+        ("job.thresholds.et=null", r"job\.thresholds\.et is missing; give the candidates of ET"),
     ],
 )
 def test_invalid_grids_are_reported(job: Job, work: Path, override: str, sentence: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from schemes import REGIONS
 
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 
@@ -22,15 +23,17 @@ def write_run(
     seed: int = 0,
     state: str = "finished",
     epochs: int | None = None,
-    cases: Mapping[str, tuple[float, float, float]] | None = None,
+    cases: Mapping[str, tuple[float, ...]] | None = None,
     et_voxels: Mapping[str, int] | None = None,
+    regions: Sequence[str] = REGIONS,
     manifest: Mapping[str, Any] | None = None,
 ) -> RunDirectory:
     """Write one run with mean Dice `dice` after epochs 1, 2, …; `cases` are the rows of every epoch."""
     run = RunDirectory.at(runs, Coordinates(name, fold, lr, seed))
     run.path.mkdir(parents=True)
+    sized = "ET" if "ET" in regions else regions[-1]
     rows = [
-        {"epoch": e, "step": 10 * e, "lr": lr, "loss": 1 / e, "dice": d, "dice/WT": d, "dice/TC": d, "dice/ET": d}
+        {"epoch": e, "step": 10 * e, "lr": lr, "loss": 1 / e, "dice": d, **{f"dice/{r}": d for r in regions}}
         | {"seconds": 30.0, "seconds/validation": 10.0}
         for e, d in enumerate(dice, start=1)
     ]
@@ -39,8 +42,8 @@ def write_run(
         run.append(
             "cases.jsonl",
             [
-                {"epoch": epoch, "case": case, **dict(zip(("WT", "TC", "ET"), values, strict=True))}
-                | ({"ET_reference": et_voxels[case]} if et_voxels else {})
+                {"epoch": epoch, "case": case, **dict(zip(regions, values, strict=True))}
+                | ({f"{sized}_reference": et_voxels[case]} if et_voxels else {})
                 for case, values in (cases or {}).items()
             ],
         )
@@ -56,14 +59,15 @@ def write_experiment(
     *,
     cases_per_fold: int = 20,
     shift: float = 0.0,
+    regions: Sequence[str] = REGIONS,
     **options: Any,
 ) -> None:
     """Write five folds with the given Dice as the best epoch, and per-case rows around them."""
     for fold, dice in enumerate(folds):
         draw = np.random.default_rng(fold)
-        values = np.clip(draw.normal(dice, 0.03, size=(cases_per_fold, 3)) + shift, 0, 1)
+        values = np.clip(draw.normal(dice, 0.03, size=(cases_per_fold, len(regions))) + shift, 0, 1)
         cases = {f"case-{fold}-{i:03d}": tuple(map(float, v)) for i, v in enumerate(values)}
-        write_run(runs, name, fold, [dice - 0.1, dice, dice - 0.002], cases=cases, **options)
+        write_run(runs, name, fold, [dice - 0.1, dice, dice - 0.002], cases=cases, regions=regions, **options)
 
 
 @pytest.fixture(name="write_run")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from pandas import DataFrame
-from schemes import BRATS2021, REGIONS
+from schemes import BRATS2021, MEN_RT, REGIONS
 
 from brats_ablate.tables.comparison import BETTER, SAME, UNDECIDED, WORSE, Comparison, compare, strata
 from brats_ablate.tables.scores import FoldScore, FoldScores
@@ -130,6 +130,18 @@ def test_a_column_with_missing_cases_has_smaller_strata() -> None:
         ("ET ≥ 500 voxels", 0, 2),
         ("ET ≥ 500 voxels", 1, 2),
     ]
+
+
+def test_strata_of_other_labels_are_by_their_own_region() -> None:
+    sizes = [0.0, 10, 499, 500, 9000]
+    rows = [
+        DataFrame({"GTV": values}, [f"c{i}" for i in range(5)]).assign(fold=0, reference_voxels=sizes)
+        for values in ([0.5] * 5, [0.5, 0.6, 0.8, 0.5, 0.5])
+    ]
+    subgroups = strata([(0, None), (1, 0)], rows, labels=MEN_RT, resamples=100, seed=0)
+    assert [s.title for s in subgroups[::2]] == ["no GTV", "GTV < 500 voxels", "GTV ≥ 500 voxels"]
+    assert [s.difference for s in subgroups[1::2]] == pytest.approx([0, 0.2, 0])
+    np.testing.assert_allclose(subgroups[3].dice, [0.7])
 
 
 def test_without_sizes_there_are_no_strata() -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pandas import DataFrame
 from scipy.stats import permutation_test
 
-from brats_ablate.tables.ranking import rank_methods
+from brats_ablate.errors import DataError
+from brats_ablate.tables.ranking import rank_methods, score_array
 
 
 def scores(*dice_and_hd95: tuple[float, float]) -> np.ndarray:
@@ -62,3 +64,19 @@ def test_permutation_p_is_scipys() -> None:
 def test_needs_two_methods() -> None:
     with pytest.raises(ValueError, match="at least two"):
         rank_methods({"a": scores((1, 1))}, ["x"], ["dice", "hd95"], resamples=10, seed=0)
+
+
+def test_values_are_read_by_region_and_metric() -> None:
+    rows = DataFrame(
+        [
+            (c, r, m, 100 * i + 10 * j + k)
+            for i, c in enumerate("xy")
+            for j, r in enumerate(("GTV", "RC"))
+            for k, m in enumerate(("dice", "hd95"))
+        ],
+        columns=["case", "region", "metric", "value"],
+    )
+    values = score_array("a", rows[::-1], ["y", "x"], ["RC", "GTV"], ["hd95", "dice"])
+    np.testing.assert_array_equal(values, [[[111, 110], [101, 100]], [[11, 10], [1, 0]]])
+    with pytest.raises(DataError, match="a has no dice of WT for every case"):
+        score_array("a", rows, ["x"], ["GTV", "WT"], ["dice"])

@@ -128,3 +128,33 @@ def test_an_incomplete_evaluation_is_reported(tmp_path: Path, text: str, sentenc
     file.write_text(text)
     with pytest.raises(DataError, match=sentence):
         evaluated_dice(file, {}, REGIONS)
+
+
+def test_results_have_the_regions_of_each_run(tmp_path: Path, write_run: Write) -> None:
+    write_run(
+        tmp_path, "a", 0, [0.1], cases={"x": (0.1, 0.2, 0.3, 0.4)}, regions=("WT", "TC", "ET", "RC"), et_voxels={"x": 7}
+    )
+    write_run(tmp_path, "b", 0, [0.1], cases={"y": (0.5,)}, regions=("GTV",), et_voxels={"y": 8})
+    rows = brats_ablate.results(tmp_path)
+    assert rows[["experiment", "case", "region", "metric", "value"]].to_numpy().tolist() == [
+        ["a", "x", "WT", "dice", 0.1], ["a", "x", "TC", "dice", 0.2], ["a", "x", "ET", "dice", 0.3],
+        ["a", "x", "RC", "dice", 0.4], ["a", "x", "ET", "reference_voxels", 7],
+        ["b", "y", "GTV", "dice", 0.5], ["b", "y", "GTV", "reference_voxels", 8],
+    ]  # fmt: skip
+
+
+def test_an_evaluation_of_one_region_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("case,region,metric,value\nx,GTV,dice,0.5\nx,GTV,reference_voxels,9\n")
+    scores = case_scores(evaluated_dice(file, {}, ["GTV"]), ["GTV"])
+    assert scores.columns.tolist() == ["GTV", "fold", "reference_voxels"]
+    assert scores["GTV"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("regions", [["WT", "TC"], ["WT", "TC", "ET", "RC"], ["GTV"]])
+def test_scores_of_other_regions_are_refused(tmp_path: Path, write_run: Write, regions: list[str]) -> None:
+    write_run(tmp_path, "a", 0, [0.1], cases=CASES)
+    rows = case_rows(load_runs(tmp_path, ["a"])["a"])
+    with pytest.raises(DataError, match=f"a run of a was scored on WT, TC, ET, not on {', '.join(regions)}; choose"):
+        case_scores(rows, regions)
+    assert len(case_scores(rows, ["ET", "WT", "TC"])) == 2

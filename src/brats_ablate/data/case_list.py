@@ -111,8 +111,4 @@ def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]
 def _case_id(file: str, layout: Layout) -> str:
     """Return the case of an image's name by the layout's pattern, or the name itself."""
     path = Path(file)
-    for parts in range(1, len(path.parts) + 1):
-        match = layout.expression(layout.images).fullmatch("/".join((*path.parts[-parts:-1], stem(path.name))))
-        if match is not None:
-            return str(match["case"])
-    return stem(path.name)
+    return layout.case_of(path, layout.images) or stem(path.name)

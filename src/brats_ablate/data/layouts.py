@@ -100,6 +100,12 @@ class Layout:
         number = "<number>" if self.volumes is None or kind == SEGMENTATION else f"{list(self.volumes).index(kind):04d}"
         return name.replace("{number}", number) + ".nii.gz"
 
+    def case_of(self, file: Path, pattern: str) -> str | None:
+        """Return the case of a file that is named as `pattern`, one of the layout's; None if it is not."""
+        parts = (*file.absolute().parts[:-1], stem(file.name))
+        match = self.expression(pattern).fullmatch("/".join(parts[-pattern.count("/") - 1 :]))
+        return match["case"] if match else None
+
     def expression(self, pattern: str) -> re.Pattern[str]:
         """Return the regular expression of a pattern, with groups case, modality and number."""
         aliases = "|".join(sorted(map(re.escape, self.modality_of), key=len, reverse=True))

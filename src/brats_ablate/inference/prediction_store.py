@@ -17,6 +17,8 @@ import numpy as np
 
 from brats_ablate.cases import CaseMetadata
 from brats_ablate.data.blosc2_io import read_array, write_array
+from brats_ablate.data.folders import stem, walk
+from brats_ablate.data.layouts import Layout
 from brats_ablate.errors import DataError, RunFailed
 from brats_ablate.runs.identity import differences
 from brats_ablate.runs.renamed import with_current_names
@@ -88,11 +90,11 @@ class PredictionFolder:
         return hashlib.sha256(provenance.encode()).hexdigest()
 
 
-def find_label_files(folder: Path) -> dict[str, Path]:
-    """Return case id -> label file for a folder of `job=predict` or of any other program.
+def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Path]:
+    """Return case id -> label file for a folder of `job=predict`, of any other program, or of a data set.
 
-    A file is named after its case, with an ending `_seg`, `-seg`, `_pred` or none: `<case>.nii.gz`. Subfolders are
-    searched. Hidden files and image files of the BraTS layouts are skipped.
+    A file is named as a segmentation of `layout`, or after its case, with an ending `_seg`, `-seg`, `_pred` or none:
+    `<case>.nii.gz`. Subfolders are searched. Hidden files and images of `layout` and of BraTS are skipped.
 
     Raises:
         DataError: there is no folder, no label file, or two of one case.
@@ -100,16 +102,15 @@ def find_label_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of label files; predict first, or check the path")
     files: dict[str, Path] = {}
-    for file in sorted(f for pattern in ("*.nii", "*.nii.gz") for f in folder.rglob(pattern)):
-        name = file.name.removesuffix(".gz").removesuffix(".nii")
-        if name.startswith(".") or name.endswith(_IMAGES):
-            continue
-        case_id = next((name.removesuffix(ending) for ending in _LABELS if name.endswith(ending)), name)
-        if case_id in files:
-            raise DataError(
-                f"{folder} contains two label files of {case_id} ({files[case_id].name}, {file.name}); remove one"
-            )
-        files[case_id] = file
+    for where, _, volumes in walk(folder):
+        for name, file in volumes.items():
+            case_id = _case_of(where / name, layout)
+            if case_id is None:
+                continue
+            if case_id in files:
+                names = f"{files[case_id].name}, {file.name}"
+                raise DataError(f"{folder} contains two label files of {case_id} ({names}); remove one")
+            files[case_id] = file
     if not files:
         raise DataError(f"{folder} contains no label file (<case>.nii.gz); predict first, or check the path")
     return files
@@ -117,3 +118,13 @@ def find_label_files(folder: Path) -> dict[str, Path]:
 
 _LABELS = ("_seg", "-seg", "_pred")
 _IMAGES = ("_flair", "_t1", "_t1ce", "_t1gd", "_t2", "-t2f", "-t1n", "-t1c", "-t2w")
+
+
+def _case_of(file: Path, layout: Layout | None) -> str | None:
+    """Return the case of a label file; None for an image."""
+    if layout is not None and (case_id := layout.case_of(file, layout.segmentations)) is not None:
+        return case_id
+    name = stem(file.name)
+    if name.endswith(_IMAGES) or (layout is not None and layout.case_of(file, layout.images) is not None):
+        return None
+    return next((name.removesuffix(ending) for ending in _LABELS if name.endswith(ending)), name)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.label_schemes import scheme_named
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import find_label_files
-from brats_ablate.jobs.build import build_scheme, open_store
+from brats_ablate.jobs.build import build_scheme, layout_of, open_store
 from brats_ablate.runtime.files import write_json
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def evaluate_folder(
     from brats_ablate.data.folds import fold_of_case
     from brats_ablate.metrics.evaluate import Task, evaluate
 
-    files = find_label_files(folder)
+    files = find_label_files(folder, layout_of(cfg))
     reference_of = _references(cfg, references, files)
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
@@ -86,7 +86,7 @@ def evaluate_folder(
 def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> dict[str, Path]:
     """Return the reference of each prediction that has one: a file, or the prepared set itself."""
     if references != "prepared":
-        reference_files = find_label_files(Path(references))
+        reference_files = find_label_files(Path(references), layout_of(cfg))
         return {case_id: reference_files[case_id] for case_id in files if case_id in reference_files}
     store = open_store(cfg)
     labeled = {c for c in store.case_ids if store.record(c).has_labels}

@@ -51,10 +51,11 @@ def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
     metrics = tuple("reference_voxels" if key.endswith(_SIZE) else "dice" for key in keys)
     wide = DataFrame.from_records(heads, columns=COLUMNS[:6])
     values = np.array([row.get(key) for _, row in records for key in keys], dtype=float)
+    scored = np.array([key in row for _, row in records for key in keys], dtype=bool)  # runs may differ in regions
     long = wide.loc[wide.index.repeat(len(keys))].assign(
         region=regions * len(records), metric=metrics * len(records), value=values
     )
-    return long[long["value"].notna() | (long["metric"] == "dice")].reset_index(drop=True)
+    return long[long["value"].notna() | ((long["metric"] == "dice") & scored)].reset_index(drop=True)
 
 
 def _rows_of_run(run: RunSummary, epoch: Epoch) -> list[dict[str, Any]]:
