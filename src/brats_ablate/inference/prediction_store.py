@@ -125,6 +125,7 @@ def _case_of(file: Path, layout: Layout | None) -> str | None:
     if layout is not None and (case_id := layout.case_of(file, layout.segmentations)) is not None:
         return case_id
     name = stem(file.name)
-    if name.endswith(_IMAGES) or (layout is not None and layout.case_of(file, layout.images) is not None):
+    has_own_images = layout is not None and layout.images != "{case}"  # that is a name of label files, too
+    if name.endswith(_IMAGES) or (layout and has_own_images and layout.case_of(file, layout.images) is not None):
         return None
     return next((name.removesuffix(ending) for ending in _LABELS if name.endswith(ending)), name)
