@@ -36,6 +36,7 @@ _KEYS_OF_PLAIN_GROUPS = {
         "phantom",
         "background",
         "trust_affine_of",
+        "spacing",
         "patient",
     ),
     "inference": ("window", "tta", "average", "labels"),

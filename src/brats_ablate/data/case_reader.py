@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from brats_ablate import labels
-from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase, shape3d
+from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase
 from brats_ablate.data import nifti, validation
 from brats_ablate.data.components import connected_components
+from brats_ablate.data.resampling import Resampling
 from brats_ablate.errors import DataError
 from brats_ablate.runtime.files import to_json
 
@@ -28,6 +29,8 @@ class PreparedCase:
     """(4, X, Y, Z) int16 (float32 where the data are not integers), raw values, RAS+, cropped, C-contiguous."""
     labels: np.ndarray | None
     """(X, Y, Z) uint8 nested label map, or None without a segmentation."""
+    reference: np.ndarray | None = None
+    """The nested label map before resampling, on the files' grid and axes; None where nothing was resampled."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class ReadingRules:
     """See `without_background`."""
     trust_affine_of: str | None = None
     """The modality whose header places all files of a case that have its shape; None for each file's own."""
+    spacing: tuple[float, ...] | None = None
+    """Voxel edges in mm along the RAS+ axes to resample to; None for the files' own."""
+
+    def __post_init__(self) -> None:
+        if self.spacing is not None:  # a list in a configuration and in JSON
+            object.__setattr__(self, "spacing", tuple(float(edge) for edge in self.spacing))
 
 
 def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
@@ -58,25 +67,34 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
     oriented: list[np.ndarray] = []
     for modality, path in zip(labels.MODALITIES, paths, strict=True):
         array = nifti.select_volume(path, files[path][0], raw.images[modality][1])
-        grids.append(_grid(path, array, files[path][1], trusted))
+        grids.append(_grid(path, array, files[path], trusted))
         validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)
         shifted = without_background(path, array, rules.background)
         oriented.append(grids[-1].orientation.to_ras(shifted))
     nested = None
     if raw.segmentation is not None:
-        values, affine = nifti.read_volume(raw.segmentation)
-        grids.append(_grid(raw.segmentation, values, affine, trusted))
+        file = nifti.read_file(raw.segmentation)
+        values = nifti.select_volume(raw.segmentation, file.array, None)
+        grids.append(_grid(raw.segmentation, values, file, trusted))
         validation.check_grid(grids[-1], grids[0])
         nested = validation.nested_labels(raw.segmentation, values, rules.convention)
         nested = grids[-1].orientation.to_ras(nested)
+    grid = grids[0].geometry
+    reference = None
+    resampling = None if rules.spacing is None else Resampling.of(grid, rules.spacing)
+    if resampling is not None:
+        oriented = [resampling.image(volume) for volume in oriented]
+        if nested is not None:
+            reference = np.empty(grid.shape, nested.dtype)
+            grids[0].orientation.to_ras(reference)[:] = nested
+            nested = resampling.labels(nested)
     box = foreground_box(oriented if nested is None else [*oriented, nested])
 
     images = _stack([v[box.slices] for v in oriented])
     if nested is not None:
         nested = np.ascontiguousarray(nested[box.slices])
     mean, std = foreground_moments(images)
-    grid = ImageGeometry(shape3d(grids[0].shape), tuple(tuple(row) for row in grids[0].affine.tolist()))
     record = CaseMetadata(
         case_id=raw.case_id,
         patient_id=raw.patient_id,
@@ -86,22 +104,29 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         std=std,
         has_labels=nested is not None,
         components=() if nested is None else connected_components(nested),
-        content_hash=_content_hash(images, nested, box, grid),
+        content_hash=_content_hash(images, nested, box, grid, reference),
+        resampled_mm=None if resampling is None else rules.spacing,
     )
-    return PreparedCase(record, images, nested)
+    return PreparedCase(record, images, nested, reference)
 
 
-def _grid(
-    path: Path, array: np.ndarray, affine: np.ndarray, trusted: tuple[np.ndarray, np.ndarray] | None
-) -> validation.Grid:
-    """Return the grid of a file by its own header, or by that of the `trusted` array and affine if the shapes agree."""
-    if trusted is not None and trusted[0].shape[:3] == array.shape:
-        affine = trusted[1]
+def _grid(path: Path, array: np.ndarray, file: nifti.NiftiFile, trusted: nifti.NiftiFile | None) -> validation.Grid:
+    """Return the grid of a volume of `file` by its own header, or by that of the `trusted` file if the shapes agree."""
+    if trusted is not None and trusted.array.shape[:3] == array.shape:
+        file = trusted
+    remedy = "export it again, or set data.trust_affine_of to a modality of this case whose header is right"
+    if file.position.qform_code == file.position.sform_code == 0:
+        raise DataError(
+            f"{path} has no position in its header (qform_code and sform_code are 0), so left and right are unknown; "
+            + remedy
+        )
+    if not np.isfinite(file.affine).all():
+        raise DataError(f"{path} has a position that is not finite in its header; {remedy}")
     try:
-        orientation = nifti.Orientation.of(affine)
+        orientation = nifti.Orientation.of(file.affine)
     except ValueError as error:
-        raise DataError(f"{path} has no usable geometry: {error}; correct its header") from error
-    return validation.Grid(path, array.shape, affine, orientation)
+        raise DataError(f"{path} has no usable geometry: {error}; {remedy}") from error
+    return validation.Grid(path, array.shape, file.affine, orientation, file.position)
 
 
 def without_background(path: Path, array: np.ndarray, background: str | float) -> np.ndarray:
@@ -168,11 +193,14 @@ def _stack(volumes: list[np.ndarray]) -> np.ndarray:
     return np.stack([v.astype(np.int16 if fits else np.float32, order="C") for v in volumes])
 
 
-def _content_hash(images: np.ndarray, nested: np.ndarray | None, box: BBox, grid: ImageGeometry) -> str:
+def _content_hash(
+    images: np.ndarray, nested: np.ndarray | None, box: BBox, grid: ImageGeometry, reference: np.ndarray | None
+) -> str:
     """Hash everything that training and evaluation depend on; rounding noise of the affine is excluded."""
     digest = hashlib.sha256(images.data)
-    if nested is not None:
-        digest.update(nested.data)
+    for array in (nested, reference):
+        if array is not None:
+            digest.update(array.data)
     affine = np.round(np.asarray(grid.affine), 6) + 0.0
     head = [str(images.dtype), images.shape, nested is not None, box.start, box.stop, grid.shape, affine.tolist()]
     digest.update(to_json(head).encode())

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -60,21 +60,22 @@ def preprocess_dataset(
     trust_convention: bool = False,
     background: str | float = "auto",
     trust_affine_of: str | None = None,
+    spacing: Sequence[float] | None = None,
     patient: str | None = None,
 ) -> PreprocessingSummary:
     """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
     The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
     available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
-    `trust_convention` skips the plausibility check of the cohort's labels. `background` and `trust_affine_of`: see
-    `ReadingRules`. `patient`: see `folds.with_patients`.
+    `trust_convention` skips the plausibility check of the cohort's labels. `background`, `trust_affine_of` and
+    `spacing`: see `ReadingRules`. `patient`: see `folds.with_patients`.
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
             convention, the disk is full, a worker was killed, or another call is running in the same folder.
     """
     started = time.monotonic()
-    rules = ReadingRules(convention, background, trust_affine_of)
+    rules = ReadingRules(convention, background, trust_affine_of, None if spacing is None else tuple(spacing))
     cases = layouts.find_cases(raw, layout, need_segmentation=require_segmentation)
     if patient is not None:
         cases = folds.with_patients(cases, patient)
@@ -104,7 +105,7 @@ def preprocess_dataset(
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
-        cohort = store.Cohort(name, layout, convention, content_hashes)
+        cohort = store.Cohort(name, layout, convention, content_hashes, rules.spacing)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
     return PreprocessingSummary(
         cases=len(valid),
@@ -141,6 +142,8 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> str | 
         blosc2_io.write_array(temporary / "images.b2nd", case.images, case.record.content_hash)
         if case.labels is not None:
             blosc2_io.write_array(temporary / "labels.b2nd", case.labels, case.record.content_hash)
+        if case.reference is not None:
+            blosc2_io.write_array(temporary / store.REFERENCE, case.reference, case.record.content_hash)
         (temporary / "case.json").write_text(files.to_json(described) + "\n", encoding="utf-8")
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
@@ -196,6 +199,7 @@ def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
         record = described["record"]
         stored = [described["version"], ReadingRules(**read_by), described["sources"], record["patient_id"]]
         files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
+        files += [store.REFERENCE] if record["has_labels"] and "resampled_mm" in record else []
         current = [store.VERSION, rules, _sources(raw), raw.patient_id]
         return stored == current and all((folder / f).is_file() for f in files)
     except (OSError, ValueError, KeyError, DataError):

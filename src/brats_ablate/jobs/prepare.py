@@ -32,7 +32,7 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
     prepared = Path(cfg.paths.prepared)
     settings: dict[str, Any] = {key: data[key] for key in ("name", "n_folds", "fold_seed")}
     settings |= {"layout": data.layout.name, "convention": cfg.labels.name}
-    settings |= {key: data[key] for key in ("background", "trust_affine_of", "patient") if key in data}
+    settings |= {key: data[key] for key in ("background", "trust_affine_of", "spacing", "patient") if key in data}
     settings |= {"require_segmentation": require_segmentation, "trust_convention": trust_convention}
     summary: PreprocessingSummary = preprocess_dataset(Path(data.raw), prepared, workers=workers, **settings)
     unchanged = summary.cases - summary.written

@@ -140,11 +140,15 @@ def _write_all(
 
 
 def write_case(file: Path, nested: np.ndarray, record: CaseMetadata, convention: str) -> None:
-    """Write (X, Y, Z) nested labels of the stored region as NIfTI, on the original grid, background elsewhere."""
+    """Write (X, Y, Z) nested labels of the stored region as NIfTI, on the original grid, background elsewhere.
+
+    The file has the position of the case's own files: affine, qform, codes and unit.
+    """
     import numpy as np
 
     from brats_ablate.data.nifti import write_labels
     from brats_ablate.data.store import to_original_space
     from brats_ablate.labels import decode_labels
 
-    write_labels(file, decode_labels(to_original_space(record, nested), convention), np.asarray(record.grid.affine))
+    values = decode_labels(to_original_space(record, nested), convention)
+    write_labels(file, values, np.asarray(record.grid.affine), record.grid.position)

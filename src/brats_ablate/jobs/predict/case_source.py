@@ -76,7 +76,7 @@ def _raw(cfg: DictConfig, folder: Path) -> CaseSource:
     # A segmentation next to the images is ignored: neither the crop nor anything else may depend on it.
     valid = {c.case_id: dataclasses.replace(c, segmentation=None) for c in cases if c.case_id not in problems}
 
-    optional = {key: cfg.data[key] for key in ("background", "trust_affine_of") if key in cfg.data}
+    optional = {key: cfg.data[key] for key in ("background", "trust_affine_of", "spacing") if key in cfg.data}
     rules = ReadingRules(cfg.labels.name, **optional)
 
     def load(case_id: str) -> PreparedCase:
