@@ -77,12 +77,30 @@ class RawCase:
 
 
 @dataclass(frozen=True)
+class NiftiPosition:
+    """The fields of a NIfTI header that place its voxels, except the sform: repeated in files on the same grid."""
+
+    qform_code: int
+    sform_code: int
+    units: int
+    """NIfTI's code of the unit of length; 0 is unknown, 2 is mm."""
+    pixdim: tuple[float, ...]
+    """Handedness of the qform (±1), then the voxel's edges, in that unit."""
+    quaternion: tuple[float, ...]
+    """b, c, d of the qform."""
+    offset: tuple[float, ...]
+    """Origin of the qform, in that unit."""
+
+
+@dataclass(frozen=True)
 class ImageGeometry:
     """Shape and position of the voxels in a case's original files."""
 
     shape: Shape3d
     affine: tuple[tuple[float, ...], ...]
     """4 × 4, voxel index to mm, as in the file (RAS+ world)."""
+    position: NiftiPosition | None = None
+    """What else the header says; None in stores of earlier versions, which did not record it."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -115,7 +133,7 @@ class CaseMetadata:
     grid: ImageGeometry
     """Geometry of the original files."""
     box: BBox
-    """The stored region: voxels of the RAS+-oriented full grid."""
+    """The stored region: voxels of the RAS+-oriented full grid, which has other voxels than `grid` if resampled."""
     mean: tuple[float, ...]
     """Per modality, over that modality's non-zero voxels."""
     std: tuple[float, ...]
@@ -124,22 +142,31 @@ class CaseMetadata:
     components: tuple[Component, ...] = field(default=(), repr=False)
     content_hash: str = ""
     """sha256 of the stored voxels, labels and geometry."""
+    resampled_mm: tuple[float, ...] | None = None
+    """Voxel edges of the stored region along the RAS+ axes if it was resampled; None if its voxels are the files'."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; components as rows [tissue, voxels, start, stop, samples] to save space."""
         plain = asdict(self)
         del plain["components"], plain["content_hash"]
+        for holder, key in ((plain, "resampled_mm"), (plain["grid"], "position")):
+            if holder[key] is None:
+                del holder[key]
         rows = [[c.tissue, c.voxels, c.box.start, c.box.stop, c.samples] for c in self.components]
         return plain | {"blobs": rows, "content": self.content_hash}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> CaseMetadata:
         """Return the metadata that `to_dict` wrote."""
-        grid, box = plain["grid"], plain["box"]
+        grid, box, resampled = plain["grid"], plain["box"], plain.get("resampled_mm")
+        position = grid.get("position")
+        if position is not None:
+            lists = {key: tuple(position[key]) for key in ("pixdim", "quaternion", "offset")}
+            position = NiftiPosition(**{**position, **lists})
         return cls(
             case_id=plain["case_id"],
             patient_id=plain["patient_id"],
-            grid=ImageGeometry(shape3d(grid["shape"]), tuple(tuple(row) for row in grid["affine"])),
+            grid=ImageGeometry(shape3d(grid["shape"]), tuple(tuple(row) for row in grid["affine"]), position),
             box=BBox(shape3d(box["start"]), shape3d(box["stop"])),
             mean=tuple(plain["mean"]),
             std=tuple(plain["std"]),
@@ -149,6 +176,7 @@ class CaseMetadata:
                 for tissue, voxels, start, stop, samples in plain["blobs"]
             ),
             content_hash=plain["content"],
+            resampled_mm=None if resampled is None else tuple(resampled),
         )
 
 

@@ -37,6 +37,7 @@ _KEYS_OF_PLAIN_GROUPS = {
         "phantom",
         "background",
         "trust_affine_of",
+        "spacing",
         "patient",
     ),
     "inference": ("window", "tta", "average", "labels"),

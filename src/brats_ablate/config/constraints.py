@@ -33,6 +33,12 @@ def _is_number(value: Any, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
 
 
+def _is_spacing(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, list) and len(value) == 3 and all(_is_number(v, int, float) and v > 0 for v in value)
+
+
 def _declared(node: Tree, name: str, default: Any) -> Any:
     """Return what the component of `node` declares as `name`, None if that is unknown; a key of that name wins."""
     return node[name] if name in node else class_attribute(str(node.get("_target_", "")), name, default)
@@ -71,6 +77,8 @@ def data_set(cfg: Tree) -> str | None:
     declared = _modalities(cfg)
     if trusted is not None and trusted not in declared:
         return f"data.trust_affine_of={trusted} must be one of {', '.join(declared)}, or null"
+    if not _is_spacing(data.get("spacing")):
+        return f"data.spacing={data['spacing']} must be three positive numbers (mm), e.g. [1, 1, 1], or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
     return None

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase, shape3d
+from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase
 from brats_ablate.data import nifti, validation
 from brats_ablate.data.components import connected_components
+from brats_ablate.data.resampling import Resampling
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.files import to_json
@@ -33,6 +34,8 @@ class PreparedCase:
     """Names of the M channels."""
     backgrounds: tuple[float, ...] = ()
     """Value outside the brain in each image's file, which was mapped to 0."""
+    reference: np.ndarray | None = None
+    """The label map before resampling, on the files' grid and axes; None where nothing was resampled."""
 
     def with_channels(self, modalities: Sequence[str]) -> PreparedCase:
         """Return the case with these channels, in this order; one that it lacks is 0, also after normalization."""
@@ -59,6 +62,12 @@ class ReadingRules:
     """See `background_value`."""
     trust_affine_of: str | None = None
     """The modality whose header places all files of a case that have its shape; None for each file's own."""
+    spacing: tuple[float, ...] | None = None
+    """Voxel edges in mm along the RAS+ axes to resample to; None for the files' own."""
+
+    def __post_init__(self) -> None:
+        if self.spacing is not None:  # a list in a configuration and in JSON
+            object.__setattr__(self, "spacing", tuple(float(edge) for edge in self.spacing))
 
 
 def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
@@ -84,25 +93,34 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
     backgrounds: list[float] = []
     for modality, (path, volume) in raw.images.items():
         array = nifti.select_volume(path, files[path][0], volume)
-        grids.append(_grid(path, array, files[path][1], trusted))
+        grids.append(_grid(path, array, files[path], trusted))
         validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)
         backgrounds.append(background_value(path, array, rules.background))
         oriented.append(grids[-1].orientation.to_ras(shifted(array, backgrounds[-1])))
     encoded = None
     if raw.segmentation is not None:
-        values, affine = nifti.read_volume(raw.segmentation)
-        grids.append(_grid(raw.segmentation, values, affine, trusted))
+        file = nifti.read_file(raw.segmentation)
+        values = nifti.select_volume(raw.segmentation, file.array, None)
+        grids.append(_grid(raw.segmentation, values, file, trusted))
         validation.check_grid(grids[-1], grids[0])
         encoded = validation.encoded_labels(raw.segmentation, values, rules.labels)
         encoded = grids[-1].orientation.to_ras(encoded)
+    grid = grids[0].geometry
+    reference = None
+    resampling = None if rules.spacing is None else Resampling.of(grid, rules.spacing)
+    if resampling is not None:
+        oriented = [resampling.image(volume) for volume in oriented]
+        if encoded is not None:
+            reference = np.empty(grid.shape, encoded.dtype)
+            grids[0].orientation.to_ras(reference)[:] = encoded
+            encoded = resampling.labels(encoded)
     box = foreground_box(oriented if encoded is None else [*oriented, encoded])
 
     images = _stack([v[box.slices] for v in oriented])
     if encoded is not None:
         encoded = np.ascontiguousarray(encoded[box.slices])
     mean, std = foreground_moments(images)
-    grid = ImageGeometry(shape3d(grids[0].shape), tuple(tuple(row) for row in grids[0].affine.tolist()))
     record = CaseMetadata(
         case_id=raw.case_id,
         patient_id=raw.patient_id,
@@ -112,22 +130,29 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         std=std,
         has_labels=encoded is not None,
         components=() if encoded is None else connected_components(encoded),
-        content_hash=_content_hash(images, encoded, box, grid),
+        content_hash=_content_hash(images, encoded, box, grid, reference),
+        resampled_mm=None if resampling is None else rules.spacing,
     )
-    return PreparedCase(record, images, encoded, tuple(raw.images), tuple(backgrounds))
+    return PreparedCase(record, images, encoded, tuple(raw.images), tuple(backgrounds), reference)
 
 
-def _grid(
-    path: Path, array: np.ndarray, affine: np.ndarray, trusted: tuple[np.ndarray, np.ndarray] | None
-) -> validation.Grid:
-    """Return the grid of a file by its own header, or by that of the `trusted` array and affine if the shapes agree."""
-    if trusted is not None and trusted[0].shape[:3] == array.shape:
-        affine = trusted[1]
+def _grid(path: Path, array: np.ndarray, file: nifti.NiftiFile, trusted: nifti.NiftiFile | None) -> validation.Grid:
+    """Return the grid of a volume of `file` by its own header, or by that of the `trusted` file if the shapes agree."""
+    if trusted is not None and trusted.array.shape[:3] == array.shape:
+        file = trusted
+    remedy = "export it again, or set data.trust_affine_of to a modality of this case whose header is right"
+    if file.position.qform_code == file.position.sform_code == 0:
+        raise DataError(
+            f"{path} has no position in its header (qform_code and sform_code are 0), so left and right are unknown; "
+            + remedy
+        )
+    if not np.isfinite(file.affine).all():
+        raise DataError(f"{path} has a position that is not finite in its header; {remedy}")
     try:
-        orientation = nifti.Orientation.of(affine)
+        orientation = nifti.Orientation.of(file.affine)
     except ValueError as error:
-        raise DataError(f"{path} has no usable geometry: {error}; correct its header") from error
-    return validation.Grid(path, array.shape, affine, orientation)
+        raise DataError(f"{path} has no usable geometry: {error}; {remedy}") from error
+    return validation.Grid(path, array.shape, file.affine, orientation, file.position)
 
 
 def background_value(path: Path, array: np.ndarray, background: str | float) -> float:
@@ -200,11 +225,14 @@ def _stack(volumes: list[np.ndarray]) -> np.ndarray:
     return np.stack([v.astype(np.int16 if fits else np.float32, order="C") for v in volumes])
 
 
-def _content_hash(images: np.ndarray, encoded: np.ndarray | None, box: BBox, grid: ImageGeometry) -> str:
+def _content_hash(
+    images: np.ndarray, encoded: np.ndarray | None, box: BBox, grid: ImageGeometry, reference: np.ndarray | None
+) -> str:
     """Hash everything that training and evaluation depend on; rounding noise of the affine is excluded."""
     digest = hashlib.sha256(images.data)
-    if encoded is not None:
-        digest.update(encoded.data)
+    for array in (encoded, reference):
+        if array is not None:
+            digest.update(array.data)
     affine = np.round(np.asarray(grid.affine), 6) + 0.0
     head = [str(images.dtype), images.shape, encoded is not None, box.start, box.stop, grid.shape, affine.tolist()]
     digest.update(to_json(head).encode())

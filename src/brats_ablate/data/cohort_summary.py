@@ -75,7 +75,9 @@ def _patients(records: Sequence[Mapping[str, Any]]) -> str:
 def _spacing(records: Sequence[Mapping[str, Any]]) -> str:
     spacings = Counter(tuple(round(float(x), 3) for x in _edges(record["grid"]["affine"])) for record in records)
     shown = ", ".join("×".join(f"{x:g}" for x in spacing) for spacing, _ in spacings.most_common(3))
-    return f"voxels: {shown}{', …' if len(spacings) > 3 else ''} mm"
+    resampled = next((record["resampled_mm"] for record in records if record.get("resampled_mm")), None)
+    then = f", resampled to {'×'.join(f'{x:g}' for x in resampled)} mm" if resampled else ""
+    return f"voxels: {shown}{', …' if len(spacings) > 3 else ''} mm{then}"
 
 
 def _edges(affine: Sequence[Sequence[float]]) -> list[float]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
 from isal import igzip
 
-from brats_ablate.cases import Shape3d
+from brats_ablate.cases import NiftiPosition, Shape3d
 from brats_ablate.errors import DataError
 from brats_ablate.runtime.files import atomic_write
 
@@ -20,17 +21,26 @@ _COMPRESSION = 2
 """isal's level 2: within 10 % of gzip -6 in size, many times faster."""
 _NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 """First bytes of a NIFTI-2 file: the size of its header."""
+_MM_OF_UNIT = {1: 1000.0, 3: 0.001}
+"""Millimeters in NIfTI's meter and micrometer; a file without a unit is in mm."""
 
 
-def read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+class NiftiFile(NamedTuple):
+    """What a file contains."""
+
+    array: np.ndarray
+    """On the file's own grid and axes, of the stored type, or floating point where the header scales. Trailing axes of
+    length 1 beyond the third are dropped."""
+    affine: np.ndarray
+    """4 × 4, voxel index to mm (RAS+ world): the header's sform, or else its qform, or else only its voxel sizes."""
+    position: NiftiPosition
+
+
+def read_file(path: Path) -> NiftiFile:
     """Read all voxels of a NIfTI-1 or NIfTI-2 file, gzipped or not.
 
-    Returns:
-        The array on the file's own grid and axes, of the stored type, or floating point where the header scales.
-        Trailing axes of length 1 beyond the third are dropped. And the 4 × 4 affine (voxel index to mm, RAS+ world).
-
     Raises:
-        DataError: the file is missing, unreadable, truncated, or not NIfTI, or its affine is not finite.
+        DataError: the file is missing, unreadable, truncated, or not NIfTI.
     """
     content = _read_bytes(path)
     try:
@@ -44,16 +54,22 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise
     except Exception as error:
         raise DataError(f"{path} is not a readable NIfTI file ({_first_line(error)}); replace it") from error
-    if not np.isfinite(image.affine).all():
-        raise DataError(f"{path} has a position that is not finite in its header; export it again")
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
-    return array.astype(array.dtype.newbyteorder("="), copy=False), np.asarray(image.affine, dtype=np.float64)
+    position = _position(image.header)
+    affine = _scaled(image.affine, _MM_OF_UNIT.get(position.units, 1.0))
+    return NiftiFile(array.astype(array.dtype.newbyteorder("="), copy=False), affine, position)
 
 
 def read_volume(path: Path, index: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Read one (X, Y, Z) volume and its affine; `index` selects it in a 4-D file. Raises DataError as `read_file`."""
-    array, affine = read_file(path)
+    """Read one (X, Y, Z) volume and its affine; `index` selects it in a 4-D file.
+
+    Raises:
+        DataError: as `read_file`, or the affine is not finite.
+    """
+    array, affine, _ = read_file(path)
+    if not np.isfinite(affine).all():
+        raise DataError(f"{path} has a position that is not finite in its header; export it again")
     return select_volume(path, array, index), affine
 
 
@@ -69,10 +85,18 @@ def select_volume(path: Path, array: np.ndarray, index: int | None) -> np.ndarra
     return volume
 
 
-def write_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write (X, Y, Z) `array` in its own type with `affine`, in mm, atomically; gzipped if the name ends in .gz."""
-    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
-    image.header.set_xyzt_units("mm")
+def write_volume(path: Path, array: np.ndarray, affine: np.ndarray, position: NiftiPosition | None = None) -> None:
+    """Write (X, Y, Z) `array` in its own type with `affine` (to mm), atomically; gzipped if the name ends in .gz.
+
+    `position` is of a file on the same grid, whose codes, qform and unit are kept. Without one, `affine` becomes an
+    aligned sform (code 2) in mm, and there is no qform.
+    """
+    if position is None:
+        image = nib.Nifti1Image(array, affine, dtype=array.dtype)
+        image.header.set_xyzt_units("mm")
+    else:
+        # Without an affine of its own the image keeps the header's fields as they are.
+        image = nib.Nifti1Image(array, None, _header(affine, position), dtype=array.dtype)
     content = image.to_bytes()
     if path.name.endswith(".gz"):
         content = igzip.compress(content, compresslevel=_COMPRESSION, mtime=0)
@@ -80,9 +104,45 @@ def write_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
         temporary.write_bytes(content)
 
 
-def write_labels(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write a label volume: (X, Y, Z) of the file's label values, stored as uint8. Atomic."""
-    write_volume(path, np.asarray(array, dtype=np.uint8), affine)
+def write_labels(path: Path, array: np.ndarray, affine: np.ndarray, position: NiftiPosition | None = None) -> None:
+    """Write a label volume: (X, Y, Z) of the file's label values, stored as uint8. See `write_volume`."""
+    write_volume(path, np.asarray(array, dtype=np.uint8), affine, position)
+
+
+_QUATERNION, _OFFSET = ("quatern_b", "quatern_c", "quatern_d"), ("qoffset_x", "qoffset_y", "qoffset_z")
+
+
+def _position(header: nib.Nifti1Header) -> NiftiPosition:
+    def numbers(values: Any) -> tuple[float, ...]:
+        return tuple(np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=0.0, neginf=0.0).tolist())
+
+    qform = [header[name] for name in (*_QUATERNION, *_OFFSET)]
+    return NiftiPosition(
+        qform_code=int(header["qform_code"]) if np.isfinite(qform).all() else 0,
+        sform_code=int(header["sform_code"]),
+        units=int(header["xyzt_units"]) & 7,
+        pixdim=numbers(header["pixdim"][:4]),
+        quaternion=numbers(qform[:3]),
+        offset=numbers(qform[3:]),
+    )
+
+
+def _header(affine: np.ndarray, position: NiftiPosition) -> nib.Nifti1Header:
+    header = nib.Nifti1Header()
+    header["qform_code"], header["sform_code"] = position.qform_code, position.sform_code
+    header["xyzt_units"], header["pixdim"][:4] = position.units, position.pixdim
+    for name, value in zip((*_QUATERNION, *_OFFSET), (*position.quaternion, *position.offset), strict=True):
+        header[name] = value
+    if position.sform_code > 0:
+        rows = _scaled(affine, 1 / _MM_OF_UNIT.get(position.units, 1.0))
+        header["srow_x"], header["srow_y"], header["srow_z"] = rows[:3]
+    return header
+
+
+def _scaled(affine: np.ndarray, factor: float) -> np.ndarray:
+    scaled = np.array(affine, dtype=np.float64)
+    scaled[:3] *= factor
+    return scaled
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def preprocess_dataset(
     trust_convention: bool = False,
     background: str | float = "auto",
     trust_affine_of: str | None = None,
+    spacing: Sequence[float] | None = None,
     patient: str | None = None,
     listed: Path | None = None,
 ) -> PreprocessingSummary:
@@ -87,16 +88,16 @@ def preprocess_dataset(
     The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
     available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
     `labels` is the scheme of the files, `known` those to suggest where it does not fit.
-    `trust_convention` skips the plausibility check of the cohort's labels. `background` and `trust_affine_of`: see
-    `ReadingRules`. `patient`: see `folds.with_patients`. `listed` is a file of cases that replaces the search for them
-    (`case_list.read_list`).
+    `trust_convention` skips the plausibility check of the cohort's labels. `background`, `trust_affine_of` and
+    `spacing`: see `ReadingRules`. `patient`: see `folds.with_patients`. `listed` is a file of cases that replaces the
+    search for them (`case_list.read_list`).
 
     Raises:
         DataError: no case is valid, the frozen folds contain different cases, the labels look like a different
             convention, the disk is full, a worker was killed, or another call is running in the same folder.
     """
     started = time.monotonic()
-    rules = ReadingRules(labels, background, trust_affine_of)
+    rules = ReadingRules(labels, background, trust_affine_of, None if spacing is None else tuple(spacing))
     if listed is None:
         cases = find_cases(raw, layout, need_segmentation=require_segmentation, known=known_layouts)
     else:
@@ -139,7 +140,7 @@ def preprocess_dataset(
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
-        cohort = store.Cohort(name, layout.name, labels, tuple(layout.modalities), content_hashes)
+        cohort = store.Cohort(name, layout.name, labels, tuple(layout.modalities), content_hashes, rules.spacing)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])
     return PreprocessingSummary(
         cases=len(valid),
@@ -191,6 +192,8 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> Proble
         blosc2_io.write_array(temporary / "images.b2nd", case.images, case.record.content_hash)
         if case.labels is not None:
             blosc2_io.write_array(temporary / "labels.b2nd", case.labels, case.record.content_hash)
+        if case.reference is not None:
+            blosc2_io.write_array(temporary / store.REFERENCE, case.reference, case.record.content_hash)
         (temporary / "case.json").write_text(files.to_json(described) + "\n", encoding="utf-8")
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
@@ -243,7 +246,7 @@ def _sources(raw: RawCase) -> list[list[Any]]:
 def _recorded(rules: ReadingRules) -> dict[str, Any]:
     """Return what a stored case depends on; of the labels only the tissues: regions and scores are computed later."""
     of_files = {field.name: getattr(rules, field.name) for field in fields(rules) if field.name != "labels"}
-    return {"tissues": rules.labels.to_dict()["tissues"], **of_files}
+    return {"tissues": rules.labels.to_dict()["tissues"], **of_files, "spacing": rules.spacing and list(rules.spacing)}
 
 
 def _channels(raw: RawCase) -> dict[str, list[Any]]:
@@ -276,6 +279,7 @@ def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
             same_order,
         ]
         files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
+        files += [store.REFERENCE] if record["has_labels"] and "resampled_mm" in record else []
         current = [channels, store.VERSION, _recorded(rules), _sources(raw), raw.patient_id, True]
         return stored == current and all((folder / f).is_file() for f in files)
     except (OSError, ValueError, KeyError, DataError):

@@ -29,6 +29,8 @@ FIRST_MODALITIES = ("flair", "t1", "t1ce", "t2")
 """The channels of BraTS up to 2023, and of all that version 0.1 prepared."""
 
 COHORT, RECORDS, FOLDS, CASES = "cohort.json", "records.jsonl", "folds.json", "cases"
+REFERENCE = "reference.b2nd"
+"""In the folder of a resampled case: its label map before resampling, on the original files' grid."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,15 @@ class Cohort:
     modalities: Sequence[str]
     """The channels, in order."""
     content_hashes: Mapping[str, str]
+    spacing: Sequence[float] | None = None
+    """See `ReadingRules`."""
 
     @property
     def fingerprint(self) -> str:
-        """Return the sha256 of format, layout, labels, channel order and every case's content hash."""
+        """Return the sha256 of format, layout, labels, channel order, spacing and every case's content hash."""
         head = [VERSION, self.layout, self.labels.key, list(self.modalities), sorted(self.content_hashes.items())]
+        if self.spacing is not None:  # an option that earlier versions lacked
+            head.append(list(self.spacing))
         return hashlib.sha256(to_json(head).encode()).hexdigest()
 
 
@@ -73,7 +79,14 @@ class CaseStore:
             raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
         if head["version"] != VERSION:
             raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
-        cohort = Cohort(head["name"], head["layout"], LabelScheme.recorded(head), head["modalities"], head["cases"])
+        cohort = Cohort(
+            head["name"],
+            head["layout"],
+            LabelScheme.recorded(head),
+            head["modalities"],
+            head["cases"],
+            head.get("spacing"),
+        )
         self._row = {case_id: i for i, case_id in enumerate(head["cases"])}
         self.case_ids = list(self._row)
         """All cases, sorted."""
@@ -87,6 +100,8 @@ class CaseStore:
         self._rows = None if self.modalities == tuple(cohort.modalities) else rows
         self.labels = cohort.labels
         """Label scheme of the raw files and of the stored label maps."""
+        self.spacing = cohort.spacing
+        """Voxel edges in mm along the RAS+ axes that all cases were resampled to; None for the files' own."""
         self.fingerprint = cohort.fingerprint
         """See `Cohort`."""
         self.folds = [[c for c in fold if c in self._row] for fold in frozen_folds]
@@ -131,12 +146,21 @@ class CaseStore:
             raise DataError(f"case {case_id} has no segmentation; train and evaluate need one")
         return self._read(case_id, "labels.b2nd", box)
 
+    def read_reference(self, case_id: str) -> np.ndarray:
+        """Read the label map on the original files' grid and axes, not resampled; errors as `read_labels`."""
+        record = self.record(case_id)
+        if record.resampled_mm is None or not record.has_labels:
+            return to_original_space(record, self.read_labels(case_id))
+        return self._read(case_id, REFERENCE, None)
+
     def _read(self, case_id: str, file: str, box: BBox | None, rows: Sequence[int] | None = None) -> np.ndarray:
         return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box, rows)
 
 
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
     """Return (..., X, Y, Z) of the stored region on the original files' grid and axis order, 0 outside the region.
+
+    Of a resampled case only label maps can be returned; see `Resampling.labels_back`.
 
     Returns:
         (..., *record.grid.shape), C-contiguous, of `cropped`'s type. Write it with `record.grid.affine`.
@@ -145,13 +169,38 @@ def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
         ValueError: `cropped` does not have the box's shape.
     """
     from brats_ablate.data.nifti import Orientation
+    from brats_ablate.data.resampling import Resampling
 
     if cropped.shape[-3:] != record.box.shape:
         raise ValueError(f"{record.case_id}: shape {cropped.shape} differs from the box's {record.box.shape}")
     orientation = Orientation.of(np.asarray(record.grid.affine))
     original = np.zeros((*cropped.shape[:-3], *record.grid.shape), dtype=cropped.dtype)
-    orientation.to_ras(original)[(..., *record.box.slices)] = cropped
+    resampling = None if record.resampled_mm is None else Resampling.of(record.grid, record.resampled_mm)
+    if resampling is None:
+        orientation.to_ras(original)[(..., *record.box.slices)] = cropped
+        return original
+    for index in np.ndindex(cropped.shape[:-3]):
+        stored = np.zeros(resampling.resampled, dtype=cropped.dtype)
+        stored[record.box.slices] = cropped[index]
+        orientation.to_ras(original)[index] = resampling.labels_back(stored)
     return original
+
+
+def to_stored_space(record: CaseMetadata, labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Return a label map (X, Y, Z) with `affine`, on the original grid in any order of axes, in the stored region.
+
+    Raises:
+        ValueError: `labels` do not have the shape of the original grid.
+    """
+    from brats_ablate.data.nifti import Orientation
+    from brats_ablate.data.resampling import Resampling
+
+    original = Orientation.of(np.asarray(record.grid.affine))
+    oriented = Orientation.of(affine).to_ras(labels)
+    if oriented.shape != tuple(record.grid.shape[axis] for axis in original.axes):
+        raise ValueError(f"{record.case_id}: shape {labels.shape} differs from the grid's {record.grid.shape}")
+    resampling = None if record.resampled_mm is None else Resampling.of(record.grid, record.resampled_mm)
+    return (oriented if resampling is None else resampling.labels(oriented))[record.box.slices]
 
 
 def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, Any]]) -> None:
@@ -168,6 +217,8 @@ def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, An
         "fingerprint": cohort.fingerprint,
         "cases": dict(cohort.content_hashes),
     }
+    if cohort.spacing is not None:
+        head["spacing"] = list(cohort.spacing)
     write_json(folder / COHORT, head)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from brats_ablate.cases import BBox, RawCase
+from brats_ablate.cases import BBox, ImageGeometry, NiftiPosition, RawCase, shape3d
 from brats_ablate.data.layouts import SEGMENTATION, Layout
 from brats_ablate.data.nifti import Orientation
 from brats_ablate.errors import DataError
@@ -74,6 +74,13 @@ class Grid(NamedTuple):
     affine: np.ndarray
     """4 × 4, voxel index of the file to mm."""
     orientation: Orientation
+    position: NiftiPosition
+
+    @property
+    def geometry(self) -> ImageGeometry:
+        """The grid as a case's metadata keep it."""
+        affine = tuple(tuple(row) for row in self.affine.tolist())
+        return ImageGeometry(shape3d(self.shape), affine, self.position)
 
     @property
     def shape_in_ras(self) -> tuple[int, ...]:

@@ -54,11 +54,30 @@ def open_store(cfg: DictConfig) -> CaseStore:
     """Open the prepared cases of `cfg.data`.
 
     Raises:
-        DataError: they are not prepared, or incomplete; names the command that prepares them.
+        DataError: they are not prepared, or incomplete; names the command that prepares them. Or they have other voxels
+            than `cfg.data.spacing` says.
     """
     from brats_ablate.data.store import CaseStore
 
-    return CaseStore(Path(cfg.paths.prepared))
+    store = CaseStore(Path(cfg.paths.prepared))
+    wanted, prepared = spacing_of(cfg), None if store.spacing is None else list(store.spacing)
+    if wanted != prepared:
+        raise DataError(
+            f"data.spacing={shown_spacing(wanted)}, but {store.folder} was prepared with {shown_spacing(prepared)}; "
+            f"set data.spacing={shown_spacing(prepared)}, or prepare again under another data.name"
+        )
+    return store
+
+
+def spacing_of(cfg: DictConfig) -> list[float] | None:
+    """Return `data.spacing` as it is recorded; None for the files' own voxels."""
+    spacing = cfg.data.get("spacing")
+    return None if spacing is None else [float(edge) for edge in spacing]
+
+
+def shown_spacing(spacing: list[float] | None) -> str:
+    """Return a spacing as the command line takes it."""
+    return "null" if spacing is None else "[" + ",".join(f"{edge:g}" for edge in spacing) + "]"
 
 
 def build_scheme(cfg: DictConfig) -> LabelScheme:

@@ -71,16 +71,15 @@ def mean_dice(file: Path, region: str) -> dict[str, float]:
 
 def draw_case(store: CaseStore, case_id: str, prediction: Path, caption: str) -> Image:
     """Draw image, prediction and, where the case has one, reference, side by side with a caption."""
-    import numpy as np
-
     from brats_ablate.data import nifti
+    from brats_ablate.data.store import to_stored_space
 
     record = store.record(case_id)
     values, affine = nifti.read_volume(prediction)
-    if values.shape != record.grid.shape:
-        raise DataError(f"{prediction} is not on the grid of {case_id}; resample it to the case's own grid")
-    oriented = nifti.Orientation.of(np.asarray(affine)).to_ras(store.labels.encode(values))
-    predicted = oriented[record.box.slices]
+    try:
+        predicted = to_stored_space(record, store.labels.encode(values), affine)
+    except ValueError as error:
+        raise DataError(f"{prediction} is not on the grid of {case_id}; resample it to the case's own grid") from error
     name, image = store.read_shown(case_id)
     reference = store.read_labels(case_id) if record.has_labels else None
     z = largest_tumor_slice(predicted if reference is None or not reference.any() else reference)

@@ -42,7 +42,7 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
         "labels": build_scheme(cfg),
         "known": known_schemes(),
     }
-    settings |= {key: data[key] for key in ("background", "trust_affine_of", "patient")}
+    settings |= {key: data[key] for key in ("background", "trust_affine_of", "spacing", "patient")}
     settings |= {"listed": None if data.list is None else Path(data.list)}
     settings |= {"require_segmentation": require_segmentation, "trust_convention": trust_convention}
     summary: PreprocessingSummary = preprocess_dataset(Path(data.raw or "."), prepared, workers=workers, **settings)

@@ -1,4 +1,4 @@
-"""The prepared data decide: labels, channels and folds of a job are those that `job=prepare` recorded.
+"""The prepared data decide: labels, channels, spacing and folds of a job are those that `job=prepare` recorded.
 
 Without this, a job that is started without the options of `job=prepare` would use the defaults: five folds of data that
 were split into two, or the labels of another challenge.
@@ -20,7 +20,7 @@ _PREPARE = "brats_ablate.jobs.prepare.run"
 
 
 def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
-    """Set labels, channels, number of folds and their seed in `cfg` to those of the prepared data, if there are any.
+    """Set labels, channels, spacing, number of folds and their seed in `cfg` to those of the prepared data, if there are any.
 
     Args:
         cfg: a composed configuration; changed in place. That of `job=prepare` is left as it is.
@@ -50,7 +50,8 @@ def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
         modalities = cfg.data.layout.modalities
         if list(modalities) != list(head["modalities"]):
             cfg.data.layout.modalities = {name: modalities.get(name, [name]) for name in head["modalities"]}
-        for key, recorded in (("n_folds", frozen["n_folds"]), ("fold_seed", frozen["seed"])):
+        folds = (("n_folds", frozen["n_folds"]), ("fold_seed", frozen["seed"]))
+        for key, recorded in (*folds, ("spacing", head.get("spacing"))):
             if cfg.data[key] == recorded:
                 continue
             if f"data.{key}" in keys:

@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from brats_ablate.cases import ImageGeometry
 from brats_ablate.data import nifti
-from brats_ablate.data.store import CaseStore, to_original_space
+from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelError, LabelScheme
 from brats_ablate.metrics.case_metrics import CaseMetrics
@@ -60,7 +60,7 @@ def score(task: Task, scorer: CaseMetrics) -> dict[tuple[str, str], float] | str
         if task.reference.is_dir():
             store = CaseStore(task.reference)
             record = store.record(task.case_id)
-            reference = to_original_space(record, store.read_labels(task.case_id))
+            reference = store.read_reference(task.case_id)
             reference_affine = np.asarray(record.grid.affine)
         else:
             values, reference_affine = nifti.read_volume(task.reference)

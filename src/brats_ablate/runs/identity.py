@@ -34,6 +34,7 @@ _ADDED: Mapping[str, object] = MappingProxyType(
         "model.upsample._partial_": True,
         "supervision.upsampling": "nearest",
         "inference.average": "probabilities",
+        "data.spacing": None,
     }
 )
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
@@ -46,7 +47,9 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     tree = with_first_names(configuration)
     assert isinstance(tree, dict), "resolve the configuration first"
     kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES)}
+    spacing = tree["data"].get("spacing")
     kept["data"] = {key: tree["data"][key] for key in _DATA} | _files_and_labels(tree)
+    kept["data"]["spacing"] = None if spacing is None else [float(edge) for edge in spacing]
     inference = tree["inference"]  # validation chooses the checkpoints
     kept["inference"] = {"window": inference["window"], "average": inference.get("average", "probabilities")}
     flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in _EXECUTION_KEYS}

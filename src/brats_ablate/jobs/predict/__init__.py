@@ -145,10 +145,14 @@ def _write_all(
 
 
 def write_case(file: Path, encoded: np.ndarray, record: CaseMetadata, labels: LabelScheme) -> None:
-    """Write the (X, Y, Z) label map of the stored region as NIfTI, on the original grid, background elsewhere."""
+    """Write the (X, Y, Z) label map of the stored region as NIfTI, on the original grid, background elsewhere.
+
+    The file has the position of the case's own files: affine, qform, codes and unit.
+    """
     import numpy as np
 
     from brats_ablate.data.nifti import write_labels
     from brats_ablate.data.store import to_original_space
 
-    write_labels(file, labels.decode(to_original_space(record, encoded)), np.asarray(record.grid.affine))
+    values = labels.decode(to_original_space(record, encoded))
+    write_labels(file, values, np.asarray(record.grid.affine), record.grid.position)

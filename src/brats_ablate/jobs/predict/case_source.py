@@ -95,7 +95,7 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> Ca
 
     if (note := describe_missing(list(valid.values()), networks)) is not None:
         print(note)
-    optional = {key: cfg.data[key] for key in ("background", "trust_affine_of") if key in cfg.data}
+    optional = {key: cfg.data[key] for key in ("background", "trust_affine_of", "spacing") if key in cfg.data}
     rules = ReadingRules(build_scheme(cfg), **optional)
 
     def load(case_id: str) -> PreparedCase:

@@ -50,7 +50,7 @@ class EnsemblePredictor:
     """Members and the cases they predict.
 
     Raises:
-        ConfigError: a fold with cases has no member.
+        ConfigError: a fold with cases has no member, or raw cases are read with another `data.spacing` than a member's.
         DataError: a member was trained on different data from what is prepared now.
     """
 
@@ -64,6 +64,8 @@ class EnsemblePredictor:
         if source.fold_of:
             self._check_data(str(cfg.paths.prepared))
             self._check_folds()
+        else:
+            self._check_spacing(build.spacing_of(cfg))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -119,6 +121,15 @@ class EnsemblePredictor:
                 raise DataError(
                     f"{run.path} was trained on different data from {prepared}, so its held-out cases are unknown; "
                     "train it again, or give the folder of raw cases as job.source"
+                )
+
+    def _check_spacing(self, wanted: list[float] | None) -> None:
+        for member in self.members:
+            trained = (member.run.identity() or {}).get("data.spacing")
+            if trained != wanted:
+                raise ConfigError(
+                    f"data.spacing={build.shown_spacing(wanted)}, but {member.run.path} was trained on "
+                    f"{build.shown_spacing(trained)}; set data.spacing={build.shown_spacing(trained)}"
                 )
 
     def _check_folds(self) -> None:
