@@ -20,7 +20,7 @@ _PREPARE = "brats_ablate.jobs.prepare.run"
 
 
 def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
-    """Set labels, channels, spacing, number of folds and their seed in `cfg` to those of the prepared data, if there are any.
+    """Set labels, channels, spacing and folds in `cfg` to those of the prepared data, if there are any.
 
     Args:
         cfg: a composed configuration; changed in place. That of `job=prepare` is left as it is.
