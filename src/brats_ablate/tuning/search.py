@@ -109,8 +109,8 @@ def _component_tables(
 ) -> list[ComponentTable]:
     """Return the ET components of one case under each of `combinations`; none where no tissue is relabeled."""
     if not cases.labels.relabel:
-        empty = np.zeros(0)
-        return [ComponentTable(empty, empty, empty, 0)] * len(combinations)
+        none = np.zeros(0, dtype=np.int64)
+        return [ComponentTable(none, none.astype(np.float64), none, 0)] * len(combinations)
     rule, encode = relabeling(cases.labels), cases.labels.labels_from_probabilities
     probabilities, reference = cases.read(case_id)
     return [
