@@ -77,6 +77,9 @@ IMPOSSIBLE = [
         "data.background=black must be auto, none (not skull-stripped), or the background's value",
     ),
     (["data.trust_affine_of=pd"], "data.trust_affine_of=pd must be one of flair, t1, t1ce, t2, or null"),
+    (["data.spacing=[1,1]"], "data.spacing=[1, 1] must be three positive numbers (mm), e.g. [1, 1, 1], or null"),
+    (["data.spacing=[1,0,1]"], "data.spacing=[1, 0, 1] must be three positive numbers"),
+    (["data.spacing=1"], "data.spacing=1 must be three positive numbers"),
     (["data.patient='BraTS('"], "data.patient=BraTS( is not a regular expression"),
     (["model=unetr", "inference=whole_volume"], "UNETR takes patches of one shape only; set inference=sliding_window"),
 ]

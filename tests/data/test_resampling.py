@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from scipy.ndimage import affine_transform
 
 from brats_ablate.cases import ImageGeometry
 from brats_ablate.data.case_reader import ReadingRules, read_case
@@ -91,6 +92,18 @@ def test_cubic_and_nearest_equal_itk() -> None:
     assert np.abs(resampling.image(volume)[inner] - expected[inner]).max() <= 1  # rounding at .5
     nearest = _by_itk(volume, resampling, SimpleITK.sitkNearestNeighbor)
     np.testing.assert_array_equal(resampling.labels(volume)[inner], nearest[inner])
+
+
+def test_splines_equal_scipys_in_three_dimensions_to_the_edge() -> None:
+    volume = np.random.default_rng(0).normal(size=(13, 9, 7))
+    resampling = _resampling(np.diag([0.9, 1.4, 3.0, 1.0]), volume.shape, (1.0, 1.0, 1.0))
+    shapes = (np.array(s) for s in (resampling.original, resampling.resampled))
+    centers = [(shape - 1) / 2 for shape in shapes]
+    offset = centers[0] - np.array(resampling.step) * centers[1]
+    expected = affine_transform(volume, np.diag(resampling.step), offset, resampling.resampled, order=3, mode="nearest")
+    np.testing.assert_allclose(
+        resampling.image(volume), np.clip(expected, volume.min(), volume.max()), atol=1e-12, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])

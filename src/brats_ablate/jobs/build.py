@@ -61,8 +61,8 @@ def open_store(cfg: DictConfig) -> CaseStore:
     wanted, prepared = spacing_of(cfg), None if store.spacing is None else list(store.spacing)
     if wanted != prepared:
         raise DataError(
-            f"data.spacing={shown_spacing(wanted)}, but {store.folder} was prepared with {shown_spacing(prepared)}; set "
-            f"data.spacing={shown_spacing(prepared)}, or prepare again under another data.name"
+            f"data.spacing={shown_spacing(wanted)}, but {store.folder} was prepared with {shown_spacing(prepared)}; "
+            f"set data.spacing={shown_spacing(prepared)}, or prepare again under another data.name"
         )
     return store
 
