@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from brats_ablate.cases import BBox, CaseMetadata, Component, ImageGeometry
+from brats_ablate.cases import BBox, CaseMetadata, Component, ImageGeometry, NiftiPosition
 
 
 def mask() -> np.ndarray:
@@ -46,4 +47,10 @@ def test_metadata_survives_json_under_the_keys_of_the_store() -> None:
     plain = json.loads(json.dumps(metadata.to_dict()))
     assert CaseMetadata.from_dict(plain) == metadata
     assert list(plain)[-2:] == ["blobs", "content"]
+    assert plain.keys() | plain["grid"].keys() == {
+        *("case_id", "patient_id", "grid", "box", "mean", "std", "has_labels", "blobs", "content", "shape", "affine")
+    }  # those of version 0.1, whose stores lack the position
+    position = NiftiPosition(1, 2, 2, (-1.0, 1.0, 1.0, 3.0), (0.0, 0.0, 1.0), (-3.5, 0.0, 7.25))
+    placed = replace(metadata, grid=replace(metadata.grid, position=position), resampled_mm=(1.0, 1.0, 1.0))
+    assert CaseMetadata.from_dict(json.loads(json.dumps(placed.to_dict()))) == placed
     assert plain["blobs"] == [[3, 2, [1, 1, 2], [2, 2, 4], [[1, 1, 2], [1, 1, 3]]]]

@@ -8,6 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from schemes import BRATS2021, LAYOUTS
+from scipy.ndimage import affine_transform
 
 from brats_ablate.cases import ImageGeometry
 from brats_ablate.data.case_reader import ReadingRules, read_case
@@ -57,7 +59,7 @@ def _write(root: Path, grid: str, codes: tuple[int, int] = (1, 1)) -> np.ndarray
 
 def _read(root: Path, spacing: tuple[float, ...] | None = (1, 1, 1)):
     return read_case(
-        find_cases(root, "brats2021", need_segmentation=True)[0], ReadingRules("brats2021", spacing=spacing)
+        find_cases(root, LAYOUTS["brats2021"], need_segmentation=True)[0], ReadingRules(BRATS2021, spacing=spacing)
     )
 
 
@@ -91,6 +93,18 @@ def test_cubic_and_nearest_equal_itk() -> None:
     assert np.abs(resampling.image(volume)[inner] - expected[inner]).max() <= 1  # rounding at .5
     nearest = _by_itk(volume, resampling, SimpleITK.sitkNearestNeighbor)
     np.testing.assert_array_equal(resampling.labels(volume)[inner], nearest[inner])
+
+
+def test_splines_equal_scipys_in_three_dimensions_to_the_edge() -> None:
+    volume = np.random.default_rng(0).normal(size=(13, 9, 7))
+    resampling = _resampling(np.diag([0.9, 1.4, 3.0, 1.0]), volume.shape, (1.0, 1.0, 1.0))
+    shapes = (np.array(s) for s in (resampling.original, resampling.resampled))
+    centers = [(shape - 1) / 2 for shape in shapes]
+    offset = centers[0] - np.array(resampling.step) * centers[1]
+    expected = affine_transform(volume, np.diag(resampling.step), offset, resampling.resampled, order=3, mode="nearest")
+    np.testing.assert_allclose(
+        resampling.image(volume), np.clip(expected, volume.min(), volume.max()), atol=1e-12, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
@@ -141,7 +155,7 @@ def test_label_maps_return_to_the_original_grid(tmp_path: Path, grid: str) -> No
     assert case.record.resampled_mm == (1.0, 1.0, 1.0)
     assert max(case.record.box.shape) <= 40  # the ball of 19 mm, in voxels of 1 mm
     assert min(case.record.box.shape) >= 36
-    write_case(tmp_path / "out.nii.gz", case.labels, case.record, "brats2021")
+    write_case(tmp_path / "out.nii.gz", case.labels, case.record, BRATS2021)
     written, source = nib.load(tmp_path / "out.nii.gz"), nib.load(tmp_path / "raw" / CASE / f"{CASE}_seg.nii.gz")
     np.testing.assert_array_equal(written.affine, source.affine)
     assert (written.header["qform_code"], written.header["sform_code"]) == (1, 2)
@@ -195,7 +209,7 @@ def test_files_that_have_the_spacing_are_not_touched(tmp_path: Path, raw_cohort:
 
 def test_store_of_resampled_cases(tmp_path: Path) -> None:
     values = _write(tmp_path / "raw", "LPS")
-    options = {"name": "t", "layout": "brats2021", "convention": "brats2021", "workers": 1, "trust_convention": True}
+    options = {"name": "t", "layout": LAYOUTS["brats2021"], "labels": BRATS2021, "workers": 1, "trust_convention": True}
     _copy_case(tmp_path / "raw", "BraTS2021_00001")
     summary = preprocess_dataset(tmp_path / "raw", tmp_path / "p", n_folds=2, spacing=[1, 1, 1], **options)
     again = preprocess_dataset(tmp_path / "raw", tmp_path / "p", n_folds=2, spacing=[1.0, 1.0, 1.0], **options)

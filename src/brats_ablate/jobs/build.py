@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +50,8 @@ def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
         raise cause from None
 
 
-def open_store(cfg: DictConfig) -> CaseStore:
-    """Open the prepared cases of `cfg.data`.
+def open_store(cfg: DictConfig, modalities: Sequence[str] | None = None) -> CaseStore:
+    """Open the prepared cases of `cfg.data`, with all channels or with those of `modalities`.
 
     Raises:
         DataError: they are not prepared, or incomplete; names the command that prepares them. Or they have other voxels
@@ -59,7 +59,7 @@ def open_store(cfg: DictConfig) -> CaseStore:
     """
     from brats_ablate.data.store import CaseStore
 
-    store = CaseStore(Path(cfg.paths.prepared))
+    store = CaseStore(Path(cfg.paths.prepared), modalities)
     wanted, prepared = spacing_of(cfg), None if store.spacing is None else list(store.spacing)
     if wanted != prepared:
         raise DataError(
@@ -107,10 +107,8 @@ def open_training_store(cfg: DictConfig) -> CaseStore:
     Raises:
         DataError: they are not prepared, incomplete, or have other modalities than `cfg` says.
     """
-    from brats_ablate.data.store import CaseStore
-
     chosen, expected = cfg.inputs.get("modalities"), input_modalities(cfg)
-    store = CaseStore(Path(cfg.paths.prepared), chosen)
+    store = open_store(cfg, chosen)
     if store.modalities != expected:
         raise DataError(
             f"{cfg.paths.prepared} was prepared with the modalities {', '.join(store.modalities)}, but "
