@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +70,6 @@ class RawCase:
     segmentation: Path | None
     unrecognized: tuple[str, ...] = ()
     """Names of the other NIfTI files in its folder that the layout does not know."""
-
-    def with_images(self, modalities: Iterable[str]) -> RawCase:
-        """Return the case with these images only, in this order; one that it lacks stays absent."""
-        return replace(self, images={m: self.images[m] for m in modalities if m in self.images})
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
     oriented: list[np.ndarray] = []
     backgrounds: list[float] = []
     for modality, (path, volume) in raw.images.items():
-        array = nifti.select_volume(path, files[path][0], volume)
+        expected = None if volume is None else sum(file == path for file in paths)
+        array = nifti.select_volume(path, files[path][0], volume, expected)
         grids.append(_grid(path, array, files[path], trusted))
         validation.check_grid(grids[-1], grids[0])
         validation.check_values(path, modality, array)

@@ -73,14 +73,15 @@ def read_volume(path: Path, index: int | None = None) -> tuple[np.ndarray, np.nd
     return select_volume(path, array, index), affine
 
 
-def select_volume(path: Path, array: np.ndarray, index: int | None) -> np.ndarray:
-    """Return volume `index` of an array from `read_file`; DataError if the array has too few axes or volumes."""
+def select_volume(path: Path, array: np.ndarray, index: int | None, count: int | None = None) -> np.ndarray:
+    """Return volume `index` of an array from `read_file`; DataError unless there are `count` of them, if given."""
     if index is None:
         if array.ndim != 3:
             raise DataError(f"{path} has shape {array.shape} where one 3-D volume was expected; check data.layout")
         return array
-    if array.ndim != 4 or index >= array.shape[3]:
-        raise DataError(f"{path} has shape {array.shape} where four volumes were expected; check data.layout")
+    if array.ndim != 4 or index >= array.shape[3] or count not in (None, array.shape[3]):
+        many = "several" if count is None else str(count)
+        raise DataError(f"{path} has shape {array.shape} where {many} volumes were expected; check data.layout")
     volume: np.ndarray = array[..., index]
     return volume
 
