@@ -47,8 +47,13 @@ def declared_order(root: Path, modality_of: Mapping[str, str], modalities: Seque
         DataError: the file does not name each of the modalities once.
     """
     content = read(root)
-    if content is None:
-        return None
+    return None if content is None else order_in(content, root / "dataset.json", modality_of, modalities)
+
+
+def order_in(
+    content: Mapping[str, Any], path: Path, modality_of: Mapping[str, str], modalities: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what `declared_order` does for the content of the file `path`."""
     declared = content.get("channel_names", content.get("modality"))
     names = declared if isinstance(declared, dict) else {}
     spelled = [str(names.get(str(i), "")).strip().lower() for i in range(len(names))]
@@ -57,7 +62,7 @@ def declared_order(root: Path, modality_of: Mapping[str, str], modalities: Seque
         shown = "has no channel_names or modality" if declared is None else f"names the volumes {declared}"
         known = "; ".join(f"{m}: {', '.join(n for n, of in modality_of.items() if of == m)}" for m in modalities)
         raise DataError(
-            f"{root / 'dataset.json'} {shown}, which must be {', '.join(modalities)}, each once "
+            f"{path} {shown}, which must be {', '.join(modalities)}, each once "
             f"(known names: {known}); correct it, or set data.layout.volumes"
         )
     return order

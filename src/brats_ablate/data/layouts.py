@@ -102,9 +102,18 @@ class Layout:
 
     def case_of(self, file: Path, pattern: str) -> str | None:
         """Return the case of a file that is named as `pattern`, one of the layout's; None if it is not."""
-        parts = (*file.absolute().parts[:-1], stem(file.name))
-        match = self.expression(pattern).fullmatch("/".join(parts[-pattern.count("/") - 1 :]))
+        match = self._match(file, pattern)
         return match["case"] if match else None
+
+    def modality_in(self, file: Path) -> str | None:
+        """Return the modality that an image's name contains; None if it is not named as `images`, or by number."""
+        match = self._match(file, self.images)
+        name = match.groupdict().get("modality") if match else None
+        return self.modality_of[name.lower()] if name else None
+
+    def _match(self, file: Path, pattern: str) -> re.Match[str] | None:
+        parts = (*file.absolute().parts[:-1], stem(file.name))
+        return self.expression(pattern).fullmatch("/".join(parts[-pattern.count("/") - 1 :]))
 
     def expression(self, pattern: str) -> re.Pattern[str]:
         """Return the regular expression of a pattern, with groups case, modality and number."""

@@ -107,7 +107,7 @@ def preprocess_dataset(
     problems = validation.validate_files(cases, layout, need_segmentation=require_segmentation)
     if not trust_convention:
         validation.check_case_ids([c.case_id for c in cases], labels, known)
-        check_labels(raw, labels, known)
+        check_labels(raw if listed is None else listed.parent, labels, known)
     with _locked(prepared):
         _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
