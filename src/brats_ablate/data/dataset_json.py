@@ -12,7 +12,8 @@ from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 
 _NOT_ENHANCING = re.compile(r"\b(non|not|un)[-_\s]*(contrast[-_\s]*)?enhanc", re.IGNORECASE)
-_OUTER, _INNER = {"ED", "SNFH"}, {"NCR", "NETC", "NET"}
+_OUTER, _INNER, _ENHANCING, _CAVITY, _CYST = {"ED", "SNFH"}, {"NCR", "NETC", "NET"}, {"ET"}, {"RC"}, {"CC"}
+_KINDS = (_OUTER, _INNER, _ENHANCING, _CAVITY, _CYST)
 
 
 def read(root: Path) -> dict[str, Any] | None:
@@ -71,20 +72,20 @@ def order_in(
 def check_labels(root: Path, labels: LabelScheme, known: Sequence[LabelScheme]) -> None:
     """Raise DataError if a dataset.json declares a tissue at another value than `labels`; `known` are suggested.
 
-    Names that do not clearly mean one of edema, non-enhancing (necrotic) and enhancing tumor are ignored, and so are
-    regions of several values.
+    Names that do not clearly mean one of edema, non-enhancing (necrotic) and enhancing tumor, cavity and cyst are
+    ignored, and so are regions of several values.
     """
     content = read(root)
     declared = None if content is None else content.get("labels")
     meant: dict[int, tuple[str, set[str]]] = {}
     for key, value in declared.items() if isinstance(declared, dict) else ():
         number, name = (key, value) if str(key).isdecimal() else (value, key)  # MSD value: name; nnU-Net name: value
-        tissues = _meant_tissues(str(name).lower())
+        tissues = _meant_tissues(str(name))
         if len(tissues) == 1 and str(number).isdecimal():
             meant[int(number)] = (str(name), tissues[0])
     wrong = [value for value in sorted(meant) if not _fits(labels, value, meant[value][1])]
     if wrong:
-        fitting = [s.name for s in known if all(_fits(s, value, tissue) for value, (_, tissue) in meant.items())]
+        fitting = [s.name for s in known if all(_at(s, v) & tissue for v, (_, tissue) in meant.items())]
         remedy = f"set labels={' or '.join(fitting)}, or correct it" if fitting else "correct it"
         listed = ", ".join(f"{value} {meant[value][0]}" for value in wrong)
         raise DataError(
@@ -94,13 +95,24 @@ def check_labels(root: Path, labels: LabelScheme, known: Sequence[LabelScheme]) 
 
 
 def _fits(labels: LabelScheme, value: int, tissues: set[str]) -> bool:
-    names = {t for t, values in zip(labels.tissues, labels.file_values, strict=True) if value in values}
-    return bool(names & tissues) or not (tissues & set(labels.tissues))
+    if here := _at(labels, value):
+        return bool(here & tissues) or not here & set().union(*_KINDS)
+    return not tissues & set(labels.tissues)
+
+
+def _at(labels: LabelScheme, value: int) -> set[str]:
+    return {tissue for tissue, values in zip(labels.tissues, labels.file_values, strict=True) if value in values}
 
 
 def _meant_tissues(name: str) -> list[set[str]]:
+    abbreviated = [kind for kind in _KINDS if name.strip().upper() in kind]
+    name = name.lower()
     without = _NOT_ENHANCING.sub("", name)
-    if "whole" in name or "core" in name:
-        return []
-    clues = [("edema" in name, _OUTER), ("necro" in name or without != name, _INNER), ("enhanc" in without, {"ET"})]
-    return [tissues for is_meant, tissues in clues if is_meant]
+    clues = (
+        "edema" in name or "hyperintens" in name,
+        "necro" in name or without != name,
+        "enhanc" in without,
+        "cavity" in name,
+        "cyst" in name,
+    )
+    return abbreviated or [kind for kind, is_meant in zip(_KINDS, clues, strict=True) if is_meant]
