@@ -6,7 +6,7 @@ import pytest
 from schemes import GLI2024, LAYOUTS
 
 from brats_ablate.config.label_schemes import known_schemes
-from brats_ablate.data.dataset_json import check_labels, declared_order
+from brats_ablate.data.dataset_json import check_labels, declared_order, find
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 
@@ -16,7 +16,7 @@ _SCHEMES = {name: LabelScheme.named_before(name) for name in ("brats2021", "brat
 
 
 def _order(root, layout):
-    return declared_order(root, LAYOUTS[layout].modality_of, tuple(LAYOUTS[layout].modalities))
+    return declared_order([root / "dataset.json"], LAYOUTS[layout].modality_of, tuple(LAYOUTS[layout].modalities))
 
 
 def _declare(root, **content):
@@ -43,8 +43,32 @@ def test_an_additional_volume_has_its_place(tmp_path):
     assert _order(tmp_path, "msd") == ("", "flair", "t1", "t1ce", "t2")
 
 
-def test_without_a_dataset_json_there_is_no_order(tmp_path):
-    assert _order(tmp_path, "msd") is None
+def test_two_files_must_declare_the_same_order(tmp_path):
+    places = [tmp_path / "a", tmp_path / "b"]
+    for place in places:
+        place.mkdir()
+        _declare(place, modality=_TASK01)
+    files = [place / "dataset.json" for place in places]
+    known = (LAYOUTS["msd"].modality_of, tuple(LAYOUTS["msd"].modalities))
+    assert declared_order(files, *known) == ("flair", "t1", "t1ce", "t2")
+    assert declared_order([], *known) is None
+    _declare(places[1], modality={"0": "T1w", "1": "FLAIR", "2": "t1gd", "3": "T2w"})
+    with pytest.raises(DataError, match=r"a/dataset\.json and .*b/dataset\.json declare different orders of volumes"):
+        declared_order(files, *known)
+
+
+def test_the_nearest_file_above_an_image_counts(tmp_path):
+    for place in ("", "Task01", "Task01/imagesTr/more"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        _declare(tmp_path / place)
+    near, in_task, at_root = (tmp_path / place / "dataset.json" for place in ("Task01/imagesTr/more", "Task01", ""))
+    images = tmp_path / "Task01" / "imagesTr"
+    assert find(tmp_path, [images / "a.nii", images / "b.nii"]) == [in_task]
+    assert find(tmp_path, [images / "a.nii", images / "more" / "b.nii"]) == [in_task, near]
+    assert find(tmp_path, [tmp_path / "Task02" / "imagesTr" / "a.nii"]) == [at_root]
+    assert find(images, [images / "a.nii"]) == [in_task]  # the folder of images alone
+    in_task.unlink()
+    assert find(tmp_path / "Task01", [images / "a.nii"]) == []  # not above the data set
 
 
 @pytest.mark.parametrize(
@@ -95,15 +119,15 @@ def test_declared_labels_that_contradict_the_scheme_are_refused(tmp_path, labels
     _declare(tmp_path, labels=labels)
     message = rf"dataset\.json: the key labels declares {wrong}, which contradicts labels={_SCHEMES[scheme].name}; "
     with pytest.raises(DataError, match=message):
-        check_labels(tmp_path, _SCHEMES[scheme], known_schemes())
+        check_labels(tmp_path / "dataset.json", _SCHEMES[scheme], known_schemes())
 
 
 def test_the_schemes_that_fit_the_declared_labels_are_suggested(tmp_path):
     _declare(tmp_path, labels=_TASK01_LABELS)
     with pytest.raises(DataError, match=r"contradicts labels=brats2021; set labels=msd, or correct it"):
-        check_labels(tmp_path, _SCHEMES["brats2021"], [_SCHEMES["brats2023"], _SCHEMES["msd"]])
+        check_labels(tmp_path / "dataset.json", _SCHEMES["brats2021"], [_SCHEMES["brats2023"], _SCHEMES["msd"]])
     with pytest.raises(DataError, match=r"contradicts labels=brats2021; correct it"):
-        check_labels(tmp_path, _SCHEMES["brats2021"], [_SCHEMES["brats2023"]])
+        check_labels(tmp_path / "dataset.json", _SCHEMES["brats2021"], [_SCHEMES["brats2023"]])
 
 
 @pytest.mark.parametrize(
@@ -111,7 +135,7 @@ def test_the_schemes_that_fit_the_declared_labels_are_suggested(tmp_path):
 )
 def test_declared_labels_that_fit_or_are_not_clear_are_accepted(tmp_path, labels):
     _declare(tmp_path, labels=labels)
-    check_labels(tmp_path, _SCHEMES["msd"], known_schemes())
+    check_labels(tmp_path / "dataset.json", _SCHEMES["msd"], known_schemes())
 
 
 @pytest.mark.parametrize(
@@ -128,8 +152,4 @@ def test_declared_labels_that_fit_or_are_not_clear_are_accepted(tmp_path, labels
 )
 def test_declared_labels_of_glioma_after_treatment_are_accepted(tmp_path, labels):
     _declare(tmp_path, labels=labels)
-    check_labels(tmp_path, GLI2024, known_schemes())
-
-
-def test_without_a_dataset_json_no_label_is_declared(tmp_path):
-    check_labels(tmp_path, _SCHEMES["brats2021"], known_schemes())
+    check_labels(tmp_path / "dataset.json", GLI2024, known_schemes())

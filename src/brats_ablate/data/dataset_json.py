@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,23 @@ _OUTER, _INNER, _ENHANCING, _CAVITY, _CYST = {"ED", "SNFH"}, {"NCR", "NETC", "NE
 _KINDS = (_OUTER, _INNER, _ENHANCING, _CAVITY, _CYST)
 
 
-def read(root: Path) -> dict[str, Any] | None:
-    """Return the content of the dataset.json in `root`; None if there is none.
+def find(root: Path, images: Iterable[Path]) -> list[Path]:
+    """Return each dataset.json that is in the nearest folder above an image: below `root`, in it, or next to it."""
+    top = root.absolute()
+    found = set()
+    for folder in {image.absolute().parent for image in images}:
+        above = [folder, *(parent for parent in folder.parents if parent.is_relative_to(top))]
+        above += [top.parent] if folder == top else []  # raw=…/imagesTr
+        found |= set([path for place in above if (path := place / "dataset.json").exists()][:1])
+    return sorted(found)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a dataset.json.
 
     Raises:
         DataError: it cannot be read, or is no JSON object.
     """
-    path = root / "dataset.json"
-    if not path.exists():
-        return None
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -36,25 +44,32 @@ def read(root: Path) -> dict[str, Any] | None:
     return content
 
 
-def declared_order(root: Path, modality_of: Mapping[str, str], modalities: Sequence[str]) -> tuple[str, ...] | None:
+def declared_order(
+    paths: Iterable[Path], modality_of: Mapping[str, str], modalities: Sequence[str]
+) -> tuple[str, ...] | None:
     """Return the modality of each volume, or of each file number; None without a dataset.json.
 
     Args:
-        root: the folder of the data set.
+        paths: the files of the data set.
         modality_of: lower-case name -> modality.
         modalities: all that are needed.
 
     Raises:
-        DataError: the file does not name each of the modalities once.
+        DataError: a file does not name each of the modalities once, or two have different orders.
     """
-    content = read(root)
-    return None if content is None else order_in(content, root / "dataset.json", modality_of, modalities)
+    orders = {order_in(read(path), path, modality_of, modalities): path for path in paths}
+    if len(orders) > 1:
+        one, other = list(orders.values())[:2]
+        raise DataError(
+            f"{one} and {other} declare different orders of volumes; point data.raw at one of their folders"
+        )
+    return next(iter(orders), None)
 
 
 def order_in(
     content: Mapping[str, Any], path: Path, modality_of: Mapping[str, str], modalities: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return what `declared_order` does for the content of the file `path`."""
+    """Return the order that the content of the file `path` declares, as `declared_order`."""
     declared = content.get("channel_names", content.get("modality"))
     names = declared if isinstance(declared, dict) else {}
     spelled = [str(names.get(str(i), "")).strip().lower() for i in range(len(names))]
@@ -69,14 +84,13 @@ def order_in(
     return order
 
 
-def check_labels(root: Path, labels: LabelScheme, known: Sequence[LabelScheme]) -> None:
-    """Raise DataError if a dataset.json declares a tissue at another value than `labels`; `known` are suggested.
+def check_labels(path: Path, labels: LabelScheme, known: Sequence[LabelScheme]) -> None:
+    """Raise DataError if the file `path` declares a tissue at another value than `labels`; `known` are suggested.
 
     Names that do not clearly mean one of edema, non-enhancing (necrotic) and enhancing tumor, cavity and cyst are
     ignored, and so are regions of several values.
     """
-    content = read(root)
-    declared = None if content is None else content.get("labels")
+    declared = read(path).get("labels")
     meant: dict[int, tuple[str, set[str]]] = {}
     for key, value in declared.items() if isinstance(declared, dict) else ():
         number, name = (key, value) if str(key).isdecimal() else (value, key)  # MSD value: name; nnU-Net name: value
@@ -88,10 +102,7 @@ def check_labels(root: Path, labels: LabelScheme, known: Sequence[LabelScheme]) 
         fitting = [s.name for s in known if all(_at(s, v) & tissue for v, (_, tissue) in meant.items())]
         remedy = f"set labels={' or '.join(fitting)}, or correct it" if fitting else "correct it"
         listed = ", ".join(f"{value} {meant[value][0]}" for value in wrong)
-        raise DataError(
-            f"{root / 'dataset.json'}: the key labels declares {listed}, which contradicts labels={labels.name}; "
-            f"{remedy}"
-        )
+        raise DataError(f"{path}: the key labels declares {listed}, which contradicts labels={labels.name}; {remedy}")
 
 
 def _fits(labels: LabelScheme, value: int, tissues: set[str]) -> bool:
