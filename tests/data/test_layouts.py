@@ -378,6 +378,7 @@ def test_shipped_layouts_find_the_patient_of_several_scans(tmp_path, layout, cas
     [
         ({"modalities": {}}, "modalities must name at least one modality"),
         ({"modalities": {"t1": []}}, "modalities must name at least one modality, each with its names in files"),
+        ({"modalities": {"t1": "T1"}}, r"modalities\.t1=T1 must be a list of names"),
         ({"modalities": {"t1": ["a"], "t2": ["A"]}}, "modalities gives a to two modalities"),
         ({"case": "BraTS("}, r"case=BraTS\( is not a regular expression"),
         ({"case": "(?P<case>x)"}, r"case=\(\?P<case>x\) is not a regular expression \(the name of a group"),

@@ -78,6 +78,8 @@ class Layout:
                     raise re.error("the name of a group must not be case")
             except re.error as error:
                 raise ValueError(f"{key}={getattr(self, key)} is not a regular expression ({error})") from None
+        if single := next((m for m, names in self.modalities.items() if isinstance(names, str)), None):
+            raise ValueError(f"modalities.{single}={self.modalities[single]} must be a list of names")
         names = [name.lower() for aliases in self.modalities.values() for name in aliases]
         if not names or not all(self.modalities.values()):
             raise ValueError("modalities must name at least one modality, each with its names in files")
