@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from schemes import LAYOUTS
 
-from brats_ablate.data.layouts import find_cases
+from brats_ablate.data.layouts import SEGMENTATION, Layout, find_cases
 from brats_ablate.data.validation import validate_files
 from brats_ablate.errors import DataError
 
@@ -176,3 +178,223 @@ def test_a_file_that_is_not_recognized_is_named_with_what_it_should_be(tmp_path,
     cases = find_cases(tmp_path, LAYOUTS[layout], need_segmentation=True)
     reason = validate_files(cases, LAYOUTS[layout], need_segmentation=True)[case_id]
     assert f"expected {names.format(case_id, kinds[2])}); add the file" in reason
+
+
+def test_segmentations_in_another_folder_are_joined_by_the_id(tmp_path):
+    ids = ("UPENN-GBM-00001_11", "UPENN-GBM-00002_11")
+    _touch(tmp_path, *(f"images_structural/{c}/{c}_{k}.nii.gz" for c in ids for k in ("T1", "T1GD", "T2", "FLAIR")))
+    _touch(tmp_path, f"images_structural_unstripped/{ids[0]}/{ids[0]}_T1_unstripped.nii.gz")
+    _touch(tmp_path, f"images_segm/{ids[0]}_segm.nii.gz", f"automated_segm/{ids[1]}_automated_approx_segm.nii.gz")
+    layout = LAYOUTS["upenn_gbm"]
+    first, second = find_cases(tmp_path, layout, need_segmentation=True)
+    assert first.images["t1ce"] == (tmp_path / f"images_structural/{ids[0]}/{ids[0]}_T1GD.nii.gz", None)
+    assert first.segmentation == tmp_path / f"images_segm/{ids[0]}_segm.nii.gz"
+    assert first.patient_id == "UPENN-GBM-00001"
+    assert second.segmentation is None
+    (problem,) = validate_files([first, second], layout, need_segmentation=True).items()
+    assert problem[0] == ids[1]
+    assert problem[1].startswith("the segmentation is missing; add it")
+    automated = replace(layout, segmentations="{case}_automated_approx_segm")
+    assert find_cases(tmp_path, automated, need_segmentation=True)[1].segmentation is not None
+
+
+def test_files_of_ucsf_that_are_no_input_are_left_out(tmp_path):
+    case, names = "UCSF-PDGM-0429_FU003d", ("T1", "T1c", "T2", "FLAIR", "T1_bias", "FLAIR_bias", "brain_segmentation")
+    _touch(tmp_path, *(f"{case}_nifti/{case}_{name}.nii.gz" for name in (*names, "tumor_segmentation")))
+    (found,) = find_cases(tmp_path, LAYOUTS["ucsf_pdgm"], need_segmentation=True)
+    assert {m: path.name for m, (path, _) in found.images.items()} == {
+        "flair": f"{case}_FLAIR.nii.gz",
+        "t1": f"{case}_T1.nii.gz",
+        "t1ce": f"{case}_T1c.nii.gz",
+        "t2": f"{case}_T2.nii.gz",
+    }
+    assert found.segmentation.name == f"{case}_tumor_segmentation.nii.gz"
+    assert found.patient_id == "UCSF-PDGM-0429"
+
+
+def test_the_channels_of_nnunet_have_the_order_of_its_dataset_json(tmp_path):
+    root = tmp_path / "Dataset001_Own"
+    _touch(root, *(f"imagesTr/x_1_{i:04d}.nii.gz" for i in range(5)), "labelsTr/x_1.nii.gz", "imagesTs/y_0000.nii.gz")
+    layout = LAYOUTS["nnunet"]
+    with pytest.raises(
+        DataError, match=r"Dataset001_Own/dataset\.json does not exist, so what the numbers .*volumes=\[flair,"
+    ):
+        find_cases(root, layout, need_segmentation=True)
+    (root / "dataset.json").write_text('{"channel_names": {"0": "T1", "1": "T1Gd", "2": "T2", "3": "FLAIR"}}')
+    for source in (root, tmp_path, root / "imagesTr"):
+        (case,) = find_cases(source, layout, need_segmentation=True)
+        assert {m: path.name for m, (path, _) in case.images.items()} == {
+            m: f"x_1_{i:04d}.nii.gz" for m, i in {"flair": 3, "t1": 0, "t1ce": 1, "t2": 2}.items()
+        }
+        assert (case.segmentation is None) == (source.name == "imagesTr")
+    assert [c.case_id for c in find_cases(root, layout, need_segmentation=False)] == ["x_1", "y"]
+    # An order that the user declares replaces that of the file, whatever it says.
+    (root / "dataset.json").write_text("{}")
+    declared = replace(layout, volumes=["t2", "t1", "t1ce", "flair"])
+    (case,) = find_cases(root, declared, need_segmentation=True)
+    assert {m: path.name[-8] for m, (path, _) in case.images.items()} == {
+        "t2": "0",
+        "t1": "1",
+        "t1ce": "2",
+        "flair": "3",
+    }
+
+
+def test_msd_volumes_have_the_order_of_the_dataset_json_next_to_them(tmp_path):
+    _touch(tmp_path, "Task01/imagesTr/BRATS_001.nii.gz", "Task01/labelsTr/BRATS_001.nii/inner.nii")
+    (tmp_path / "Task01/dataset.json").write_text('{"modality": {"0": "T1w", "1": "t1gd", "2": "T2w", "3": "FLAIR"}}')
+    (case,) = find_cases(tmp_path, LAYOUTS["msd"], need_segmentation=True)
+    assert {m: index for m, (_, index) in case.images.items()} == {"flair": 3, "t1": 0, "t1ce": 1, "t2": 2}
+    assert list(case.images) == list(MODALITIES)
+    assert case.segmentation == tmp_path / "Task01/labelsTr/BRATS_001.nii/inner.nii"
+
+
+def test_a_single_modality_is_a_3d_file(tmp_path):
+    layout = Layout("one", "{case}_img", "{case}_gtv", {"t1ce": ["t1c"]}, r"P\d+")
+    _touch(tmp_path, "P1_img.nii.gz", "P1_gtv.nii.gz")
+    (case,) = find_cases(tmp_path, layout, need_segmentation=True)
+    assert case.images == {"t1ce": (tmp_path / "P1_img.nii.gz", None)}
+
+
+def test_labels_of_no_image_are_reported(tmp_path):
+    _touch(tmp_path, "imagesTr/BRATS_001.nii.gz", "labelsTr/BRATS_001_seg.nii.gz")
+    layout = LAYOUTS["msd"]
+    problems = validate_files(find_cases(tmp_path, layout, need_segmentation=True), layout, need_segmentation=True)
+    assert problems["BRATS_001"].startswith("the segmentation is missing")
+    assert problems["BRATS_001_seg"].startswith("modality flair, t1, t1ce, t2 is missing")
+
+
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        (("a/P1_seg.nii.gz", "b/P1_seg.nii.gz"), r"a/P1_seg\.nii\.gz, .*b/P1_seg\.nii\.gz"),
+        (("c/P1_t1gd.nii.gz", "a/P1_seg.nii.gz"), r"c/P1_t1ce\.nii\.gz, .*c/P1_t1gd\.nii\.gz"),
+    ],
+)
+def test_two_files_for_one_purpose_are_refused(tmp_path, names, places):
+    _touch(tmp_path, *(f"c/P1_{kind}.nii.gz" for kind in MODALITIES), *names)
+    layout = LAYOUTS["brats2021"]
+    problems = validate_files(find_cases(tmp_path, layout, need_segmentation=True), layout, need_segmentation=True)
+    assert re.search(rf"the id occurs 2 times \(.*{places}\); keep one", problems["P1"])
+
+
+def test_without_a_case_some_files_that_match_nothing_are_listed(tmp_path):
+    _touch(tmp_path, "a/brain.nii", "b/W1.nii.gz", "c/W2.nii.gz", "d/W3.nii.gz", "__MACOSX/a/._brain.nii", "notes.txt")
+    expected = r"\(such as <case>_flair\.nii\.gz\); not recognized: brain\.nii, W1\.nii\.gz, W2\.nii\.gz, …; check"
+    with pytest.raises(DataError, match=expected):
+        find_cases(tmp_path, LAYOUTS["brats2021"], need_segmentation=True)
+
+
+@pytest.mark.parametrize("folder", ["", "{}", "data/{}", "data/sub/site 1/{}"])
+@pytest.mark.parametrize("case_id", ["BraTS2021_00000", "00007", "Fäll 3 (neu), 1=2", "UPENN-GBM-00001_21"])
+def test_cases_of_any_name_are_found_at_any_depth(tmp_path, folder, case_id):
+    where = tmp_path / folder.format(case_id)
+    _touch(where, *(f"{case_id}_{kind}.nii.gz" for kind in ("flair", "t1", "t1ce", "t2", "seg")))
+    (case,) = find_cases(tmp_path, LAYOUTS["brats2021"], need_segmentation=True)
+    assert (case.case_id, case.segmentation) == (case_id, where / f"{case_id}_seg.nii.gz")
+    assert {m: path for m, (path, _) in case.images.items()} == {m: where / f"{case_id}_{m}.nii.gz" for m in MODALITIES}
+
+
+def test_the_expected_name_does_not_depend_on_the_inner_name_of_an_unpacked_folder(tmp_path):
+    for kind in ("flair", "t1", "t1ce", "t2"):
+        _touch(tmp_path, f"BraTS2021_00002/BraTS2021_00002_{kind}.nii/0002_brain_{kind}.nii")
+    _touch(tmp_path, "BraTS2021_00002/labels.nii")
+    layout = LAYOUTS["brats2021"]
+    problems = validate_files(find_cases(tmp_path, layout, need_segmentation=True), layout, need_segmentation=True)
+    assert "(not recognized: labels.nii; expected BraTS2021_00002_seg.nii.gz)" in problems["BraTS2021_00002"]
+
+
+def test_a_link_to_itself_ends_the_search_nowhere(tmp_path):
+    _case_files(tmp_path / "BraTS2021_00000", "BraTS2021_00000")
+    for name in ("BraTS2021_00001_t1.nii.gz", "loop"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    cases = find_cases(tmp_path, LAYOUTS["brats2021"], need_segmentation=True)
+    assert [c.case_id for c in cases] == ["BraTS2021_00000", "BraTS2021_00001"]
+
+
+PLAIN = Layout("own", "{case}_{modality}", "{case}_seg", {"t1": ["T1"], "t1ce": ["T1c", "T1GD"]}, r"P\d+")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("{case}_{modality}", "/d/P1_T1.nii.gz", ("P1", "t1")),
+        ("{case}_{modality}", "/d/P1_t1C.nii", ("P1", "t1ce")),
+        ("{case}_{modality}", "/d/P1_T1_bias.nii.gz", None),
+        ("{case}_{modality}", "/d/P1_T12.nii.gz", None),
+        ("{case}_{modality}", "/d/XP1_T1.nii.gz", None),
+        ("{case}.{modality}", "/d/P1xT1.nii.gz", None),  # a point is a point
+        ("images/{case}/{case}_{modality}", "/d/Images/P1/P1_T1GD.nii.gz", ("P1", "t1ce")),
+        ("images/{case}/{case}_{modality}", "/d/images/P2/P1_T1.nii.gz", None),
+        ("{case}_nifti/{case}_{modality}", "/d/e/P1_nifti/P1_T1.nii.gz", ("P1", "t1")),
+        ("{modality}/{case}", "/d/T1GD/P7.nii.gz", ("P7", "t1ce")),
+        ("{modality}/{case}_{modality}", "/d/T1/P7_T1.nii.gz", ("P7", "t1")),
+        ("{modality}/{case}_{modality}", "/d/T1/P7_T1c.nii.gz", None),
+        ("imagesTr/{case}_{number}", "/d/imagesTr/P7_0003.nii.gz", ("P7", None)),
+        ("imagesTr/{case}_{number}", "/d/imagesTr/P7_003.nii.gz", None),
+        ("imagesTr/{case}", "/d/imagesTr/P7.nii.gz", ("P7", None)),
+    ],
+)
+def test_a_pattern_is_compared_with_the_end_of_a_path(pattern, path, expected):
+    layout = replace(PLAIN, images=pattern)
+    case_id = layout.case_of(Path(path), pattern)
+    assert (case_id and (case_id, layout.modality_in(Path(path)))) == expected
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_every_shipped_layout_recognizes_the_names_that_it_expects(name):
+    ids = {"brats2023": "BraTS-MET-00001-000", "brats_goat": "BraTS-GoAT-00001", "brats_men_rt": "BraTS-MEN-RT-0001-1"}
+    case_id = ids.get(name, "UPENN-GBM-00001_11" if name == "upenn_gbm" else "UCSF-PDGM-0001")
+    layout = LAYOUTS[name]
+    if layout.is_numbered:
+        layout = replace(layout, volumes=list(layout.modalities))
+    for modality in layout.modalities:
+        file = Path("/d") / layout.file_name(case_id, modality)
+        assert layout.case_of(file, layout.images) == case_id
+        assert layout.modality_in(file) == (modality if "{modality}" in layout.images else None)
+    assert layout.case_of(Path("/d") / layout.file_name(case_id, SEGMENTATION), layout.segmentations) == case_id
+
+
+@pytest.mark.parametrize(
+    ("layout", "case_ids", "patient"),
+    [
+        ("brats2023", ["BraTS-GLI-02064-100", "BraTS-GLI-02064-101"], "BraTS-GLI-02064"),
+        ("brats2023", ["BraTS-MET-00014-000", "BraTS-MET-00014-002"], "BraTS-MET-00014"),
+        ("brats_men_rt", ["BraTS-MEN-RT-0012-1", "BraTS-MEN-RT-0012-2"], "BraTS-MEN-RT-0012"),
+        ("upenn_gbm", ["UPENN-GBM-00001_11", "UPENN-GBM-00001_21"], "UPENN-GBM-00001"),
+        ("ucsf_pdgm", ["UCSF-PDGM-0429", "UCSF-PDGM-0429_FU003d"], "UCSF-PDGM-0429"),
+    ],
+)
+def test_shipped_layouts_find_the_patient_of_several_scans(tmp_path, layout, case_ids, patient):
+    for case_id in case_ids:
+        for modality in LAYOUTS[layout].modalities:
+            _touch(tmp_path, LAYOUTS[layout].file_name(case_id, modality))
+    cases = find_cases(tmp_path, LAYOUTS[layout], need_segmentation=True)
+    assert {case.case_id: case.patient_id for case in cases} == dict.fromkeys(case_ids, patient)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modalities": {}}, "modalities must name at least one modality"),
+        ({"modalities": {"t1": []}}, "modalities must name at least one modality, each with its names in files"),
+        ({"modalities": {"t1": "T1"}}, r"modalities\.t1=T1 must be a list of names"),
+        ({"modalities": {"t1": ["a"], "t2": ["A"]}}, "modalities gives a to two modalities"),
+        ({"case": "BraTS("}, r"case=BraTS\( is not a regular expression"),
+        ({"case": "(?P<case>x)"}, r"case=\(\?P<case>x\) is not a regular expression \(the name of a group"),
+        ({"folder": "["}, r"folder=\[ is not a regular expression"),
+        ({"images": "{modality}"}, r"images=\{modality\} must contain \{case\}"),
+        ({"images": "{case}_{kind}"}, r"images=\{case\}_\{kind\} contains \{kind\}; only"),
+        ({"images": "{case}_{modality}_{number}"}, r"must contain one of \{modality\} and \{number\}, not both"),
+        ({"unlabeled": "{case}"}, r"unlabeled=\{case\} must contain the same fields as images"),
+        (
+            {"segmentations": "{case}_{modality}"},
+            r"segmentations=\{case\}_\{modality\} contains \{modality\}; only \{case\}",
+        ),
+        ({"images": "{case}_{modality}.nii.gz"}, r"images=.*\.nii\.gz must be without \.nii and \.nii\.gz"),
+        ({"volumes": ["t1"]}, r"volumes=\['t1'\] must name each of t1, t1ce once"),
+    ],
+)
+def test_an_impossible_layout_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(PLAIN, **changes)

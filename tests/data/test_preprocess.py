@@ -308,3 +308,56 @@ def test_a_record_is_parsed_on_first_use(raw_cohort, tmp_path):
     assert CaseStore(tmp_path / "p").record("BraTS2021_00003").case_id == "BraTS2021_00003"
     with pytest.raises(json.JSONDecodeError):
         CaseStore(tmp_path / "p").record("BraTS2021_00004")
+
+
+def test_a_corrected_order_of_volumes_prepares_the_cases_again(tmp_path, write_raw):
+    for number in range(5):
+        write_raw(tmp_path / "raw", f"BRATS_{number:03d}", "msd", number=number)
+    settings = {"layout": LAYOUTS["msd"], "labels": LabelScheme.named_before("msd")}
+    first = _prepare(tmp_path / "raw", tmp_path / "p", **settings)
+    flair = CaseStore(tmp_path / "p").read_images("BRATS_000")[0]
+    declared = tmp_path / "raw" / "dataset.json"
+    declared.write_text('{"modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}}')
+    assert _prepare(tmp_path / "raw", tmp_path / "p", **settings).written == 0
+    declared.write_text('{"modality": {"0": "T1w", "1": "t1gd", "2": "T2w", "3": "FLAIR"}}')
+    second = _prepare(tmp_path / "raw", tmp_path / "p", **settings)
+    assert (second.written, second.fingerprint == first.fingerprint) == (5, False)
+    assert "channels: flair, t1, t1ce, t2 (volumes 3, 0, 1, 2 of the files)" in second.about
+    assert np.array_equal(CaseStore(tmp_path / "p").read_images("BRATS_000")[1], flair)
+    assert _prepare(tmp_path / "raw", tmp_path / "p", **settings).written == 0
+    declared.unlink()
+    assert _prepare(tmp_path / "raw", tmp_path / "p", **settings).fingerprint == first.fingerprint
+
+
+def test_a_list_of_cases_prepares_the_same_store(tmp_path, raw_cohort):
+    rows = [f"{c.name},{','.join(str(c / f'{c.name}_{k}.nii.gz') for k in ('flair', 't1', 't1ce', 't2', 'seg'))}"
+            for c in sorted(raw_cohort.iterdir())]  # fmt: skip
+    listed = tmp_path / "cases.csv"
+    listed.write_text("\n".join(["case,flair,t1,t1ce,t2,segmentation", *rows]) + "\n")
+    from_list = _prepare(tmp_path / "unused", tmp_path / "list", listed=listed)
+    assert from_list.fingerprint == _prepare(raw_cohort, tmp_path / "folder").fingerprint
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_labels_that_the_dataset_json_declares_otherwise_are_refused(tmp_path, write_raw, is_listed):
+    for number in range(5):
+        write_raw(tmp_path / "raw" / "Task01", f"BRATS_{number:03d}", "msd", number=number)
+    declared = tmp_path / "raw" / "Task01" / "dataset.json"
+    content = {"labels": {"1": "necrosis", "2": "edema"}, "modality": dict(enumerate(["FLAIR", "T1w", "t1gd", "T2w"]))}
+    names = [f"BRATS_{number:03d}.nii.gz" for number in range(5)]
+    content["training"] = [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
+    declared.write_text(json.dumps(content))
+    settings = {"layout": LAYOUTS["msd"], "labels": LabelScheme.named_before("msd"), "known": [BRATS2021]}
+    settings |= {"listed": declared} if is_listed else {}
+    with pytest.raises(
+        DataError, match=r"Task01/dataset\.json: .* 1 necrosis, 2 edema, which contradicts labels=msd; set"
+    ):
+        _prepare(tmp_path / "raw", tmp_path / "p", **settings)
+    assert _prepare(tmp_path / "raw", tmp_path / "p", trust_convention=True, **settings).cases == 5
+
+
+def test_the_value_of_a_background_that_was_shifted_is_recorded(tmp_path, raw_cohort, spoil):
+    spoil(raw_cohort, "BraTS2021_00001", "t1", lambda a: np.where(a == 0, -7, a).astype(np.int16))
+    assert "background: -7 to 0, mapped to 0" in _prepare(raw_cohort, tmp_path / "p").about
+    recorded = json.loads((tmp_path / "p/cases/BraTS2021_00001/case.json").read_text())["backgrounds"]
+    assert recorded == [0, -7, 0, 0]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from brats_ablate.cases import RawCase
+from brats_ablate.data.dataset_json import order_in
 from brats_ablate.data.folders import stem
+from brats_ablate.data.folds import with_patients
 from brats_ablate.data.layouts import SEGMENTATION, Layout
 from brats_ablate.errors import DataError
 
@@ -20,8 +23,10 @@ def read_list(file: Path, layout: Layout) -> list[RawCase]:
     """Return the cases of a list, sorted by id; paths are relative to the list's folder.
 
     A CSV file has the columns case, one per modality (its name, or one of its names in files), and optionally
-    segmentation and patient. A JSON file is a MONAI datalist: {"training": [{"image": …, "label": …}, …]}, where image
-    is a list of files in the order of the modalities, or one 4-D file; case and patient are optional.
+    segmentation and patient (without it, the one that the layout finds in the id). A JSON file is a MONAI datalist:
+    {"training": [{"image": …, "label": …}, …]}, where image is one 4-D file or a list of files. Their modalities are
+    those in their names, or else in the order of `layout.volumes`, of the JSON file's key channel_names or modality, or
+    of `layout.modalities`. Case and patient are optional.
 
     Raises:
         DataError: the list cannot be read, or a line is wrong; names the line.
@@ -56,10 +61,23 @@ def _case(file: Path, where: str, row: Mapping[str, Any], layout: Layout) -> Raw
             images[modality] = (existing(path), volume)
     segmentation = row.get(SEGMENTATION)
     case_id = str(row[_CASE])
-    return RawCase(case_id, str(row.get(_PATIENT) or case_id), images, existing(segmentation) if segmentation else None)
+    if "/" in case_id or case_id.startswith("."):
+        raise DataError(f"{file}, {where}: case {case_id!r} must be a plain name, because files are named after it")
+    patient = str(row.get(_PATIENT) or "")
+    case = RawCase(case_id, patient or case_id, images, existing(segmentation) if segmentation else None)
+    if not patient and layout.patient is not None and re.match(layout.patient, case_id):
+        (case,) = with_patients([case], layout.patient)
+    return case
 
 
 def _table(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, str]]]:
+    try:
+        yield from _rows_of_table(file, layout)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text; save it as such") from error
+
+
+def _rows_of_table(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, str]]]:
     with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         column_of: dict[str, str] = {}
@@ -89,26 +107,30 @@ def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]
     try:
         content = json.loads(file.read_bytes())
         entries = content["training"]
+        if not isinstance(entries, list):
+            raise TypeError("training is no list")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f'{file} is not a datalist, {{"training": [{{"image": …, "label": …}}]}}; correct it'
         ) from error
     order: Sequence[str] = layout.volumes or tuple(layout.modalities)
+    if layout.volumes is None and ("channel_names" in content or "modality" in content):
+        order = order_in(content, file, layout.modality_of, order)
     for number, entry in enumerate(entries, start=1):
         where = f"training entry {number}"
         image = entry.get("image") if isinstance(entry, dict) else None
-        if isinstance(image, list) and len(image) == len(order):
-            files: dict[str, Any] = dict(zip(order, image, strict=True))
+        names = [str(name) for name in image] if isinstance(image, list) else []
+        named = [layout.modality_in(file.parent / name) for name in names]
+        if names and all(named):
+            if doubled := [m for m in named if named.count(m) > 1]:
+                raise DataError(f"{file}, {where}: the names of its images give {doubled[0]} twice; correct them")
+            files: dict[str, Any] = {str(m): name for m, name in zip(named, names, strict=True)}
+        elif names and len(names) == len(order):
+            files = dict(zip(order, names, strict=True))
         elif isinstance(image, str) and image:
             files = {m: (image, i if len(order) > 1 else None) for i, m in enumerate(order)}
         else:
             raise DataError(f"{file}, {where}: image must be one file, or {len(order)} in the order {', '.join(order)}")
-        first = str(image[0] if isinstance(image, list) else image)
-        case_id = entry.get(_CASE) or _case_id(first, layout)
+        first = file.parent / (names[0] if names else str(image))
+        case_id = entry.get(_CASE) or layout.case_of(first, layout.images) or stem(first.name)
         yield where, {_CASE: case_id, _PATIENT: entry.get(_PATIENT), SEGMENTATION: entry.get("label"), **files}
-
-
-def _case_id(file: str, layout: Layout) -> str:
-    """Return the case of an image's name by the layout's pattern, or the name itself."""
-    path = Path(file)
-    return layout.case_of(path, layout.images) or stem(path.name)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data.dataset_json import declared_order
+from brats_ablate.data.dataset_json import declared_order, find
 from brats_ablate.data.folders import stem, walk
 from brats_ablate.data.folds import with_patients
 from brats_ablate.errors import DataError
@@ -59,17 +59,27 @@ class Layout:
     volumes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        for key in ("images", "segmentations", "unlabeled"):
+        allowed = {"images": _FIELDS, "segmentations": ("{case}",), "unlabeled": _FIELDS}
+        for key, fields in allowed.items():
             pattern = getattr(self, key)
             if pattern is not None and "{case}" not in pattern:
                 raise ValueError(f"{key}={pattern} must contain {{case}}, e.g. {{case}}_{{modality}}")
-            if unknown := [f for f in re.findall(r"\{[^}]*\}", pattern or "") if f not in _FIELDS]:
-                raise ValueError(f"{key}={pattern} contains {unknown[0]}; only {', '.join(_FIELDS)} have a meaning")
+            if unknown := [f for f in re.findall(r"\{[^}]*\}", pattern or "") if f not in fields]:
+                raise ValueError(f"{key}={pattern} contains {unknown[0]}; only {', '.join(fields)} have a meaning")
+            if pattern is not None and stem(pattern) != pattern:
+                raise ValueError(f"{key}={pattern} must be without .nii and .nii.gz")
+        if {"{modality}", "{number}"} <= _fields(self.images):
+            raise ValueError(f"images={self.images} must contain one of {{modality}} and {{number}}, not both")
+        if self.unlabeled is not None and _fields(self.unlabeled) != _fields(self.images):
+            raise ValueError(f"unlabeled={self.unlabeled} must contain the same fields as images={self.images}")
         for key in ("case", "folder", "patient"):
             try:
-                re.compile(getattr(self, key) or "")
+                if "case" in re.compile(getattr(self, key) or "").groupindex:
+                    raise re.error("the name of a group must not be case")
             except re.error as error:
                 raise ValueError(f"{key}={getattr(self, key)} is not a regular expression ({error})") from None
+        if single := next((m for m, names in self.modalities.items() if isinstance(names, str)), None):
+            raise ValueError(f"modalities.{single}={self.modalities[single]} must be a list of names")
         names = [name.lower() for aliases in self.modalities.values() for name in aliases]
         if not names or not all(self.modalities.values()):
             raise ValueError("modalities must name at least one modality, each with its names in files")
@@ -102,22 +112,36 @@ class Layout:
 
     def case_of(self, file: Path, pattern: str) -> str | None:
         """Return the case of a file that is named as `pattern`, one of the layout's; None if it is not."""
-        parts = (*file.absolute().parts[:-1], stem(file.name))
-        match = self.expression(pattern).fullmatch("/".join(parts[-pattern.count("/") - 1 :]))
+        match = self._match(file, pattern)
         return match["case"] if match else None
+
+    def modality_in(self, file: Path) -> str | None:
+        """Return the modality that an image's name contains; None if it is not named as `images`, or by number."""
+        match = self._match(file, self.images)
+        name = match.groupdict().get("modality") if match else None
+        return self.modality_of[name.lower()] if name else None
+
+    def _match(self, file: Path, pattern: str) -> re.Match[str] | None:
+        parts = (*file.absolute().parts[:-1], stem(file.name))
+        return self.expression(pattern).fullmatch("/".join(parts[-pattern.count("/") - 1 :]))
 
     def expression(self, pattern: str) -> re.Pattern[str]:
         """Return the regular expression of a pattern, with groups case, modality and number."""
         aliases = "|".join(sorted(map(re.escape, self.modality_of), key=len, reverse=True))
-        parts, seen = [], False
+        fields = {"case": self.case, "modality": aliases, "number": r"\d{4}"}
+        parts, seen = [], set()
         for part in re.split(r"(\{case\}|\{modality\}|\{number\})", pattern):
-            if part == "{case}":
-                parts.append("(?P=case)" if seen else f"(?P<case>{self.case})")
-                seen = True
+            name = part.strip("{}") if part in _FIELDS else None
+            if name is None:
+                parts.append(re.escape(part))
             else:
-                fields = {"{modality}": f"(?P<modality>{aliases})", "{number}": r"(?P<number>\d{4})"}
-                parts.append(fields.get(part, re.escape(part)))
+                parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{fields[name]})")
+                seen.add(name)
         return re.compile("".join(parts), re.IGNORECASE)
+
+
+def _fields(pattern: str) -> set[str]:
+    return {field for field in _FIELDS if field in pattern}
 
 
 def find_cases(
@@ -173,7 +197,6 @@ class _Found:
         patterns = [(layout.segmentations, self.files), (layout.images, self.files)]
         patterns += [(layout.unlabeled, self.unlabeled)] if layout.unlabeled else []
         compiled = [(layout.expression(p), p.count("/") + 1, into) for p, into in patterns]
-        spelled: dict[str, str] = {}
         for where, subfolders, volumes in walk(root):
             unknown = []
             for name, path in volumes.items():
@@ -181,8 +204,7 @@ class _Found:
                 for expression, depth, into in compiled:
                     match = expression.fullmatch("/".join(parts[-depth:]))
                     if match is not None:
-                        case_id = spelled.setdefault(match["case"], match["case"])
-                        into[case_id][self._kind(match)][where / stem(name)] = path
+                        into[match["case"]][self._kind(match)][where / stem(name)] = path
                         break
                 else:
                     unknown.append(name)
@@ -219,16 +241,27 @@ class _Found:
     def _images(self, files: Mapping[str, Path], order: Sequence[str]) -> dict[str, tuple[Path, int | None]]:
         """Return modality -> file and volume, in the order of the channels."""
         if self.layout.is_4d:
-            return {m: (files["4-D"], order.index(m)) for m in self.layout.modalities if "4-D" in files}
+            return {
+                m: (files["4-D"], order.index(m) if len(order) > 1 else None)
+                for m in self.layout.modalities
+                if "4-D" in files
+            }
         if self.layout.is_numbered:
             files = {order[int(k)]: path for k, path in files.items() if int(k) < len(order)}
         return {m: (files[m], None) for m in self.layout.modalities if m in files}
 
     def _order(self) -> Sequence[str]:
         """Return the modality of each volume or number."""
-        declared = declared_order(self.root, self.layout.modality_of, tuple(self.layout.modalities))
         if self.layout.volumes is not None:
             return self.layout.volumes
+        images = [
+            path
+            for files in (*self.files.values(), *self.unlabeled.values())
+            for kind, paths in files.items()
+            if kind != SEGMENTATION
+            for path in paths
+        ]
+        declared = declared_order(find(self.root, images), self.layout.modality_of, tuple(self.layout.modalities))
         if declared is not None:
             return declared
         if self.layout.is_numbered:

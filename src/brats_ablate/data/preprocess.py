@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data import blosc2_io, folds, nifti, store, validation
+from brats_ablate.data import blosc2_io, dataset_json, folds, nifti, store, validation
 from brats_ablate.data.case_list import read_list
 from brats_ablate.data.case_reader import ReadingRules, read_case, source_files
 from brats_ablate.data.cohort_summary import cohort_summary
-from brats_ablate.data.dataset_json import check_labels
 from brats_ablate.data.layouts import Layout, find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
@@ -107,7 +106,8 @@ def preprocess_dataset(
     problems = validation.validate_files(cases, layout, need_segmentation=require_segmentation)
     if not trust_convention:
         validation.check_case_ids([c.case_id for c in cases], labels, known)
-        check_labels(raw, labels, known)
+        for path in _declarations(raw, listed, cases):
+            dataset_json.check_labels(path, labels, known)
     with _locked(prepared):
         _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
@@ -152,6 +152,13 @@ def preprocess_dataset(
         about=cohort_summary(described, labels),
         fitting=fitting,
     )
+
+
+def _declarations(raw: Path, listed: Path | None, cases: Sequence[RawCase]) -> list[Path]:
+    """Return the JSON files that may say what the labels of the cases mean."""
+    if listed is None:
+        return dataset_json.find(raw, [path for case in cases for path, _ in case.images.values()])
+    return [listed] if listed.suffix == ".json" else []
 
 
 def hint_of(fitting: Sequence[str]) -> str:

@@ -40,8 +40,8 @@ def validate_files(
     for case in cases:
         missing = [m for m in (layout.modalities if required is None else required) if m not in case.images]
         if occurrences[case.case_id] > 1:
-            folders = ", ".join(sorted(str(_first_file(c).parent) for c in cases if c.case_id == case.case_id))
-            problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({folders}); keep one"
+            places = _places([c for c in cases if c.case_id == case.case_id])
+            problems[case.case_id] = f"the id occurs {occurrences[case.case_id]} times ({places}); keep one"
         elif missing:
             hint = _unrecognized(case, layout, missing[0])
             problems[case.case_id] = f"modality {', '.join(missing)} is missing{hint}; {remedy}"
@@ -60,6 +60,15 @@ def _unrecognized(case: RawCase, layout: Layout, kind: str) -> str:
         return ""
     listed = ", ".join(case.unrecognized[:3]) + (", …" if len(case.unrecognized) > 3 else "")
     return f" (not recognized: {listed}; expected {layout.file_name(case.case_id, kind)})"
+
+
+def _places(cases: Sequence[RawCase]) -> str:
+    """Name the folders of cases of one id, or, if they share one, the files that only some have."""
+    folders = sorted(str(_first_file(case).parent) for case in cases)
+    if len(set(folders)) > 1:
+        return ", ".join(folders)
+    files = [{path for path, _ in case.images.values()} | {case.segmentation or Path()} for case in cases]
+    return ", ".join(sorted(map(str, set().union(*files) - set.intersection(*files))))
 
 
 def _first_file(case: RawCase) -> Path:

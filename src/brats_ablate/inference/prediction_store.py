@@ -101,16 +101,19 @@ def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Pa
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of label files; predict first, or check the path")
+    named = [(where / name, file) for where, _, volumes in walk(folder) for name, file in volumes.items()]
+    if layout is not None and layout.images == "{case}":  # an image, unless it is the case's only file
+        segmented = {layout.case_of(path, layout.segmentations) for path, _ in named}
+        named = [(path, file) for path, file in named if stem(path.name) not in segmented]
     files: dict[str, Path] = {}
-    for where, _, volumes in walk(folder):
-        for name, file in volumes.items():
-            case_id = _case_of(where / name, layout)
-            if case_id is None:
-                continue
-            if case_id in files:
-                names = f"{files[case_id].name}, {file.name}"
-                raise DataError(f"{folder} contains two label files of {case_id} ({names}); remove one")
-            files[case_id] = file
+    for path, file in named:
+        case_id = _case_of(path, layout)
+        if case_id is None:
+            continue
+        if case_id in files:
+            names = f"{files[case_id].name}, {file.name}"
+            raise DataError(f"{folder} contains two label files of {case_id} ({names}); remove one")
+        files[case_id] = file
     if not files:
         raise DataError(f"{folder} contains no label file (<case>.nii.gz); predict first, or check the path")
     return files
