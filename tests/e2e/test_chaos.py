@@ -16,7 +16,7 @@ from scaffolding import assert_same_weights, finish, without_times
 
 from brats_ablate.runs.directory import find_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=4)
 KILLS = 20
 SWEEP = (
     "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=200", "trainer.validate_every=50",
