@@ -40,6 +40,14 @@ SMALL = (
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, so that at the end no process waits for one that began last."""
+    items.sort(
+        key=lambda item: max((mark.kwargs.get("minutes", 0) for mark in item.iter_markers("slow")), default=0),
+        reverse=True,
+    )
+
+
 def small_study(work: Path) -> CommandLine:
     """The command line on the small cohort, with its results in `work`."""
     return CommandLine(work, SMALL, {"BRATS_ABLATE_WORK": str(work)})

@@ -202,7 +202,7 @@ def train_all_as_rank(rank: int, results: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 def test_trains_in_two_ranks(tmp_path: Path) -> None:
     ranks = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
     assert [rank.wait(timeout=3600) for rank in ranks] == [0, 0]

@@ -16,7 +16,7 @@ import pytest
 from scaffolding import CommandLine
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(minutes=3),
     pytest.mark.real,
     pytest.mark.skipif("BRATS_ABLATE_REAL_CASES" not in os.environ, reason="BRATS_ABLATE_REAL_CASES is not set"),
 ]
