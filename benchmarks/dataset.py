@@ -10,7 +10,7 @@ import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.config.layouts import known_layouts
-from brats_ablate.data.layouts import find_cases
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.labels.scheme import LabelScheme
 from measuring import Options

@@ -8,7 +8,7 @@ from schemes import LAYOUTS
 
 from brats_ablate.cases import BBox
 from brats_ablate.data.case_reader import ReadingRules, foreground_box, foreground_moments, read_case
-from brats_ablate.data.layouts import find_cases
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from schemes import LAYOUTS
 
-from brats_ablate.data.layouts import SEGMENTATION, Layout, find_cases
+from brats_ablate.data.layouts import SEGMENTATION, Layout
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.validation import validate_files
 from brats_ablate.errors import DataError
 

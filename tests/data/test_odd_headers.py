@@ -12,7 +12,7 @@ import pytest
 from schemes import BRATS2021, LAYOUTS
 
 from brats_ablate.data.case_reader import PreparedCase, ReadingRules, read_case
-from brats_ablate.data.layouts import find_cases
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.jobs.predict import write_case
 

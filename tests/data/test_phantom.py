@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from brats_ablate.config.label_schemes import scheme_named
 from brats_ablate.data.case_reader import ReadingRules, read_case
-from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.phantom import PhantomCohort
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import ConfigError, DataError
 
 LAYOUT = LAYOUTS["brats2021"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from schemes import BRATS2021, GLI2024
+from schemes import BRATS2021, GLI2024, LAYOUTS
 
 from brats_ablate.config.label_schemes import known_schemes, scheme_named
 from brats_ablate.data.preprocess import preprocess_dataset
@@ -16,7 +16,7 @@ from brats_ablate.labels.scheme import LabelScheme
 
 
 def _prepare(raw, prepared, **changes):
-    settings = {"name": "x", "layout": "brats2021", "labels": BRATS2021, "workers": 1} | changes
+    settings = {"name": "x", "layout": LAYOUTS["brats2021"], "labels": BRATS2021, "workers": 1} | changes
     return preprocess_dataset(raw, prepared, **settings)
 
 
@@ -25,12 +25,12 @@ def test_msd_labels_declared_as_brats2023_are_rejected_unless_trusted(tmp_path, 
         # Files in the layout of BraTS 2023 whose values are the MSD's: every value is known, two are swapped.
         write_raw(tmp_path / "raw", f"BraTS-GLI-0000{n}-000", "brats2023", number=n, convention="msd")
     brats2023, msd = (LabelScheme.named_before(name) for name in ("brats2023", "msd"))
-    wrong = {"layout": "brats2023", "labels": brats2023, "known": [brats2023, msd]}
+    wrong = {"layout": LAYOUTS["brats2023"], "labels": brats2023, "known": [brats2023, msd]}
     with pytest.raises(DataError, match=r"do not look like labels=brats2023: in 5 of 5 .*set labels=msd, or"):
         _prepare(tmp_path / "raw", tmp_path / "p", **wrong)
     with pytest.raises(DataError, match="is not prepared"):
         CaseStore(tmp_path / "p")
-    _prepare(tmp_path / "raw", tmp_path / "p", layout="brats2023", labels=msd)
+    _prepare(tmp_path / "raw", tmp_path / "p", layout=LAYOUTS["brats2023"], labels=msd)
     assert _prepare(tmp_path / "raw", tmp_path / "q", **wrong, trust_convention=True).cases == 5
 
 
@@ -75,7 +75,7 @@ def test_files_of_another_scheme_are_invalid_and_the_fitting_ones_are_named(tmp_
 def test_ids_of_another_challenge_are_refused_unless_trusted(tmp_path, write_raw):
     for n in range(5):
         write_raw(tmp_path / "raw", f"BraTS-PED-0000{n}-000", "brats2023", number=n)
-    wrong = {"layout": "brats2023", "labels": scheme_named("brats2023"), "known": known_schemes()}
+    wrong = {"layout": LAYOUTS["brats2023"], "labels": scheme_named("brats2023"), "known": known_schemes()}
     with pytest.raises(
         DataError, match=r"case BraTS-PED-00000-000 is named as data with labels=brats_ped, not labels=brats2023"
     ):

@@ -13,8 +13,8 @@ from scipy.ndimage import affine_transform
 
 from brats_ablate.cases import ImageGeometry
 from brats_ablate.data.case_reader import ReadingRules, read_case
-from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.preprocess import preprocess_dataset
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.resampling import Resampling
 from brats_ablate.data.store import CaseStore, to_original_space, to_stored_space
 from brats_ablate.errors import DataError

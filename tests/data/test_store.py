@@ -17,8 +17,8 @@ from schemes import BRATS2021, LAYOUTS
 from brats_ablate.cases import BBox
 from brats_ablate.data import nifti
 from brats_ablate.data.case_reader import ReadingRules, read_case
-from brats_ablate.data.layouts import find_cases
 from brats_ablate.data.preprocess import preprocess_dataset
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme

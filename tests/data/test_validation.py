@@ -11,7 +11,7 @@ from brats_ablate.cases import RawCase
 from brats_ablate.config.label_schemes import known_schemes, scheme_named
 from brats_ablate.data import validation
 from brats_ablate.data.case_reader import ReadingRules, read_case
-from brats_ablate.data.layouts import find_cases
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 

@@ -25,7 +25,8 @@ from brats_ablate.data import blosc2_io, dataset_json, folds, nifti, store, vali
 from brats_ablate.data.case_list import read_list
 from brats_ablate.data.case_reader import ReadingRules, read_case, source_files
 from brats_ablate.data.cohort_summary import cohort_summary
-from brats_ablate.data.layouts import Layout, find_cases
+from brats_ablate.data.layouts import Layout
+from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import files

@@ -79,7 +79,7 @@ def _prepared(cfg: DictConfig) -> CaseSource:
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> CaseSource:
     from brats_ablate.data.case_list import read_list
     from brats_ablate.data.case_reader import ReadingRules, read_case
-    from brats_ablate.data.layouts import find_cases
+    from brats_ablate.data.raw_cases import find_cases
     from brats_ablate.data.validation import validate_files
     from brats_ablate.jobs.build import build_scheme, layout_of
 
