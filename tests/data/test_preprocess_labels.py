@@ -54,7 +54,7 @@ def test_files_of_another_scheme_are_invalid_and_the_fitting_ones_are_named(tmp_
     for number in range(5):
         spoil(raw_cohort, f"BraTS2021_{number:05d}", "seg", lambda a: np.where(a == 4, 5, a).astype(np.uint8))
     with pytest.raises(
-        DataError, match=r"none of the 5 cases .*label value 5 is not in labels=brats2021 \(0, 2, 1, 4\)$"
+        DataError, match=r"none of the 5 cases .*label value 5 is not in labels=brats2021 \(0, 1, 2, 4\)$"
     ):
         _prepare(raw_cohort, tmp_path / "none", known=known)
     spoil(raw_cohort, "BraTS2021_00001", "seg", lambda a: np.where(a == 5, 4, a).astype(np.uint8))

@@ -15,7 +15,7 @@ from brats_ablate.jobs.prepare import run
 def phantom_cfg(tmp_path):
     phantom = {"_target_": "brats_ablate.data.phantom.PhantomCohort", "cases": 5, "shape": [32, 30, 24], "seed": 1}
     data = {"name": "phantom", "layout": asdict(LAYOUTS["brats2021"]), "raw": str(tmp_path / "raw"), "list": None}
-    data |= {"background": "auto", "trust_affine_of": None, "patient": None, "spacing": None}
+    data |= {"background": "auto", "trust_affine_of": None, "spacing": None, "patient": None}
     labels = {"_target_": "brats_ablate.labels.scheme.LabelScheme", **BRATS2021.to_dict()}
     data |= {"n_folds": 5, "fold_seed": 12345, "phantom": phantom}
     return OmegaConf.create({"labels": labels, "data": data, "paths": {"prepared": str(tmp_path / "prepared")}})

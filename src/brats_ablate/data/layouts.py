@@ -1,7 +1,4 @@
-"""Find the cases of a raw data set by file name, as its layout declares (`conf/data/layout/*.yaml`).
-
-Only a dataset.json is opened (`dataset_json`). Missing or duplicate files are reported by `validation.validate_files`.
-"""
+"""File names of a data set, declared in YAML (`conf/data/layout/*.yaml`). Imports nothing heavy: they are checked early."""
 
 from __future__ import annotations
 

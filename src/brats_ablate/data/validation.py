@@ -68,8 +68,8 @@ def _places(cases: Sequence[RawCase]) -> str:
     if len(set(folders)) > 1:
         return ", ".join(folders)
     files = [{path for path, _ in case.images.values()} | {case.segmentation or Path()} for case in cases]
-    everywhere: set[Path] = files[0].intersection(*files[1:])
-    return ", ".join(sorted(str(path) for path in files[0].union(*files[1:]) - everywhere))
+    in_all = set.intersection(*files)
+    return ", ".join(sorted({str(path) for of_case in files for path in of_case - in_all}))
 
 
 def _first_file(case: RawCase) -> Path:
