@@ -17,6 +17,7 @@ import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError
+from brats_ablate.runtime.files import write_json
 
 
 def with_patients(cases: Iterable[RawCase], pattern: str) -> list[RawCase]:
@@ -54,6 +55,34 @@ def split(
     np.random.RandomState(seed).shuffle(order)
     members = [{patients[i] for i in part} for part in np.array_split(order, n_folds)]
     return [sorted(c for c in case_ids if patient_ids[c] in fold) for fold in members]
+
+
+def freeze(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> None:
+    """Draw the folds into the file `path` at the first call; afterwards check that they contain the same cases.
+
+    Raises:
+        DataError: cases, number or seed differ from the frozen ones, or a patient's scans are in several folds.
+    """
+    ids = sorted({c.case_id for c in cases})
+    if not path.exists():
+        drawn = split(ids, {c.case_id: c.patient_id for c in cases}, n_folds, seed)
+        write_json(path, {"n_folds": n_folds, "seed": seed, "validation": drawn})
+        return
+    frozen = json.loads(path.read_bytes())
+    renew = f"delete {path} for new ones (earlier runs are not comparable then), or set paths.prepared to a new folder"
+    if (frozen["n_folds"], frozen["seed"]) != (n_folds, seed):
+        raise DataError(
+            f"the folds were frozen with data.n_folds={frozen['n_folds']} data.fold_seed={frozen['seed']}; {renew}"
+        )
+    known = {c for fold in frozen["validation"] for c in fold}
+    if known != set(ids):
+        added, removed = len(set(ids) - known), len(known - set(ids))
+        raise DataError(f"the cases changed since the folds were frozen ({added} added, {removed} removed); {renew}")
+    fold_of = {case_id: fold for fold, ids in enumerate(frozen["validation"]) for case_id in ids}
+    seen: dict[str, int] = {}
+    for case in cases:
+        if seen.setdefault(case.patient_id, fold_of[case.case_id]) != fold_of[case.case_id]:
+            raise DataError(f"scans of patient {case.patient_id} are in several of the frozen folds; {renew}")
 
 
 def fold_of_case(prepared: Path) -> dict[str, int]:

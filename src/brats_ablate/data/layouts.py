@@ -1,4 +1,4 @@
-"""File names of a data set, declared in YAML (`conf/data/layout/*.yaml`). Imports nothing heavy: they are checked early."""
+"""File names of a data set, as declared in `conf/data/layout`. Imports nothing heavy, as every command checks them."""
 
 from __future__ import annotations
 

@@ -15,18 +15,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data import blosc2_io, dataset_json, folds, nifti, store, validation
+from brats_ablate.data import blosc2_io, dataset_json, folds, store, validation
 from brats_ablate.data.case_list import read_list
-from brats_ablate.data.case_reader import ReadingRules, read_case, source_files
+from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.cohort_summary import cohort_summary
 from brats_ablate.data.layouts import Layout
 from brats_ablate.data.raw_cases import find_cases
+from brats_ablate.data.up_to_date import case_folder, channels_of, is_up_to_date, recorded, sources_of
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import files
@@ -110,15 +111,17 @@ def preprocess_dataset(
         for path in _declarations(raw, listed, cases):
             dataset_json.check_labels(path, labels, known)
     with _locked(prepared):
-        _freeze_folds(prepared, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed)
+        folds.freeze(
+            prepared / store.FOLDS, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed
+        )
         complete = [c for c in cases if c.case_id not in problems]
-        todo = [c for c in complete if not _is_up_to_date(prepared, c, rules)]
+        todo = [c for c in complete if not is_up_to_date(prepared, c, rules)]
         found = _preprocess_cases(todo, prepared, rules, workers)
         problems |= {case_id: problem.reason for case_id, problem in found.items()}
         with open(prepared / PROBLEMS, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("case", "reason"), *sorted(problems.items())])
         valid = sorted(c.case_id for c in complete if c.case_id not in problems)
-        described = [json.loads((_case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
+        described = [json.loads((case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
         values = {value for problem in found.values() for value in problem.values}
         values |= {labels.file_values[blob[0] - 1][0] for d in described for blob in d["record"]["blobs"]}
         unknown = any(problem.values for problem in found.values())
@@ -148,7 +151,7 @@ def preprocess_dataset(
         written=sum(c.case_id not in problems for c in todo),
         problems=problems,
         fingerprint=cohort.fingerprint,
-        mebibytes=sum(f.stat().st_size for c in valid for f in _case_folder(prepared, c).iterdir()) / 2**20,
+        mebibytes=sum(f.stat().st_size for c in valid for f in case_folder(prepared, c).iterdir()) / 2**20,
         seconds=time.monotonic() - started,
         about=cohort_summary(described, labels),
         fitting=fitting,
@@ -174,7 +177,7 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> Proble
         OSError: the store cannot be written, which ends the whole call.
     """
     try:
-        sources = _sources(raw)
+        sources = sources_of(raw)
         case = read_case(raw, rules)
     except validation.UnknownLabels as error:
         return Problem(str(error), error.values)
@@ -185,13 +188,13 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> Proble
     contact = None if case.labels is None else validation.background_contact(case.labels, rules.labels)
     described = {
         "version": store.VERSION,
-        **_recorded(rules),
+        **recorded(rules),
         "sources": sources,
-        **_channels(raw),
+        **channels_of(raw),
         "backgrounds": case.backgrounds,
     }
     described |= {"background_contact": contact, "record": case.record.to_dict()}
-    final = _case_folder(prepared, raw.case_id)
+    final = case_folder(prepared, raw.case_id)
     # The process id avoids a clash with a worker of a killed call, which can outlive it for a moment.
     temporary = final.with_name(f".{raw.case_id}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -233,90 +236,6 @@ def _preprocess_cases(
             "and run the same command again"
         ) from error
     return problems
-
-
-def _case_folder(prepared: Path, case_id: str) -> Path:
-    return prepared / store.CASES / case_id
-
-
-def _sources(raw: RawCase) -> list[list[Any]]:
-    """Return name, size and time of each raw file, by which a changed case is recognized."""
-    rows: list[list[Any]] = []
-    for path in source_files(raw):
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise nifti.unreadable(path, error) from error
-        rows.append([path.name, stat.st_size, stat.st_mtime_ns])
-    return rows
-
-
-def _recorded(rules: ReadingRules) -> dict[str, Any]:
-    """Return what a stored case depends on; of the labels only the tissues: regions and scores are computed later."""
-    of_files = {field.name: getattr(rules, field.name) for field in fields(rules) if field.name != "labels"}
-    return {"tissues": rules.labels.to_dict()["tissues"], **of_files, "spacing": rules.spacing and list(rules.spacing)}
-
-
-def _channels(raw: RawCase) -> dict[str, list[Any]]:
-    """Return the modality of each channel, and its volume in a 4-D file."""
-    return {"channels": list(raw.images), "volumes": [index for _, index in raw.images.values()]}
-
-
-def _is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
-    folder = _case_folder(prepared, raw.case_id)
-    try:
-        described = json.loads((folder / "case.json").read_bytes())
-        record = described["record"]
-        if "convention" in described:  # of version 0.1
-            described["tissues"] = LabelScheme.named_before(described["convention"]).to_dict()["tissues"]
-        by_default = {field.name: field.default for field in fields(ReadingRules) if field.name != "labels"}
-        read_by = {key: described.get(key, default) for key, default in by_default.items()}
-        read_by |= {"tissues": described["tissues"]}
-        same_order = list(described["tissues"]) == list(rules.labels.tissues)
-        channels = _channels(raw)
-        before = {"channels": list(store.FIRST_MODALITIES), "volumes": list(range(len(store.FIRST_MODALITIES)))}
-        if None in channels["volumes"]:
-            before["volumes"] = [None] * len(store.FIRST_MODALITIES)
-        stored_channels = {key: described.get(key, before[key]) for key in channels}
-        stored = [
-            stored_channels,
-            described["version"],
-            read_by,
-            described["sources"],
-            record["patient_id"],
-            same_order,
-        ]
-        files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
-        files += [store.REFERENCE] if record["has_labels"] and "resampled_mm" in record else []
-        current = [channels, store.VERSION, _recorded(rules), _sources(raw), raw.patient_id, True]
-        return stored == current and all((folder / f).is_file() for f in files)
-    except (OSError, ValueError, KeyError, DataError):
-        return False
-
-
-def _freeze_folds(prepared: Path, cases: list[RawCase], n_folds: int, seed: int) -> None:
-    """Draw the folds at the first call; afterwards check that they contain the same cases."""
-    path = prepared / store.FOLDS
-    ids = sorted({c.case_id for c in cases})
-    if not path.exists():
-        drawn = folds.split(ids, {c.case_id: c.patient_id for c in cases}, n_folds, seed)
-        files.write_json(path, {"n_folds": n_folds, "seed": seed, "validation": drawn})
-        return
-    frozen = json.loads(path.read_bytes())
-    renew = f"delete {path} for new ones (earlier runs are not comparable then), or set paths.prepared to a new folder"
-    if (frozen["n_folds"], frozen["seed"]) != (n_folds, seed):
-        raise DataError(
-            f"the folds were frozen with data.n_folds={frozen['n_folds']} data.fold_seed={frozen['seed']}; {renew}"
-        )
-    known = {c for fold in frozen["validation"] for c in fold}
-    if known != set(ids):
-        added, removed = len(set(ids) - known), len(known - set(ids))
-        raise DataError(f"the cases changed since the folds were frozen ({added} added, {removed} removed); {renew}")
-    fold_of = {case_id: fold for fold, ids in enumerate(frozen["validation"]) for case_id in ids}
-    seen: dict[str, int] = {}
-    for case in cases:
-        if seen.setdefault(case.patient_id, fold_of[case.case_id]) != fold_of[case.case_id]:
-            raise DataError(f"scans of patient {case.patient_id} are in several of the frozen folds; {renew}")
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""Whether a stored case is still what `job=prepare` would write: what its case.json records is compared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from brats_ablate.cases import RawCase
+from brats_ablate.data import nifti, store
+from brats_ablate.data.case_reader import ReadingRules, source_files
+from brats_ablate.errors import DataError
+from brats_ablate.labels.scheme import LabelScheme
+
+
+def case_folder(prepared: Path, case_id: str) -> Path:
+    """Return the folder of a case in the store."""
+    return prepared / store.CASES / case_id
+
+
+def sources_of(raw: RawCase) -> list[list[Any]]:
+    """Return name, size and time of each raw file, by which a changed case is recognized."""
+    rows: list[list[Any]] = []
+    for path in source_files(raw):
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise nifti.unreadable(path, error) from error
+        rows.append([path.name, stat.st_size, stat.st_mtime_ns])
+    return rows
+
+
+def recorded(rules: ReadingRules) -> dict[str, Any]:
+    """Return what a stored case depends on; of the labels only the tissues: regions and scores are computed later."""
+    of_files = {field.name: getattr(rules, field.name) for field in fields(rules) if field.name != "labels"}
+    return {"tissues": rules.labels.to_dict()["tissues"], **of_files, "spacing": rules.spacing and list(rules.spacing)}
+
+
+def channels_of(raw: RawCase) -> dict[str, list[Any]]:
+    """Return the modality of each channel, and its volume in a 4-D file."""
+    return {"channels": list(raw.images), "volumes": [index for _, index in raw.images.values()]}
+
+
+def is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
+    """Return whether the stored case is of the same files, read in the same way, by the same format."""
+    folder = case_folder(prepared, raw.case_id)
+    try:
+        described = json.loads((folder / "case.json").read_bytes())
+        record = described["record"]
+        if "convention" in described:  # of version 0.1
+            described["tissues"] = LabelScheme.named_before(described["convention"]).to_dict()["tissues"]
+        by_default = {field.name: field.default for field in fields(ReadingRules) if field.name != "labels"}
+        read_by = {key: described.get(key, default) for key, default in by_default.items()}
+        read_by |= {"tissues": described["tissues"]}
+        same_order = list(described["tissues"]) == list(rules.labels.tissues)
+        channels = channels_of(raw)
+        before = {"channels": list(store.FIRST_MODALITIES), "volumes": list(range(len(store.FIRST_MODALITIES)))}
+        if None in channels["volumes"]:
+            before["volumes"] = [None] * len(store.FIRST_MODALITIES)
+        stored_channels = {key: described.get(key, before[key]) for key in channels}
+        stored = [
+            stored_channels,
+            described["version"],
+            read_by,
+            described["sources"],
+            record["patient_id"],
+            same_order,
+        ]
+        files = ["images.b2nd", "labels.b2nd"] if record["has_labels"] else ["images.b2nd"]
+        files += [store.REFERENCE] if record["has_labels"] and "resampled_mm" in record else []
+        current = [channels, store.VERSION, recorded(rules), sources_of(raw), raw.patient_id, True]
+        return stored == current and all((folder / f).is_file() for f in files)
+    except (OSError, ValueError, KeyError, DataError):
+        return False
