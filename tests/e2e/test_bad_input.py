@@ -143,7 +143,11 @@ def test_labels_of_a_different_convention(raw: Path, tmp_path: Path) -> None:
     [
         (["job=prepare"], 2, "data.raw is not set; give the folder of the unpacked data set: data.raw=/path/to/it"),
         (["job=prepare", "data.raw=/no/such/folder"], 1, "/no/such/folder is not a folder; point data.raw at"),
-        (["job=prepare", "data=brats23", "data.raw={raw}"], 1, "its files look like data/layout=brats2018 or brats2021; not recognized: BraTS2021_00000_flair.nii.gz"),
+        (
+            ["job=prepare", "data=brats23", "data.raw={raw}"],
+            1,
+            "its files look like data/layout=brats2018 or brats2021; not recognized: BraTS2021_00000_flair.nii.gz",
+        ),
         (["job=predict", "job.checkpoint=2"], 2, "job.checkpoint is not a known key; did you mean job.checkpoints?"),
     ],
 )
