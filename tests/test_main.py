@@ -88,6 +88,28 @@ def test_multirun_may_stand_anywhere() -> None:
     assert entry.multirun_first(["fold=0"]) == ["fold=0"]
 
 
+def test_keys_of_version_0_1_are_read_as_options_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["job=prepare", "data.convention=brats2023", "data.layout=brats2018", "data.raw=data.layout=x"]
+    read = ["job=prepare", "labels=brats2023", "data/layout=brats2018", "data.raw=data.layout=x"]
+    assert entry.current_keys(line) == read
+    assert capsys.readouterr().err.splitlines() == [
+        "brats-ablate: data.convention is an option now; reading data.convention=brats2023 as labels=brats2023",
+        "brats-ablate: data.layout is an option now; reading data.layout=brats2018 as data/layout=brats2018",
+    ]
+
+
+def test_a_folder_conf_in_the_current_directory_is_added(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert entry.own_options(["fold=0"]) == ["fold=0"]
+    (in_empty_folder / "conf").mkdir()
+    assert entry.own_options(["fold=0"]) == ["-cd", "conf", "fold=0"]
+    assert entry.own_options(["-cd", "sweeps", "fold=0"]) == ["-cd", "sweeps", "fold=0"]
+    assert entry.own_options(["--config-dir=x"]) == ["--config-dir=x"]
+    monkeypatch.chdir(entry.resource_dir("conf").parent)
+    assert entry.own_options(["fold=0"]) == ["fold=0"], "the installation's own folder"
+
+
 def test_the_installations_sweeps_are_found_from_any_folder(in_empty_folder: Path) -> None:
     installed = entry.packaged_sweeps(["-cd", "sweeps", "-cn", "table2"])
     assert (Path(installed[1]) / "table2.yaml").is_file()

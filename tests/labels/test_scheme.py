@@ -293,3 +293,18 @@ def test_a_scheme_without_meaning_is_refused_in_one_sentence(changes: dict[str, 
 def test_an_option_that_does_not_exist_names_a_similar_one() -> None:
     with pytest.raises(ConfigError, match=r"labels=brats_pedd does not exist; did you mean .*brats_ped\?"):
         scheme_named("brats_pedd")
+
+
+def test_networks_of_one_scheme_predict_another_where_regions_mean_the_same() -> None:
+    men, ped = scheme_named("brats_men"), scheme_named("brats_ped")
+    assert BRATS2021.has_regions_of(LabelScheme.named_before("msd"))
+    assert BRATS2021.has_regions_of(men)
+    assert not GLI2024.has_regions_of(ped)
+    assert not BRATS2021.has_regions_of(GLI2024)
+
+
+def test_the_scheme_of_a_run_is_read_from_its_configuration() -> None:
+    before = {"data": {"name": "x", "layout": "msd", "convention": "msd"}}
+    assert LabelScheme.of_run(before).key == "msd"
+    now = {"data": {}, "labels": {"_target_": "brats_ablate.labels.scheme.LabelScheme", **GLI2024.to_dict()}}
+    assert LabelScheme.of_run(now).key == GLI2024.key

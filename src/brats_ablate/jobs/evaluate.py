@@ -68,16 +68,22 @@ def evaluate_folder(
     """Score all predictions in `folder`; see `metrics.evaluate.evaluate`.
 
     Raises:
+        ConfigError: `convention` has other regions than the prepared references.
         DataError: no prediction has a reference.
     """
     from brats_ablate.data.folds import fold_of_case
     from brats_ablate.metrics.evaluate import Task, evaluate
 
     files = find_label_files(folder, layout_of(cfg))
+    labels = scheme_named(convention) if convention else build_scheme(cfg)
+    if references == "prepared" and not labels.has_regions_of(build_scheme(cfg)):
+        raise ConfigError(
+            f"job.convention={convention} has other regions than the prepared references, which are of "
+            f"labels={cfg.labels.name}; leave it out, or give the references' own files as job.references"
+        )
     reference_of = _references(cfg, references, files)
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
-    labels = scheme_named(convention) if convention else build_scheme(cfg)
     tasks = [Task(case_id, files[case_id], file, labels) for case_id, file in sorted(reference_of.items())]
     rows, problems = evaluate(tasks, scorer, fold_of_case(Path(cfg.paths.prepared)), workers)
     return rows, dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference") | problems

@@ -47,8 +47,8 @@ def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
                     "command; leave them out, or prepare the data again under another data.name"
                 )
             cfg.labels = {"_target_": "brats_ablate.labels.scheme.LabelScheme", **scheme.to_dict()}
-        modalities = cfg.data.layout.modalities
-        if list(modalities) != list(head["modalities"]):
+        modalities = OmegaConf.select(cfg, "data.layout.modalities")
+        if modalities is not None and list(modalities) != list(head["modalities"]):
             cfg.data.layout.modalities = {name: modalities.get(name, [name]) for name in head["modalities"]}
         folds = (("n_folds", frozen["n_folds"]), ("fold_seed", frozen["seed"]))
         for key, recorded in (*folds, ("spacing", head.get("spacing"))):

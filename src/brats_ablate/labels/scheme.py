@@ -154,6 +154,10 @@ class LabelScheme:
         """Whether each region contains all that come after it."""
         return all(len(outer) == channel for channel, outer in enumerate(self.enclosing))
 
+    def has_regions_of(self, other: LabelScheme) -> bool:
+        """Return whether label maps and outputs of a network mean the same in both, whatever the values in files."""
+        return (self.region_names, self.labels_of_regions) == (other.region_names, other.labels_of_regions)
+
     def label(self, tissue: str) -> int:
         """Return the stored label of a tissue."""
         return self.tissue_names.index(tissue)
@@ -198,6 +202,13 @@ class LabelScheme:
     def recorded(cls, head: Mapping[str, Any]) -> LabelScheme:
         """Return the scheme of a store's `cohort.json`; version 0.1 recorded a name only, as `convention`."""
         return cls(**head["labels"]) if "labels" in head else cls.named_before(head["convention"])
+
+    @classmethod
+    def of_run(cls, config: Mapping[str, Any]) -> LabelScheme:
+        """Return the scheme in the recorded configuration of a run, also of version 0.1."""
+        if "labels" not in config:
+            return cls.named_before(config["data"]["convention"])
+        return cls(**{key: value for key, value in config["labels"].items() if not key.startswith("_")})
 
     @classmethod
     def named_before(cls, convention: str) -> LabelScheme:

@@ -59,10 +59,8 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
 def _files_and_labels(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return layout and labels by the keys and values of version 0.1, which had a name for each."""
     layout = tree["data"]["layout"]
-    if "labels" not in tree:
-        return {"layout": layout, "convention": tree["data"]["convention"]}
-    scheme = LabelScheme(**{k: v for k, v in tree["labels"].items() if not k.startswith("_")})
-    return {"layout": layout["name"], "convention": scheme.key}
+    name = layout if isinstance(layout, str) else layout["name"]
+    return {"layout": name, "convention": LabelScheme.of_run(tree).key}
 
 
 def config_hash(flat: dict[str, Any]) -> str:

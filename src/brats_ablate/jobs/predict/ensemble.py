@@ -19,6 +19,7 @@ from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, en
 from brats_ablate.inference.thresholds import to_float16
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.workers import prefetch
 from brats_ablate.training import checkpoint
 from brats_ablate.training.distributed import local_rank
@@ -50,7 +51,8 @@ class EnsemblePredictor:
     """Members and the cases they predict.
 
     Raises:
-        ConfigError: a fold with cases has no member, or raw cases are read with another `data.spacing` than a member's.
+        ConfigError: a fold with cases has no member, a member predicts other regions than those of `cfg.labels`, or raw
+            cases are read with another `data.spacing` than a member's.
         DataError: a member was trained on different data from what is prepared now.
     """
 
@@ -61,6 +63,7 @@ class EnsemblePredictor:
         self.precision.allow_tf32()
         self.tta, self.average = build.instantiate(cfg.inference.tta), build.average_of(cfg.inference)
         self._loaded: dict[Path, Predictor] = {}
+        self._check_labels(build.build_scheme(cfg))
         if source.fold_of:
             self._check_data(str(cfg.paths.prepared))
             self._check_folds()
@@ -114,6 +117,15 @@ class EnsemblePredictor:
             if fold is None or m.fold == fold
         }
         return list(self._loaded.values())
+
+    def _check_labels(self, labels: LabelScheme) -> None:
+        for run in {str(m.run.path): m.run for m in self.members}.values():
+            trained = LabelScheme.of_run(run.config())
+            if not trained.has_regions_of(labels):
+                raise ConfigError(
+                    f"{run.path} was trained on {', '.join(trained.regions)} of labels={trained.name}, not on "
+                    f"{', '.join(labels.regions)} of labels={labels.name}; set labels={trained.name}"
+                )
 
     def _check_data(self, prepared: str) -> None:
         for run in {str(m.run.path): m.run for m in self.members}.values():
