@@ -89,12 +89,19 @@ def test_multirun_may_stand_anywhere() -> None:
 
 
 def test_keys_of_version_0_1_are_read_as_options_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["job=prepare", "data.convention=brats2023", "data.layout=brats2018", "data.raw=data.layout=x"]
-    read = ["job=prepare", "labels=brats2023", "data/layout=brats2018", "data.raw=data.layout=x"]
+    line = [
+        "job=x",
+        "data.convention=brats2023",
+        "data.layout=brats2018",
+        "data.raw=data.layout=x",
+        "job.convention=msd",
+    ]
+    read = ["job=x", "labels=brats2023", "data/layout=brats2018", "data.raw=data.layout=x", "job.prediction_labels=msd"]
     assert entry.current_keys(line) == read
     assert capsys.readouterr().err.splitlines() == [
         "brats-ablate: data.convention is an option now; reading data.convention=brats2023 as labels=brats2023",
         "brats-ablate: data.layout is an option now; reading data.layout=brats2018 as data/layout=brats2018",
+        "brats-ablate: job.convention is an option now; reading job.convention=msd as job.prediction_labels=msd",
     ]
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.locations import make_importable, own_config_dir, resource_dir
 
 _exit_codes: list[int] = []
-_OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout"}
+_OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.convention": "job.prediction_labels"}
 
 
 @hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")

@@ -12,6 +12,7 @@ from schemes import BRATS2021, REGIONS
 
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
 
 Job = Callable[..., None]
@@ -103,3 +104,73 @@ def test_missing_input_is_reported(job: Job, work: Path, tmp_path: Path) -> None
         job("job=evaluate", f"job.predictions={tmp_path / 'empty'}")
     with pytest.raises(ConfigError, match=r"job\.workers=0"):
         job("job=evaluate", "job.workers=0")
+
+
+def write_all(work: Path, folder: Path, scheme: LabelScheme) -> list[str]:
+    """Write every reference as a prediction, in the values of `scheme`."""
+    store = CaseStore(phantom(work, "prepared"))
+    for case_id in store.case_ids:
+        write_like_reference(work, case_id, store.read_labels(case_id), folder / f"{case_id}.nii.gz")
+        image = nib.load(folder / f"{case_id}.nii.gz")
+        values = scheme.decode(BRATS2021.encode(np.asarray(image.dataobj)))
+        nib.save(nib.Nifti1Image(values, image.affine), folder / f"{case_id}.nii.gz")
+    return store.case_ids
+
+
+def test_predictions_numbered_otherwise_are_scored_or_refused_with_the_right_hint(
+    job: Job, work: Path, tmp_path: Path
+) -> None:
+    msd = LabelScheme.named_before("msd")
+    case_ids = write_all(work, tmp_path / "theirs", msd)
+    arguments = ("job=evaluate", "job.name=theirs", f"job.predictions={tmp_path / 'theirs'}", "job.workers=1")
+    job(*arguments, "job.prediction_labels=msd")
+    assert {rows_of(work, "theirs")[c, r, "dice"] for c in case_ids for r in REGIONS} == {1.0}
+
+    written = (phantom(work, "evaluation") / "theirs.csv").read_bytes()
+    # One phantom has no enhancing tumor, so its values are known to both: it shows the swap.
+    with pytest.raises(
+        DataError, match=r"in 1 of 1 cases .* ED and NCR lie where .*; set job\.prediction_labels=msd, or"
+    ):
+        job(*arguments)
+    without_et = next(c for c in case_ids if not (CaseStore(phantom(work, "prepared")).read_labels(c) == 3).any())
+    (tmp_path / "theirs" / f"{without_et}.nii.gz").rename(tmp_path / "kept.nii.gz")
+    with pytest.raises(
+        DataError, match=r"no case of .* is scored, and nothing is written .* \(as \d more\); the values of"
+    ) as error:
+        job(*arguments)
+    assert "fit job.prediction_labels=brats2023 or msd)" in str(error.value)
+    (tmp_path / "kept.nii.gz").rename(tmp_path / "theirs" / f"{without_et}.nii.gz")
+    assert (phantom(work, "evaluation") / "theirs.csv").read_bytes() == written
+
+    with pytest.raises(
+        DataError, match=r"ED and NCR lie where .* swapped; set job\.prediction_labels=msd, or job\.acc"
+    ):
+        job(*arguments, "job.prediction_labels=brats2023")
+    assert (phantom(work, "evaluation") / "theirs.csv").read_bytes() == written
+    job(*arguments, "job.prediction_labels=brats2023", "job.accept_labels=true")
+    assert (phantom(work, "evaluation") / "theirs.csv.previous").read_bytes() == written
+    assert min(rows_of(work, "theirs").values()) < 1
+
+
+def test_references_in_other_values_need_their_own_scheme(job: Job, work: Path, tmp_path: Path) -> None:
+    msd = LabelScheme.named_before("msd")
+    write_all(work, tmp_path / "theirs", BRATS2021)
+    write_all(work, tmp_path / "references", msd)
+    folders = (f"job.predictions={tmp_path / 'theirs'}", f"job.references={tmp_path / 'references'}")
+    job("job=evaluate", "job.name=both", *folders, "job.reference_labels=msd", "job.workers=1")
+    assert {v for (_, _, metric), v in rows_of(work, "both").items() if metric == "dice"} == {1.0}
+    with pytest.raises(ConfigError, match=r"job\.reference_labels=msd is of reference files, but the references are"):
+        job("job=evaluate", folders[0], "job.reference_labels=msd", "job.workers=1")
+
+
+def test_a_result_of_more_cases_is_kept(
+    job: Job, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case_ids = write_all(work, tmp_path / "theirs", BRATS2021)
+    arguments = ("job=evaluate", "job.name=theirs", f"job.predictions={tmp_path / 'theirs'}", "job.workers=1")
+    job(*arguments)
+    complete = (phantom(work, "evaluation") / "theirs.csv").read_bytes()
+    (tmp_path / "theirs" / f"{case_ids[0]}.nii.gz").unlink()
+    job(*arguments)
+    assert f"has {len(case_ids)} cases and is kept; nothing is written" in capsys.readouterr().out
+    assert (phantom(work, "evaluation") / "theirs.csv").read_bytes() == complete

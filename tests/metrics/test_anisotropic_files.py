@@ -15,7 +15,7 @@ from schemes import BRATS2021
 from scipy.ndimage import gaussian_filter
 
 from brats_ablate.metrics.case_metrics import CaseMetrics
-from brats_ablate.metrics.evaluate import Task, score
+from brats_ablate.metrics.evaluate import Scores, Task, score
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance.*")
 SPACING = (0.8, 1.0, 3.0)
@@ -42,9 +42,9 @@ def _scores(folder: Path, order: str, hd95: str) -> dict[str, float]:
         files.append(folder / f"{name}_{order}_{hd95}.nii.gz")
         nib.save(image.as_reoriented(np.array(AXES[order])), files[-1])
     scorer = CaseMetrics(hd95, 373.13, 2.0, 1, 50.0, 374.0)  # type: ignore[arg-type]
-    scores = score(Task("a", *files, BRATS2021), scorer)
-    assert isinstance(scores, dict), scores
-    return {metric: value for (region, metric), value in scores.items() if region == "WT"}
+    scores = score(Task("a", *files, BRATS2021, BRATS2021), scorer)
+    assert isinstance(scores, Scores), scores
+    return {metric: value for (region, metric), value in scores.values.items() if region == "WT"}
 
 
 @pytest.mark.parametrize("order", AXES)
@@ -76,7 +76,7 @@ def test_lesions_are_ignored_by_their_volume_in_mm3(tmp_path: Path) -> None:
         mask[5, 3 : 3 + voxels, 4] = 2
         for name in ("predicted", "reference"):
             nib.save(nib.Nifti1Image(mask, np.diag([*SPACING, 1.0])), tmp_path / f"{name}.nii.gz")
-        task = Task("a", tmp_path / "predicted.nii.gz", tmp_path / "reference.nii.gz", BRATS2021)
+        task = Task("a", tmp_path / "predicted.nii.gz", tmp_path / "reference.nii.gz", BRATS2021, BRATS2021)
         scores = score(task, CaseMetrics("brats2023", 373.13, 2.0, 1, 50.0, 374.0))
-        assert isinstance(scores, dict)
-        assert scores["WT", "lesions_found"] == (0 if ignored else 1)
+        assert isinstance(scores, Scores)
+        assert scores.values["WT", "lesions_found"] == (0 if ignored else 1)

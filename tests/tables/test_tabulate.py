@@ -6,15 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from schemes import BRATS2021
+from scipy import stats
 
 from brats_ablate.report.figures import figure_data
 from brats_ablate.tables.build import ResultsStore, TableResult, build
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import TableSpec, load_table_spec
 from brats_ablate.tables.table import Table
-from brats_ablate.tables.tabulate import differences_table, interval_rows, scores_table, tabulate
+from brats_ablate.tables.tabulate import differences_table, interval_rows, outside_folds_table, scores_table, tabulate
 
 Write = Callable[..., Any]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -112,6 +115,35 @@ def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     result = build([spec], store, folds=5, resamples=200, seed=0)[0]
     assert _column_texts(scores_table(result), "with")[0][:6] == ["0.7500"] * 6
     assert result.comparisons[0].difference == pytest.approx(0.25)
+
+
+def test_cases_of_no_fold_are_a_test_set_with_an_interval(tmp_path: Path) -> None:
+    spec = load_table_spec(EXPERIMENTS / "table4.yaml")
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    drawn = np.random.default_rng(0).uniform(0.2, 1, (10, 3))
+    for column, name in zip(spec.columns, ("test", "both"), strict=True):
+        rows = [f"t{i},{region},dice,{drawn[i, k]}" for i in range(10) for k, region in enumerate(("WT", "TC", "ET"))]
+        rows += [f"c{i},{region},dice,0.5" for i in range(5) for region in ("WT", "TC", "ET") if name == "both"]
+        (folder / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    store = ResultsStore({}, folder, {f"c{i}": i for i in range(5)}, BRATS2021)
+    result = build([spec], store, folds=5, resamples=2000, seed=0)[0]
+    frame = outside_folds_table(result).frame()
+    assert frame["n"].tolist() == [10, 10]
+    assert frame["Dice TC"].tolist() == pytest.approx([drawn[:, 1].mean()] * 2)
+    of_case = drawn.mean(axis=1)
+    assert frame["mean Dice"].tolist() == pytest.approx([of_case.mean()] * 2)
+    assert frame["SD"].tolist() == pytest.approx([of_case.std(ddof=1)] * 2)
+    assert pd.isna(frame["cross-validated"].iloc[0])
+    assert frame["cross-validated"].iloc[1] == pytest.approx(0.5)
+    # Student's t of ten cases; the bootstrap is expanded to be as wide.
+    half = stats.t.ppf(0.975, 9) * of_case.std(ddof=1) / np.sqrt(10)
+    interval = result.test_sets[0].interval
+    assert (interval.low, interval.high) == pytest.approx((of_case.mean() - half, of_case.mean() + half), abs=0.01)
+    notes = scores_table(result).notes
+    assert "without: 10 cases of no fold; see the test sets." in notes
+    assert not any(note.startswith("without, fold") for note in notes)
+    assert [table.name for table in tabulate(result)][1] == "table4_test_sets"
 
 
 def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: Path, write_experiment: Write) -> None:

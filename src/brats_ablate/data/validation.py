@@ -201,7 +201,8 @@ def check_plausible(
     if not seen or swapped <= len(seen) / 2:
         return
     outer, inner = labels.outside_inside
-    other = [s.name for s in known if _is_swap(s, labels)]
+    values = labels.label_of_value.keys()
+    other = [s.name for s in known if are_swapped(s, labels) and s.label_of_value.keys() == values]
     remedy = f"set labels={other[0]}" if other else "check labels"
     raise DataError(
         f"the labels do not look like labels={labels.name}: in {swapped} of {len(seen)} cases {inner} borders on "
@@ -210,12 +211,12 @@ def check_plausible(
     )
 
 
-def _is_swap(scheme: LabelScheme, labels: LabelScheme) -> bool:
-    """Return whether `scheme` has the values of `labels` with outer and inner tissue swapped."""
-    if not scheme.outside_inside or scheme.name == labels.name:
+def are_swapped(scheme: LabelScheme, labels: LabelScheme) -> bool:
+    """Return whether the outer tissue of one scheme has the value of the inner one of the other, and the reverse."""
+    if not scheme.outside_inside or not labels.outside_inside:
         return False
     ours, theirs = ([dict(s.tissues)[t] for t in s.outside_inside] for s in (labels, scheme))
-    return theirs == ours[::-1] and scheme.label_of_value.keys() == labels.label_of_value.keys()
+    return theirs == ours[::-1]
 
 
 def check_case_ids(case_ids: Sequence[str], labels: LabelScheme, known: Sequence[LabelScheme]) -> None:

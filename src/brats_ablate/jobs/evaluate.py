@@ -5,23 +5,32 @@ Predictions can be of `job=predict` or of any other program; references are thos
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.label_schemes import known_schemes, scheme_named
+from brats_ablate.data.validation import are_swapped, fitting_schemes
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.inference.prediction_store import find_label_files
+from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
 from brats_ablate.jobs.build import build_scheme, layout_of, open_store
 from brats_ablate.runtime.files import write_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from brats_ablate.labels.scheme import LabelScheme
     from brats_ablate.metrics.case_metrics import CaseMetrics
     from brats_ablate.tables.table import Table
+
+
+PREPARED = "prepared"
+"""Value of `references` for those of the prepared set."""
+_MOST_REASONS = 3
 
 
 def run(
@@ -30,7 +39,9 @@ def run(
     name: str,
     predictions: str | None,
     references: str,
-    convention: str | None,
+    prediction_labels: str | None,
+    reference_labels: str | None,
+    accept_labels: bool,
     workers: int | None,
     metrics: dict[str, Any],
 ) -> None:
@@ -38,60 +49,131 @@ def run(
 
     Raises:
         ConfigError: a key is impossible.
-        DataError: a folder is missing, or cases are invalid; the rows of all others are written before.
+        DataError: a folder is missing, nothing can be scored, or cases are invalid; the rows of all others are written
+            before, unless an earlier result has more cases.
     """
     from hydra.utils import instantiate
     from rich.console import Console
 
     from brats_ablate.tables import terminal
-    from brats_ablate.tables.writers import write_csv
 
     if workers is not None and workers < 1:
         raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     scorer: CaseMetrics = instantiate(metrics)
     folder = Path(predictions) if predictions else Path(cfg.paths.predictions) / name
-    rows, problems = evaluate_folder(cfg, folder, references, convention, scorer, workers)
+    sides = Sides(prediction_labels, reference_labels, accept_labels)
+    rows, problems = evaluate_folder(cfg, folder, references, sides, scorer, workers)
+    averaged = sides.schemes(cfg)[0].averaged_names
     file = Path(cfg.paths.evaluation) / f"{name}.csv"
-    write_csv(rows, file)
     provenance = {"predictions": str(folder), "references": references, "policy": scorer.policy}
-    write_json(file.with_suffix(".json"), provenance)
-    terminal.show([means_table(name, rows, build_scheme(cfg).averaged_names, scorer.policy)], Console())
-    print(f"{rows['case'].nunique()} cases: {file}")
+    kept = write_result(rows, provenance, file)
+    terminal.show([means_table(name, rows, averaged, scorer.policy)], Console())
+    print(f"{rows['case'].nunique()} cases: {file}" if kept is None else kept)
     if problems:
-        examples = "; ".join(f"{case}: {reason}" for case, reason in sorted(problems.items())[:3])
-        raise DataError(f"{len(problems)} cases are not scored ({examples}); fix them and run the same command again")
+        raise DataError(
+            f"{len(problems)} cases are not scored ({_counted(problems)}); fix them and run the same command again"
+        )
+
+
+def write_result(rows: DataFrame, provenance: Mapping[str, Any], file: Path) -> str | None:
+    """Write rows and their origin; an earlier result is kept as `<name>.csv.previous`.
+
+    An earlier result with more cases is not replaced: then nothing is written, and a sentence says so.
+    """
+    from brats_ablate.tables.results import read_evaluation
+    from brats_ablate.tables.writers import write_csv
+
+    if file.exists():
+        before = read_evaluation(file)["case"].nunique()
+        if before > rows["case"].nunique():
+            return f"{file} has {before} cases and is kept; nothing is written. Delete it to replace it by these rows."
+        shutil.copy2(file, file.with_name(f"{file.name}.previous"))
+    write_csv(rows, file)
+    write_json(file.with_suffix(".json"), dict(provenance))
+    return None
+
+
+class Sides(NamedTuple):
+    """Which label values predictions and references have: options of `labels`, None for the data's own."""
+
+    predictions: str | None = None
+    references: str | None = None
+    accept_labels: bool = False
+    """Whether predictions with two tissues swapped are scored."""
+
+    def schemes(self, cfg: DictConfig) -> tuple[LabelScheme, LabelScheme]:
+        """Return the schemes of predictions and references."""
+        predicted, reference = (
+            scheme_named(option) if option else build_scheme(cfg) for option in (self.predictions, self.references)
+        )
+        return predicted, reference
 
 
 def evaluate_folder(
-    cfg: DictConfig, folder: Path, references: str, convention: str | None, scorer: CaseMetrics, workers: int | None
+    cfg: DictConfig, folder: Path, references: str, sides: Sides, scorer: CaseMetrics, workers: int | None
 ) -> tuple[DataFrame, dict[str, str]]:
     """Score all predictions in `folder`; see `metrics.evaluate.evaluate`.
 
     Raises:
-        ConfigError: `convention` has other regions than the prepared references.
-        DataError: no prediction has a reference.
+        ConfigError: the regions of predictions and references do not mean the same.
+        DataError: nothing can be scored, or the predictions look as if two tissues were swapped.
     """
     from brats_ablate.data.folds import fold_of_case
     from brats_ablate.metrics.evaluate import Task, evaluate
 
     files = find_label_files(folder, layout_of(cfg))
-    labels = scheme_named(convention) if convention else build_scheme(cfg)
-    if references == "prepared" and not labels.has_regions_of(build_scheme(cfg)):
+    labels, reference_labels = sides.schemes(cfg)
+    if sides.references and references == PREPARED:
         raise ConfigError(
-            f"job.convention={convention} has other regions than the prepared references, which are of "
-            f"labels={cfg.labels.name}; leave it out, or give the references' own files as job.references"
+            f"job.reference_labels={sides.references} is of reference files, but the references are the prepared data, "
+            f"of labels={cfg.labels.name}; leave it out, or set job.references to a folder"
+        )
+    if not labels.has_regions_of(reference_labels):
+        raise ConfigError(
+            f"predictions of labels={labels.name} and references of labels={reference_labels.name} have different "
+            "regions; set job.prediction_labels and job.reference_labels to schemes of the same regions"
         )
     reference_of = _references(cfg, references, files)
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
-    tasks = [Task(case_id, files[case_id], file, labels) for case_id, file in sorted(reference_of.items())]
-    rows, problems = evaluate(tasks, scorer, fold_of_case(Path(cfg.paths.prepared)), workers)
-    return rows, dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference") | problems
+    tasks = [Task(c, files[c], file, labels, reference_labels) for c, file in sorted(reference_of.items())]
+    rows, problems, swapped = evaluate(tasks, scorer, fold_of_case(Path(cfg.paths.prepared)), workers)
+    reasons = dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference")
+    reasons |= {case_id: problem.reason for case_id, problem in problems.items()}
+    values = {value for problem in problems.values() for value in problem.unknown}
+    known = [s for s in known_schemes() if list(s.tissues) == list(labels.tissues) and s.has_regions_of(labels)]
+    fitting = fitting_schemes(values, list(files), known) if values else []
+    hint = f"; the values of these predictions fit job.prediction_labels={' or '.join(fitting)}" if fitting else ""
+    if rows.empty:
+        raise DataError(f"no case of {folder} is scored, and nothing is written ({_counted(reasons)}{hint})")
+    if not sides.accept_labels and not PredictionFolder(folder).manifest() and sum(swapped) > len(swapped) / 2:
+        outer, inner = labels.outside_inside
+        other = [s for s in known if set(values) <= set(s.label_of_value) and are_swapped(s, labels)]
+        remedy = f"job.prediction_labels={' or '.join(s.name for s in other) or '<the scheme of these values>'}"
+        raise DataError(
+            f"in {sum(swapped)} of {len(swapped)} cases of {folder} {outer} and {inner} lie where the reference has "
+            f"the respective other one, as if their values were swapped; set {remedy}, or "
+            "job.accept_labels=true to score them as they are"
+        )
+    unknown = {case_id for case_id, problem in problems.items() if problem.unknown}
+    return rows, {case_id: reason + hint * (case_id in unknown) for case_id, reason in reasons.items()}
+
+
+def _counted(problems: Mapping[str, str]) -> str:
+    """Return the distinct reasons, most frequent first, each with its number of cases and one of them."""
+    cases: dict[str, list[str]] = {}
+    for case_id, reason in sorted(problems.items()):
+        kind = re.sub(r"\S*/\S+|" + re.escape(case_id), "…", reason)
+        cases.setdefault(kind, []).append(case_id)
+    most = sorted(cases.values(), key=len, reverse=True)[:_MOST_REASONS]
+    return "; ".join(
+        f"{ids[0]}: {problems[ids[0]]}" + (f" (as {len(ids) - 1} more)" if ids[1:] else "") for ids in most
+    )
 
 
 def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> dict[str, Path]:
     """Return the reference of each prediction that has one: a file, or the prepared set itself."""
-    if references != "prepared":
+    if references != PREPARED:
         reference_files = find_label_files(Path(references), layout_of(cfg))
         return {case_id: reference_files[case_id] for case_id in files if case_id in reference_files}
     store = open_store(cfg)

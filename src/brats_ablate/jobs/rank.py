@@ -64,9 +64,9 @@ def _rows(cfg: DictConfig, where: str, references: str, scorer: dict[str, Any]) 
     if path.is_dir():
         from hydra.utils import instantiate
 
-        from brats_ablate.jobs.evaluate import evaluate_folder
+        from brats_ablate.jobs.evaluate import Sides, evaluate_folder
 
-        rows, problems = evaluate_folder(cfg, path, references, None, instantiate(scorer), None)
+        rows, problems = evaluate_folder(cfg, path, references, Sides(), instantiate(scorer), None)
         if problems:
             case, reason = sorted(problems.items())[0]
             raise DataError(f"{path}: {len(problems)} cases cannot be scored ({case}: {reason}); fix them first")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pandas import DataFrame
@@ -13,8 +14,9 @@ from pandas import DataFrame
 from brats_ablate.cases import ImageGeometry
 from brats_ablate.data import nifti
 from brats_ablate.data.store import CaseStore
+from brats_ablate.data.validation import UnknownLabels, encoded_labels
 from brats_ablate.errors import DataError
-from brats_ablate.labels.scheme import LabelError, LabelScheme
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.case_metrics import CaseMetrics
 from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
@@ -30,33 +32,72 @@ class Task:
     prediction: Path
     reference: Path
     labels: LabelScheme
+    """Of the prediction's values, and the regions to score."""
+    reference_labels: LabelScheme
+    """Of the values of a reference file; the regions mean the same."""
+
+
+class Scores(NamedTuple):
+    """The result of one case."""
+
+    values: Mapping[tuple[str, str], float]
+    """(region, metric) -> value."""
+    is_swapped: bool | None
+    """See `looks_swapped`."""
+
+
+class Problem(NamedTuple):
+    """Why a case cannot be scored."""
+
+    reason: str
+    unknown: Sequence[float] = ()
+    """All values of the prediction, if its scheme does not have one of them."""
+
+
+class Evaluation(NamedTuple):
+    """The result of all cases."""
+
+    rows: DataFrame
+    """With `COLUMNS`."""
+    problems: Mapping[str, Problem]
+    """By case id."""
+    swapped: Sequence[bool]
+    """Of the cases where it can be told."""
 
 
 def evaluate(
     tasks: Sequence[Task], scorer: CaseMetrics, fold_of_case: Mapping[str, int], workers: int | None
-) -> tuple[DataFrame, dict[str, str]]:
-    """Return the rows of all tasks, with `COLUMNS`, and the cases that cannot be scored, each with the reason.
+) -> Evaluation:
+    """Score all tasks.
 
     `fold_of_case` has the validation fold of each case that has one. `workers` is None for one process per core.
     """
     rows: list[tuple[str, int | None, str, str, float]] = []
-    problems: dict[str, str] = {}
+    problems: dict[str, Problem] = {}
+    swapped: list[bool] = []
     with ProgressBar("evaluating", len(tasks)) as progress:
-        for task, scores in zip(tasks, process_map(partial(score, scorer=scorer), tasks, workers=workers), strict=True):
-            if isinstance(scores, str):
-                problems[task.case_id] = scores
+        for task, result in zip(tasks, process_map(partial(score, scorer=scorer), tasks, workers=workers), strict=True):
+            if isinstance(result, Problem):
+                problems[task.case_id] = result
             else:
                 fold = fold_of_case.get(task.case_id)
-                rows += [(task.case_id, fold, region, metric, value) for (region, metric), value in scores.items()]
+                rows += [(task.case_id, fold, region, metric, v) for (region, metric), v in result.values.items()]
+                swapped += [] if result.is_swapped is None else [result.is_swapped]
             progress.advance()
-    return DataFrame(rows, columns=COLUMNS).astype({"fold": "Int64", "value": float}), problems
+    frame = DataFrame(rows, columns=COLUMNS).astype({"fold": "Int64", "value": float})
+    return Evaluation(frame, problems, swapped)
 
 
-def score(task: Task, scorer: CaseMetrics) -> dict[tuple[str, str], float] | str:
-    """Read and score one case; return the reason if it is invalid. Runs in a worker process."""
+def score(task: Task, scorer: CaseMetrics) -> Scores | Problem:
+    """Read and score one case, or return why it is invalid. Runs in a worker process."""
     try:
         values, affine = nifti.read_volume(task.prediction)
-        predicted = task.labels.encode(values)
+        predicted = encoded_labels(task.prediction, values, task.labels)
+    except UnknownLabels as error:
+        return Problem(str(error), error.values)
+    except DataError as error:
+        return Problem(str(error))
+    try:
         if task.reference.is_dir():
             store = CaseStore(task.reference)
             record = store.record(task.case_id)
@@ -64,10 +105,27 @@ def score(task: Task, scorer: CaseMetrics) -> dict[tuple[str, str], float] | str
             reference_affine = np.asarray(record.grid.affine)
         else:
             values, reference_affine = nifti.read_volume(task.reference)
-            reference = task.labels.encode(values)
-    except (DataError, LabelError) as error:
-        return str(error)
+            reference = encoded_labels(task.reference, values, task.reference_labels)
+    except DataError as error:
+        return Problem(str(error))
     if predicted.shape != reference.shape or not np.allclose(affine, reference_affine, atol=1e-3):
-        return f"{task.prediction} is not on the grid of its reference; resample it to the case's own grid"
+        return Problem(f"{task.prediction} is not on the grid of its reference; resample it to the case's own grid")
     grid = ImageGeometry(reference.shape, tuple(tuple(row) for row in reference_affine.tolist()))
-    return scorer(predicted, reference, grid.spacing_mm, task.labels)
+    scores = scorer(predicted, reference, grid.spacing_mm, task.labels)
+    return Scores(scores, looks_swapped(predicted, reference, task.labels))
+
+
+def looks_swapped(predicted: np.ndarray, reference: np.ndarray, labels: LabelScheme) -> bool | None:
+    """Return whether two tissues of a prediction lie where the reference has the respective other one.
+
+    The tissues are `LabelScheme.outside_inside`, of which programs disagree which is 1. Arrays are label maps
+    (X, Y, Z). None where the scheme names none, or one of the two is missing in prediction or reference.
+    """
+    if not labels.outside_inside:
+        return None
+    outer, inner = (labels.label(tissue) for tissue in labels.outside_inside)
+    n = len(labels.tissue_names)
+    counts = np.bincount(predicted.ravel().astype(np.intp) * n + reference.ravel(), minlength=n * n).reshape(n, n)
+    if not all(counts[k].sum() and counts[:, k].sum() for k in (outer, inner)):
+        return None
+    return bool(counts[outer, inner] > counts[outer, outer] and counts[inner, outer] > counts[inner, inner])

@@ -14,6 +14,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.comparison import Comparison, Stratum, compare, strata
 from brats_ablate.tables.cost import Cost, cost_of
+from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
 from brats_ablate.tables.results import case_rows, case_scores, evaluated_dice, read_rows
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
 from brats_ablate.tables.spec import Column, TableSpec
@@ -52,6 +53,7 @@ class TableResult:
     paper_p_folds: tuple[float, ...]
     """Per column, the corrected t-test on the paper's printed folds, NaN where there are none."""
     strata: tuple[Stratum, ...]
+    test_sets: tuple[OutsideFolds, ...]
     noise_floor: float | None
     labels: LabelScheme
     """Regions of the scores."""
@@ -108,6 +110,7 @@ def _table(
         comparisons=tuple(compared),
         paper_p_folds=tuple(_paper_p(spec, column, baseline) for column, baseline in pairs),
         strata=tuple(strata(pairs, rows, labels=labels, resamples=resamples, seed=seed)),
+        test_sets=tuple(scores_outside_folds(rows, labels, resamples=resamples, seed=seed)),
         noise_floor=statistics.noise_floor(components, folds),
         labels=labels,
     )

@@ -51,7 +51,7 @@ def tabulate(result: TableResult) -> list[Table]:
     """Return the table itself, then those of its further tables that have rows."""
     if result.spec.ranking:
         return [ranking_table(result)]
-    further = (differences_table, selection_bias_table, strata_table, training_table, cost_table)
+    further = (outside_folds_table, differences_table, selection_bias_table, strata_table, training_table, cost_table)
     return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
 
 
@@ -177,6 +177,24 @@ def strata_table(result: TableResult) -> Table:
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), rules=frozenset(rules))
 
 
+def outside_folds_table(result: TableResult) -> Table:
+    """Return the scores on cases of no fold, next to the cross-validated ones."""
+    rows: list[Row] = []
+    for s in result.test_sets:
+        column = result.columns[s.column]
+        means = (*(Number(value, dice) for value in s.dice.tolist()), Number(s.mean, dice))
+        spread = (Number(s.sd, dice), Bounds(s.interval, dice))
+        validated = Number(column.scores.per_fold_lr.mean, dice)
+        rows.append((Words(column.column.title), Number(s.cases, str), *means, *spread, validated))
+    regions = (f"Dice {region}" for region in result.labels.regions)
+    heads = headers("", "n", *regions, "mean Dice", "SD", "95 % CI", "cross-validated")
+    notes = (
+        "Cases that belong to no fold. SD: over cases. 95 % CI: of the mean, bootstrap over cases. Cross-validated: "
+        "the same column's mean over the folds' validation cases.",
+    )
+    return Table(f"{result.spec.name}_test_sets", "Test sets", heads, tuple(rows), notes)
+
+
 def ranking_table(result: TableResult) -> Table:
     """Return the published ranking scores, ours next to them."""
     ranks = [f"{rank} (the paper)" if rank == 1 else str(rank) for rank in range(1, len(result.spec.ranking) + 1)]
@@ -259,6 +277,10 @@ def _notes(result: TableResult) -> Iterator[str]:
     for c in result.columns:
         if not c.has_any:
             yield f"{c.column.title}: no run."
+            continue
+        outside = [s.cases for s in result.test_sets if result.columns[s.column] is c]
+        if outside and all(score.value is None for score in c.scores.per_fold_lr.folds):
+            yield f"{c.column.title}: {outside[0]} cases of no fold; see the test sets."
             continue
         for fold, score in enumerate(c.scores.per_fold_lr.folds):
             if score.value is None:

@@ -25,5 +25,7 @@ def test_a_network_of_other_regions_is_refused(work: Path, job: Job, finished_ru
 
 
 def test_references_of_other_regions_are_refused(work: Path, job: Job) -> None:
-    with pytest.raises(ConfigError, match=r"job\.convention=brats_ped has other regions than the prepared references"):
-        job("job=evaluate", f"job.predictions={work / 'phantom' / 'raw'}", "job.convention=brats_ped")
+    with pytest.raises(
+        ConfigError, match=r"predictions of labels=brats_ped and references of labels=brats2021 have different regions"
+    ):
+        job("job=evaluate", f"job.predictions={work / 'phantom' / 'raw'}", "job.prediction_labels=brats_ped")

@@ -1,0 +1,73 @@
+"""Swapped tissues, and what invalid files are reported as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from schemes import BRATS2021, MEN_RT
+
+from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.metrics.case_metrics import CaseMetrics
+from brats_ablate.metrics.evaluate import Problem, Scores, Task, looks_swapped, score
+
+ED, NCR, ET = 1, 2, 3
+SCORER = CaseMetrics("brats2023", 373.13, 1.0, 3, 50.0, 374.0)
+
+
+def ball() -> np.ndarray:
+    """ED around NCR around ET."""
+    grid = np.stack(np.meshgrid(*(np.arange(12),) * 3, indexing="ij")) - 5.5
+    radius = np.sqrt((grid**2).sum(axis=0))
+    return np.select([radius < 1.5, radius < 3, radius < 5], [ET, NCR, ED], 0).astype(np.uint8)
+
+
+def swapped(labels: np.ndarray) -> np.ndarray:
+    return np.array([0, NCR, ED, ET], dtype=np.uint8)[labels]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        (ball(), False),
+        (swapped(ball()), True),
+        (np.roll(swapped(ball()), 1, axis=0), True),
+        (np.roll(ball(), 2, axis=0), False),
+        (np.where(ball() == ED, 0, ball()), None),
+        (np.zeros((12, 12, 12), np.uint8), None),
+        (np.where(ball() > 0, ED, 0).astype(np.uint8), None),
+    ],
+    ids=["same", "swapped", "swapped and shifted", "shifted", "no edema", "empty", "one tissue"],
+)
+def test_a_swap_shows_in_where_the_tissues_lie(predicted: np.ndarray, expected: bool | None) -> None:
+    assert looks_swapped(predicted, ball(), BRATS2021) is expected
+
+
+def test_a_scheme_without_such_tissues_has_no_swap() -> None:
+    mask = (ball() > 0).astype(np.uint8)
+    assert looks_swapped(mask, mask, MEN_RT) is None
+
+
+def write(file: Path, values: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(values, np.eye(4)), file)
+    return file
+
+
+def test_each_side_has_its_own_values(tmp_path: Path) -> None:
+    msd = LabelScheme.named_before("msd")
+    predicted = write(tmp_path / "p.nii.gz", msd.decode(ball()))
+    reference = write(tmp_path / "r.nii.gz", BRATS2021.decode(ball()))
+    result = score(Task("a", predicted, reference, msd, BRATS2021), SCORER)
+    assert isinstance(result, Scores)
+    assert {result.values[region, "dice"] for region in ("WT", "TC", "ET")} == {1.0}
+    assert result.is_swapped is False
+    wrong = score(Task("a", predicted, reference, BRATS2021, BRATS2021), SCORER)
+    assert isinstance(wrong, Problem)
+    assert wrong.unknown == (0, 1, 2, 3)
+    assert wrong.reason == f"{predicted}: label value 3 is not in labels=brats2021 (0, 1, 2, 4)"
+    of_reference = score(Task("a", predicted, reference, msd, msd), SCORER)
+    assert isinstance(of_reference, Problem)
+    assert of_reference.unknown == ()
+    assert str(reference) in of_reference.reason
