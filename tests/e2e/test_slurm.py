@@ -26,7 +26,6 @@ from brats_ablate.runs.directory import RunDirectory, find_runs
 
 pytestmark = [
     pytest.mark.slow(minutes=7),
-    pytest.mark.xdist_group("slurm"),  # its jobs would preempt each other's
     pytest.mark.skipif("SLURM_CONF" not in os.environ, reason="SLURM_CONF names no cluster"),
 ]
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1")
