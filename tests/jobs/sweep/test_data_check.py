@@ -92,3 +92,19 @@ def test_each_data_set_is_checked_once(
     with pytest.raises(ConfigError, match="is not prepared"):
         data_check.check_sweep_data([*sweep, composed("+experiment=ds", f"paths.prepared={tmp_path / 'other'}")])
     assert len(checked) == 3
+
+
+def test_finished_runs_on_other_data_are_named_and_kept(
+    composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = [composed("+experiment=baseline", f"fold={fold}") for fold in (0, 1, 2)]
+    fingerprint = open_store(sweep[0]).fingerprint
+    for cfg, recorded in zip(sweep, ("0" * 64, fingerprint, "1" * 64), strict=True):
+        write(cfg, recorded, RunState.FINISHED)
+    data_check.check_sweep_data(sweep)
+    printed = capsys.readouterr().out
+    first = str(run_directory(sweep[0]).coordinates)
+    assert printed.startswith(
+        f"{first} and 1 more: finished on different data than what is prepared now; give new runs"
+    )
+    assert printed.count("\n") == 1

@@ -17,10 +17,13 @@ from brats_ablate.runs.directory import TRAIN_JOB
 def check_sweep_data(sweep: Sequence[DictConfig]) -> None:
     """Check the data of the training runs in a sweep; other jobs check theirs themselves.
 
+    Finished runs on other data are named, and kept.
+
     Raises:
         ConfigError: the data is not prepared or incomplete, or changed since an unfinished run was started.
     """
     fingerprints: dict[Path, str] = {}
+    outdated: list[str] = []
     for cfg in sweep:
         if cfg.job._target_ != TRAIN_JOB:
             continue
@@ -33,8 +36,22 @@ def check_sweep_data(sweep: Sequence[DictConfig]) -> None:
                 raise ConfigError(str(error)) from error
         run = run_directory(cfg)
         recorded = run.manifest().get("data_fingerprint")
-        if recorded not in (None, fingerprints[prepared]) and not run.is_finished():
+        if recorded in (None, fingerprints[prepared]):
+            continue
+        if not run.is_finished():
             raise ConfigError(data_changed_message(run.path, prepared, recorded, fingerprints[prepared]))
+        outdated.append(str(run.coordinates))
+    if outdated:
+        print(finished_on_other_data(outdated))
+
+
+def finished_on_other_data(runs: Sequence[str]) -> str:
+    """Return the notice about finished runs whose prepared data changed since."""
+    more = f" and {len(runs) - 1} more" if runs[1:] else ""
+    return (
+        f"{runs[0]}{more}: finished on different data than what is prepared now; give new runs another name=…, or "
+        "delete their directories to train them again"
+    )
 
 
 def data_changed_message(run: Path, prepared: Path | str, recorded: str, current: str) -> str:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
+from brats_ablate.jobs.sweep.data_check import finished_on_other_data
 from brats_ablate.launch.sweep import check_ranks, run_directory
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
@@ -72,12 +73,7 @@ def data_changed_notice(cfg: DictConfig, directory: RunDirectory) -> str | None:
         current = json.loads((Path(str(cfg.paths.prepared)) / "cohort.json").read_bytes())["fingerprint"]
     except (OSError, ValueError, KeyError):
         return None
-    if recorded in (None, current):
-        return None
-    return (
-        f"{directory.coordinates}: it was trained on different data than {cfg.paths.prepared} now contains "
-        f"(fingerprint {recorded[:12]}, now {current[:12]}); give a new run another name=…, or delete {directory.path}"
-    )
+    return None if recorded in (None, current) else finished_on_other_data([str(directory.coordinates)])
 
 
 def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:
