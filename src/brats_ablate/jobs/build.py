@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError, DataError, UserError
+from brats_ablate.labels.scheme import LabelScheme
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from brats_ablate.data.layouts import Layout
     from brats_ablate.data.store import CaseStore
     from brats_ablate.inference.average import Average
-    from brats_ablate.labels.scheme import LabelScheme
     from brats_ablate.losses.total_loss import TotalLoss
     from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.precision import Precision
@@ -81,7 +81,9 @@ def shown_spacing(spacing: list[float] | None) -> str:
 
 
 def build_scheme(cfg: DictConfig) -> LabelScheme:
-    """Build the label scheme of `cfg.labels`."""
+    """Build the label scheme of `cfg.labels`, or of a run that version 0.1 recorded."""
+    if "labels" not in cfg:
+        return LabelScheme.named_before(str(cfg.data.convention))
     scheme: LabelScheme = instantiate(cfg.labels)
     return scheme
 
@@ -143,7 +145,7 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
     model: SegmentationModel = instantiate(
         _model_node(cfg),
         in_channels=input_channels(cfg),
-        out_channels=len(cfg.labels.regions),
+        out_channels=len(build_scheme(cfg).regions),
         n_heads=instantiate(cfg.supervision).n_heads,
         patch_shape=tuple(cfg.patches.shape),
         encoder=instantiate(cfg.encoder),

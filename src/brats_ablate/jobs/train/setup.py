@@ -102,19 +102,22 @@ def build_trainer(
 def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
     """Return the training and validation cases of `cfg.fold`, as frozen with the prepared data.
 
+    Cases that were prepared without a segmentation, for prediction, belong to no fold.
+
     Raises:
         ConfigError: the prepared data has fewer folds.
-        DataError: a case has no segmentation.
+        DataError: a case of a fold has no segmentation any more.
     """
     fold = int(cfg.fold)
     if fold >= len(store.folds):
         raise ConfigError(f"fold={fold} does not exist: {cfg.paths.prepared} is split into {len(store.folds)} folds")
     validation = list(store.folds[fold])
-    training = sorted(set(store.case_ids) - set(validation))
+    training = sorted(case_id for k, ids in enumerate(store.folds) if k != fold for case_id in ids)
     for case_id in (*training, *validation):
         if not store.record(case_id).has_labels:
             raise DataError(
-                f"case {case_id} has no segmentation; remove it from the raw folder to train, and prepare again"
+                f"case {case_id} had a segmentation when the folds were drawn, and has none now; restore it and "
+                "prepare again, or draw new folds"
             )
     return training, validation
 
