@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.losses.all_reduce import all_reduce_sum
 from brats_ablate.losses.deep_supervision import DeepSupervision
 from brats_ablate.losses.region_loss import RegionLoss
@@ -49,7 +50,8 @@ def train(dice_over: str, samples: slice) -> tuple[list[float], dict[str, torch.
     network: nn.Module = TwoHeads()
     if dist.is_initialized():
         network = DistributedDataParallel(network)
-    loss_of = TotalLoss(RegionLoss(BinaryCrossEntropy(), dice_over, 1e-5), DeepSupervision([1.0, 0.5]), NoAuxiliary())
+    region_loss = RegionLoss(BinaryCrossEntropy(), dice_over, 1e-5, LabelScheme.named_before("brats2021"))
+    loss_of = TotalLoss(region_loss, DeepSupervision([1.0, 0.5]), NoAuxiliary())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
     dice = []
     for step in range(STEPS):
