@@ -20,8 +20,11 @@ from typing import Any
 from environment import PEERS, ROOT, interpreter
 from report import markdown, summary
 
-PARTS = ("step", "pipeline", "data", "store", "prepare", "metrics", "threshold", "inference", "window", "startup")
-ONE_CORE = ("data", "store", "prepare", "metrics", "threshold")
+PARTS = (
+    *("step", "pipeline", "data", "store", "prepare", "metrics", "official", "threshold", "inference", "window"),
+    "startup",
+)
+ONE_CORE = ("data", "store", "prepare", "metrics", "official", "threshold")
 HERE = Path(__file__).resolve().parent
 
 _ABOUT = """

@@ -95,13 +95,17 @@ def test_keys_of_version_0_1_are_read_as_options_with_a_notice(capsys: pytest.Ca
         "data.layout=brats2018",
         "data.raw=data.layout=x",
         "job.convention=msd",
+        "+job.metrics.extra.x=job.metrics.y",
+        "job.metrics=[dice]",
     ]
     read = ["job=x", "labels=brats2023", "data/layout=brats2018", "data.raw=data.layout=x", "job.prediction_labels=msd"]
+    read += ["+metrics.extra.x=job.metrics.y", "job.metrics=[dice]"]
     assert entry.current_keys(line) == read
     assert capsys.readouterr().err.splitlines() == [
         "brats-ablate: data.convention is an option now; reading data.convention=brats2023 as labels=brats2023",
         "brats-ablate: data.layout is an option now; reading data.layout=brats2018 as data/layout=brats2018",
         "brats-ablate: job.convention is an option now; reading job.convention=msd as job.prediction_labels=msd",
+        "brats-ablate: job.metrics.… is metrics.… now; reading +job.metrics.extra.x=job.metrics.y so",
     ]
 
 

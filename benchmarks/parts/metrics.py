@@ -27,7 +27,7 @@ def measure(options: Options) -> list[Table]:
     one_core()
     dataset = Dataset(options)
     predicted, reference = dataset.prediction(), dataset.reference()
-    everything = CaseMetrics("brats2023", 373.13, 1.0, 3, 50.0, 374.0)
+    everything = CaseMetrics("default", "brats2023", 373.13, 1.0, 1.0, 3, 50.0, 374.0)
     candidates: dict[str, Callable[[], object]] = {
         MEDPY: lambda: by_medpy(predicted, reference),
         MONAI: lambda: by_monai(predicted, reference),

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from brats_ablate.config.locations import make_importable, own_config_dir, resource_dir
 
 _exit_codes: list[int] = []
+_MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
+"""Start of a key of version 0.1 -> the group that these keys are in now."""
 _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.convention": "job.prediction_labels"}
 
 
@@ -78,7 +80,7 @@ def own_options(arguments: list[str]) -> list[str]:
 
 
 def current_keys(arguments: list[str]) -> list[str]:
-    """Replace the keys of version 0.1 by the options that took their place, with a notice."""
+    """Replace the keys of version 0.1 by the keys and options that took their place, with a notice."""
     renamed = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -86,6 +88,10 @@ def current_keys(arguments: list[str]) -> list[str]:
         if option is not None:
             print(f"brats-ablate: {key} is an option now; reading {argument} as {option}={value}", file=sys.stderr)
             argument = f"{option}={value}"
+        for before, now in _MOVED.items():
+            if key.lstrip("+~").startswith(before):
+                print(f"brats-ablate: {before}… is {now}… now; reading {argument} so", file=sys.stderr)
+                argument = argument.replace(before, now, 1)
         renamed.append(argument)
     return renamed
 

@@ -46,6 +46,8 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["+model.drop.rate=0.1"], "model.drop.rate is not an argument of brats_ablate.models.dropblock.NoDrop"),
         (["+augment.transforms.blur.sigma=1"], "augment.transforms.blur.sigma is not an argument of brats_ablate.transforms.blur"),
         (["+job.x=1"], "job.x is not an argument of brats_ablate.jobs.train.run; it takes none, remove it"),
+        (["job=evaluate", "+job.metrics.hd95=monai"], "are the group metrics now; move their keys to an option conf/metrics/"),
+        (["job=rank", "+job.scorer.hd95=monai"], "are the group metrics now"),
         (["job=status", "+job.wach=1"], "did you mean job.watch?"),
         (["+model.n_heads=3"], "model.n_heads is set by the job; remove it from the configuration"),
         (["+optimizer.lr=3"], "optimizer.lr is set by the job; remove it from the configuration"),

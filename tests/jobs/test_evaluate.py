@@ -3,17 +3,19 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from schemes import BRATS2021, REGIONS
+from scorers import DEFAULT
 
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
+from brats_ablate.metrics.case_metrics import METRICS
 
 Job = Callable[..., None]
 
@@ -61,14 +63,14 @@ def test_label_files_of_another_program_against_segmentations(job: Job, work: Pa
         "job.name=theirs",
         f"job.predictions={tmp_path / 'theirs'}",
         f"job.references={phantom(work, 'raw')}",
-        "job.metrics.hd95=medpy",
+        "metrics.hd95=medpy",
         "job.workers=1",
     )
     image = nib.load(phantom(work, "raw") / case_id / f"{case_id}_seg.nii.gz")
     table = np.array([0, 2, 1, 0, 3], dtype=np.uint8)
     reference = table[np.asarray(image.dataobj).astype(int)]
     predicted = table[np.asarray(nib.load(tmp_path / "theirs" / "deep" / f"{case_id}_pred.nii.gz").dataobj)]
-    scorer = CaseMetrics("medpy", 373.13, 1.0, 3, 50.0, 374.0)
+    scorer = replace(DEFAULT, hd95="medpy")
     expected = scorer(predicted, reference, tuple(float(s) for s in image.header.get_zooms()[:3]), BRATS2021)
     rows = rows_of(work, "theirs")
     assert {key[0] for key in rows} == {case_id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,8 +14,8 @@ from medpy.metric.binary import hd95 as medpy_hd95
 from monai.metrics import compute_hausdorff_distance
 from schemes import BRATS2021
 from scipy.ndimage import gaussian_filter
+from scorers import DEFAULT
 
-from brats_ablate.metrics.case_metrics import CaseMetrics
 from brats_ablate.metrics.evaluate import Scores, Task, score
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance.*")
@@ -41,7 +42,7 @@ def _scores(folder: Path, order: str, hd95: str) -> dict[str, float]:
         image = nib.Nifti1Image(mask.astype(np.uint8) * 2, np.diag([*SPACING, 1.0]))
         files.append(folder / f"{name}_{order}_{hd95}.nii.gz")
         nib.save(image.as_reoriented(np.array(AXES[order])), files[-1])
-    scorer = CaseMetrics(hd95, 373.13, 2.0, 1, 50.0, 374.0)  # type: ignore[arg-type]
+    scorer = replace(DEFAULT, hd95=hd95, tolerance_mm=2.0, lesion_dilation=1)  # type: ignore[arg-type]
     scores = score(Task("a", *files, BRATS2021, BRATS2021), scorer)
     assert isinstance(scores, Scores), scores
     return {metric: value for (region, metric), value in scores.values.items() if region == "WT"}
@@ -77,6 +78,6 @@ def test_lesions_are_ignored_by_their_volume_in_mm3(tmp_path: Path) -> None:
         for name in ("predicted", "reference"):
             nib.save(nib.Nifti1Image(mask, np.diag([*SPACING, 1.0])), tmp_path / f"{name}.nii.gz")
         task = Task("a", tmp_path / "predicted.nii.gz", tmp_path / "reference.nii.gz", BRATS2021, BRATS2021)
-        scores = score(task, CaseMetrics("brats2023", 373.13, 2.0, 1, 50.0, 374.0))
+        scores = score(task, replace(DEFAULT, tolerance_mm=2.0, lesion_dilation=1))
         assert isinstance(scores, Scores)
         assert scores.values["WT", "lesions_found"] == (0 if ignored else 1)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from schemes import BRATS2021, GLI2024, MEN_RT, REGIONS
+from scorers import DEFAULT
 
 from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
 from brats_ablate.metrics.surface import HD95
@@ -11,7 +14,7 @@ UNIT = (1.0, 1.0, 1.0)
 
 
 def metrics(hd95: str = "brats2023") -> CaseMetrics:
-    return CaseMetrics(hd95, 373.13, 1.0, 3, 50.0, 374.0)  # type: ignore[arg-type]
+    return replace(DEFAULT, hd95=hd95)  # type: ignore[arg-type]
 
 
 def tumor(x: int, et: bool = True, shape: tuple[int, int, int] = (25, 26, 27)) -> np.ndarray:
@@ -124,8 +127,8 @@ def _volume_error(predicted: np.ndarray, reference: np.ndarray, spacing_mm: tupl
 
 
 def test_an_extra_metric_gets_the_masks_of_each_region() -> None:
-    extended = CaseMetrics("monai", 373.13, 1.0, 3, 50.0, 374.0, extra={"volume_error": _volume_error})
+    extended = replace(DEFAULT, extra={"volume_error": _volume_error})
     scores = extended(tumor(4, et=False), tumor(4), (1.0, 2.0, 1.5), BRATS2021)
     assert [scores[region, "volume_error"] for region in REGIONS] == [0, 0, -(4**3) * 3]
     with pytest.raises(ValueError, match=r"extra.dice is the name of a built-in metric; rename it"):
-        CaseMetrics("monai", 373.13, 1.0, 3, 50.0, 374.0, extra={"dice": _volume_error})
+        replace(DEFAULT, extra={"dice": _volume_error})

@@ -8,13 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from schemes import BRATS2021, MEN_RT
+from scorers import DEFAULT
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.case_metrics import CaseMetrics
 from brats_ablate.metrics.evaluate import Problem, Scores, Task, looks_swapped, score
 
 ED, NCR, ET = 1, 2, 3
-SCORER = CaseMetrics("brats2023", 373.13, 1.0, 3, 50.0, 374.0)
 
 
 def ball() -> np.ndarray:
@@ -59,15 +58,15 @@ def test_each_side_has_its_own_values(tmp_path: Path) -> None:
     msd = LabelScheme.named_before("msd")
     predicted = write(tmp_path / "p.nii.gz", msd.decode(ball()))
     reference = write(tmp_path / "r.nii.gz", BRATS2021.decode(ball()))
-    result = score(Task("a", predicted, reference, msd, BRATS2021), SCORER)
+    result = score(Task("a", predicted, reference, msd, BRATS2021), DEFAULT)
     assert isinstance(result, Scores)
     assert {result.values[region, "dice"] for region in ("WT", "TC", "ET")} == {1.0}
     assert result.is_swapped is False
-    wrong = score(Task("a", predicted, reference, BRATS2021, BRATS2021), SCORER)
+    wrong = score(Task("a", predicted, reference, BRATS2021, BRATS2021), DEFAULT)
     assert isinstance(wrong, Problem)
     assert wrong.unknown == (0, 1, 2, 3)
     assert wrong.reason == f"{predicted}: label value 3 is not in labels=brats2021 (0, 1, 2, 4)"
-    of_reference = score(Task("a", predicted, reference, msd, msd), SCORER)
+    of_reference = score(Task("a", predicted, reference, msd, msd), DEFAULT)
     assert isinstance(of_reference, Problem)
     assert of_reference.unknown == ()
     assert str(reference) in of_reference.reason

@@ -119,6 +119,16 @@ def test_an_evaluation_is_read_as_written(tmp_path: Path) -> None:
     assert pd.api.types.is_float_dtype(rows["value"])
 
 
+def test_undefined_values_are_read_and_count_as_agreement_in_tables(tmp_path: Path) -> None:
+    """metrics=brats2026 leaves Dice of a region that both lack empty, and scores tissues that are no region."""
+    lines = ["x,WT,dice,0.5", "x,TC,dice,0.25", "x,ET,dice,", "x,NCR,dice,0.125", "x,ET,hd95,"]
+    (tmp_path / "e.csv").write_text("\n".join(["case,region,metric,value", *lines]))
+    rows = read_evaluation(tmp_path / "e.csv")
+    assert rows["value"].isna().tolist() == [False, False, True, False, True]
+    dice = evaluated_dice(tmp_path / "e.csv", {}, REGIONS)
+    assert dict(zip(dice["region"], dice["value"], strict=True)) == {"WT": 0.5, "TC": 0.25, "ET": 1.0}
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [("case,region,value\nx,WT,1", "no column metric"), ("case,region,metric,value\nx,WT,dice,1", "no Dice of TC")],

@@ -23,7 +23,7 @@ from brats_ablate.runs.identity import TRAINING_GROUPS
 from brats_ablate.runs.renamed import RENAMED
 from brats_ablate.runtime.text import suggest
 
-GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "tracker", "job", "paths")
+GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "metrics", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
 
 _KEYS_OF_PLAIN_GROUPS = {
@@ -57,6 +57,9 @@ INJECTED: Mapping[str, frozenset[str]] = {
 """Arguments that a job derives and passes itself; a configuration must leave them out."""
 _INJECTED_FIRST = ("optimizer",)
 """Groups whose first argument a job passes by position, regardless of its name."""
+_SCORING_JOBS = ("brats_ablate.jobs.evaluate.run", "brats_ablate.jobs.rank.run")
+_SCORER_KEYS = ("metrics", "scorer")
+"""Where these jobs had the group `metrics` in version 0.1."""
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 _PLAIN_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "None": (type(None),)}
 
@@ -72,6 +75,11 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(
             "data.convention is the option labels now; choose labels=…, or write `override /labels@_global_.labels: …` "
             "in the defaults of your data option, as conf/data/brats23.yaml does"
+        )
+    if tree["job"].get("_target_") in _SCORING_JOBS and any(isinstance(tree["job"].get(k), dict) for k in _SCORER_KEYS):
+        raise ConfigError(
+            "the metrics of job=evaluate and job=rank are the group metrics now; move their keys to an option "
+            "conf/metrics/<name>.yaml that builds on default, and choose it with metrics=<name>"
         )
     for group, keys in _KEYS_OF_PLAIN_GROUPS.items():
         _known(group, tree[group], keys)

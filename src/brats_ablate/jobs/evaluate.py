@@ -17,14 +17,14 @@ from brats_ablate.config.label_schemes import known_schemes, scheme_named
 from brats_ablate.data.validation import are_swapped, fitting_schemes
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
-from brats_ablate.jobs.build import build_scheme, layout_of, open_store
+from brats_ablate.jobs.build import build_scheme, instantiate, layout_of, open_store
 from brats_ablate.runtime.files import write_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from brats_ablate.labels.scheme import LabelScheme
-    from brats_ablate.metrics.case_metrics import CaseMetrics
+    from brats_ablate.metrics.case_metrics import Scorer
     from brats_ablate.tables.table import Table
 
 
@@ -43,23 +43,21 @@ def run(
     reference_labels: str | None,
     accept_labels: bool,
     workers: int | None,
-    metrics: dict[str, Any],
 ) -> None:
-    """Score every prediction that has a reference; the keys are described in conf/job/evaluate.yaml.
+    """Score every prediction that has a reference by `cfg.metrics`; conf/job/evaluate.yaml describes the keys.
 
     Raises:
         ConfigError: a key is impossible.
         DataError: a folder is missing, nothing can be scored, or cases are invalid; the rows of all others are written
             before, unless an earlier result has more cases.
     """
-    from hydra.utils import instantiate
     from rich.console import Console
 
     from brats_ablate.tables import terminal
 
     if workers is not None and workers < 1:
         raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
-    scorer: CaseMetrics = instantiate(metrics)
+    scorer: Scorer = instantiate(cfg.metrics)
     folder = Path(predictions) if predictions else Path(cfg.paths.predictions) / name
     sides = Sides(prediction_labels, reference_labels, accept_labels)
     rows, problems = evaluate_folder(cfg, folder, references, sides, scorer, workers)
@@ -110,7 +108,7 @@ class Sides(NamedTuple):
 
 
 def evaluate_folder(
-    cfg: DictConfig, folder: Path, references: str, sides: Sides, scorer: CaseMetrics, workers: int | None
+    cfg: DictConfig, folder: Path, references: str, sides: Sides, scorer: Scorer, workers: int | None
 ) -> tuple[DataFrame, dict[str, str]]:
     """Score all predictions in `folder`; see `metrics.evaluate.evaluate`.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.jobs.build import build_scheme
+from brats_ablate.jobs.build import build_scheme, instantiate
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,7 +25,6 @@ def run(
     methods: dict[str, str] | list[str] | None,
     metrics: list[str],
     references: str,
-    scorer: dict[str, Any],
     resamples: int,
     seed: int,
 ) -> None:
@@ -37,16 +36,15 @@ def run(
     """
     from rich.console import Console
 
-    from brats_ablate.metrics.case_metrics import METRICS
     from brats_ablate.tables import ranking, terminal
 
     named = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods or []}
     if len(named) < 2:
         raise ConfigError("job.methods needs at least two: names of evaluations, .csv files, or folders of label files")
-    unknown = [m for m in metrics if m not in METRICS]
-    if unknown or not metrics:
-        raise ConfigError(f"job.metrics={metrics}: choose from {', '.join(METRICS)}")
-    rows_of = {name: _rows(cfg, where, references, scorer) for name, where in named.items()}
+    rows_of = {name: _rows(cfg, where, references) for name, where in named.items()}
+    known = [m for m in next(iter(rows_of.values()))["metric"].unique() if not m.endswith("_voxels")]
+    if not metrics or any(m not in known for m in metrics):
+        raise ConfigError(f"job.metrics={metrics}: choose from {', '.join(known)}")
     cases = ranking.common_cases(rows_of)
     regions = build_scheme(cfg).region_names
     values = {name: ranking.score_array(name, rows, cases, regions, metrics) for name, rows in rows_of.items()}
@@ -57,16 +55,14 @@ def run(
     print(f"{len(cases)} cases: {folder / 'ranking.csv'}, {folder / 'ranking_pairs.csv'}")
 
 
-def _rows(cfg: DictConfig, where: str, references: str, scorer: dict[str, Any]) -> DataFrame:
+def _rows(cfg: DictConfig, where: str, references: str) -> DataFrame:
     """Return the rows of a named evaluation, of a .csv file, or of a folder of label files, scored now."""
     named = Path(cfg.paths.evaluation) / f"{where}.csv"
     path = named if named.is_file() else Path(where)
     if path.is_dir():
-        from hydra.utils import instantiate
-
         from brats_ablate.jobs.evaluate import Sides, evaluate_folder
 
-        rows, problems = evaluate_folder(cfg, path, references, Sides(), instantiate(scorer), None)
+        rows, problems = evaluate_folder(cfg, path, references, Sides(), instantiate(cfg.metrics), None)
         if problems:
             case, reason = sorted(problems.items())[0]
             raise DataError(f"{path}: {len(problems)} cases cannot be scored ({case}: {reason}); fix them first")

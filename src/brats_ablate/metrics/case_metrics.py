@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -25,20 +25,40 @@ METRICS = [
     *("dice", "hd95", "sensitivity", "specificity", "nsd", "lesion_dice", "lesion_hd95", "reference_voxels"),
     *("predicted_voxels", "lesions_found", "lesions_missed", "lesions_invented"),
 ]
+"""All metrics of `CaseMetrics`."""
+
+
+class Scorer(Protocol):
+    """An option of `metrics`: how a case is scored."""
+
+    @property
+    def policy(self) -> str:
+        """Name and definitions of the metrics, in one sentence, printed with a table."""
+        ...
+
+    def __call__(
+        self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, labels: LabelScheme
+    ) -> dict[tuple[str, str], float]:
+        """Return (region, metric) -> value of two (X, Y, Z) uint8 label maps; NaN where the metric is undefined."""
+        ...
 
 
 @dataclass(frozen=True)
 class CaseMetrics:
     """Dice, HD95, sensitivity, specificity, surface Dice and the lesion-wise scores of every region."""
 
+    name: str
+    """The option of `metrics`."""
     hd95: Literal["brats2023", "monai", "medpy"]
     """Area-weighted and the larger direction, the larger direction over border voxels, or both directions pooled."""
     one_empty_mm: float
     """HD95 where one of the two regions is empty; BraTS: 373.13 (its grid's diagonal), 374 in 2023."""
-    tolerance_mm: float
-    """Within which surfaces agree for NSD."""
-    lesion_dilation: int
-    """This and the next two: see `LesionMatching`."""
+    false_positive_sensitivity: float
+    """Sensitivity where the region is predicted but not in the reference; it is undefined there."""
+    tolerance_mm: float | None
+    """Within which surfaces agree for NSD; None for no NSD."""
+    lesion_dilation: int | None
+    """This and the next two: see `LesionMatching`; None for no lesion-wise metrics."""
     lesion_above_mm3: float
     lesion_missed_mm: float
     extra: Mapping[str, RegionMetric] | None = None
@@ -51,12 +71,20 @@ class CaseMetrics:
     @property
     def policy(self) -> str:
         """Definitions of the metrics, in one sentence, printed with a table."""
-        return (
-            f"HD95 as {self.hd95}; a region empty in both: Dice, NSD, sensitivity 1 and HD95 0 mm; empty in one: "
-            f"Dice and NSD 0, HD95 {self.one_empty_mm:g} mm; sensitivity of an empty reference 1; NSD within "
-            f"{self.tolerance_mm:g} mm; lesions above {self.lesion_above_mm3:g} mm³, {self.lesion_missed_mm:g} mm "
-            "for a false-negative or false-positive one"
-        )
+        has_nsd = self.tolerance_mm is not None
+        both = "Dice, NSD and sensitivity 1" if has_nsd else "Dice and sensitivity 1"
+        parts = [
+            f"metrics={self.name}: HD95 as {self.hd95}",
+            f"a region empty in both: {both}, HD95 0 mm",
+            f"empty in one: Dice{' and NSD' if has_nsd else ''} 0, HD95 {self.one_empty_mm:g} mm",
+            f"empty in the reference alone: sensitivity {self.false_positive_sensitivity:g}",
+        ]
+        if has_nsd:
+            parts.append(f"NSD within {self.tolerance_mm:g} mm")
+        if self.lesion_dilation is not None:
+            above, missed = f"lesions above {self.lesion_above_mm3:g} mm³", f"{self.lesion_missed_mm:g} mm"
+            parts.append(f"{above}, {missed} for a false-negative or false-positive one")
+        return "; ".join(parts)
 
     def __call__(
         self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, labels: LabelScheme
@@ -87,30 +115,33 @@ class CaseMetrics:
         negatives = predicted.size + outside - r
         scores: dict[str, float] = {
             "dice": float(dice_from_counts(both, p, r)),
-            "sensitivity": both / r if r else 1.0,
+            "sensitivity": both / r if r else self.false_positive_sensitivity if p else 1.0,
             "specificity": 1 - (p - both) / negatives if negatives else 1.0,
             "reference_voxels": r,
             "predicted_voxels": p,
         }
-        matching = LesionMatching(self.lesion_dilation, self.lesion_above_mm3, self.lesion_missed_mm)
-        lesions = lesion_scores(predicted, reference, spacing_mm, matching)
-        scores |= {
-            "lesion_dice": lesions.dice,
-            "lesion_hd95": lesions.hd95_mm,
-            "lesions_found": lesions.true_positives,
-            "lesions_missed": lesions.false_negatives,
-            "lesions_invented": lesions.false_positives,
-        }
+        if self.lesion_dilation is not None:
+            matching = LesionMatching(self.lesion_dilation, self.lesion_above_mm3, self.lesion_missed_mm)
+            lesions = lesion_scores(predicted, reference, spacing_mm, matching)
+            scores |= {
+                "lesion_dice": lesions.dice,
+                "lesion_hd95": lesions.hd95_mm,
+                "lesions_found": lesions.true_positives,
+                "lesions_missed": lesions.false_negatives,
+                "lesions_invented": lesions.false_positives,
+            }
         scores |= {name: metric(predicted, reference, spacing_mm) for name, metric in (self.extra or {}).items()}
         return scores | self._surface(predicted, reference, spacing_mm)
 
     def _surface(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
         box = BBox.around(predicted | reference)
         if box is None:
-            return {"hd95": 0.0, "nsd": 1.0}
+            return {"hd95": 0.0} | ({} if self.tolerance_mm is None else {"nsd": 1.0})
         if not predicted.any() or not reference.any():
-            return {"hd95": self.one_empty_mm, "nsd": 0.0}
+            return {"hd95": self.one_empty_mm} | ({} if self.tolerance_mm is None else {"nsd": 0.0})
         predicted, reference = predicted[box.slices], reference[box.slices]
+        if self.tolerance_mm is None:
+            return {"hd95": HD95[self.hd95](predicted, reference, spacing_mm)}
         distances = between_elements(predicted, reference, spacing_mm)
         is_2023 = self.hd95 == "brats2023"  # which has the same distances as NSD
         hd95 = weighted_maximum(distances) if is_2023 else HD95[self.hd95](predicted, reference, spacing_mm)

@@ -17,7 +17,7 @@ from brats_ablate.data.store import CaseStore
 from brats_ablate.data.validation import UnknownLabels, encoded_labels
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.case_metrics import CaseMetrics
+from brats_ablate.metrics.case_metrics import Scorer
 from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
 
@@ -65,9 +65,7 @@ class Evaluation(NamedTuple):
     """Of the cases where it can be told."""
 
 
-def evaluate(
-    tasks: Sequence[Task], scorer: CaseMetrics, fold_of_case: Mapping[str, int], workers: int | None
-) -> Evaluation:
+def evaluate(tasks: Sequence[Task], scorer: Scorer, fold_of_case: Mapping[str, int], workers: int | None) -> Evaluation:
     """Score all tasks.
 
     `fold_of_case` has the validation fold of each case that has one. `workers` is None for one process per core.
@@ -88,7 +86,7 @@ def evaluate(
     return Evaluation(frame, problems, swapped)
 
 
-def score(task: Task, scorer: CaseMetrics) -> Scores | Problem:
+def score(task: Task, scorer: Scorer) -> Scores | Problem:
     """Read and score one case, or return why it is invalid. Runs in a worker process."""
     try:
         values, affine = nifti.read_volume(task.prediction)

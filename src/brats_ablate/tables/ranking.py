@@ -78,7 +78,10 @@ def score_array(
     columns = MultiIndex.from_product([regions, metrics])
     wide = rows.pivot_table("value", "case", ["region", "metric"], aggfunc="last").reindex(list(cases), columns=columns)
     for region, metric in columns[wide.isna().any()]:
-        raise DataError(f"{name} has no {metric} of {region} for every case; run job=evaluate for it again")
+        raise DataError(
+            f"{name} has no {metric} of {region} for every case, and a case without it cannot be ranked; run "
+            "job=evaluate for it again, with metrics that define every score, e.g. metrics=brats2023"
+        )
     return wide.to_numpy(float).reshape(len(cases), len(regions), len(metrics))
 
 

@@ -102,7 +102,7 @@ def read_evaluation(file: Path) -> DataFrame:
 
 
 def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
-    """Read a CSV file that `job` wrote: columns of text, one of numbers, and others.
+    """Read a CSV file that `job` wrote: columns of text, one of numbers, and others; an empty number is NaN.
 
     Raises:
         DataError: a column is missing.
@@ -111,21 +111,24 @@ def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
     for column in (*texts, number):
         if column not in rows:
             raise DataError(f"{file} has no column {column}; write it again with {job}")
-    return rows.astype({number: float})
+    return rows.assign(**{number: rows[number].replace("", "nan").astype(float)})
 
 
 def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str]) -> DataFrame:
     """Return the Dice rows of an evaluation, with the fold of each case (-1 where unknown).
 
+    Dice of a region that both lack is 1, as in all columns of a table; metrics=brats2026 leaves it undefined.
+
     Raises:
         DataError: the file lacks a column, or a case lacks a region.
     """
     rows = read_evaluation(file)
-    rows = rows[rows["metric"].str.lower() == "dice"]
+    rows = rows[(rows["metric"].str.lower() == "dice") & rows["region"].isin(regions)]
     regions_of = rows.groupby("case")["region"].agg(set)
     for region in regions:
         for case in regions_of.index[[region not in present for present in regions_of]]:
             raise DataError(f"{file} has no Dice of {region} for case {case}; write it again with job=evaluate")
+    rows = rows.assign(value=rows["value"].fillna(1.0))
     return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
 
 
