@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from pandas import DataFrame
 
-from brats_ablate.cases import ImageGeometry
+from brats_ablate.cases import BBox, ImageGeometry
 from brats_ablate.data import nifti
 from brats_ablate.data.store import CaseStore
 from brats_ablate.data.validation import UnknownLabels, encoded_labels
@@ -122,8 +122,13 @@ def looks_swapped(predicted: np.ndarray, reference: np.ndarray, labels: LabelSch
     if not labels.outside_inside:
         return None
     outer, inner = (labels.label(tissue) for tissue in labels.outside_inside)
-    n = len(labels.tissue_names)
-    counts = np.bincount(predicted.ravel().astype(np.intp) * n + reference.ravel(), minlength=n * n).reshape(n, n)
-    if not all(counts[k].sum() and counts[:, k].sum() for k in (outer, inner)):
+    box = BBox.around((predicted | reference) != 0)
+    if box is None:
         return None
-    return bool(counts[outer, inner] > counts[outer, outer] and counts[inner, outer] > counts[inner, inner])
+    predicted, reference = predicted[box.slices], reference[box.slices]
+    of_predicted, of_reference = ([values == k for k in (outer, inner)] for values in (predicted, reference))
+    if not all(mask.any() for mask in (*of_predicted, *of_reference)):
+        return None
+    own = [np.count_nonzero(p & r) for p, r in zip(of_predicted, of_reference, strict=True)]
+    other = [np.count_nonzero(p & r) for p, r in zip(of_predicted, reversed(of_reference), strict=True)]
+    return bool(other[0] > own[0] and other[1] > own[1])

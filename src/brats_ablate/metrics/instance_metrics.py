@@ -98,8 +98,8 @@ class InstanceMetrics:
         p, r = int(np.count_nonzero(predicted)), int(np.count_nonzero(reference))
         both = int(np.count_nonzero(predicted & reference))
         scores: dict[str, float] = {"dice": 0.0, "nsd": 0.0, "hd95": self.worst_mm}
-        if both:
-            distances = between_border_voxels(predicted, reference, spacing_mm)
+        distances = between_border_voxels(predicted, reference, spacing_mm) if both else None
+        if distances is not None:
             scores = {
                 "dice": float(dice_from_counts(both, p, r)),
                 "nsd": mean_share_within(distances, min(spacing_mm) / 2),
@@ -108,21 +108,27 @@ class InstanceMetrics:
         return (
             scores
             | {"reference_voxels": r, "predicted_voxels": p}
-            | self._instances(predicted, reference, spacing_mm)
+            | self._instances(predicted, reference, spacing_mm, distances)
             | own
         )
 
-    def _instances(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
+    def _instances(
+        self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing, of_region: SurfaceDistances | None
+    ) -> dict[str, float]:
+        """Return the scores of detection and of matched instances; `of_region` are those between the two regions."""
         import cc3d
 
         p, r = (cc3d.connected_components(mask, connectivity=26) for mask in (predicted, reference))
-        n_p, n_r = int(p.max()), int(r.max())
-        boxes_p, boxes_r = (cc3d.statistics(c, no_slice_conversion=True)["bounding_boxes"] for c in (p, r))
+        of_p, of_r = (cc3d.statistics(c, no_slice_conversion=True) for c in (p, r))
+        n_p, n_r = len(of_p["voxel_counts"]) - 1, len(of_r["voxel_counts"]) - 1
         scores = []
-        for i, j, dice in matched_pairs(p, r):
-            ends = np.minimum(boxes_p[i][::2], boxes_r[j][::2]), np.maximum(boxes_p[i][1::2], boxes_r[j][1::2])
+        for i, j, dice in matched_pairs(p, r, of_p["voxel_counts"], of_r["voxel_counts"]):
+            boxes = of_p["bounding_boxes"][i], of_r["bounding_boxes"][j]
+            ends = np.minimum(*(b[::2] for b in boxes)), np.maximum(*(b[1::2] for b in boxes))
             box = tuple(slice(int(low), int(high) + 1) for low, high in zip(*ends, strict=True))
-            distances = between_border_voxels(p[box] == i, r[box] == j, spacing_mm)
+            distances = of_region
+            if distances is None or n_p > 1 or n_r > 1:
+                distances = between_border_voxels(p[box] == i, r[box] == j, spacing_mm)
             scores.append((dice, mean_share_within(distances, min(spacing_mm)), pooled_95(distances)))
         found = len(scores)
         means = np.mean(scores, axis=0).tolist() if found else [0.0, 0.0, self.worst_mm]
@@ -137,19 +143,25 @@ class InstanceMetrics:
         }
 
 
-def matched_pairs(predicted: np.ndarray, reference: np.ndarray) -> list[tuple[int, int, float]]:
+def matched_pairs(
+    predicted: np.ndarray, reference: np.ndarray, predicted_sizes: np.ndarray, reference_sizes: np.ndarray
+) -> list[tuple[int, int, float]]:
     """Match the instances of two label maps (X, Y, Z) one to one, so that the sum of the pairs' Dice is largest.
 
-    Instances are numbered from 1. Returns (predicted instance, reference instance, Dice) of each pair.
+    Instances are numbered from 1; the sizes are their voxels by number, background first. Returns (predicted instance,
+    reference instance, Dice) of each pair.
     """
     from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
 
     shared = (predicted > 0) & (reference > 0)
-    pairs, both = np.unique(np.stack([predicted[shared], reference[shared]]), axis=1, return_counts=True)
-    if both.size == 0:
+    if not shared.any():
         return []
-    sizes = [np.bincount(labels.ravel()) for labels in (predicted, reference)]
-    dice = dice_from_counts(both, sizes[0][pairs[0]], sizes[1][pairs[1]])
+    ones, shape = np.ones(np.count_nonzero(shared), dtype=np.int64), (len(predicted_sizes), len(reference_sizes))
+    voxels = coo_array((ones, (predicted[shared], reference[shared])), shape=shape).tocsr()
+    pairs, both = np.stack(voxels.nonzero()), voxels.data
+    sizes = (of[ids].astype(np.int64) for of, ids in zip((predicted_sizes, reference_sizes), pairs, strict=True))
+    dice = dice_from_counts(both, *sizes)
     can_match = dice >= _SMALLEST_DICE
     pairs, dice = pairs[:, can_match], dice[can_match]
     (p_ids, rows), (r_ids, columns) = (np.unique(ids, return_inverse=True) for ids in pairs)
