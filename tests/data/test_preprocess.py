@@ -305,6 +305,9 @@ def test_a_record_is_parsed_on_first_use(raw_cohort, tmp_path):
     lines = (tmp_path / "p/records.jsonl").read_text().splitlines()
     lines[4] = "not parsed"
     (tmp_path / "p/records.jsonl").write_text("\n".join(lines))
+    head = json.loads((tmp_path / "p/cohort.json").read_text())
+    del head["records_sha256"]  # as in stores of version 0.1
+    (tmp_path / "p/cohort.json").write_text(json.dumps(head))
     assert CaseStore(tmp_path / "p").record("BraTS2021_00003").case_id == "BraTS2021_00003"
     with pytest.raises(json.JSONDecodeError):
         CaseStore(tmp_path / "p").record("BraTS2021_00004")

@@ -59,7 +59,7 @@ def test_a_lost_file_system_is_not_taken_for_a_broken_checkpoint(
 def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "last.pt"
     path.write_bytes(content)
-    with pytest.raises(RunFailed, match=r"last\.pt is not a readable checkpoint"):
+    with pytest.raises(RunFailed, match=r"last\.pt is damaged or no checkpoint"):
         checkpoint.load(path)
 
 

@@ -25,6 +25,8 @@ from brats_ablate.runtime.text import suggest
 
 GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "metrics", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
+_OPTIONAL = ("trust",)
+"""Keys that configurations of earlier versions lack."""
 
 _KEYS_OF_PLAIN_GROUPS = {
     "data": (
@@ -67,7 +69,7 @@ _PLAIN_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (s
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError with one sentence if `cfg` is invalid; cheap, imports no torch."""
     tree = resolve(cfg)
-    _known("", tree, (*GROUPS, *COORDINATES))
+    _known("", tree, (*GROUPS, *COORDINATES, *_OPTIONAL))
     for missing in [g for g in (*GROUPS, *COORDINATES) if g not in tree]:
         remedy = f"choose one with {missing}=<option>" if missing in GROUPS else "build yours on conf/config.yaml"
         raise ConfigError(f"{missing} is missing from the configuration; {remedy}")

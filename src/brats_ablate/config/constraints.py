@@ -13,7 +13,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from brats_ablate.config.source import PACKAGE, class_attribute
+from brats_ablate.config.source import class_attribute
+from brats_ablate.config.trust import is_own_class
 from brats_ablate.data.layouts import Layout
 from brats_ablate.labels.scheme import LabelScheme
 
@@ -118,8 +119,8 @@ def constructible_groups(cfg: Tree) -> str | None:
     """Construct this package's trainer, schedule and patches, which import no torch: they check their own values."""
     for group in ("trainer", "schedule", "patches"):
         node = cfg[group]
-        module, _, name = node["_target_"].rpartition(".")
-        if module.split(".")[0] == PACKAGE:
+        if is_own_class(node["_target_"]):
+            module, _, name = node["_target_"].rpartition(".")
             getattr(import_module(module), name)(**{k: v for k, v in node.items() if not k.startswith("_")})
     return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
-from brats_ablate.cases import BBox
+from brats_ablate.cases import BBox, Shape3d
 from brats_ablate.errors import DataError
 from brats_ablate.runtime import files
 
@@ -43,12 +43,12 @@ def write_array(path: Path, array: np.ndarray, content_hash: str) -> None:
 
 
 def read_array(
-    path: Path, content_hash: str, box: BBox | None = None, channels: Sequence[int] | None = None
+    path: Path, content_hash: str, shape: Shape3d, box: BBox | None = None, channels: Sequence[int] | None = None
 ) -> np.ndarray:
     """Return the array that `write_array` wrote, or the part inside `box` and, of a (C, X, Y, Z) one, of `channels`.
 
-    Safe to call from several threads: each call opens the file and decompresses on its own thread. `box` must lie
-    inside the volume.
+    Safe to call from several threads: each call opens the file and decompresses on its own thread. `shape` are the last
+    three axes as recorded elsewhere, checked before memory is taken; `box` must lie inside of them.
 
     Raises:
         DataError: the file is missing, damaged, or has a different content hash.
@@ -56,11 +56,21 @@ def read_array(
     """
     try:
         stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
+        if not isinstance(stored, blosc2.NDArray):
+            raise blosc2.UnsafeDeserializationError(type(stored).__name__)
         same = stored.schunk.vlmeta[_TAG] == content_hash
+        if stored.shape[-3:] != shape:
+            raise ValueError(f"shape {stored.shape} instead of {shape}")
         index = (...,) if box is None else (..., *box.slices)
         # A list of channels in the index takes half as long again, or more.
         array: np.ndarray = stored[index] if channels is None else np.stack([stored[(c, *index)] for c in channels])
-    except (OSError, RuntimeError, KeyError) as error:
+    except blosc2.UnsafeDeserializationError as error:
+        raise DataError(
+            f"{path} is no plain array but a {error.kind}, which could run code or read other files; do not use it"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # of any kind, SyntaxError included, as wrong bytes lead blosc2 anywhere
         remedy = "delete its folder and run `python -m brats_ablate job=prepare` again"
         raise DataError(f"{path} {_reason(path)}; {remedy}") from error
     if not same:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +14,10 @@ import numpy as np
 from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase
 from brats_ablate.data import nifti, validation
 from brats_ablate.data.components import connected_components
+from brats_ablate.data.content import content_hash
 from brats_ablate.data.resampling import Resampling
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.runtime.files import to_json
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         std=std,
         has_labels=encoded is not None,
         components=() if encoded is None else connected_components(encoded),
-        content_hash=_content_hash(images, encoded, box, grid, reference),
+        content_hash=content_hash(images, encoded, box, grid, reference),
         resampled_mm=None if resampling is None else rules.spacing,
     )
     return PreparedCase(record, images, encoded, tuple(raw.images), tuple(backgrounds), reference)
@@ -224,20 +223,6 @@ def _stack(volumes: list[np.ndarray]) -> np.ndarray:
     whole = all(v.dtype.kind in "iu" or (v == np.rint(v)).all() for v in volumes)
     fits = whole and all(v.min() >= limits.min and v.max() <= limits.max for v in volumes)
     return np.stack([v.astype(np.int16 if fits else np.float32, order="C") for v in volumes])
-
-
-def _content_hash(
-    images: np.ndarray, encoded: np.ndarray | None, box: BBox, grid: ImageGeometry, reference: np.ndarray | None
-) -> str:
-    """Hash everything that training and evaluation depend on; rounding noise of the affine is excluded."""
-    digest = hashlib.sha256(images.data)
-    for array in (encoded, reference):
-        if array is not None:
-            digest.update(array.data)
-    affine = np.round(np.asarray(grid.affine), 6) + 0.0
-    head = [str(images.dtype), images.shape, encoded is not None, box.start, box.stop, grid.shape, affine.tolist()]
-    digest.update(to_json(head).encode())
-    return digest.hexdigest()
 
 
 def source_files(raw: RawCase) -> list[Path]:

@@ -2,7 +2,8 @@
 
 `cohort.json` holds name, fingerprint and the cases in order. `records.jsonl` holds a case's metadata per line, in that
 order; a line is parsed on first use, so 1,251 cases open in milliseconds. `folds.json` holds the frozen folds,
-`cases/<id>/{case.json,images.b2nd,labels.b2nd}` the cases.
+`cases/<id>/{case.json,images.b2nd,labels.b2nd}` the cases. The voxels of a case are compared with its content hash when
+it is first read by a process, `records.jsonl` with its checksum when the store is opened.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from brats_ablate.cases import BBox, CaseMetadata
 from brats_ablate.data import blosc2_io
+from brats_ablate.data.content import content_hash
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.files import to_json, write_json, write_text
@@ -71,8 +73,10 @@ class CaseStore:
         self.folder = Path(folder)
         try:
             head = json.loads((self.folder / COHORT).read_bytes())
-            self._lines = (self.folder / RECORDS).read_bytes().splitlines()
+            records = (self.folder / RECORDS).read_bytes()
+            self._lines = records.splitlines()
             self._records: dict[str, CaseMetadata] = {}
+            self._verified: set[str] = set()
             frozen_folds: list[list[str]] = json.loads((self.folder / FOLDS).read_bytes())["validation"]
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -113,7 +117,9 @@ class CaseStore:
         missing = [c for c in head["cases"] if c not in present]
         if missing:
             raise DataError(f"{self.folder}: {len(missing)} cases are missing ({missing[0]}, …); {_COMMAND}")
-        if self.fingerprint != head["fingerprint"] or len(self._lines) != len(self._row):
+        checksum = head.get("records_sha256")  # None in stores of version 0.1
+        is_intact = checksum in (None, hashlib.sha256(records).hexdigest()) and len(self._lines) == len(self._row)
+        if self.fingerprint != head["fingerprint"] or not is_intact:
             raise DataError(f"{self.folder}: its cases do not match its fingerprint; {_COMMAND}")
 
     def record(self, case_id: str) -> CaseMetadata:
@@ -153,8 +159,35 @@ class CaseStore:
             return to_original_space(record, self.read_labels(case_id))
         return self._read(case_id, REFERENCE, None)
 
+    def verify(self, case_id: str) -> None:
+        """Compare a case's voxels, labels and geometry with its content hash.
+
+        Raises:
+            DataError: they differ: the files were damaged after `job=prepare`.
+        """
+        record = self.record(case_id)
+        images = self._array(case_id, "images.b2nd")
+        labels = self._array(case_id, "labels.b2nd") if record.has_labels else None
+        reference = self._array(case_id, REFERENCE) if record.has_labels and record.resampled_mm is not None else None
+        if content_hash(images, labels, record.box, record.grid, reference) != record.content_hash:
+            folder = self.folder / CASES / case_id
+            raise DataError(
+                f"{folder} is damaged: it is not what was prepared; delete this folder and run "
+                "`python -m brats_ablate job=prepare` again"
+            )
+        self._verified.add(case_id)
+
     def _read(self, case_id: str, file: str, box: BBox | None, rows: Sequence[int] | None = None) -> np.ndarray:
-        return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box, rows)
+        if case_id not in self._verified:
+            self.verify(case_id)
+        return self._array(case_id, file, box, rows)
+
+    def _array(
+        self, case_id: str, file: str, box: BBox | None = None, rows: Sequence[int] | None = None
+    ) -> np.ndarray:
+        record = self.record(case_id)
+        shape = record.grid.shape if file == REFERENCE else record.box.shape
+        return blosc2_io.read_array(self.folder / CASES / case_id / file, record.content_hash, shape, box, rows)
 
 
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
@@ -216,6 +249,7 @@ def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, An
         "modalities": list(cohort.modalities),
         "fingerprint": cohort.fingerprint,
         "cases": dict(cohort.content_hashes),
+        "records_sha256": hashlib.sha256(lines.encode()).hexdigest(),
     }
     if cohort.spacing is not None:
         head["spacing"] = list(cohort.spacing)

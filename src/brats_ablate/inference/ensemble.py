@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.runs.directory import RunDirectory, find_runs
-from brats_ablate.runs.identity import differences
+from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -70,16 +70,29 @@ def choose_members(
     return sorted(members, key=lambda m: (m.fold, str(m.run.path), m.checkpoint.name))
 
 
-def check_checkpoint(member: EnsembleMember, identity: dict[str, Any]) -> None:
-    """Raise RunFailed if `identity`, stored in the checkpoint, differs from that of the member's run directory."""
+def check_checkpoint(member: EnsembleMember, of_checkpoint: dict[str, Any]) -> None:
+    """Raise RunFailed if `of_checkpoint`, the identity stored there, differs from that of the member's run directory."""
     recorded = member.run.identity() or {}
     if "trainer.ranks" in recorded:  # checkpoints of earlier versions do not contain it
-        identity = {"trainer.ranks": recorded["trainer.ranks"], **identity}
-    if recorded != identity:
-        details = "; ".join(differences(recorded, identity)[:5])
+        of_checkpoint = {"trainer.ranks": recorded["trainer.ranks"], **of_checkpoint}
+    if recorded != of_checkpoint:
+        details = "; ".join(differences(recorded, of_checkpoint)[:5])
         raise RunFailed(
             f"{member.checkpoint} has a different configuration from its run directory ({details}); put the run's own "
             "checkpoint back, or train it again"
+        )
+
+
+def check_configuration(run: RunDirectory) -> None:
+    """Raise RunFailed if a run's config.yaml is not the configuration that its manifest identifies."""
+    recorded, present = run.identity() or {}, identity(run.config())
+    if ranks := recorded.get("trainer.ranks"):  # recorded beside the identity by version 0.1
+        present = {"trainer.ranks": ranks, **present}
+    if recorded != present:
+        details = "; ".join(differences(recorded, present)[:5])
+        raise RunFailed(
+            f"{run.path / 'config.yaml'} was changed after the run was trained ({details}); put the original back, or "
+            "train the run again"
         )
 
 

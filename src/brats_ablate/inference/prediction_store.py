@@ -25,6 +25,7 @@ from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_json
 
 MANIFEST = "predictions.json"
+_CHECKSUM = "probabilities_sha256"
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
 """Value of `cases` in a manifest of out-of-fold predictions."""
 
@@ -67,7 +68,8 @@ class PredictionFolder:
 
     def save_probabilities(self, record: CaseMetadata, probabilities: np.ndarray) -> None:
         """Save (3, X, Y, Z) float16 of the cropped volume, compressed, with the case's metadata."""
-        write_json(self._saved(record.case_id, "json"), record.to_dict())
+        checksum = {_CHECKSUM: hashlib.sha256(np.ascontiguousarray(probabilities).data).hexdigest()}
+        write_json(self._saved(record.case_id, "json"), record.to_dict() | checksum)
         with atomic_write(self._saved(record.case_id, "b2nd")) as temporary:
             write_array(temporary, probabilities, self._content_hash())
 
@@ -75,12 +77,18 @@ class PredictionFolder:
         """Read the probabilities and the metadata that `save_probabilities` saved.
 
         Raises:
-            DataError: they were not saved, or belong to different predictions.
+            DataError: they were not saved, belong to different predictions, or are damaged.
         """
         if not self.has_probabilities(case_id):
             raise DataError(f"{self.path} contains no probabilities of {case_id}; predict with job.probabilities=true")
-        record = CaseMetadata.from_dict(json.loads(self._saved(case_id, "json").read_text(encoding="utf-8")))
-        return read_array(self._saved(case_id, "b2nd"), self._content_hash()), record
+        saved = json.loads(self._saved(case_id, "json").read_text(encoding="utf-8"))
+        record = CaseMetadata.from_dict(saved)
+        file = self._saved(case_id, "b2nd")
+        probabilities = read_array(file, self._content_hash(), record.box.shape)
+        checksum = saved.get(_CHECKSUM)  # None in folders of version 0.1
+        if checksum not in (None, hashlib.sha256(probabilities.data).hexdigest()):
+            raise DataError(f"{file} is damaged; delete it and run the job=predict that wrote it again")
+        return probabilities, record
 
     def _saved(self, case_id: str, ending: str) -> Path:
         return self.path / "probabilities" / f"{case_id}.{ending}"

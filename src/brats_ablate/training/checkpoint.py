@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import errno
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,26 @@ def save(content: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint.
+    """Read a checkpoint, after comparing everything in it with the checksums of the file.
 
     Raises:
-        RunFailed: the file is missing or broken; names it.
+        RunFailed: the file is missing or damaged; names it.
         OSError: the file system cannot read it; names the file.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums, but does not compare them
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(damaged)
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise RunFailed(f"{path} does not exist; train the run first") from None
-    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of any kind, as wrong bytes lead zipfile, torch and pickle anywhere
         os_error = files.os_error_behind(error)
-        if os_error is not None and os_error.errno is not None:
+        if os_error is not None and os_error.errno not in (None, errno.EINVAL):  # which a position before the file is
             raise files.with_filename(os_error, path) from error
-        raise RunFailed(f"{path} is not a readable checkpoint; delete it and start the run again") from error
+        raise RunFailed(f"{path} is damaged or no checkpoint; delete it and start the run again") from error
     return content
 
 

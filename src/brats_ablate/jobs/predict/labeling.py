@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.check import resolve
+from brats_ablate.config.trust import named_targets, require_trusted
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.label_pipeline import LabelPipeline, LabelSetting
 from brats_ablate.jobs.build import build_scheme, instantiate
@@ -27,13 +29,14 @@ def tuned_pipeline(cfg: DictConfig, file: Path) -> LabelPipeline:
     """Return the pipeline of a file that `job=tune` wrote, with a setting for each fold.
 
     Raises:
-        ConfigError: the file does not exist, or was not written by `job=tune`.
+        ConfigError: the file does not exist, was not written by `job=tune`, or names a class that is not trusted.
     """
     if not file.is_file():
         raise ConfigError(f"job.settings={file} does not exist; give the tuned.yaml that job=tune wrote")
     tree = OmegaConf.create(with_current_names(OmegaConf.to_container(OmegaConf.load(file))))
     if not isinstance(tree, DictConfig) or not {"all", "folds"} <= tree.keys():
         raise ConfigError(f"job.settings={file} was not written by job=tune; give the tuned.yaml that it wrote")
+    require_trusted(OmegaConf.to_container(tree), file, named_targets(resolve(cfg)))
     scheme = build_scheme(cfg)
     provenance = {"convention": scheme.key, "settings": OmegaConf.to_container(tree)}
     folds = {int(fold): _setting(node, scheme) for fold, node in tree.folds.items()}

@@ -1,0 +1,84 @@
+"""What a configuration that comes as data may name. Run directories and tuned settings are exchanged: they run nothing.
+
+A person's own command line and `-cd` folder are their code. The `config.yaml` of a run directory and the file of
+`job=tune` are data. Their `_target_`s are built only if they are classes of this package, torch modules, networks of
+MONAI, or classes that the current command names itself: by its own configuration, or by `trust=[mine.MyUNet]`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from brats_ablate.config.source import PACKAGE, find
+from brats_ablate.errors import ConfigError
+
+_LAYERS = ("models", "losses", "transforms", "inference", "labels", "training")
+"""Packages of this one whose classes only compute."""
+_LIBRARIES = ("torch.nn.", "monai.networks.")
+
+
+def require_trusted(tree: Any, file: Path, declared: Collection[str]) -> None:
+    """Refuse plain containers read from `file` that would run code, before anything in them is built.
+
+    Args:
+        tree: of plain containers.
+        file: named in the message.
+        declared: further `_target_`s that the current command names itself: see `named_targets`.
+
+    Raises:
+        ConfigError: a `_target_` is not trusted, or a value would be interpolated.
+    """
+    for key, value in _leaves(tree):
+        if key.rpartition(".")[2] == "_target_":
+            if not isinstance(value, str) or not (value in declared or is_own_class(value) or _is_module(value)):
+                raise ConfigError(
+                    f"{file}: {key} names {value}, which is not a class of this program, torch or MONAI; such a file is "
+                    f"data and runs nothing. If you know and trust it, add trust=[{value}]"
+                )
+        elif isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{file}: {key}={value} refers to another value, which data may not; write the value")
+
+
+def named_targets(tree: Any) -> set[str]:
+    """Return every `_target_` of a configuration, and what its `trust` lists."""
+    listed = tree.get("trust") if isinstance(tree, Mapping) else None
+    return {str(v) for k, v in _leaves(tree) if k.rpartition(".")[2] == "_target_"} | set(listed or ())
+
+
+def is_own_class(target: str) -> bool:
+    """Return whether `target` is a class of this package that only computes; nothing is imported."""
+    package, _, rest = target.partition(".")
+    if package != PACKAGE or rest.partition(".")[0] not in _LAYERS:
+        return False
+    try:
+        definition = find(target)
+    except LookupError:
+        return False
+    is_class = definition is not None and isinstance(definition.node, ast.ClassDef)
+    return is_class and definition is not None and f"{definition.module}.{definition.node.name}" == target
+
+
+def _is_module(target: str) -> bool:
+    """Return whether `target` is a subclass of `torch.nn.Module` that comes with torch or MONAI."""
+    if not target.startswith(_LIBRARIES):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError:
+        return False
+    base = import_module("torch.nn").Module
+    return isinstance(found, type) and issubclass(found, base) and found.__module__.startswith(("torch.", "monai."))
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping | list):
+        items = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for key, value in items:
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

@@ -1,0 +1,98 @@
+"""Files that are exchanged name classes that only compute, and run nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brats_ablate.config.trust import is_own_class, named_targets, require_trusted
+from brats_ablate.errors import ConfigError
+
+FILE = Path("runs/theirs/config.yaml")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "brats_ablate.models.unet.UNet",
+        "brats_ablate.inference.thresholds.RegionThresholds",
+        "torch.nn.Conv3d",
+        "torch.nn.modules.activation.ReLU",
+        "monai.networks.nets.DynUNet",
+        "mine.MyUNet",
+        "mine.declared",
+    ],
+)
+def test_classes_that_only_compute_are_built(target: str) -> None:
+    cfg = {"trust": ["mine.MyUNet"], "model": {"block": {"_target_": "mine.declared"}}}
+    require_trusted({"model": {"_target_": target, "blocks": [{"_target_": target}]}}, FILE, named_targets(cfg))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "subprocess.Popen",
+        "builtins.eval",
+        "mine.Other",
+        "brats_ablate.jobs.prepare.run",
+        "brats_ablate.tracking.wandb.WandbTracker",
+        "brats_ablate.models.unet.torch.load",
+        "brats_ablate.models.external.subprocess",
+        "brats_ablate.models.nowhere.UNet",
+        "brats_ablate.training.optimizers.adam",
+        "brats_ablate.models.unet.EncoderConfig",  # imported there
+        "torch.load",
+        "torch.nn.functional.relu",
+        "torch.nn.init.normal_",
+        "torch.nn.nowhere.Conv3d",
+        "torch.nnx.Conv3d",
+        "monai.bundle.run",
+        "hydra.utils.call",
+        "",
+        3,
+        None,
+    ],
+)
+def test_everything_else_is_refused_by_name(target: object) -> None:
+    tree = {"model": {"blocks": [{"_target_": target}]}}
+    with pytest.raises(ConfigError) as error:
+        require_trusted(tree, FILE, {"mine.MyUNet"})
+    assert str(error.value).startswith(f"{FILE}: model.blocks.0._target_ names {target}, which is not a class of this")
+
+
+@pytest.mark.parametrize("value", ["${oc.env:WANDB_API_KEY}", "x${model.width}"])
+def test_data_interpolates_nothing(value: str) -> None:
+    with pytest.raises(ConfigError, match="refers to another value, which data may not"):
+        require_trusted({"model": {"name": value}}, FILE, ())
+
+
+def test_own_classes_are_recognized_without_importing_torch() -> None:
+    code = (
+        "import sys; from brats_ablate.config.trust import is_own_class;"
+        "print(is_own_class('brats_ablate.models.unet.UNet'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+    assert not is_own_class("brats_ablate.models.unet.nothing")
+
+
+def test_every_target_that_the_program_writes_into_data_is_trusted() -> None:
+    from brats_ablate.config.locations import resource_dir
+
+    import yaml
+
+    def targets(node: Any) -> list[str]:
+        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        own = [node["_target_"]] if isinstance(node, dict) and "_target_" in node else []
+        return own + [t for each in below for t in targets(each)]
+
+    groups = ("model", "inputs", "supervision", "encoder", "labels", "inference", "postprocess")
+    files = [file for group in groups for file in (resource_dir("conf") / group).rglob("*.yaml")]
+    named = {t for file in files for t in targets(yaml.safe_load(file.read_text()))}
+    assert len(named) > 25
+    assert [t for t in named if not is_own_class(t)] == []
