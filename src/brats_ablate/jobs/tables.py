@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from brats_ablate.config.locations import table_dirs
-from brats_ablate.jobs.build import build_scheme, instantiate
+from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
 from brats_ablate.tracking.base import RunInfo
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def tables_run(cfg: DictConfig) -> RunInfo:
 
 def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int) -> list[TableResult]:
     """Build the named tables, or all, from what exists; those without any run included."""
-    from brats_ablate.data.folds import fold_of_case
+    from brats_ablate.data.folds import fold_of_case, patient_finder
     from brats_ablate.tables.build import ResultsStore, build
     from brats_ablate.tables.scores import experiment_names, load_runs
     from brats_ablate.tables.spec import load_table_specs
@@ -80,7 +80,9 @@ def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, s
     specs = [spec.expanded(trained, evaluated) for spec in specs]
     wanted = {c.experiment for spec in specs for c in spec.columns}
     loaded = load_runs(runs, [name for name in trained if name in wanted])
-    store = ResultsStore(loaded, evaluation, fold_of_case(Path(cfg.paths.prepared)), build_scheme(cfg))
+    prepared = Path(cfg.paths.prepared)
+    patient_of = patient_finder(prepared, cfg.data.get("patient") or layout_of(cfg).patient)
+    store = ResultsStore(loaded, evaluation, fold_of_case(prepared), build_scheme(cfg), patient_of)
     return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed)
 
 
