@@ -40,6 +40,7 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
     from rich.console import Console
 
     from brats_ablate.tables import terminal
+    from brats_ablate.tables.paper_table import write_paper_table
     from brats_ablate.tables.tabulate import interval_rows, tabulate, training_rows
     from brats_ablate.tables.writers import write_csv, write_tables
 
@@ -49,6 +50,7 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
         parts = tabulate(result)
         terminal.show(parts, console)
         write_tables(parts, out, [*(interval_rows(result) if intervals else ()), *training_rows(result)])
+        write_paper_table(result, out)
         frames[result.spec.name] = parts[0].frame()
     write_csv(_case_rows(shown), out / "cases.csv")
     count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from brats_ablate.tables import statistics
 from brats_ablate.tables.comparison import Comparison, Stratum, compare, strata
 from brats_ablate.tables.cost import Cost, cost_of
 from brats_ablate.tables.evaluated import PatientOf, by_kind, compare_evaluated
+from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
 from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
-from brats_ablate.tables.results import case_rows, case_scores, evaluated_dice, read_rows
+from brats_ablate.tables.results import case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.statistics import Components
@@ -38,6 +39,10 @@ class ColumnResult:
     """As of `results.case_scores`."""
     cost: Cost
     components: Components | None
+    evaluation: EvaluationRecord | None = None
+    """Of the column, or of an experiment that was also evaluated under its own name."""
+    hd95: DataFrame = field(default_factory=DataFrame)
+    """As of `results.evaluated_hd95`, from that evaluation."""
 
     @property
     def has_any(self) -> bool:
@@ -123,8 +128,14 @@ def _table(
 
 
 def _column(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
-    if column.evaluation is not None:
-        return _evaluated(column, store, folds)
+    result = _trained(column, store, folds) if column.evaluation is None else _evaluated(column, store, folds)
+    file = store.evaluation / f"{column.evaluation or column.experiment}.csv"
+    if not file.exists():
+        return result
+    return replace(result, evaluation=read_record(file), hd95=evaluated_hd95(file, store.labels.region_names))
+
+
+def _trained(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     runs = store.runs.get(column.experiment or "", ())
     scores = score(runs, folds)
     rows = case_rows(scores.per_fold_lr.runs)

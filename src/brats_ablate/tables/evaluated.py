@@ -1,8 +1,8 @@
 """Compare evaluated columns (outside methods, ensembles, test sets), which have neither epochs nor seeds.
 
-The verdict is about these trained networks: nothing here measures how a second training run would differ. Tested is the
-mean over folds of the mean difference per patient, whose variance is that of patients within folds. Cases of no fold are
-one group.
+The verdict is about these trained networks: nothing here measures how a second training run would differ. The test is
+of the mean over folds of the mean difference per patient; its variance is that of patients within folds. Cases of no
+fold are one group.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from pandas import DataFrame, Series
 
 from brats_ablate.tables import statistics
-from brats_ablate.tables.comparison import ALPHA, BETTER, SAME, WORSE, Comparison, paired_differences
+from brats_ablate.tables.comparison import ALPHA, BETTER, SAME, WORSE, Comparison, Verdict, paired_differences
 from brats_ablate.tables.outside_folds import NO_FOLD
 from brats_ablate.tables.spec import Column
 from brats_ablate.tables.statistics import LEVEL, UNKNOWN, Interval
@@ -159,6 +159,6 @@ def _decide(c: Comparison) -> Comparison:
     if c.case_sd == 0:
         return replace(c, reason=f"every case differs by the same amount, so there is no variance to test by{c.reason}")
     if c.p_holm <= ALPHA:
-        verdict = BETTER if c.difference > 0 else WORSE
+        verdict: Verdict = BETTER if c.difference > 0 else WORSE
         return replace(c, verdict=verdict, reason=f"these trained networks{c.reason}")
     return replace(c, verdict=SAME, reason=f"not significant over patients; these trained networks{c.reason}")

@@ -10,6 +10,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
+from brats_ablate.tables.evaluated_notes import evaluated_notes, is_trained
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
 from brats_ablate.tables.statistics import UNKNOWN
@@ -121,23 +122,30 @@ def differences_table(result: TableResult) -> Table:
         )  # fmt: skip
     if all(row[-2].raw == {"": None} for row in rows):  # the paper printed none of them
         heads, rows = heads[:-2], [row[:-2] for row in rows]
-    notes = [
+    notes = [*_trained_notes(result), *evaluated_notes(result)]
+    return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(notes))
+
+
+def _trained_notes(result: TableResult) -> Iterator[str]:
+    """Say how the trained columns are compared; nothing if there is no such comparison."""
+    if not any(is_trained(c, result) for c in result.comparisons):
+        return
+    yield (
         "Δ and 95 % CI: paired over cases (bootstrap). p cases: paired permutation; Holm: corrected over the columns. "
         "p folds: corrected resampled t-test; Holm: corrected over variants significant in the case-level test. "
         "A variant is called better/worse if both corrected p are at most 0.05. Min. detectable Δ: with 80 % power, "
         "for this number of cases. n for 80 % power: cases (and seeds per fold, if their SD is known) that detect Δ."
-    ]
+    )
     if result.noise_floor is not None:
-        notes.append(f"Noise floor: a different choice of seeds changes Δ by up to {dice(result.noise_floor)} (95 %).")
+        yield f"Noise floor: a different choice of seeds changes Δ by up to {dice(result.noise_floor)} (95 %)."
     else:
-        notes.append("Noise floor: unknown; train one variant with a second seed (seed=1) to measure it.")
-    return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(notes))
+        yield "Noise floor: unknown; train one variant with a second seed (seed=1) to measure it."
 
 
 def _required(c: Comparison, result: TableResult) -> Number:
     """Return the cases and seeds that detect the observed difference with 80 % power."""
     seed_sd = statistics.pooled_seed_sd([x.components for x in result.columns if x.components is not None])
-    if seed_sd is None or not math.isfinite(c.required_cases):
+    if seed_sd is None or not math.isfinite(c.required_cases) or not is_trained(c, result):
         return Number(c.required_cases, _CASES)
     seeds = Detail("seeds", statistics.required_seeds(seed_sd, result.folds, c.difference), _seeds, "{}, {}")
     return Number(c.required_cases, _CASES, seeds)

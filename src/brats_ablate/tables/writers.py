@@ -16,6 +16,7 @@ _LATEX = str.maketrans({
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "Δ": r"$\Delta$", "−": "--", "–": "--", "×": r"$\times$",
     "<": "$<$", ">": "$>$", "≥": r"$\geq$", "∞": r"$\infty$", "³": "$^3$", "…": r"\dots{}", "±": r"$\pm$",
+    "|": r"\textbar{}", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$",
 })  # fmt: skip
 
 
@@ -54,27 +55,39 @@ def markdown(tables: Sequence[Table]) -> str:
 def latex(table: Table, extra_rows: Sequence[Row] = ()) -> str:
     r"""Return a `table` with booktabs rules, the best of each row in bold, `extra_rows` at its end."""
     head, *body = (
-        rf"    {' & '.join(row)} \\" for row in _texts(table, [*table.rows, *extra_rows], _escape, r"\textbf{{{}}}")
+        rf"{' & '.join(row)} \\" for row in _texts(table, [*table.rows, *extra_rows], escape_latex, r"\textbf{{{}}}")
     )
-    lines = [
-        r"% needs \usepackage{booktabs}",
+    lines = [head, r"\midrule"]
+    for r, row in enumerate(body):
+        lines += [r"\midrule"] * (r in table.rules or r == len(table.rows)) + [row]
+    return latex_float(table, f"l{'r' * (len(table.headers) - 1)}", lines)
+
+
+def latex_float(table: Table, columns: str, lines: Sequence[str]) -> str:
+    r"""Return a `table` environment with caption, label, the `lines` between the outer rules, and the notes below.
+
+    What is wider than the line is scaled down to it. `columns` is the argument of `tabular`.
+    """
+    parts = [
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_escape(table.title)}}}",
+        rf"  \caption{{{escape_latex(table.title)}}}",
         rf"  \label{{tab:{table.name}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (len(table.headers) - 1)}}}",
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
-        head,
-        r"    \midrule",
+        *(f"    {line}" for line in lines),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        *(rf"  \par\smallskip\raggedright\footnotesize {escape_latex(note)}" for note in table.notes),
+        r"\end{table}",
     ]
-    for r, row in enumerate(body):
-        lines += [r"    \midrule"] * (r in table.rules or r == len(table.rows)) + [row]
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
-    lines += [rf"  \par\smallskip\footnotesize {_escape(note)}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return "\n".join(parts) + "\n"
 
 
-def _escape(text: str) -> str:
+def escape_latex(text: str) -> str:
+    r"""Return text with the special characters of LaTeX as commands."""
     return text.translate(_LATEX)
 
 
