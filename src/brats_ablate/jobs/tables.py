@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from brats_ablate.config.locations import table_dirs
+from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
+from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
 
 if TYPE_CHECKING:
@@ -24,13 +26,15 @@ _RANKING_FILES = ("ranking", "ranking_pairs")
 """Files of job=rank in the folder of the evaluations."""
 
 
-def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples: int, seed: int) -> None:
+def run(
+    cfg: DictConfig, *, tables: list[str] | None, baseline: str | None, intervals: bool, resamples: int, seed: int
+) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
 
     Raises:
-        ConfigError: a table that does not exist, or whose file is wrong.
+        ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
-    results = build_results(cfg, tables, resamples=resamples, seed=seed)
+    results = build_results(cfg, tables, resamples=resamples, seed=seed, baseline=baseline)
     shown = [result for result in results if result.has_any]
     if not shown:
         what = f"job.tables=[{', '.join(tables)}]" if tables else "any table"
@@ -68,8 +72,14 @@ def tables_run(cfg: DictConfig) -> RunInfo:
     return RunInfo("tables", data, "tables", Path(cfg.paths.tables), {"data": {"name": data}}, ("tables", data))
 
 
-def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int) -> list[TableResult]:
-    """Build the named tables, or all, from what exists; those without any run included."""
+def build_results(
+    cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int, baseline: str | None = None
+) -> list[TableResult]:
+    """Build the named tables, or all, from what exists; those without any run included.
+
+    Raises:
+        ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
+    """
     from brats_ablate.data.folds import fold_of_case, patient_finder
     from brats_ablate.tables.build import ResultsStore, build
     from brats_ablate.tables.scores import experiment_names, load_runs
@@ -80,6 +90,11 @@ def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, s
     trained = experiment_names(runs)
     evaluated = [path.stem for path in evaluation.glob("*.csv") if path.stem not in _RANKING_FILES]
     specs = [spec.expanded(trained, evaluated) for spec in specs]
+    if baseline is not None:
+        specs = [spec.with_baseline(baseline) for spec in specs]
+        if all(spec.baseline != baseline for spec in specs):
+            hint = suggest(baseline, sorted({*evaluated, *trained}), otherwise="choose from")
+            raise ConfigError(f"job.baseline={baseline} is not a column of these tables; {hint}")
     wanted = {c.experiment for spec in specs for c in spec.columns}
     loaded = load_runs(runs, [name for name in trained if name in wanted])
     prepared = Path(cfg.paths.prepared)

@@ -30,9 +30,13 @@ class EvaluationRecord:
 
     @property
     def networks(self) -> str:
-        """How many networks predicted, in words."""
-        members = self._probabilities.get("members")
-        return f"{len(members)}" if members else _UNKNOWN
+        """The number of networks that predicted."""
+        return str(len(self._members)) if self._members else _UNKNOWN
+
+    @property
+    def experiments(self) -> set[str]:
+        """The experiments of these networks."""
+        return {member.partition(" fold=")[0] for member in self._members}
 
     @property
     def tta(self) -> str:
@@ -46,6 +50,10 @@ class EvaluationRecord:
         others = {k: v for k, v in self._probabilities.items() if k not in ("members", "tta")}
         labeling = (self.predicted_by.get("labels") or {}).get("settings")
         return others | ({"thresholds or post-processing": labeling} if labeling else {})
+
+    @property
+    def _members(self) -> list[str]:
+        return list(self._probabilities.get("members") or ())
 
     @property
     def _probabilities(self) -> Mapping[str, Any]:

@@ -6,6 +6,8 @@ r"""The table for a paper: variants as rows; Dice and HD95 of every region and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +16,14 @@ from pandas import DataFrame
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
+from brats_ablate.tables.outside_folds import NO_FOLD
 from brats_ablate.tables.table import Absent, Cell, Distribution, Format, Header, Mark, Row, Table, Words, dice
 from brats_ablate.tables.tabulate import metric_policy
 from brats_ablate.tables.writers import escape_latex, latex_float, markdown, write_csv
 
 _SYMBOLS: Mapping[str, str] = {BETTER: "†", WORSE: "‡"}
+_MOST_VARIANTS = 10
+"""Of which Dice and HD95 fit on one page."""
 _MEAN = "mean"
 """Head of the mean over regions."""
 
@@ -43,22 +48,26 @@ _METRICS = (
 
 
 def paper_table(result: TableResult) -> Table:
-    """Return a row for each variant, over the cases that all variants have."""
-    cells: list[list[Cell]] = [[Words(c.column.title)] for c in result.columns]
+    """Return a row for each variant that has scores, over the cases that all of these have."""
+    shown_columns = [i for i, c in enumerate(result.columns) if not c.case_scores.empty]
+    columns = [result.columns[i] for i in shown_columns]
+    verdicts = {c.column: _SYMBOLS.get(c.verdict, "") for c in result.comparisons}
+    symbols = [verdicts.get(i, "") for i in shown_columns]
+    in_folds = {case for c in columns for case in c.case_scores.index[c.case_scores["fold"] != NO_FOLD]}
+    cells: list[list[Cell]] = [[Words(c.column.title)] for c in columns]
     heads, notes = [Header("", "")], [_what_is_shown(result)]
-    symbols = {c.column: _SYMBOLS.get(c.verdict, "") for c in result.comparisons}
     for metric in _METRICS:
-        frames = [_with_mean(metric.scores(c), result) for c in result.columns]
-        shown, note = _over_common_cases(metric, frames, result.columns)
+        frames = [_in_folds(_with_mean(metric.scores(c), result), in_folds) for c in columns]
+        shown, note = _over_common_cases(metric, frames, columns)
         notes += [note] if note else []
         for name in (*result.labels.regions, _MEAN):
             heads.append(Header(f"{metric.name} {name}", f"{metric.name} {name}"))
             marks = _best(metric, name, shown)
             for i, (row, frame) in enumerate(zip(cells, shown, strict=True)):
                 is_tested = metric is _METRICS[0] and name == _MEAN
-                row.append(_cell(metric, frame, name, marks[i], symbols.get(i, "") if is_tested else ""))
-    notes += [*_marks_note(result), *_hd95_notes(result)]
-    if any(c.column.evaluation is None and not c.case_scores.empty for c in result.columns):
+                row.append(_cell(metric, frame, name, marks[i], symbols[i] if is_tested else ""))
+    notes += [*_marks_note(result), *_hd95_notes(columns)]
+    if any(c.column.evaluation is None for c in columns):
         notes.append(f"Dice: {metric_policy(result.labels)}")
     rows: list[Row] = [tuple(row) for row in cells]
     return Table(f"{result.spec.name}_paper", result.spec.title, tuple(heads), tuple(rows), tuple(notes))
@@ -75,21 +84,39 @@ def write_paper_table(result: TableResult, folder: Path) -> None:
 
 
 def paper_latex(table: Table) -> str:
-    """Return the panels of a `paper_table`; decimal points are aligned by invisible digits."""
+    """Return a `paper_table` as two panels, of many variants as two tables.
+
+    Decimal points are aligned by invisible digits.
+    """
     width = (len(table.headers) - 1) // len(_METRICS)
     regions = [header.name.partition(" ")[2] for header in table.headers[1 : width + 1]]
-    lines = [f"& {' & '.join(map(escape_latex, regions))} \\\\"]
-    for k, metric in enumerate(_METRICS):
-        first = 1 + k * width
-        panel = [[row[first + r] for row in table.rows] for r in range(width)]
-        columns = list(zip(*(_aligned(column) for column in panel), strict=True))
-        lines += [r"\midrule", rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{metric.name}{metric.unit}}}}} \\"]
-        for r, (row, texts) in enumerate(zip(table.rows, columns, strict=True)):
-            upper, lower = zip(*texts, strict=True)
-            lines += [r"\addlinespace"] * (r > 0)
-            lines.append(rf"{escape_latex(row[0].text)} & {' & '.join(upper)} \\")
-            lines += [rf" & {' & '.join(lower)} \\"] if any(lower) else []
-    return latex_float(table, "l" + "c" * width, lines)
+    head = f"& {' & '.join(map(escape_latex, regions))} \\\\"
+    panels = [[r"\midrule", *_panel(table, k, width)] for k in range(len(_METRICS))]
+    columns = "l" + "c" * width
+    if len(table.rows) <= _MOST_VARIANTS:
+        return latex_float(table, columns, [head, *chain(*panels)], size=r"\footnotesize")
+    parts = [replace(table, name=f"{table.name}_{metric.name.lower()}") for metric in _METRICS]
+    parts[:-1] = [replace(part, notes=()) for part in parts[:-1]]
+    floats = [
+        latex_float(part, columns, [head, *panel], size=r"\footnotesize")
+        for part, panel in zip(parts, panels, strict=True)
+    ]
+    return "\n".join(floats)
+
+
+def _panel(table: Table, metric: int, width: int) -> Iterator[str]:
+    """Yield the lines of one metric: two for each variant."""
+    first = 1 + metric * width
+    name = f"{_METRICS[metric].name}{_METRICS[metric].unit}"
+    yield rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{name}}}}} \\"
+    aligned = [_aligned([row[first + r] for row in table.rows]) for r in range(width)]
+    for r, (row, texts) in enumerate(zip(table.rows, zip(*aligned, strict=True), strict=True)):
+        upper, lower = zip(*texts, strict=True)
+        if r:
+            yield r"\addlinespace"
+        yield rf"{escape_latex(row[0].text)} & {' & '.join(upper)} \\"
+        if any(lower):
+            yield rf" & {' & '.join(lower)} \\"
 
 
 def _aligned(column: Sequence[Cell]) -> list[tuple[str, str]]:
@@ -126,6 +153,12 @@ def _with_mean(scores: DataFrame, result: TableResult) -> DataFrame:
         return DataFrame()
     regions = scores[list(result.labels.regions)]
     return regions.assign(**{_MEAN: regions[list(result.labels.averaged_names)].mean(axis=1)})
+
+
+def _in_folds(scores: DataFrame, in_folds: set[str]) -> DataFrame:
+    """Return the cases of the folds, or all if none is: a test set has a table of its own."""
+    chosen = scores[scores.index.isin(in_folds)]
+    return scores if chosen.empty else chosen
 
 
 def _over_common_cases(
@@ -179,22 +212,20 @@ def _marks_note(result: TableResult) -> Iterator[str]:
     )
 
 
-def _hd95_notes(result: TableResult) -> Iterator[str]:
-    """Say where the HD95 of trained variants is from, which are missing, and how it is defined."""
+def _hd95_notes(columns: Sequence[ColumnResult]) -> Iterator[str]:
+    """Say where the HD95 of trained variants is from, of which it is missing, and how it is defined."""
+    missing = [c.column.title for c in columns if c.hd95.empty]
+    if missing:
+        commands = "+experiment=<name> job=predict, then +experiment=<name> job=evaluate"
+        yield f"No HD95 of {', '.join(missing)}: run {commands}."
     policies: dict[str, list[str]] = {}
-    for c in result.columns:
-        experiment, record = c.column.experiment, c.evaluation
-        if c.hd95.empty:
-            if c.column.evaluation is None and not c.case_scores.empty:
-                predict = f"+experiment={experiment} job=predict"
-                yield f"No HD95 of {c.column.title}: run {predict}, then +experiment={experiment} job=evaluate."
-        elif record is not None:
-            policies.setdefault(record.policy, []).append(c.column.title)
-            if c.column.evaluation is None:
-                yield (
-                    f"HD95 of {c.column.title}: from predictions ({record.networks} networks, {record.tta}), "
-                    "not from validation."
-                )
+    for c in columns:
+        if c.hd95.empty or c.evaluation is None:
+            continue
+        policies.setdefault(c.evaluation.policy, []).append(c.column.title)
+        if c.column.evaluation is None:
+            by = f"networks: {c.evaluation.networks}; test-time augmentation: {c.evaluation.tta}"
+            yield f"HD95 of {c.column.title}: of the evaluated predictions ({by}), not of validation."
     for policy, titles in policies.items():
         of = f" of {', '.join(titles)}" if len(policies) > 1 else ""
         yield f"Metrics{of}: {policy or 'definitions not recorded; run job=evaluate again'}."

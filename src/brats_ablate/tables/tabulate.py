@@ -10,7 +10,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
-from brats_ablate.tables.evaluated_notes import evaluated_notes, is_trained
+from brats_ablate.tables.evaluated_tables import evaluated_notes, is_trained, outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
 from brats_ablate.tables.statistics import UNKNOWN
@@ -38,13 +38,13 @@ from brats_ablate.tables.training_setup import TITLES, setup_differences
 _CASES: Format = "{:.0f} cases".format
 
 
-def metric_policy(labels: LabelScheme) -> str:
-    """Return what a score is, in words."""
+def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
+    """Return what a score is, in words; of trained columns also how the epoch is chosen."""
     *others, last = labels.averaged_names
+    chosen = "Per fold the highest validated epoch and the best learning rate, averaged over seeds."
     return (
         f"Mean Dice of {', '.join(others)}{' and ' if others else ''}{last} over a fold's validation cases; a region "
-        "that is empty in the reference scores 1 if it is predicted empty, else 0. Per fold the highest validated "
-        "epoch and the best learning rate, averaged over seeds."
+        f"that is empty in the reference scores 1 if it is predicted empty, else 0.{f' {chosen}' if is_trained else ''}"
     )
 
 
@@ -185,24 +185,6 @@ def strata_table(result: TableResult) -> Table:
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), rules=frozenset(rules))
 
 
-def outside_folds_table(result: TableResult) -> Table:
-    """Return the scores on cases of no fold, next to the cross-validated ones."""
-    rows: list[Row] = []
-    for s in result.test_sets:
-        column = result.columns[s.column]
-        means = (*(Number(value, dice) for value in s.dice.tolist()), Number(s.mean, dice))
-        spread = (Number(s.sd, dice), Bounds(s.interval, dice))
-        validated = Number(column.scores.per_fold_lr.mean, dice)
-        rows.append((Words(column.column.title), Number(s.cases, str), *means, *spread, validated))
-    regions = (f"Dice {region}" for region in result.labels.regions)
-    heads = headers("", "n", *regions, "mean Dice", "SD", "95 % CI", "cross-validated")
-    notes = (
-        "Cases that belong to no fold. SD: over cases. 95 % CI: of the mean, bootstrap over cases. Cross-validated: "
-        "the same column's mean over the folds' validation cases.",
-    )
-    return Table(f"{result.spec.name}_test_sets", "Test sets", heads, tuple(rows), notes)
-
-
 def ranking_table(result: TableResult) -> Table:
     """Return the published ranking scores, ours next to them."""
     ranks = [f"{rank} (the paper)" if rank == 1 else str(rank) for rank in range(1, len(result.spec.ranking) + 1)]
@@ -272,7 +254,7 @@ def _seeds(n: float) -> str:
 
 
 def _notes(result: TableResult) -> Iterator[str]:
-    yield metric_policy(result.labels)
+    yield metric_policy(result.labels, is_trained=any(not c.column.evaluation for c in result.columns))
     for c in result.columns:
         paper = c.column.paper
         if paper and paper.note:

@@ -63,10 +63,10 @@ def latex(table: Table, extra_rows: Sequence[Row] = ()) -> str:
     return latex_float(table, f"l{'r' * (len(table.headers) - 1)}", lines)
 
 
-def latex_float(table: Table, columns: str, lines: Sequence[str]) -> str:
+def latex_float(table: Table, columns: str, lines: Sequence[str], size: str = "") -> str:
     r"""Return a `table` environment with caption, label, the `lines` between the outer rules, and the notes below.
 
-    What is wider than the line is scaled down to it. `columns` is the argument of `tabular`.
+    What is wider than the line is scaled down to it. `columns` is the argument of `tabular`, `size` a font command.
     """
     parts = [
         r"% needs \usepackage{booktabs,graphicx}",
@@ -74,6 +74,7 @@ def latex_float(table: Table, columns: str, lines: Sequence[str]) -> str:
         r"  \centering",
         rf"  \caption{{{escape_latex(table.title)}}}",
         rf"  \label{{tab:{table.name}}}",
+        *([f"  {size}"] if size else []),
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
