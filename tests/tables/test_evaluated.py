@@ -119,4 +119,4 @@ def test_a_trained_column_is_not_compared_with_an_evaluated_one() -> None:
     (c,) = compare_evaluated(pairs.others, columns, rows, regions=REGIONS, patient_of=str)
     assert c.verdict == UNDECIDED
     assert math.isnan(c.shown_difference)
-    assert "ds is not evaluated; run +experiment=ds job=predict" in c.reason
+    assert "list evaluation: ds, from +experiment=ds job=predict and job=evaluate" in c.reason

@@ -86,7 +86,7 @@ def test_numbers_are_those_of_the_common_cases_of_the_folds(tmp_path: Path) -> N
     assert marks == [[""] * 8, ["best"] * 8]
     assert [cell.symbol for cell in table.rows[1][1:] if isinstance(cell, Distribution)] == ["", "", "", "†", *[""] * 4]
     notes = " ".join(table.notes)
-    assert "Dice: over the 15 cases that all variants have (of a 20, b 15)." in notes
+    assert "Dice and HD95: over the 15 cases that all variants have (a 20, b 15)." in notes
     assert "† better, ‡ worse than a in mean Dice" in notes
     assert "Metrics: HD95 as medpy." in notes
     assert "highest validated epoch" not in notes
@@ -96,7 +96,7 @@ def test_variants_without_a_common_case_are_each_over_their_own(tmp_path: Path) 
     write_evaluation(tmp_path / "evaluation", "a", drawn(list(FOLDS), 0))
     write_evaluation(tmp_path / "evaluation", "b", drawn(["t0", "t1"], 0), policy="HD95 as monai")
     table = paper_table(tabulated(tmp_path, evaluation("a"), evaluation("b"), folds=FOLDS))
-    assert "Dice: no case is in all variants; each over its own cases: a 20, b 2." in table.notes
+    assert "Dice and HD95: no case is in all variants; each over its own cases (a 20, b 2)." in table.notes
     assert {"Metrics of a: HD95 as medpy.", "Metrics of b: HD95 as monai."} <= set(table.notes)
     assert not any(cell.mark for row in table.rows for cell in row)
 

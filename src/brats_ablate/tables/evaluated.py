@@ -122,10 +122,8 @@ def _not_comparable(pair: tuple[int, int], columns: Sequence[Column]) -> Compari
     trained = next((columns[i].experiment for i in pair if not columns[i].evaluation), None)
     if trained is None:
         return None
-    reason = (
-        f"{trained} is not evaluated; run +experiment={trained} job=predict, the same with job=evaluate, "
-        f"and list it as evaluation: {trained}"
-    )
+    commands = f"+experiment={trained} job=predict and job=evaluate"
+    reason = f"validation scores of {trained} are of the best epoch; list evaluation: {trained}, from {commands}"
     return Comparison(*pair, reason=reason)
 
 

@@ -55,17 +55,19 @@ def paper_table(result: TableResult) -> Table:
     symbols = [verdicts.get(i, "") for i in shown_columns]
     in_folds = {case for c in columns for case in c.case_scores.index[c.case_scores["fold"] != NO_FOLD]}
     cells: list[list[Cell]] = [[Words(c.column.title)] for c in columns]
-    heads, notes = [Header("", "")], [_what_is_shown(result)]
+    heads, over = [Header("", "")], dict[str, list[str]]()
     for metric in _METRICS:
         frames = [_in_folds(_with_mean(metric.scores(c), result), in_folds) for c in columns]
-        shown, note = _over_common_cases(metric, frames, columns)
-        notes += [note] if note else []
+        shown, note = _over_common_cases(frames, columns)
+        over.setdefault(note, []).append(metric.name)
         for name in (*result.labels.regions, _MEAN):
             heads.append(Header(f"{metric.name} {name}", f"{metric.name} {name}"))
             marks = _best(metric, name, shown)
             for i, (row, frame) in enumerate(zip(cells, shown, strict=True)):
                 is_tested = metric is _METRICS[0] and name == _MEAN
                 row.append(_cell(metric, frame, name, marks[i], symbols[i] if is_tested else ""))
+    notes = [_what_is_shown(result)]
+    notes += [f"{' and '.join(metrics)}: {note}." for note, metrics in over.items() if note]
     notes += [*_marks_note(result), *_hd95_notes(columns)]
     if any(c.column.evaluation is None for c in columns):
         notes.append(f"Dice: {metric_policy(result.labels)}")
@@ -94,11 +96,11 @@ def paper_latex(table: Table) -> str:
     panels = [[r"\midrule", *_panel(table, k, width)] for k in range(len(_METRICS))]
     columns = "l" + "c" * width
     if len(table.rows) <= _MOST_VARIANTS:
-        return latex_float(table, columns, [head, *chain(*panels)], size=r"\footnotesize")
+        return latex_float(table, [(columns, [head, *chain(*panels)])], size=r"\footnotesize")
     parts = [replace(table, name=f"{table.name}_{metric.name.lower()}") for metric in _METRICS]
     parts[:-1] = [replace(part, notes=()) for part in parts[:-1]]
     floats = [
-        latex_float(part, columns, [head, *panel], size=r"\footnotesize")
+        latex_float(part, [(columns, [head, *panel])], size=r"\footnotesize")
         for part, panel in zip(parts, panels, strict=True)
     ]
     return "\n".join(floats)
@@ -161,9 +163,7 @@ def _in_folds(scores: DataFrame, in_folds: set[str]) -> DataFrame:
     return scores if chosen.empty else chosen
 
 
-def _over_common_cases(
-    metric: _Metric, frames: Sequence[DataFrame], columns: Sequence[ColumnResult]
-) -> tuple[list[DataFrame], str]:
+def _over_common_cases(frames: Sequence[DataFrame], columns: Sequence[ColumnResult]) -> tuple[list[DataFrame], str]:
     """Return the frames on the cases that all have which have any, else as they are, and a note that says so."""
     found = [frame for frame in frames if not frame.empty]
     if not found:
@@ -171,13 +171,11 @@ def _over_common_cases(
     common = sorted(set.intersection(*(set(frame.index) for frame in found)))
     numbers = [f"{c.column.title} {len(f)}" for c, f in zip(columns, frames, strict=True) if not f.empty]
     if not common:
-        return list(
-            frames
-        ), f"{metric.name}: no case is in all variants; each over its own cases: {', '.join(numbers)}."
+        return list(frames), f"no case is in all variants; each over its own cases ({', '.join(numbers)})"
     shown = [frame if frame.empty else frame.loc[common] for frame in frames]
     if all(len(frame) == len(common) for frame in found):
-        return shown, f"{metric.name}: over {len(common)} cases."
-    return shown, f"{metric.name}: over the {len(common)} cases that all variants have (of {', '.join(numbers)})."
+        return shown, f"over {len(common)} cases"
+    return shown, f"over the {len(common)} cases that all variants have ({', '.join(numbers)})"
 
 
 def _best(metric: _Metric, name: str, frames: Sequence[DataFrame]) -> list[Mark]:

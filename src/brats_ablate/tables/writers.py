@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,10 @@ _LATEX = str.maketrans({
     "<": "$<$", ">": "$>$", "≥": r"$\geq$", "∞": r"$\infty$", "³": "$^3$", "…": r"\dots{}", "±": r"$\pm$",
     "|": r"\textbar{}", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$",
 })  # fmt: skip
+_LINE = 90
+"""Characters of a row that LaTeX prints in readable size."""
+_PAGE = 40
+"""Lines of panels on one page."""
 
 
 def write_tables(tables: Sequence[Table], folder: Path, extra_rows: Sequence[Row] = ()) -> None:
@@ -53,20 +59,43 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def latex(table: Table, extra_rows: Sequence[Row] = ()) -> str:
-    r"""Return a `table` with booktabs rules, the best of each row in bold, `extra_rows` at its end."""
-    head, *body = (
-        rf"{' & '.join(row)} \\" for row in _texts(table, [*table.rows, *extra_rows], escape_latex, r"\textbf{{{}}}")
-    )
-    lines = [head, r"\midrule"]
-    for r, row in enumerate(body):
-        lines += [r"\midrule"] * (r in table.rules or r == len(table.rows)) + [row]
-    return latex_float(table, f"l{'r' * (len(table.headers) - 1)}", lines)
+    r"""Return a `table` with booktabs rules, the best of each row in bold, `extra_rows` at its end.
+
+    Columns that are too many for one line continue in further panels below, as long as these fit on a page.
+    """
+    texts = _texts(table, [*table.rows, *extra_rows], escape_latex, r"\textbf{{{}}}")
+    panels = []
+    for columns in _panels(table, [max(map(len, column)) for column in zip(*texts, strict=True)], len(texts)):
+        head, *body = (rf"{' & '.join(row[c] for c in columns)} \\" for row in texts)
+        lines = [head, r"\midrule"]
+        for r, row in enumerate(body):
+            lines += [r"\midrule"] * (r in table.rules or r == len(table.rows)) + [row]
+        panels.append((f"l{'r' * (len(columns) - 1)}", lines))
+    return latex_float(table, panels)
 
 
-def latex_float(table: Table, columns: str, lines: Sequence[str], size: str = "") -> str:
-    r"""Return a `table` environment with caption, label, the `lines` between the outer rules, and the notes below.
+def _panels(table: Table, widths: Sequence[int], height: int) -> list[list[int]]:
+    """Return the columns of each panel: the first one, and a share of the others; the paper's follow ours."""
+    units: list[list[int]] = []
+    for c, header in enumerate(table.headers[1:], start=1):
+        if header.is_paper and units:
+            units[-1].append(c)
+        else:
+            units.append([c])
+    count = min(math.ceil(sum(width + 2 for width in widths) / _LINE), max(1, _PAGE // height), len(units)) or 1
+    size = math.ceil(len(units) / count)
+    return [[0, *chain(*units[at : at + size])] for at in range(0, len(units), size)] or [[0]]
 
-    What is wider than the line is scaled down to it. `columns` is the argument of `tabular`, `size` a font command.
+
+def latex_float(table: Table, panels: Sequence[tuple[str, Sequence[str]]], size: str = "") -> str:
+    r"""Return a `table` environment with caption, label, panels one below the other, and the notes.
+
+    What is wider than the line is scaled down to it.
+
+    Args:
+        table: for caption, label and notes.
+        panels: each the argument of `tabular` and the lines between the outer rules.
+        size: a font command.
     """
     parts = [
         r"% needs \usepackage{booktabs,graphicx}",
@@ -75,16 +104,19 @@ def latex_float(table: Table, columns: str, lines: Sequence[str], size: str = ""
         rf"  \caption{{{escape_latex(table.title)}}}",
         rf"  \label{{tab:{table.name}}}",
         *([f"  {size}"] if size else []),
-        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"  \begin{{tabular}}{{{columns}}}",
-        r"    \toprule",
-        *(f"    {line}" for line in lines),
-        r"    \bottomrule",
-        r"  \end{tabular}}",
-        *(rf"  \par\smallskip\raggedright\footnotesize {escape_latex(note)}" for note in table.notes),
-        r"\end{table}",
     ]
-    return "\n".join(parts) + "\n"
+    for k, (columns, lines) in enumerate(panels):
+        parts += [r"  \par\medskip"] * (k > 0)
+        parts += [
+            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"  \begin{{tabular}}{{{columns}}}",
+            r"    \toprule",
+            *(f"    {line}" for line in lines),
+            r"    \bottomrule",
+            r"  \end{tabular}}",
+        ]
+    parts += [rf"  \par\smallskip\raggedright\footnotesize {escape_latex(note)}" for note in table.notes]
+    return "\n".join([*parts, r"\end{table}"]) + "\n"
 
 
 def escape_latex(text: str) -> str:
