@@ -69,8 +69,9 @@ def paper_table(result: TableResult) -> Table:
     notes = [_what_is_shown(result)]
     notes += [f"{' and '.join(metrics)}: {note}." for note, metrics in over.items() if note]
     notes += [*_marks_note(result), *_hd95_notes(columns)]
-    if any(c.column.evaluation is None for c in columns):
-        notes.append(f"Dice: {metric_policy(result.labels)}")
+    if trained := [c.column.title for c in columns if c.column.evaluation is None]:
+        of = "" if len(trained) == len(columns) else f" of {', '.join(trained)}"
+        notes.append(f"Dice{of}: {metric_policy(result.labels)}")
     rows: list[Row] = [tuple(row) for row in cells]
     return Table(f"{result.spec.name}_paper", result.spec.title, tuple(heads), tuple(rows), tuple(notes))
 
@@ -153,7 +154,7 @@ def _with_mean(scores: DataFrame, result: TableResult) -> DataFrame:
     """Return (case, region and mean); empty where there are no scores."""
     if scores.empty:
         return DataFrame()
-    regions = scores[list(result.labels.regions)]
+    regions = scores[list(result.labels.regions)].dropna()
     return regions.assign(**{_MEAN: regions[list(result.labels.averaged_names)].mean(axis=1)})
 
 
