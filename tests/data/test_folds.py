@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sklearn.model_selection import KFold
 
-from brats_ablate.data.folds import split
+from brats_ablate.data.folds import patient_finder, split
 from brats_ablate.errors import DataError
 
 # Validation indices for the 1,251 cases of BraTS 2021, as the paper's code draws them.
@@ -47,3 +49,12 @@ def test_scans_of_a_patient_stay_together():
 def test_fewer_patients_than_folds():
     with pytest.raises(DataError, match=r"4 patients cannot be split into 5 folds; lower data\.n_folds"):
         split(_ids(4), {i: i for i in _ids(4)})
+
+
+def test_patients_are_those_prepared_then_those_of_the_pattern(tmp_path: Path) -> None:
+    find = patient_finder(tmp_path, r"(BraTS-GLI-\d+)-\d{3}")
+    (tmp_path / "records.jsonl").write_text(
+        '{"case_id": "x-1", "patient_id": "x"}\n{"case_id": "y", "patient_id": "y"}\n'
+    )
+    assert [find(c) for c in ("x-1", "y", "BraTS-GLI-00005-101", "other")] == ["x", "y", "BraTS-GLI-00005", "other"]
+    assert patient_finder(tmp_path / "absent", None)("x-1") == "x-1"

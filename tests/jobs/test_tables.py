@@ -54,7 +54,8 @@ def test_tables_are_written_and_shown(tmp_path: Path, command: Command) -> None:
     assert "0.8700" in done.stdout
     out = tmp_path / "work" / "brats21" / "tables"
     for name in ("table1", "table2", "table3", "trained", "demo"):
-        assert {file.suffix for file in out.glob(f"{name}.*")} == {".md", ".csv", ".tex"}
+        for stem in (name, f"{name}_paper"):
+            assert {file.suffix for file in out.glob(f"{stem}.*")} == {".md", ".csv", ".tex"}
     means = pd.read_csv(out / "demo.csv", index_col=0).loc["Mean"]
     assert means[["U-Net", "DS"]].tolist() == pytest.approx([0.82, 0.87])
     assert "[+0.0500, +0.0500]" in (out / "demo.tex").read_text()

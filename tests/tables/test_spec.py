@@ -95,3 +95,11 @@ def test_columns_evaluated_compare_a_name_with_its_longest_prefix(tmp_path: Path
         ("dsx", None),
     ]
     assert [spec.baseline_of(i) for i in range(5)] == [None, 0, 1, 0, None]
+
+
+def test_a_selecting_table_can_be_given_a_baseline(tmp_path: Path) -> None:
+    spec = load_table_spec(_file(tmp_path, "title: T\ncolumns: evaluated")).expanded([], ["ds", "ds_tuned", "theirs"])
+    assert [spec.with_baseline("ds").baseline_of(i) for i in range(3)] == [None, 0, 0]
+    assert spec.with_baseline("absent") == spec
+    fixed = load_table_spec(_file(tmp_path, "title: T\ncolumns: [{title: A, experiment: a}]"))
+    assert fixed.with_baseline("a") == fixed

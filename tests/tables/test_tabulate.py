@@ -14,10 +14,11 @@ from scipy import stats
 
 from brats_ablate.report.figures import figure_data
 from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.evaluated_tables import outside_folds_table
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import TableSpec, load_table_spec
 from brats_ablate.tables.table import Table
-from brats_ablate.tables.tabulate import differences_table, interval_rows, outside_folds_table, scores_table, tabulate
+from brats_ablate.tables.tabulate import differences_table, interval_rows, scores_table, tabulate
 
 Write = Callable[..., Any]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -57,6 +57,21 @@ def test_latex_has_booktabs_rules_bold_and_escapes() -> None:
     assert text.count(r"\midrule") == 3
 
 
+def test_a_wide_latex_table_continues_below_and_keeps_the_paper_next_to_ours() -> None:
+    heads = [Header("", "")]
+    for k in range(6):
+        heads += [Header(f"variant {k}", f"variant {k}"), Header("paper", f"variant {k} paper", is_paper=True)]
+    row = (Words("Mean"), *(Number(0.1 * k, dice) for k in range(12)))
+    text = writers.latex(Table("w", "W", tuple(heads), (row,)))
+    panels = [line.strip() for line in text.splitlines() if "variant" in line]
+    assert panels == [rf"& variant {k} & paper & variant {k + 1} & paper & variant {k + 2} & paper \\" for k in (0, 3)]
+    assert [line.strip() for line in text.splitlines() if "Mean" in line] == [
+        r"Mean & 0.0000 & 0.1000 & 0.2000 & 0.3000 & 0.4000 & 0.5000 \\",
+        r"Mean & 0.6000 & 0.7000 & 0.8000 & 0.9000 & 1.0000 & 1.1000 \\",
+    ]
+    assert text.count(r"\caption") == 1
+
+
 def test_a_table_without_rows_has_its_headers(tmp_path: Path) -> None:
     empty = Table("e", "E", headers("", "a"), ())
     writers.write_tables([empty], tmp_path)

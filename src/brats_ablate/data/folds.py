@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,23 @@ def fold_of_case(prepared: Path) -> dict[str, int]:
         return {}
     folds = json.loads(file.read_text(encoding="utf-8"))["validation"]
     return {case_id: fold for fold, case_ids in enumerate(folds) for case_id in case_ids}
+
+
+def patient_finder(prepared: Path, pattern: str | None) -> Callable[[str], str]:
+    """Return a function case id -> patient: as prepared, else as `pattern` finds it (see `with_patients`).
+
+    A case that neither has is a patient of its own. Nothing is read before the first call.
+    """
+
+    @cache
+    def prepared_patients() -> dict[str, str]:
+        file = prepared / "records.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return {record["case_id"]: record["patient_id"] for record in map(json.loads, lines)}
+
+    def patient_of(case_id: str) -> str:
+        match = None if pattern is None else re.match(pattern, case_id)
+        named = match[1 if match.re.groups else 0] if match else None
+        return prepared_patients().get(case_id) or named or case_id
+
+    return patient_of

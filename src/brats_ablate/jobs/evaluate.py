@@ -61,11 +61,17 @@ def run(
     folder = Path(predictions) if predictions else Path(cfg.paths.predictions) / name
     sides = Sides(prediction_labels, reference_labels, accept_labels)
     rows, problems = evaluate_folder(cfg, folder, references, sides, scorer, workers)
-    averaged = sides.schemes(cfg)[0].averaged_names
+    labels = sides.schemes(cfg)[0]
     file = Path(cfg.paths.evaluation) / f"{name}.csv"
-    provenance = {"predictions": str(folder), "references": references, "policy": scorer.policy}
+    provenance = {
+        "predictions": str(folder),
+        "references": references,
+        "policy": scorer.policy,
+        "labels": labels.name,
+        "predicted_by": PredictionFolder(folder).manifest(),  # the folder can be predicted again later
+    }
     kept = write_result(rows, provenance, file)
-    terminal.show([means_table(name, rows, averaged, scorer.policy)], Console())
+    terminal.show([means_table(name, rows, labels.averaged_names, scorer.policy)], Console())
     print(f"{rows['case'].nunique()} cases: {file}" if kept is None else kept)
     if problems:
         raise DataError(

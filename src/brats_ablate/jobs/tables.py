@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from brats_ablate.config.locations import table_dirs
-from brats_ablate.jobs.build import build_scheme, instantiate
+from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
+from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
 
 if TYPE_CHECKING:
@@ -24,13 +26,15 @@ _RANKING_FILES = ("ranking", "ranking_pairs")
 """Files of job=rank in the folder of the evaluations."""
 
 
-def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples: int, seed: int) -> None:
+def run(
+    cfg: DictConfig, *, tables: list[str] | None, baseline: str | None, intervals: bool, resamples: int, seed: int
+) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
 
     Raises:
-        ConfigError: a table that does not exist, or whose file is wrong.
+        ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
-    results = build_results(cfg, tables, resamples=resamples, seed=seed)
+    results = build_results(cfg, tables, resamples=resamples, seed=seed, baseline=baseline)
     shown = [result for result in results if result.has_any]
     if not shown:
         what = f"job.tables=[{', '.join(tables)}]" if tables else "any table"
@@ -40,6 +44,7 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
     from rich.console import Console
 
     from brats_ablate.tables import terminal
+    from brats_ablate.tables.paper_table import write_paper_table
     from brats_ablate.tables.tabulate import interval_rows, tabulate, training_rows
     from brats_ablate.tables.writers import write_csv, write_tables
 
@@ -49,6 +54,7 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
         parts = tabulate(result)
         terminal.show(parts, console)
         write_tables(parts, out, [*(interval_rows(result) if intervals else ()), *training_rows(result)])
+        write_paper_table(result, out)
         frames[result.spec.name] = parts[0].frame()
     write_csv(_case_rows(shown), out / "cases.csv")
     count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
@@ -66,9 +72,15 @@ def tables_run(cfg: DictConfig) -> RunInfo:
     return RunInfo("tables", data, "tables", Path(cfg.paths.tables), {"data": {"name": data}}, ("tables", data))
 
 
-def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int) -> list[TableResult]:
-    """Build the named tables, or all, from what exists; those without any run included."""
-    from brats_ablate.data.folds import fold_of_case
+def build_results(
+    cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int, baseline: str | None = None
+) -> list[TableResult]:
+    """Build the named tables, or all, from what exists; those without any run included.
+
+    Raises:
+        ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
+    """
+    from brats_ablate.data.folds import fold_of_case, patient_finder
     from brats_ablate.tables.build import ResultsStore, build
     from brats_ablate.tables.scores import experiment_names, load_runs
     from brats_ablate.tables.spec import load_table_specs
@@ -78,9 +90,16 @@ def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, s
     trained = experiment_names(runs)
     evaluated = [path.stem for path in evaluation.glob("*.csv") if path.stem not in _RANKING_FILES]
     specs = [spec.expanded(trained, evaluated) for spec in specs]
+    if baseline is not None:
+        specs = [spec.with_baseline(baseline) for spec in specs]
+        if all(spec.baseline != baseline for spec in specs):
+            hint = suggest(baseline, sorted({*evaluated, *trained}), otherwise="choose from")
+            raise ConfigError(f"job.baseline={baseline} is not a column of these tables; {hint}")
     wanted = {c.experiment for spec in specs for c in spec.columns}
     loaded = load_runs(runs, [name for name in trained if name in wanted])
-    store = ResultsStore(loaded, evaluation, fold_of_case(Path(cfg.paths.prepared)), build_scheme(cfg))
+    prepared = Path(cfg.paths.prepared)
+    patient_of = patient_finder(prepared, cfg.data.get("patient") or layout_of(cfg).patient)
+    store = ResultsStore(loaded, evaluation, fold_of_case(prepared), build_scheme(cfg), patient_of)
     return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed)
 
 

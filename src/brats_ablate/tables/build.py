@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.comparison import Comparison, Stratum, compare, strata
 from brats_ablate.tables.cost import Cost, cost_of
+from brats_ablate.tables.evaluated import PatientOf, by_kind, compare_evaluated
+from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
 from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
-from brats_ablate.tables.results import case_rows, case_scores, evaluated_dice, read_rows
+from brats_ablate.tables.results import case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.statistics import Components
@@ -36,6 +39,10 @@ class ColumnResult:
     """As of `results.case_scores`."""
     cost: Cost
     components: Components | None
+    evaluation: EvaluationRecord | None = None
+    """Of the column, or of an experiment that was also evaluated under its own name."""
+    hd95: DataFrame = field(default_factory=DataFrame)
+    """As of `results.evaluated_hd95`, from that evaluation."""
 
     @property
     def has_any(self) -> bool:
@@ -76,6 +83,8 @@ class ResultsStore:
     fold_of_case: Mapping[str, int]
     """From the prepared cohort; {} where it is not prepared."""
     labels: LabelScheme
+    patient_of: PatientOf = str
+    """For the comparison of evaluations; by default every case is a patient of its own."""
 
 
 def build(
@@ -85,14 +94,14 @@ def build(
     sources = {column.source: column for spec in specs for column in spec.columns}
     columns = {source: _column(column, store, folds) for source, column in sources.items()}
     ranking = _our_ranking(store.evaluation / "ranking.csv") if any(spec.ranking for spec in specs) else ()
-    tables = [_table(spec, columns, store.labels, folds, resamples, seed) for spec in specs]
+    tables = [_table(spec, columns, store, folds, resamples, seed) for spec in specs]
     return [replace(table, ranking=ranking) if table.spec.ranking else table for table in tables]
 
 
 def _table(
     spec: TableSpec,
     of_source: Mapping[str, ColumnResult],
-    labels: LabelScheme,
+    store: ResultsStore,
     folds: int,
     resamples: int,
     seed: int,
@@ -101,13 +110,15 @@ def _table(
     pairs = [(i, spec.baseline_of(i)) for i in range(len(columns))]
     scores, rows = [c.scores.per_fold_lr for c in columns], [c.case_scores for c in columns]
     components = [c.components for c in columns if c.components is not None]
-    regions = labels.averaged_names
-    compared = compare(pairs, scores, rows, regions=regions, folds=folds, resamples=resamples, seed=seed)
+    labels, regions = store.labels, store.labels.averaged_names
+    trained, others = by_kind(pairs, spec.columns)
+    compared = compare(trained, scores, rows, regions=regions, folds=folds, resamples=resamples, seed=seed)
+    compared += compare_evaluated(others, spec.columns, rows, regions=regions, patient_of=store.patient_of)
     return TableResult(
         spec=spec,
         folds=folds,
         columns=columns,
-        comparisons=tuple(compared),
+        comparisons=tuple(sorted(compared, key=attrgetter("column"))),
         paper_p_folds=tuple(_paper_p(spec, column, baseline) for column, baseline in pairs),
         strata=tuple(strata(pairs, rows, labels=labels, resamples=resamples, seed=seed)),
         test_sets=tuple(scores_outside_folds(rows, labels, resamples=resamples, seed=seed)),
@@ -117,8 +128,14 @@ def _table(
 
 
 def _column(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
-    if column.evaluation is not None:
-        return _evaluated(column, store, folds)
+    result = _trained(column, store, folds) if column.evaluation is None else _evaluated(column, store, folds)
+    file = store.evaluation / f"{column.evaluation or column.experiment}.csv"
+    if not file.exists():
+        return result
+    return replace(result, evaluation=read_record(file), hd95=evaluated_hd95(file, store.labels.region_names))
+
+
+def _trained(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     runs = store.runs.get(column.experiment or "", ())
     scores = score(runs, folds)
     rows = case_rows(scores.per_fold_lr.runs)

@@ -132,6 +132,17 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequenc
     return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
 
 
+def evaluated_hd95(file: Path, regions: Sequence[str]) -> DataFrame:
+    """Return the HD95 of an evaluation in mm, (case, region); without the cases that lack a region.
+
+    Raises:
+        DataError: the file lacks a column.
+    """
+    rows = read_evaluation(file)
+    of_case = rows[rows["metric"].str.lower() == "hd95"].pivot_table("value", "case", "region")
+    return of_case.reindex(columns=list(regions)).dropna()
+
+
 def case_scores(rows: DataFrame, regions: Sequence[str]) -> DataFrame:
     """Average the rows of each case over the runs (seeds) that have it.
 

@@ -105,6 +105,10 @@ class TableSpec:
             return replace(self, columns=tuple(columns))
         return self
 
+    def with_baseline(self, key: str) -> TableSpec:
+        """Return a table that selects its columns with this baseline, if it has such a column; any other as it is."""
+        return replace(self, baseline=key) if self.selects and key in {c.key for c in self.columns} else self
+
 
 def load_table_specs(folders: Sequence[Path], names: Sequence[str] | None) -> list[TableSpec]:
     """Read the named tables, or all; a name is a file's stem in one of `folders` (a later folder wins) or a path.

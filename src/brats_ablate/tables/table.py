@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from brats_ablate.tables.statistics import Interval
 
 if TYPE_CHECKING:
@@ -100,12 +102,46 @@ class Bounds:
         return {"low": known(self.interval.low), "high": known(self.interval.high)}
 
 
+@dataclass(frozen=True)
+class Distribution:
+    """A score over cases: mean ± SD, median and quartiles. Without cases there is no such cell but an `Absent`."""
+
+    values: np.ndarray
+    """(cases,), at least one."""
+    mean_format: Format
+    median_format: Format
+    mark: Mark = ""
+    symbol: str = ""
+    """Of significance, after the SD."""
+
+    @property
+    def mean_and_sd(self) -> tuple[str, str]:
+        sd = self.raw["SD"]
+        return self.mean_format(float(self.values.mean())), DASH if sd is None else self.mean_format(float(sd))
+
+    @property
+    def median_and_quartiles(self) -> tuple[str, str, str]:
+        q1, median, q3 = map(self.median_format, np.quantile(self.values, (0.25, 0.5, 0.75)).tolist())
+        return median, q1, q3
+
+    @property
+    def text(self) -> str:
+        spread = " ± ".join(self.mean_and_sd) + self.symbol
+        return "{}; {} [{}, {}]".format(spread, *self.median_and_quartiles)
+
+    @property
+    def raw(self) -> dict[str, Raw]:
+        q1, median, q3 = np.quantile(self.values, (0.25, 0.5, 0.75)).tolist()
+        sd = float(self.values.std(ddof=1)) if len(self.values) > 1 else None
+        return {"": float(self.values.mean()), "SD": sd, "median": median, "q1": q1, "q3": q3}
+
+
 def known(value: float | None) -> float | None:
     """Return None for NaN, which JSON and CSV do not have."""
     return None if value is None or math.isnan(value) else value
 
 
-Cell = Words | Number | Bounds
+Cell = Words | Number | Bounds | Distribution
 """What a table holds at one place: `text` for people; `raw`, the values for programs by the suffix of their column (""
 is the column itself); `mark`, how writers may highlight it."""
 Row = tuple[Cell, ...]

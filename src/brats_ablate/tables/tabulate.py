@@ -10,6 +10,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
+from brats_ablate.tables.evaluated_tables import evaluated_notes, is_trained, outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
 from brats_ablate.tables.statistics import UNKNOWN
@@ -37,13 +38,13 @@ from brats_ablate.tables.training_setup import TITLES, setup_differences
 _CASES: Format = "{:.0f} cases".format
 
 
-def metric_policy(labels: LabelScheme) -> str:
-    """Return what a score is, in words."""
+def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
+    """Return what a score is, in words; of trained columns also how the epoch is chosen."""
     *others, last = labels.averaged_names
+    chosen = "Per fold the highest validated epoch and the best learning rate, averaged over seeds."
     return (
         f"Mean Dice of {', '.join(others)}{' and ' if others else ''}{last} over a fold's validation cases; a region "
-        "that is empty in the reference scores 1 if it is predicted empty, else 0. Per fold the highest validated "
-        "epoch and the best learning rate, averaged over seeds."
+        f"that is empty in the reference scores 1 if it is predicted empty, else 0.{f' {chosen}' if is_trained else ''}"
     )
 
 
@@ -121,23 +122,30 @@ def differences_table(result: TableResult) -> Table:
         )  # fmt: skip
     if all(row[-2].raw == {"": None} for row in rows):  # the paper printed none of them
         heads, rows = heads[:-2], [row[:-2] for row in rows]
-    notes = [
+    notes = [*_trained_notes(result), *evaluated_notes(result)]
+    return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(notes))
+
+
+def _trained_notes(result: TableResult) -> Iterator[str]:
+    """Say how the trained columns are compared; nothing if there is no such comparison."""
+    if not any(is_trained(c, result) for c in result.comparisons):
+        return
+    yield (
         "Δ and 95 % CI: paired over cases (bootstrap). p cases: paired permutation; Holm: corrected over the columns. "
         "p folds: corrected resampled t-test; Holm: corrected over variants significant in the case-level test. "
         "A variant is called better/worse if both corrected p are at most 0.05. Min. detectable Δ: with 80 % power, "
         "for this number of cases. n for 80 % power: cases (and seeds per fold, if their SD is known) that detect Δ."
-    ]
+    )
     if result.noise_floor is not None:
-        notes.append(f"Noise floor: a different choice of seeds changes Δ by up to {dice(result.noise_floor)} (95 %).")
+        yield f"Noise floor: a different choice of seeds changes Δ by up to {dice(result.noise_floor)} (95 %)."
     else:
-        notes.append("Noise floor: unknown; train one variant with a second seed (seed=1) to measure it.")
-    return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(notes))
+        yield "Noise floor: unknown; train one variant with a second seed (seed=1) to measure it."
 
 
 def _required(c: Comparison, result: TableResult) -> Number:
     """Return the cases and seeds that detect the observed difference with 80 % power."""
     seed_sd = statistics.pooled_seed_sd([x.components for x in result.columns if x.components is not None])
-    if seed_sd is None or not math.isfinite(c.required_cases):
+    if seed_sd is None or not math.isfinite(c.required_cases) or not is_trained(c, result):
         return Number(c.required_cases, _CASES)
     seeds = Detail("seeds", statistics.required_seeds(seed_sd, result.folds, c.difference), _seeds, "{}, {}")
     return Number(c.required_cases, _CASES, seeds)
@@ -175,24 +183,6 @@ def strata_table(result: TableResult) -> Table:
     )
     title = f"Subgroup analysis (by {result.labels.sized_region} volume)"
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), rules=frozenset(rules))
-
-
-def outside_folds_table(result: TableResult) -> Table:
-    """Return the scores on cases of no fold, next to the cross-validated ones."""
-    rows: list[Row] = []
-    for s in result.test_sets:
-        column = result.columns[s.column]
-        means = (*(Number(value, dice) for value in s.dice.tolist()), Number(s.mean, dice))
-        spread = (Number(s.sd, dice), Bounds(s.interval, dice))
-        validated = Number(column.scores.per_fold_lr.mean, dice)
-        rows.append((Words(column.column.title), Number(s.cases, str), *means, *spread, validated))
-    regions = (f"Dice {region}" for region in result.labels.regions)
-    heads = headers("", "n", *regions, "mean Dice", "SD", "95 % CI", "cross-validated")
-    notes = (
-        "Cases that belong to no fold. SD: over cases. 95 % CI: of the mean, bootstrap over cases. Cross-validated: "
-        "the same column's mean over the folds' validation cases.",
-    )
-    return Table(f"{result.spec.name}_test_sets", "Test sets", heads, tuple(rows), notes)
 
 
 def ranking_table(result: TableResult) -> Table:
@@ -264,7 +254,7 @@ def _seeds(n: float) -> str:
 
 
 def _notes(result: TableResult) -> Iterator[str]:
-    yield metric_policy(result.labels)
+    yield metric_policy(result.labels, is_trained=any(not c.column.evaluation for c in result.columns))
     for c in result.columns:
         paper = c.column.paper
         if paper and paper.note:

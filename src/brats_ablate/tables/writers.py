@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,12 @@ _LATEX = str.maketrans({
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "Δ": r"$\Delta$", "−": "--", "–": "--", "×": r"$\times$",
     "<": "$<$", ">": "$>$", "≥": r"$\geq$", "∞": r"$\infty$", "³": "$^3$", "…": r"\dots{}", "±": r"$\pm$",
+    "|": r"\textbar{}", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$",
 })  # fmt: skip
+_LINE = 90
+"""Characters of a row that LaTeX prints in readable size."""
+_PAGE = 40
+"""Lines of panels on one page."""
 
 
 def write_tables(tables: Sequence[Table], folder: Path, extra_rows: Sequence[Row] = ()) -> None:
@@ -52,29 +59,68 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def latex(table: Table, extra_rows: Sequence[Row] = ()) -> str:
-    r"""Return a `table` with booktabs rules, the best of each row in bold, `extra_rows` at its end."""
-    head, *body = (
-        rf"    {' & '.join(row)} \\" for row in _texts(table, [*table.rows, *extra_rows], _escape, r"\textbf{{{}}}")
-    )
-    lines = [
-        r"% needs \usepackage{booktabs}",
+    r"""Return a `table` with booktabs rules, the best of each row in bold, `extra_rows` at its end.
+
+    Columns that are too many for one line continue in further panels below, as long as these fit on a page.
+    """
+    texts = _texts(table, [*table.rows, *extra_rows], escape_latex, r"\textbf{{{}}}")
+    panels = []
+    for columns in _panels(table, [max(map(len, column)) for column in zip(*texts, strict=True)], len(texts)):
+        head, *body = (rf"{' & '.join(row[c] for c in columns)} \\" for row in texts)
+        lines = [head, r"\midrule"]
+        for r, row in enumerate(body):
+            lines += [r"\midrule"] * (r in table.rules or r == len(table.rows)) + [row]
+        panels.append((f"l{'r' * (len(columns) - 1)}", lines))
+    return latex_float(table, panels)
+
+
+def _panels(table: Table, widths: Sequence[int], height: int) -> list[list[int]]:
+    """Return the columns of each panel: the first one, and a share of the others; the paper's follow ours."""
+    units: list[list[int]] = []
+    for c, header in enumerate(table.headers[1:], start=1):
+        if header.is_paper and units:
+            units[-1].append(c)
+        else:
+            units.append([c])
+    count = min(math.ceil(sum(width + 2 for width in widths) / _LINE), max(1, _PAGE // height), len(units)) or 1
+    size = math.ceil(len(units) / count)
+    return [[0, *chain(*units[at : at + size])] for at in range(0, len(units), size)] or [[0]]
+
+
+def latex_float(table: Table, panels: Sequence[tuple[str, Sequence[str]]], size: str = "") -> str:
+    r"""Return a `table` environment with caption, label, panels one below the other, and the notes.
+
+    What is wider than the line is scaled down to it.
+
+    Args:
+        table: for caption, label and notes.
+        panels: each the argument of `tabular` and the lines between the outer rules.
+        size: a font command.
+    """
+    parts = [
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_escape(table.title)}}}",
+        rf"  \caption{{{escape_latex(table.title)}}}",
         rf"  \label{{tab:{table.name}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (len(table.headers) - 1)}}}",
-        r"    \toprule",
-        head,
-        r"    \midrule",
+        *([f"  {size}"] if size else []),
     ]
-    for r, row in enumerate(body):
-        lines += [r"    \midrule"] * (r in table.rules or r == len(table.rows)) + [row]
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
-    lines += [rf"  \par\smallskip\footnotesize {_escape(note)}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    for k, (columns, lines) in enumerate(panels):
+        parts += [r"  \par\medskip"] * (k > 0)
+        parts += [
+            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"  \begin{{tabular}}{{{columns}}}",
+            r"    \toprule",
+            *(f"    {line}" for line in lines),
+            r"    \bottomrule",
+            r"  \end{tabular}}",
+        ]
+    parts += [rf"  \par\smallskip\raggedright\footnotesize {escape_latex(note)}" for note in table.notes]
+    return "\n".join([*parts, r"\end{table}"]) + "\n"
 
 
-def _escape(text: str) -> str:
+def escape_latex(text: str) -> str:
+    r"""Return text with the special characters of LaTeX as commands."""
     return text.translate(_LATEX)
 
 

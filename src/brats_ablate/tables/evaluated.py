@@ -1,0 +1,162 @@
+"""Compare evaluated columns (outside methods, ensembles, test sets), which have neither epochs nor seeds.
+
+The verdict is about these trained networks: nothing here measures how a second training run would differ. The test is
+of the mean over folds of the mean difference per patient; its variance is that of patients within folds. Cases of no
+fold are one group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from pandas import DataFrame, Series
+
+from brats_ablate.tables import statistics
+from brats_ablate.tables.comparison import ALPHA, BETTER, SAME, WORSE, Comparison, Verdict, paired_differences
+from brats_ablate.tables.outside_folds import NO_FOLD
+from brats_ablate.tables.spec import Column
+from brats_ablate.tables.statistics import LEVEL, UNKNOWN, Interval
+
+PatientOf = Callable[[str], str]
+"""Case id -> patient."""
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A difference of two sets of predictions of the same patients."""
+
+    patients: int
+    group_differences: tuple[float, ...]
+    """Mean of each group (fold), by its number."""
+    difference: float
+    """Mean over groups of their means."""
+    variance: float
+    """Of `difference`; NaN without degrees of freedom."""
+    interval: Interval
+    """95 %, of `difference`."""
+    p: float
+    """Two-sided, of a difference of zero; NaN where the variance is zero or unknown."""
+
+
+def paired_test(differences: np.ndarray, groups: Sequence[int], patients: Sequence[str]) -> PairedTest:
+    """Test the mean difference, with patients nested in groups.
+
+    Scans of one patient in a group are averaged. Ω = J⁻² Σ_f s² / n_f, with s² the variance pooled within the J groups
+    of n_f patients, has n - J degrees of freedom; for one group this is the one-sample t-test. A group may have one
+    patient.
+
+    Args:
+        differences: (cases,), one or more.
+        groups: fold of each case.
+        patients: patient of each case.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    of_patient = Series(differences).groupby([np.asarray(groups), np.asarray(patients)]).mean()
+    of_group = of_patient.groupby(level=0)
+    means, sizes = of_group.mean(), of_group.size()
+    n, J = len(of_patient), len(means)
+    degrees, delta = n - J, float(means.mean())
+    test = PairedTest(n, tuple(means.tolist()), delta, math.nan, UNKNOWN, math.nan)
+    if degrees < 1:
+        return test
+    pooled = float(((of_patient - of_group.transform("mean")) ** 2).sum()) / degrees
+    variance = pooled * float((1 / sizes).sum()) / J**2
+    if variance <= 1e-24:  # equal within rounding
+        return replace(test, variance=0.0)
+    error = math.sqrt(variance)
+    half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * error
+    p = float(2 * stdtr(degrees, -abs(delta) / error))
+    return replace(test, variance=variance, interval=Interval(delta - half, delta + half), p=p)
+
+
+class Pairs(NamedTuple):
+    """The comparisons of a table, each (column, baseline), by what the two are."""
+
+    trained: Sequence[tuple[int, int]]
+    others: Sequence[tuple[int, int]]
+    """One is evaluated, or both."""
+
+
+def by_kind(pairs: Sequence[tuple[int, int | None]], columns: Sequence[Column]) -> Pairs:
+    """Separate the comparisons of trained experiments from those of evaluated columns; drop those without baseline."""
+    compared = [(i, b) for i, b in pairs if b is not None]
+    trained = [(i, b) for i, b in compared if not (columns[i].evaluation or columns[b].evaluation)]
+    return Pairs(trained, [pair for pair in compared if pair not in trained])
+
+
+def compare_evaluated(
+    pairs: Sequence[tuple[int, int]],
+    columns: Sequence[Column],
+    rows: Sequence[DataFrame],
+    *,
+    regions: Sequence[str],
+    patient_of: PatientOf,
+) -> list[Comparison]:
+    """Compare each (column, baseline) of which at least one is evaluated, on their common cases.
+
+    An evaluated and a trained column are not compared: a validation score is that of the best epoch. p-values are
+    Holm-corrected over the pairs.
+
+    Args:
+        pairs: `Pairs.others`.
+        columns: of the table.
+        rows: the columns' `results.case_scores`.
+        regions: those of the mean.
+        patient_of: several scans of one patient are averaged.
+    """
+    compared = [
+        _not_comparable(pair, columns)
+        or _compared(Comparison(*pair), rows[pair[0]], rows[pair[1]], regions, patient_of)
+        for pair in pairs
+    ]
+    adjusted = statistics.holm(np.array([c.p_cases for c in compared]))
+    return [_decide(replace(c, p_holm=float(p))) for c, p in zip(compared, adjusted, strict=True)]
+
+
+def _not_comparable(pair: tuple[int, int], columns: Sequence[Column]) -> Comparison | None:
+    trained = next((columns[i].experiment for i in pair if not columns[i].evaluation), None)
+    if trained is None:
+        return None
+    commands = f"+experiment={trained} job=predict and job=evaluate"
+    reason = f"validation scores of {trained} are of the best epoch; list evaluation: {trained}, from {commands}"
+    return Comparison(*pair, reason=reason)
+
+
+def _compared(
+    c: Comparison, column: DataFrame, baseline: DataFrame, regions: Sequence[str], patient_of: PatientOf
+) -> Comparison:
+    cases, differences = paired_differences(column, baseline, regions)
+    if not cases:
+        return replace(c, reason="they have no common case")
+    folds, left_out = column.loc[cases, "fold"].to_numpy(), ""
+    # Test cases would be one more fold among the folds; they are in the table of test sets.
+    if len(in_fold := np.flatnonzero(folds != NO_FOLD)) and len(in_fold) < len(folds):
+        left_out = f"; {len(folds) - len(in_fold)} common cases of no fold are left out"
+        cases, differences, folds = [cases[i] for i in in_fold], differences[in_fold], folds[in_fold]
+    test = paired_test(differences.mean(axis=1), folds.tolist(), [patient_of(case) for case in cases])
+    sd = math.sqrt(test.variance * test.patients)  # as if of one group, for the detectable difference
+    return replace(
+        c, cases=len(cases), difference=test.difference, interval=test.interval, p_cases=test.p,
+        fold_differences=test.group_differences, case_sd=sd, reason=left_out,
+    )  # fmt: skip
+
+
+def _decide(c: Comparison) -> Comparison:
+    """Add the verdict; until here, `reason` is what follows after it, or all of it."""
+    if c.cases == 0:
+        return c
+    if math.isnan(c.case_sd):
+        return replace(c, reason=f"no two patients in one fold{c.reason}")
+    if c.case_sd == 0 and c.difference == 0:
+        return replace(c, verdict=SAME, reason=f"every case scores the same{c.reason}")
+    if c.case_sd == 0:
+        return replace(c, reason=f"every case differs by the same amount, so there is no variance to test by{c.reason}")
+    if c.p_holm <= ALPHA:
+        verdict: Verdict = BETTER if c.difference > 0 else WORSE
+        return replace(c, verdict=verdict, reason=f"these trained networks{c.reason}")
+    return replace(c, verdict=SAME, reason=f"not significant over patients; these trained networks{c.reason}")
