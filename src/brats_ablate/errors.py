@@ -6,6 +6,8 @@ keeps its traceback.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a file, the data, a run."""
@@ -21,6 +23,17 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A data file or a prepared cohort is wrong."""
+
+
+class Unreadable(UserError):
+    """A file that this program wrote has other content now: damaged, or of a later version.
+
+    Whoever reads many runs or cases reports it and goes on with the others.
+    """
+
+    def __init__(self, file: Path, reason: object, remedy: str = "delete it and run the command that wrote it") -> None:
+        text = (str(reason) or type(reason).__name__).splitlines()[0]
+        super().__init__(f"{file} is damaged, or of a later version ({text}); restore it, or {remedy} again")
 
 
 class RunFailed(UserError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from brats_ablate.config.trust import is_own_class, named_targets, require_trusted
+from brats_ablate.config.trust import is_own_class, named_targets, require_plain, require_trusted
 from brats_ablate.errors import ConfigError
 
 FILE = Path("runs/theirs/config.yaml")
@@ -68,7 +68,7 @@ def test_everything_else_is_refused_by_name(target: object) -> None:
 @pytest.mark.parametrize("value", ["${oc.env:WANDB_API_KEY}", "x${model.width}"])
 def test_data_interpolates_nothing(value: str) -> None:
     with pytest.raises(ConfigError, match="refers to another value, which data may not"):
-        require_trusted({"model": {"name": value}}, FILE, ())
+        require_plain({"model": {"name": value}}, FILE)
 
 
 def test_own_classes_are_recognized_without_importing_torch() -> None:
@@ -82,9 +82,9 @@ def test_own_classes_are_recognized_without_importing_torch() -> None:
 
 
 def test_every_target_that_the_program_writes_into_data_is_trusted() -> None:
-    from brats_ablate.config.locations import resource_dir
-
     import yaml
+
+    from brats_ablate.config.locations import resource_dir
 
     def targets(node: Any) -> list[str]:
         below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()

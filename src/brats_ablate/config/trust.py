@@ -30,16 +30,20 @@ def require_trusted(tree: Any, file: Path, declared: Collection[str]) -> None:
         declared: further `_target_`s that the current command names itself: see `named_targets`.
 
     Raises:
-        ConfigError: a `_target_` is not trusted, or a value would be interpolated.
+        ConfigError: a `_target_` is not trusted.
     """
     for key, value in _leaves(tree):
-        if key.rpartition(".")[2] == "_target_":
-            if not isinstance(value, str) or not (value in declared or is_own_class(value) or _is_module(value)):
-                raise ConfigError(
-                    f"{file}: {key} names {value}, which is not a class of this program, torch or MONAI; such a file is "
-                    f"data and runs nothing. If you know and trust it, add trust=[{value}]"
-                )
-        elif isinstance(value, str) and "${" in value:
+        if key.rpartition(".")[2] == "_target_" and not _is_trusted(value, declared):
+            raise ConfigError(
+                f"{file}: {key} names {value}, which is not a class of this program, torch or MONAI; such a file "
+                f"is data and runs nothing. If you know and trust it, add trust=[{value}]"
+            )
+
+
+def require_plain(tree: Any, file: Path) -> None:
+    """Refuse plain containers read from `file` in which a value would be interpolated: from the environment, say."""
+    for key, value in _leaves(tree):
+        if isinstance(value, str) and "${" in value:
             raise ConfigError(f"{file}: {key}={value} refers to another value, which data may not; write the value")
 
 
@@ -60,6 +64,10 @@ def is_own_class(target: str) -> bool:
         return False
     is_class = definition is not None and isinstance(definition.node, ast.ClassDef)
     return is_class and definition is not None and f"{definition.module}.{definition.node.name}" == target
+
+
+def _is_trusted(target: object, declared: Collection[str]) -> bool:
+    return isinstance(target, str) and (target in declared or is_own_class(target) or _is_module(target))
 
 
 def _is_module(target: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, RawCase
+from brats_ablate.cases import BBox, CaseMetadata, RawCase
 from brats_ablate.data import nifti, validation
 from brats_ablate.data.components import connected_components
 from brats_ablate.data.content import content_hash

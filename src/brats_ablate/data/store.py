@@ -182,9 +182,7 @@ class CaseStore:
             self.verify(case_id)
         return self._array(case_id, file, box, rows)
 
-    def _array(
-        self, case_id: str, file: str, box: BBox | None = None, rows: Sequence[int] | None = None
-    ) -> np.ndarray:
+    def _array(self, case_id: str, file: str, box: BBox | None = None, rows: Sequence[int] | None = None) -> np.ndarray:
         record = self.record(case_id)
         shape = record.grid.shape if file == REFERENCE else record.box.shape
         return blosc2_io.read_array(self.folder / CASES / case_id / file, record.content_hash, shape, box, rows)

@@ -71,7 +71,7 @@ def choose_members(
 
 
 def check_checkpoint(member: EnsembleMember, of_checkpoint: dict[str, Any]) -> None:
-    """Raise RunFailed if `of_checkpoint`, the identity stored there, differs from that of the member's run directory."""
+    """Raise RunFailed if `of_checkpoint`, the identity stored there, differs from that of the run directory."""
     recorded = member.run.identity() or {}
     if "trainer.ranks" in recorded:  # checkpoints of earlier versions do not contain it
         of_checkpoint = {"trainer.ranks": recorded["trainer.ranks"], **of_checkpoint}

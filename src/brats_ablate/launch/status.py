@@ -13,10 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from brats_ablate.errors import Unreadable
 from brats_ablate.launch.outcome import final_state_cause
 from brats_ablate.launch.submission import SLURM, Submission, active_states, read_submission, slurm_final_states
 from brats_ablate.runs.directory import PEER_LOST, Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
+from brats_ablate.runtime.files import readable
 from brats_ablate.runtime.text import align, format_duration
 
 _TAIL_BYTES = 16_384
@@ -45,13 +47,34 @@ class RunStatus:
 
 
 def collect_statuses(runs: Iterable[RunDirectory]) -> list[RunStatus]:
-    """Return the status of each run, in the order given. Queries the scheduler once, and only if runs are open."""
-    records = [(run, run.status()) for run in runs]
-    unfinished = [run for run, record in records if record is None or record.state != RunState.FINISHED]
-    submissions = {run.path: s for run in unfinished if (s := read_submission(run.path)) is not None}
+    """Return the status of each run, in the order given. Queries the scheduler once, and only if runs are open.
+
+    A run with a damaged file is UNREADABLE, and its reason names the file.
+    """
+    records = [(run, *_read(run)) for run in runs]
+    submissions = {run.path: s for run, _, s in records if s is not None}
     active = active_states(submissions.values())
-    statuses = [_run_status(run, record, submissions.get(run.path), active) for run, record in records]
+    statuses = []
+    for run, record, submission in records:
+        try:
+            statuses.append(_run_status(run, record, submission, active))
+        except Unreadable as error:
+            statuses.append(_unreadable(run, error))
     return _with_slurm_causes(statuses, submissions)
+
+
+def _read(run: RunDirectory) -> tuple[RunRecord | None, Submission | None]:
+    """Return what a run recorded, and its submission if it is not finished."""
+    try:
+        record = run.status()
+        finished = record is not None and record.state == RunState.FINISHED
+        return record, None if finished else read_submission(run.path)
+    except Unreadable as error:
+        return RunRecord(RunState.UNREADABLE, reason=str(error)), None
+
+
+def _unreadable(run: RunDirectory, error: Unreadable) -> RunStatus:
+    return RunStatus(run.coordinates, str(run.path), RunState.UNREADABLE, reason=str(error))
 
 
 def format_status_grid(statuses: Sequence[RunStatus]) -> str:
@@ -83,7 +106,7 @@ def _run_status(
         state = RunState.LOST
     if state not in (RunState.FINISHED, RunState.RUNNING) and submission in active:
         state = RunState.QUEUED
-    reason = record.reason if state in (RunState.FAILED, RunState.INTERRUPTED) else None
+    reason = record.reason if state in (RunState.FAILED, RunState.INTERRUPTED, RunState.UNREADABLE) else None
     if state == RunState.LOST and never_recorded and submission is not None:
         reason = f"its job ended before the run started; see the log in {submission.folder}"
     elif state == RunState.LOST:
@@ -122,7 +145,8 @@ def _last_rows(file: Path) -> list[dict[str, Any]]:
         stream.seek(max(0, size - _TAIL_BYTES))
         lines = stream.read().split(b"\n")
     complete = lines[:-1] if size <= _TAIL_BYTES else lines[1:-1]
-    return [json.loads(line) for line in complete if line]
+    with readable(file):
+        return [json.loads(line) for line in complete if line]
 
 
 def _cell(status: RunStatus) -> str:

@@ -11,11 +11,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from brats_ablate.runs.state import RunState
-from brats_ablate.runtime.files import read_json, write_json
+from brats_ablate.runtime.files import read_json, readable, write_json
 
 SLURM, LOCAL = "slurm", "local"
 _WAITING_STATES = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SPECIAL_EXIT")
@@ -48,8 +48,10 @@ def read_submission(run: Path) -> Submission | None:
     content = read_json(run / "launch.json")
     if not content:
         return None
-    content["requeues_without_progress"] = content.pop("fruitless", 0)
-    return Submission(**content | {"devices": tuple(content["devices"])})
+    with readable(run / "launch.json"):
+        content["requeues_without_progress"] = content.pop("fruitless", 0)
+        known = {each.name: content[each.name] for each in fields(Submission) if each.name in content}
+        return Submission(**known | {"devices": tuple(content["devices"])})
 
 
 def write_submission(run: Path, submission: Submission) -> None:

@@ -19,15 +19,15 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import RunFailed, Unreadable
 from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runs.state import RunState
-from brats_ablate.runtime.files import finite_or_null, read_json, read_jsonl, to_json, write_json
+from brats_ablate.runtime.files import finite_or_null, read_json, read_jsonl, readable, to_json, write_json
 
 TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
@@ -92,7 +92,11 @@ class RunDirectory:
     def status(self) -> RunRecord | None:
         """Return what the run last recorded of its state; None before its first start."""
         content = read_json(self.path / "status.json")
-        return RunRecord(**content | {"state": RunState(content["state"])}) if content else None
+        if not content:
+            return None
+        with readable(self.path / "status.json"):
+            known = {field.name: content[field.name] for field in fields(RunRecord) if field.name in content}
+            return RunRecord(**known | {"state": RunState(content["state"])})
 
     def is_finished(self) -> bool:
         """Return True if the run recorded that it was trained to its end."""
@@ -109,6 +113,8 @@ class RunDirectory:
         Earlier versions recorded the number of processes beside it.
         """
         manifest = self.manifest()
+        if not isinstance(manifest.get("identity", {}), dict):
+            raise Unreadable(self.path / "manifest.json", "its identity is no object")
         ranks = manifest.get("world_size", 1)
         recorded: dict[str, Any] | None = manifest.get("identity")
         return recorded if recorded is None or ranks == 1 else {"trainer.ranks": ranks, **recorded}
@@ -118,17 +124,33 @@ class RunDirectory:
         import yaml
 
         file = self.path / "config.yaml"
-        return with_current_names(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.exists() else {}
+        if not file.exists():
+            return {}
+        with readable(file, self._train_again):
+            try:
+                tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except yaml.YAMLError as error:
+                raise ValueError(error) from error
+            if not isinstance(tree, dict):
+                raise TypeError(f"a YAML {type(tree).__name__}, not a mapping")
+            config: dict[str, Any] = with_current_names(tree)
+            return config
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return one object per epoch, sorted; epoch 0, if present, is the untrained network."""
-        rows = {row["epoch"]: row for row in read_jsonl(self.path / "metrics.jsonl")}
-        return [rows[epoch] for epoch in sorted(rows)]
+        with readable(self.path / "metrics.jsonl", self._train_again):
+            rows = {row["epoch"]: row for row in read_jsonl(self.path / "metrics.jsonl")}
+            return [rows[epoch] for epoch in sorted(rows)]
 
     def cases(self) -> list[dict[str, Any]]:
         """Return one object per validated epoch and case, sorted."""
-        rows = {(row["epoch"], row["case"]): row for row in read_jsonl(self.path / "cases.jsonl")}
-        return [rows[key] for key in sorted(rows)]
+        with readable(self.path / "cases.jsonl", self._train_again):
+            rows = {(row["epoch"], row["case"]): row for row in read_jsonl(self.path / "cases.jsonl")}
+            return [rows[key] for key in sorted(rows)]
+
+    @property
+    def _train_again(self) -> str:
+        return f"delete {self.path} and train the run"
 
     @property
     def last_checkpoint(self) -> Path:

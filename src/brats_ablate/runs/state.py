@@ -21,4 +21,6 @@ class RunState(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     """Its process ended without recording why: killed, or its node failed."""
+    UNREADABLE = "unreadable"
+    """A file of its directory is damaged."""
     NOT_STARTED = "not started"

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from brats_ablate.errors import Unreadable
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the process's limit
 LOST = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENODEV, errno.EROFS)
 """An NFS server that was replaced, a failing disk, a FUSE server that ended, a disk that became read-only."""
@@ -67,17 +69,43 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; {} if there is no file."""
-    content: dict[str, Any] = _DECODER.decode(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Return the object in a JSON file; {} if there is no file.
+
+    Raises:
+        Unreadable: it holds anything else.
+    """
+    if not path.exists():
+        return {}
+    with readable(path):
+        content: dict[str, Any] = _DECODER.decode(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError(f"a JSON {type(content).__name__}, not an object")
     return content
 
 
+@contextmanager
+def readable(path: Path, remedy: str | None = None) -> Iterator[None]:
+    """Turn what a block raises for wrong content of `path` into Unreadable; `remedy` is as there."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else error
+        raise (Unreadable(path, reason, remedy) if remedy else Unreadable(path, reason)) from error
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the complete lines of a JSONL file; [] if there is no file. Skips a last line without its line end."""
+    """Return the complete lines of a JSONL file; [] if there is no file. Skips a last line without its line end.
+
+    Raises:
+        ValueError: a line is no JSON object.
+    """
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [_DECODER.decode(line) for line in lines if line]
+    rows = [_DECODER.decode(line) for line in lines if line]
+    if other := [row for row in rows if not isinstance(row, dict)]:
+        raise ValueError(f"{other[0]!r} is no JSON object")
+    return rows
 
 
 def os_error_remedy(error: OSError) -> str:

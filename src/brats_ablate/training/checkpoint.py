@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,28 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         RunFailed: the file is missing or damaged; names it.
         OSError: the file system cannot read it; names the file.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch writes checksums, but does not compare them
-            if damaged := archive.testzip():
-                raise zipfile.BadZipFile(damaged)
+    with _readable(path):
+        _compare_checksums(path)
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return content
+
+
+def verify(path: Path) -> None:
+    """Compare everything in a checkpoint with the checksums of the file; errors as `load`."""
+    with _readable(path):
+        _compare_checksums(path)
+
+
+def _compare_checksums(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:  # torch writes checksums, but does not compare them
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(damaged)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise RunFailed(f"{path} does not exist; train the run first") from None
     except MemoryError:
@@ -52,7 +71,6 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         if os_error is not None and os_error.errno not in (None, errno.EINVAL):  # which a position before the file is
             raise files.with_filename(os_error, path) from error
         raise RunFailed(f"{path} is damaged or no checkpoint; delete it and start the run again") from error
-    return content
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.check import resolve
+from brats_ablate.config.trust import named_targets
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.ensemble import choose_members
 from brats_ablate.inference.label_pipeline import LabelPipeline
@@ -21,6 +23,7 @@ from brats_ablate.jobs.build import build_scheme
 from brats_ablate.jobs.predict.case_source import CaseSource, open_source
 from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
 from brats_ablate.jobs.predict.network_inputs import inputs_of
+from brats_ablate.jobs.predict.run_check import check_runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +67,7 @@ def run(
     members = []
     if reuse is None:
         members = choose_members(Path(cfg.paths.runs), runs, lr=lr, seed=int(cfg.seed), checkpoints=checkpoints)
+        check_runs(members, named_targets(resolve(cfg)))
     case_source = open_source(cfg, source, cases, inputs_of(members))
     pipeline = configured_pipeline(cfg) if settings is None else tuned_pipeline(cfg, Path(settings))
     folder = PredictionFolder(Path(cfg.paths.predictions) / output)

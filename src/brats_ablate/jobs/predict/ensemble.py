@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.check import resolve
 from brats_ablate.config.constraints import whole_volume_and_model
-from brats_ablate.config.trust import named_targets, require_trusted
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.average import AVERAGES
-from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, check_configuration, ensemble_mean
+from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, ensemble_mean
 from brats_ablate.inference.thresholds import to_float16
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
@@ -35,10 +33,6 @@ if TYPE_CHECKING:
     from brats_ablate.data.case_reader import PreparedCase
     from brats_ablate.inference.tta import Predict
     from brats_ablate.transforms.foreground import InputChannels
-
-
-_BUILT_GROUPS = ("model", "inputs", "supervision", "encoder", "labels")
-"""Groups of a run's configuration that its network is built from."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,6 @@ class EnsemblePredictor:
         self.precision = Precision.resolve(str(cfg.trainer.precision), device)
         self.precision.allow_tf32()
         self.tta, self.average = build.instantiate(cfg.inference.tta), build.average_of(cfg.inference)
-        self._trusted = named_targets(resolve(cfg))
         self._loaded: dict[Path, Predictor] = {}
         self._check_labels(build.build_scheme(cfg))
         if source.fold_of:
@@ -119,8 +112,7 @@ class EnsemblePredictor:
     def _predictors(self, fold: int | None) -> list[Predictor]:
         """Load the networks of the held-out `fold` and free the others."""
         self._loaded = {
-            m.checkpoint: self._loaded.get(m.checkpoint)
-            or load_member(m, self.inference, self.precision, self._trusted)
+            m.checkpoint: self._loaded.get(m.checkpoint) or load_member(m, self.inference, self.precision)
             for m in self.members
             if fold is None or m.fold == fold
         }
@@ -161,24 +153,17 @@ class EnsemblePredictor:
             )
 
 
-def load_member(
-    member: EnsembleMember, inference: DictConfig, precision: Precision, trusted: Collection[str]
-) -> Predictor:
+def load_member(member: EnsembleMember, inference: DictConfig, precision: Precision) -> Predictor:
     """Rebuild the member's network from its run's configuration, with the window of `inference`.
 
     The command line does not change the network, so experiments of any architecture and size can be averaged.
-    `trusted` are classes that the run may name; see `config.trust`.
 
     Raises:
-        RunFailed: the checkpoint or config.yaml has a different configuration from its run; names the differences.
-        ConfigError: the network does not support this window, or a class is not trusted.
+        RunFailed: the checkpoint has a different configuration from its run; names the differences.
+        ConfigError: the network does not support this window.
     """
-    config = member.run.config()
-    built = {group: config[group] for group in _BUILT_GROUPS if group in config}
-    require_trusted(built, member.run.path / "config.yaml", trusted)
-    check_configuration(member.run)
     check_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
-    cfg = OmegaConf.create(config)
+    cfg = OmegaConf.create(member.run.config())
     assert isinstance(cfg, DictConfig)
     cfg.inference = inference
     reason = whole_volume_and_model({"inference": dict(cfg.inference), "model": dict(cfg.model)})

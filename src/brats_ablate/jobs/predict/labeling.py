@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import resolve
-from brats_ablate.config.trust import named_targets, require_trusted
+from brats_ablate.config.trust import named_targets, require_plain, require_trusted
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.label_pipeline import LabelPipeline, LabelSetting
 from brats_ablate.jobs.build import build_scheme, instantiate
@@ -36,7 +36,9 @@ def tuned_pipeline(cfg: DictConfig, file: Path) -> LabelPipeline:
     tree = OmegaConf.create(with_current_names(OmegaConf.to_container(OmegaConf.load(file))))
     if not isinstance(tree, DictConfig) or not {"all", "folds"} <= tree.keys():
         raise ConfigError(f"job.settings={file} was not written by job=tune; give the tuned.yaml that it wrote")
-    require_trusted(OmegaConf.to_container(tree), file, named_targets(resolve(cfg)))
+    plain = OmegaConf.to_container(tree)
+    require_plain(plain, file)
+    require_trusted(plain, file, named_targets(resolve(cfg)))
     scheme = build_scheme(cfg)
     provenance = {"convention": scheme.key, "settings": OmegaConf.to_container(tree)}
     folds = {int(fold): _setting(node, scheme) for fold, node in tree.folds.items()}
