@@ -21,10 +21,10 @@ from environment import PEERS, ROOT, interpreter
 from report import markdown, summary
 
 PARTS = (
-    *("step", "pipeline", "data", "store", "prepare", "metrics", "official", "threshold", "inference", "window"),
-    "startup",
+    *("step", "pipeline", "data", "store", "integrity", "prepare", "metrics", "official", "threshold"),
+    *("inference", "window", "startup"),
 )
-ONE_CORE = ("data", "store", "prepare", "metrics", "official", "threshold")
+ONE_CORE = ("data", "store", "integrity", "prepare", "metrics", "official", "threshold")
 HERE = Path(__file__).resolve().parent
 
 _ABOUT = """
