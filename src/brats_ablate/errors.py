@@ -36,6 +36,10 @@ class Unreadable(UserError):
         super().__init__(f"{file} is damaged, or of a later version ({text}); restore it, or {remedy} again")
 
 
+class WorkerKilled(UserError):
+    """A worker process ended without a result: killed by the system, or by somebody."""
+
+
 class RunFailed(UserError):
     """A training run cannot continue (non-finite loss, a checkpoint of a different configuration, …).
 

@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from schemes import BRATS2021, LAYOUTS
 
-from brats_ablate.data import blosc2_io, preprocess
+from brats_ablate.data import blosc2_io
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError
@@ -255,16 +254,6 @@ def test_kill_in_the_middle_loses_nothing(raw_cohort, tmp_path, write_raw):
     assert {name: after[name] for name in done} == done
     _prepare(raw_cohort, tmp_path / "whole")
     assert _contents(prepared) == _contents(tmp_path / "whole")
-
-
-def test_killed_worker_is_reported(raw_cohort, tmp_path, monkeypatch):
-    def killed(function, items, *, workers):
-        raise BrokenProcessPool("a process in the process pool was terminated abruptly")
-        yield
-
-    monkeypatch.setattr(preprocess, "process_map", killed)
-    with pytest.raises(DataError, match=r"killed, probably out of memory; run the same command again"):
-        _prepare(raw_cohort, tmp_path / "p", workers=2)
 
 
 @pytest.mark.parametrize(

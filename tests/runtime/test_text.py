@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from brats_ablate.runtime.text import align, format_duration, suggest
+from brats_ablate.runtime.text import align, format_duration, is_plain_name, printable, suggest
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,17 @@ def test_a_similar_word_is_suggested_else_all_are_listed() -> None:
 def test_columns_are_aligned_without_trailing_blanks() -> None:
     assert align([["a", "long"], ["bbb", ""]]) == "a    long\nbbb"
     assert align([]) == ""
+
+
+@pytest.mark.parametrize("name", ["ds", "ds_deeper-1", "Fold 0 (lr 7e-4)", "näme", "a.b"])
+def test_plain_names(name: str) -> None:
+    assert is_plain_name(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/x", "a/b", ".hidden", " x", "x\n", "a\x1b[2Jb", "a\x00b"])
+def test_names_that_lead_elsewhere(name: str) -> None:
+    assert not is_plain_name(name)
+
+
+def test_control_characters_are_left_out() -> None:
+    assert printable("out of memory\x1b[2J\x1b]0;title\x07\r\n\tnext") == "out of memory[2J]0;title\n\tnext"

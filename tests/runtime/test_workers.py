@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from brats_ablate.errors import WorkerKilled
 from brats_ablate.runtime.workers import prefetch, process_map
 
 
@@ -66,6 +68,17 @@ def test_process_map_keeps_the_order_and_uses_other_processes() -> None:
 
 def test_process_map_stays_in_this_process_with_one_worker() -> None:
     assert set(process_map(process_of, range(3), workers=1)) == {os.getpid()}
+
+
+def killed_if_three(i: int) -> int:
+    if i == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return i
+
+
+def test_a_killed_worker_is_one_sentence() -> None:
+    with pytest.raises(WorkerKilled, match=r"was killed, probably out of memory; .* with a smaller job\.workers"):
+        list(process_map(killed_if_three, range(6), workers=2))
 
 
 PROGRAM = """

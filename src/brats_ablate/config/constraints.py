@@ -17,12 +17,15 @@ from brats_ablate.config.source import class_attribute
 from brats_ablate.config.trust import is_own_class
 from brats_ablate.data.layouts import Layout
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runtime.text import is_plain_name
 
 Tree = dict[str, Any]
 Constraint = Callable[[Tree], str | None]
 
 _PAPER_REGIONS = ("wt", "tc", "et")
 """Regions whose thresholds the options of inference/labels name, for every label scheme."""
+_NAME_KEYS = {"brats_ablate.jobs.predict.run": "output", "brats_ablate.jobs.evaluate.run": "name"}
+"""Job -> its key that names what it writes below a folder of `paths`."""
 _AVERAGES = ("probabilities", "logits")
 
 
@@ -55,8 +58,11 @@ def coordinates(cfg: Tree) -> str | None:
     if not _is_number(cfg["seed"], int):
         return f"seed={cfg['seed']} must be an integer"
     name = str(cfg["name"])
-    if not name or "/" in name or name.startswith(".") or name != name.strip():
-        return f"name={name!r} must be a plain folder name; letters, digits, - and _ always are"
+    key = _NAME_KEYS.get(str(cfg["job"].get("_target_")))
+    named = {"name": name} | ({f"job.{key}": str(cfg["job"][key])} if key else {})
+    for key, value in named.items():
+        if not is_plain_name(value):
+            return f"{key}={value!r} must be a plain folder name; letters, digits, - and _ always are"
     return None
 
 

@@ -7,13 +7,11 @@ renamed, so a kill loses at most the cases in progress. A second call does only 
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +29,7 @@ from brats_ablate.data.up_to_date import case_folder, channels_of, is_up_to_date
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import files
+from brats_ablate.runtime.locks import lock_file, try_lock
 from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map
 
@@ -225,11 +224,6 @@ def _preprocess_cases(
                 if problem is not None:
                     problems[case.case_id] = problem
                 progress.advance(f"{len(problems)} invalid" if problems else "")
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process was killed, probably out of memory; run the same command again with a smaller "
-            "job.workers (finished cases are kept)"
-        ) from error
     except OSError as error:
         raise DataError(
             f"{prepared} cannot be written ({error.strerror}); {files.os_error_remedy(error)} "
@@ -244,15 +238,13 @@ def _locked(prepared: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             (prepared / store.CASES).mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(open(prepared / ".lock", "w"))
+            is_ours = try_lock(stack.enter_context(lock_file(prepared / ".lock")))
         except OSError as error:
             raise DataError(
                 f"{prepared} cannot be written ({error.strerror}); check paths.prepared and its permissions"
             ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"another job=prepare is running in {prepared}; wait for it to end") from error
+        if not is_ours:
+            raise DataError(f"another job=prepare is running in {prepared}; wait for it to end")
         for left in (prepared / store.CASES).glob(".*.partial"):
             shutil.rmtree(left, ignore_errors=True)
         yield

@@ -12,6 +12,7 @@ from brats_ablate.config.check import check, check_data
 from brats_ablate.errors import UserError
 from brats_ablate.jobs.prepared_data import use_prepared_data
 from brats_ablate.runtime import files, signals
+from brats_ablate.runtime.text import printable
 
 
 def _overrides() -> list[str]:
@@ -35,7 +36,7 @@ def execute(cfg: DictConfig) -> int:
         print("brats-ablate: interrupted, checkpoint saved; re-run the same command to resume", file=sys.stderr)
         return signals.EXIT_CODE
     except UserError as error:
-        print(f"brats-ablate: {error}", file=sys.stderr)
+        print(f"brats-ablate: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         sentence = files.os_error_message(error) if isinstance(error, OSError) else None

@@ -7,7 +7,6 @@ the wrong experiment.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
+from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,7 @@ def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for root in sorted({r.run.path.parents[3] for r in sweep_runs if r.run}):
             root.mkdir(parents=True, exist_ok=True)
-            stream = stack.enter_context((root / ".submission.lock").open("a"))
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            wait_for_lock(stack.enter_context(lock_file(root / ".submission.lock")))
         yield
 
 

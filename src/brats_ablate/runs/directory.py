@@ -13,7 +13,6 @@ line counts. A measured value that is infinite or NaN is null.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import socket
@@ -28,6 +27,8 @@ from brats_ablate.errors import RunFailed, Unreadable
 from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import finite_or_null, read_json, read_jsonl, readable, to_json, write_json
+from brats_ablate.runtime.locks import lock_file, try_lock
+from brats_ablate.runtime.text import printable
 
 TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
@@ -96,7 +97,9 @@ class RunDirectory:
             return None
         with readable(self.path / "status.json"):
             known = {field.name: content[field.name] for field in fields(RunRecord) if field.name in content}
-            return RunRecord(**known | {"state": RunState(content["state"])})
+            reason = content.get("reason")
+            shown = {"state": RunState(content["state"]), "reason": printable(reason) if reason else reason}
+            return RunRecord(**known | shown)
 
     def is_finished(self) -> bool:
         """Return True if the run recorded that it was trained to its end."""
@@ -224,9 +227,9 @@ class RunDirectory:
             RunFailed: another process has locked it; names host and process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as stream:
+        with lock_file(self.path / "lock") as stream:
             deadline = time.monotonic() + patience_s  # `is_locked` in another process takes it for a moment
-            while not _try_lock(stream.fileno(), fcntl.LOCK_EX):
+            while not try_lock(stream):
                 if time.monotonic() > deadline:
                     raise RunFailed(f"{self.path} is being trained by {self.lock_owner()}; wait for it or stop it")
                 time.sleep(0.05)
@@ -250,8 +253,8 @@ class RunDirectory:
         file = self.path / "lock"
         if not file.exists():
             return False
-        with file.open() as stream:
-            return not _try_lock(stream.fileno(), fcntl.LOCK_SH)
+        with file.open(encoding="utf-8") as stream:
+            return not try_lock(stream, shared=True)
 
 
 def find_runs(runs: Path) -> list[RunDirectory]:
@@ -266,11 +269,3 @@ def trains_a_run(target: str) -> bool:
     These are `job=train` and every other function `run` of a module `train`, which is called in place of it.
     """
     return target.endswith(".train.run")
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

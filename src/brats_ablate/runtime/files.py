@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 from brats_ablate.errors import Unreadable
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the process's limit
-LOST = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENODEV, errno.EROFS)
+_LOST = ("ESTALE", "EIO", "ENOTCONN", "EREMOTEIO", "ESHUTDOWN", "ENODEV", "EROFS")
+LOST = tuple(getattr(errno, name) for name in _LOST if hasattr(errno, name))  # macOS has no EREMOTEIO
 """An NFS server that was replaced, a failing disk, a FUSE server that ended, a disk that became read-only."""
 
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
@@ -25,7 +27,8 @@ _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`: renamed to it if the block succeeds, removed if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Random, as process ids occur twice: in two containers, or on two nodes.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as stream:

@@ -1,7 +1,7 @@
 """Stop requests: signal handlers set a flag, and the training loop saves its exact state and exits at the next step.
 
-SIGTERM (preemption, `scancel`), SIGUSR1 and SIGUSR2 (time limits) and the first Ctrl-C only set a flag. A second
-Ctrl-C stops at once.
+SIGTERM (preemption, `scancel`), SIGUSR1 and SIGUSR2 (time limits), SIGHUP (a closed terminal) and the first Ctrl-C only
+set a flag. A second Ctrl-C stops at once. SIGHUP stays ignored where it was, as under nohup.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from types import FrameType
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not finished, no progress lost, restart to continue
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 _requested = threading.Event()
 
 
@@ -24,7 +24,8 @@ def install_handlers() -> None:
     """Turn the signals into stop requests; has no effect outside the main thread."""
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
-            signal.signal(number, _on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _on_signal)
 
 
 def stop_requested() -> bool:

@@ -25,6 +25,16 @@ def suggest(word: str, known: Iterable[str], *, prefix: str = "", otherwise: str
     return f"did you mean {prefix}{match}?" if match else f"{otherwise}: {', '.join(known) or 'none'}"
 
 
+def is_plain_name(name: str) -> bool:
+    """Return whether `name` is a file or folder name that leads to no other folder, and is not hidden."""
+    return bool(name) and name == printable(name).strip() and "/" not in name and not name.startswith(".")
+
+
+def printable(text: str) -> str:
+    """Return text without control characters, which could move a terminal's cursor or change its title."""
+    return "".join(c for c in text if c.isprintable() or c in "\n\t")
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as 3d04h, 2h10m, 5m or 40s."""
     minutes, hours = int(seconds // 60), int(seconds // 3600)

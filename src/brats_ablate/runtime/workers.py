@@ -9,7 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from brats_ablate.errors import WorkerKilled
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,7 +56,7 @@ def process_map(function: Callable[[Item], Result], items: Sequence[Item], *, wo
     Function and items must be picklable. If one worker is enough, it is this process.
 
     Raises:
-        BrokenProcessPool: a worker was killed, for example by the system for want of memory.
+        WorkerKilled: a worker was killed, for example by the system for want of memory.
         Whatever `function` raised, at the turn of its item.
     """
     workers = min(workers or available_cores(), len(items))
@@ -65,6 +68,10 @@ def process_map(function: Callable[[Item], Result], items: Sequence[Item], *, wo
     pool = ProcessPoolExecutor(workers, context, initializer=_exit_with_parent, initargs=(os.getpid(),))
     try:
         yield from pool.map(function, items)
+    except BrokenProcessPool as error:
+        raise WorkerKilled(
+            "a worker process was killed, probably out of memory; run the same command again with a smaller job.workers"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
