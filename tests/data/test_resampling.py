@@ -235,3 +235,18 @@ def _copy_case(root: Path, case_id: str) -> None:
     (root / case_id).mkdir()
     for file in (root / CASE).iterdir():
         (root / case_id / file.name.replace(CASE, case_id)).write_bytes(file.read_bytes())
+
+
+def test_maps_of_floats_return_interpolated_linearly(tmp_path: Path) -> None:
+    """Linear interpolation returns a linear map exactly, wherever it does not extrapolate."""
+    affine, shape = np.diag([0.9, 1.4, 3.0, 1.0]), (13, 9, 7)
+    resampling = _resampling(affine, shape, (1.0, 1.0, 1.0))
+    coordinates = np.indices(resampling.resampled) - (np.array(resampling.resampled) - 1).reshape(3, 1, 1, 1) / 2
+    ramp = np.tensordot([0.5, -0.3, 0.2], coordinates, 1).astype(np.float32)
+    original = (np.indices(shape) - (np.array(shape) - 1).reshape(3, 1, 1, 1) / 2) * np.array([0.9, 1.4, 3.0]).reshape(
+        3, 1, 1, 1
+    )
+    back = resampling.values_back(ramp)
+    inner = (slice(1, -1),) * 3
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back[inner], np.tensordot([0.5, -0.3, 0.2], original, 1)[inner], atol=1e-5)

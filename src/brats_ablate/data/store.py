@@ -160,7 +160,7 @@ class CaseStore:
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
     """Return (..., X, Y, Z) of the stored region on the original files' grid and axis order, 0 outside the region.
 
-    Of a resampled case only label maps can be returned; see `Resampling.labels_back`.
+    Of a resampled case, floats are interpolated linearly and integers are labels; see `Resampling.labels_back`.
 
     Returns:
         (..., *record.grid.shape), C-contiguous, of `cropped`'s type. Write it with `record.grid.affine`.
@@ -182,7 +182,8 @@ def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
     for index in np.ndindex(cropped.shape[:-3]):
         stored = np.zeros(resampling.resampled, dtype=cropped.dtype)
         stored[record.box.slices] = cropped[index]
-        orientation.to_ras(original)[index] = resampling.labels_back(stored)
+        back = resampling.values_back if stored.dtype.kind == "f" else resampling.labels_back
+        orientation.to_ras(original)[index] = back(stored)
     return original
 
 
