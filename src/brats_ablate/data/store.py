@@ -157,6 +157,17 @@ class CaseStore:
         return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box, rows)
 
 
+def stored_spacing_mm(record: CaseMetadata) -> tuple[float, float, float]:
+    """Return the voxel edges of the stored region along the RAS+ axes."""
+    from brats_ablate.data.nifti import Orientation
+
+    if record.resampled_mm is not None:
+        x, y, z = record.resampled_mm
+    else:
+        x, y, z = (record.grid.spacing_mm[axis] for axis in Orientation.of(np.asarray(record.grid.affine)).axes)
+    return (x, y, z)
+
+
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
     """Return (..., X, Y, Z) of the stored region on the original files' grid and axis order, 0 outside the region.
 
