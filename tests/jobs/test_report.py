@@ -140,7 +140,7 @@ def test_the_figures_data_are_the_runs(page: Path) -> None:
     assert data["curves"][0]["epochs"] == [1, 2, 3]
     assert len(data["cases"]["ids"]) == 40
     assert data["pairs"][0] == ["baseline", "attention"]
-    assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/png;base64,")
+    assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/webp;base64,")
 
 
 def test_it_has_the_calibration_of_every_column_that_has_one(page: Path) -> None:

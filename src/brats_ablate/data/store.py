@@ -135,10 +135,10 @@ class CaseStore:
         """
         return self._read(case_id, "images.b2nd", box, self._rows)
 
-    def read_shown(self, case_id: str) -> tuple[str, np.ndarray]:
-        """Read what pictures show of a case, (X, Y, Z), and its name: FLAIR, or without it the first modality."""
-        name = "flair" if "flair" in self.modalities else self.modalities[0]
-        return name, self.read_images(case_id)[self.modalities.index(name)]
+    def read_shown(self, case_id: str) -> dict[str, np.ndarray]:
+        """Read what pictures show of a case: `shown_modalities` by name, each (X, Y, Z)."""
+        images = self.read_images(case_id)
+        return {name: images[self.modalities.index(name)] for name in shown_modalities(self.modalities)}
 
     def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray:
         """Read the label map, (X, Y, Z) uint8, whole or inside `box`; DataError without a segmentation."""
@@ -155,6 +155,11 @@ class CaseStore:
 
     def _read(self, case_id: str, file: str, box: BBox | None, rows: Sequence[int] | None = None) -> np.ndarray:
         return blosc2_io.read_array(self.folder / CASES / case_id / file, self.record(case_id).content_hash, box, rows)
+
+
+def shown_modalities(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return what pictures show: T1ce, where tumors enhance, and FLAIR, where edema does; else the first modality."""
+    return tuple(m for m in ("t1ce", "flair") if m in modalities) or (modalities[0],)
 
 
 def stored_spacing_mm(record: CaseMetadata) -> tuple[float, float, float]:

@@ -99,6 +99,6 @@ def _table(columns: Sequence[CalibrationColumn]) -> Table:
     note = (
         f"Expected calibration error ({' or '.join(bins)} bins of equal width) and Brier score, over the voxels of all "
         f"cases; near the tumor: brain within {' or '.join(margins)} mm of the reference or of a probability of 0.5 in "
-        "any region. On the dotted line, a probability is the frequency with which it is right."
+        "any region. On the dotted line, predicted probability and observed frequency agree."
     )
     return Table("calibration", "Calibration", tuple(heads), tuple(rows), (note,))

@@ -42,17 +42,23 @@ class CaseSource:
 
 
 def open_source(
-    cfg: DictConfig, source: str, chosen: list[str] | None, networks: Sequence[NetworkInputs] = ()
+    cfg: DictConfig,
+    source: str,
+    chosen: list[str] | None,
+    networks: Sequence[NetworkInputs] = (),
+    *,
+    segmentations: bool = False,
 ) -> CaseSource:
     """Return the `chosen` cases, or all, of a source: "prepared", or a folder in the layout `cfg.data.layout`.
 
-    `networks` are those that will get the cases; they decide which modalities a raw case must have.
+    `networks` are those that will get the cases; they decide which modalities a raw case must have. With
+    `segmentations`, raw cases are read with theirs, which must not happen before a prediction.
 
     Raises:
         ConfigError: a chosen case does not exist.
         DataError: the set is not prepared, or the folder contains no case.
     """
-    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source), networks)
+    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source), networks, segmentations)
     if chosen is None:
         return cases
     unknown = set(chosen) - set(cases.case_ids) - cases.problems.keys()
@@ -76,7 +82,7 @@ def _prepared(cfg: DictConfig) -> CaseSource:
     return CaseSource(list(fold_of), load, fold_of, provenance, {})
 
 
-def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> CaseSource:
+def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
     from brats_ablate.data.case_list import read_list
     from brats_ablate.data.case_reader import ReadingRules, read_case
     from brats_ablate.data.raw_cases import find_cases
@@ -90,8 +96,9 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> Ca
     problems = without_any_modality(cases, networks)
     required = required_modalities(networks)
     problems |= validate_files(cases, layout, need_segmentation=False, required=required, remedy=remedy)
-    # A segmentation next to the images is ignored: neither the crop nor anything else may depend on it.
-    valid = {c.case_id: dataclasses.replace(c, segmentation=None) for c in cases if c.case_id not in problems}
+    valid = {c.case_id: c for c in cases if c.case_id not in problems}
+    if not segmentations:  # neither the crop nor anything else of a prediction may depend on one next to the images
+        valid = {case_id: dataclasses.replace(c, segmentation=None) for case_id, c in valid.items()}
 
     if (note := describe_missing(list(valid.values()), networks)) is not None:
         print(note)
