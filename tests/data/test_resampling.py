@@ -16,7 +16,7 @@ from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.resampling import Resampling
-from brats_ablate.data.store import CaseStore, to_original_space, to_stored_space
+from brats_ablate.data.store import CaseStore, stored_spacing_mm, to_original_space, to_stored_space
 from brats_ablate.errors import DataError
 from brats_ablate.jobs.predict import write_case
 
@@ -166,6 +166,14 @@ def test_label_maps_return_to_the_original_grid(tmp_path: Path, grid: str) -> No
         assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.95, region
     if grid in ("slices", "LPS", "oblique"):  # no voxel of these grids is smaller than 1 mm, nor shifted
         np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("grid", ["LPS", "sagittal"])
+def test_stored_spacing_is_along_ras(tmp_path: Path, grid: str) -> None:
+    _write(tmp_path / "raw", grid)
+    closest = nib.as_closest_canonical(nib.load(tmp_path / "raw" / CASE / f"{CASE}_seg.nii.gz"))
+    np.testing.assert_allclose(stored_spacing_mm(_read(tmp_path / "raw", None).record), closest.header.get_zooms())
+    assert stored_spacing_mm(_read(tmp_path / "raw", (1.5, 1, 2)).record) == (1.5, 1.0, 2.0)
 
 
 @pytest.mark.parametrize("grid", ["LPS", "sagittal"])

@@ -74,6 +74,7 @@ def test_two_processes_write_what_one_writes(job: Job, predicted: PredictionFold
     [
         ("job.bins=0", ConfigError, r"job\.bins=0 must be at least 1"),
         ("job.margin_mm=-1", ConfigError, r"job\.margin_mm=-1 must be a distance"),
+        ("job.margin_mm=inf", ConfigError, r"job\.margin_mm=inf must be a distance"),
         ("job.workers=0", ConfigError, r"job\.workers=0"),
         ("job.predictions=nothing", DataError, r"nothing contains no cross-validated .* job\.probabilities=true"),
     ],

@@ -5,6 +5,7 @@ Uses the saved, cross-validated probabilities of `job=predict`, as `job=tune` do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ def run(cfg: DictConfig, *, predictions: str, bins: int, margin_mm: float, worke
 
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise ConfigError(f"job.bins={bins} must be at least 1; 15 is usual")
-    if isinstance(margin_mm, bool) or not isinstance(margin_mm, int | float) or not margin_mm >= 0:
+    if isinstance(margin_mm, bool) or not isinstance(margin_mm, int | float) or not 0 <= margin_mm < math.inf:
         raise ConfigError(f"job.margin_mm={margin_mm} must be a distance in mm, 0 or more")
     if workers is not None and workers < 1:
         raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
