@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from schemes import BRATS2021, REGIONS
+from schemes import BRATS2021, GLI2024, REGIONS
 from sklearn.metrics import brier_score_loss
 
+from brats_ablate.data.nifti import read_volume, write_labels, write_volume
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
@@ -67,6 +69,59 @@ def test_two_processes_write_what_one_writes(job: Job, predicted: PredictionFold
         job("job=calibration", "job.predictions=flat", f"job.workers={workers}")
         written.append(file.read_text())
     assert written[0] == written[1]
+
+
+def test_a_test_set_of_raw_cases(job: Job, predicted: PredictionFolder, work: Path, tmp_path: Path) -> None:
+    """The same files give the same values; labels outside the images' box and cases without labels change nothing."""
+    store, new = CaseStore(work / "phantom" / "prepared"), tmp_path / "new"
+    scored, unlabeled = store.case_ids[1:3]
+    for case_id in (scored, unlabeled):
+        shutil.copytree(work / "phantom" / "raw" / case_id, new / case_id)
+    (new / unlabeled / f"{unlabeled}_seg.nii.gz").unlink()
+    job("job=calibration", "job.predictions=flat", "job.workers=1")
+    file = work / "phantom" / "evaluation" / "calibration" / "flat.json"
+    expected = json.loads(file.read_text())["by_case"][scored]
+    arguments = ("job=calibration", "job.predictions=flat", f"job.source={new}", "job.workers=2")
+    job(*arguments)
+    assert json.loads(file.read_text())["by_case"] == {scored: expected}
+
+    segmentation = new / scored / f"{scored}_seg.nii.gz"
+    values, affine = read_volume(segmentation)
+    values = np.array(values)
+    values[0, 0, 0] = 2  # outside the brain
+    write_labels(segmentation, values, affine)
+    job(*arguments)
+    assert json.loads(file.read_text())["by_case"] == {scored: expected}
+
+    (predicted.path / "probabilities" / f"{unlabeled}.b2nd").unlink()
+    file.unlink()
+    with pytest.raises(DataError, match=rf"1 cases of .*new are not scored \({unlabeled}: it has no saved prob.*\)"):
+        job(*arguments)
+    assert json.loads(file.read_text())["by_case"] == {scored: expected}
+    file.unlink()
+    segmentation.unlink()
+    with pytest.raises(DataError, match=rf"no case of .*new has both .*; {unlabeled}: it has no saved probabilities"):
+        job(*arguments)
+    assert not file.exists()
+
+
+def test_probabilities_of_other_regions_are_refused(job: Job, work: Path) -> None:
+    folder = PredictionFolder(work / "phantom" / "predictions" / "gli")
+    folder.write_or_verify_manifest({"probabilities": {}, "labels": {"convention": GLI2024.key}})
+    with pytest.raises(ConfigError, match=r"gli was predicted with labels=brats2024_gli, .*; set labels=brats2024_gli"):
+        job("job=calibration", "job.predictions=gli", f"job.source={work / 'phantom' / 'raw'}")
+
+
+def test_probabilities_of_other_images_are_refused(
+    job: Job, predicted: PredictionFolder, work: Path, tmp_path: Path
+) -> None:
+    case_id = CaseStore(work / "phantom" / "prepared").case_ids[0]
+    shutil.copytree(work / "phantom" / "raw" / case_id, tmp_path / "new" / case_id)
+    for file in (tmp_path / "new" / case_id).iterdir():
+        values, affine = read_volume(file)
+        write_volume(file, np.ascontiguousarray(values[:, :, :-1]), affine)
+    with pytest.raises(DataError, match=f"flat has {case_id} with other images than those of job.source"):
+        job("job=calibration", "job.predictions=flat", f"job.source={tmp_path / 'new'}", "job.workers=1")
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,32 @@
 """`job=calibration`: do the probabilities mean what they say? Reads predictions/, writes evaluation/calibration/.
 
-Uses the saved, cross-validated probabilities of `job=predict`, as `job=tune` does.
+Uses the saved probabilities of `job=predict`: the cross-validated ones of the prepared set, as `job=tune` does, or
+those of raw cases with segmentations, such as a test set.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from brats_ablate.errors import ConfigError
-from brats_ablate.jobs.build import open_store
+from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.inference.prediction_store import PredictionFolder
+from brats_ablate.jobs.build import build_scheme, open_store
+from brats_ablate.jobs.predict.case_source import PREPARED, open_source
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.calibration import Reliability, mean_defined, near_tumor, reliability
 from brats_ablate.runtime.files import finite_or_null, write_json
 from brats_ablate.tuning.search import TuningCases, cross_validated_cases
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from brats_ablate.data.case_reader import PreparedCase
     from brats_ablate.tables.table import Table
 
 CaseReliability = dict[str, dict[str, Reliability]]
@@ -27,12 +34,29 @@ CaseReliability = dict[str, dict[str, Reliability]]
 _BRAIN, _NEAR = "brain", "near_tumor"
 
 
-def run(cfg: DictConfig, *, predictions: str, bins: int, margin_mm: float, workers: int | None) -> None:
+class ScoredCase(NamedTuple):
+    """What the calibration of a case is computed from, in the cropped volume."""
+
+    probabilities: np.ndarray
+    """(R, X, Y, Z) float16."""
+    labels: np.ndarray
+    """(X, Y, Z) label map of the reference."""
+    brain: np.ndarray
+    """(X, Y, Z) bool."""
+    spacing_mm: tuple[float, float, float]
+
+
+Reader = Callable[[str], ScoredCase | None]
+"""Case id -> case; None for a case without a segmentation. Picklable."""
+
+
+def run(cfg: DictConfig, *, predictions: str, source: str, bins: int, margin_mm: float, workers: int | None) -> None:
     """Compute the calibration of every region, print it, and write it as JSON.
 
     Raises:
         ConfigError: a key is invalid.
-        DataError: the predictions are not cross-validated, or their probabilities were not saved.
+        DataError: the predictions of prepared cases are not cross-validated, or lack probabilities; nothing can be
+            scored; or raw cases are missing or invalid, and all others are scored first.
     """
     from rich.console import Console
 
@@ -46,36 +70,97 @@ def run(cfg: DictConfig, *, predictions: str, bins: int, margin_mm: float, worke
         raise ConfigError(f"job.margin_mm={margin_mm} must be a distance in mm, 0 or more")
     if workers is not None and workers < 1:
         raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
-    cases = cross_validated_cases(Path(cfg.paths.predictions) / predictions, open_store(cfg))
-    score = partial(case_reliability, cases=cases, bins=bins, margin_mm=margin_mm)
+    folder = Path(cfg.paths.predictions) / predictions
+    ids, read, problems = _prepared(cfg, folder) if source == PREPARED else _raw(cfg, folder, source)
+    score = partial(case_reliability, read=read, labels=build_scheme(cfg), bins=bins, margin_mm=margin_mm)
     of_cases: dict[str, CaseReliability] = {}
-    with ProgressBar("calibration", len(cases.ids)) as progress:
-        for case_id, result in zip(cases.ids, process_map(score, cases.ids, workers=workers), strict=True):
-            of_cases[case_id] = result
+    with ProgressBar("calibration", len(ids)) as progress:
+        for case_id, result in zip(ids, process_map(score, ids, workers=workers), strict=True):
+            of_cases |= {} if result is None else {case_id: result}
             progress.advance()
+    if not of_cases:
+        reason = f"; {_first(problems)}" if problems else ""
+        raise DataError(f"no case of {source} has both saved probabilities and a segmentation, as is needed{reason}")
     content = summarize(of_cases)
-    provenance = {"predictions": str(cases.folder), "cases": len(of_cases), "bins": bins, "margin_mm": margin_mm}
+    provenance = {"predictions": str(folder), "source": source, "cases": len(of_cases)}
     file = Path(cfg.paths.evaluation) / "calibration" / f"{predictions}.json"
-    write_json(file, finite_or_null({**provenance, **content}))
+    write_json(file, finite_or_null({**provenance, "bins": bins, "margin_mm": margin_mm, **content}))
     terminal.show([calibration_table(predictions, content["voxels"], margin_mm)], Console())
-    print(f"{len(of_cases)} cases: {file}")
+    left_out = len(ids) - len(of_cases)
+    print(f"{len(of_cases)} cases{f', {left_out} without a segmentation left out' if left_out else ''}: {file}")
+    if problems:
+        raise DataError(
+            f"{len(problems)} cases of {source} are not scored ({_first(problems)}); fix them, and run job=predict "
+            f"job.source={source} job.output={predictions} job.probabilities=true first"
+        )
 
 
-def case_reliability(case_id: str, cases: TuningCases, bins: int, margin_mm: float) -> CaseReliability:
-    """Return the sums of one case. Runs in a worker process."""
+def _first(problems: Mapping[str, str]) -> str:
+    return ": ".join(min(problems.items()))
+
+
+def _prepared(cfg: DictConfig, folder: Path) -> tuple[Sequence[str], Reader, Mapping[str, str]]:
+    cases = cross_validated_cases(folder, open_store(cfg))
+    return cases.ids, partial(read_prepared, cases=cases), {}
+
+
+def _raw(cfg: DictConfig, folder: Path, source: str) -> tuple[Sequence[str], Reader, Mapping[str, str]]:
+    """Return the predicted cases, their reader, and case id -> reason of the others."""
+    raw, predicted = open_source(cfg, source, None, segmentations=True), PredictionFolder(folder)
+    labels, recorded = build_scheme(cfg), predicted.manifest().get("labels", {}).get("convention")
+    if recorded is not None and not LabelScheme.of_key(recorded).has_regions_of(labels):
+        name = recorded if isinstance(recorded, str) else recorded["name"]
+        raise ConfigError(f"{folder} was predicted with labels={name}, which has other regions; set labels={name}")
+    ids = [case_id for case_id in raw.case_ids if predicted.has_probabilities(case_id)]
+    problems = dict.fromkeys(set(raw.case_ids) - set(ids), "it has no saved probabilities") | raw.problems
+    return ids, partial(read_raw, folder=folder, load=raw.load), problems
+
+
+def read_prepared(case_id: str, cases: TuningCases) -> ScoredCase:
+    """Read a case of the prepared set."""
     from brats_ablate.data.store import CaseStore, stored_spacing_mm
 
     store = CaseStore(cases.prepared)
-    probabilities, labels = cases.read(case_id)
-    reference = cases.labels.to_regions_np(labels)
     brain = (store.read_images(case_id) != 0).any(axis=0)
-    near = near_tumor(probabilities, reference, brain, stored_spacing_mm(store.record(case_id)), margin_mm)
+    return ScoredCase(*cases.read(case_id), brain, stored_spacing_mm(store.record(case_id)))
+
+
+def read_raw(case_id: str, folder: Path, load: Callable[[str], PreparedCase]) -> ScoredCase | None:
+    """Read a raw case, in the box that was predicted: that of the images, whatever the segmentation labels outside it.
+
+    Raises:
+        DataError: the case is invalid, or has another grid or box than the one that was predicted.
+    """
+    from brats_ablate.data.store import stored_spacing_mm
+
+    probabilities, record = PredictionFolder(folder).read_probabilities(case_id)
+    case = load(case_id)
+    if case.labels is None:
+        return None
+    box, whole = record.box, case.record.box
+    inside = tuple(slice(a - b, c - b) for a, b, c in zip(box.start, whole.start, box.stop, strict=True))
+    is_inside = all(s.start >= 0 and s.stop <= size for s, size in zip(inside, whole.shape, strict=True))
+    if not is_inside or (record.grid, record.resampled_mm) != (case.record.grid, case.record.resampled_mm):
+        raise DataError(f"{folder} has {case_id} with other images than those of job.source; predict it again")
+    brain = (case.images != 0).any(axis=0)
+    return ScoredCase(probabilities, case.labels[inside], brain[inside], stored_spacing_mm(record))
+
+
+def case_reliability(
+    case_id: str, read: Reader, labels: LabelScheme, bins: int, margin_mm: float
+) -> CaseReliability | None:
+    """Return the sums of one case; None without a segmentation. Runs in a worker process."""
+    case = read(case_id)
+    if case is None:
+        return None
+    reference = labels.to_regions_np(case.labels)
+    near = near_tumor(case.probabilities, reference, case.brain, case.spacing_mm, margin_mm)
     return {
         name: {
             region: reliability(p[voxels], r[voxels], bins)
-            for region, p, r in zip(cases.labels.regions, probabilities, reference, strict=True)
+            for region, p, r in zip(labels.regions, case.probabilities, reference, strict=True)
         }
-        for name, voxels in ((_BRAIN, brain), (_NEAR, near))
+        for name, voxels in ((_BRAIN, case.brain), (_NEAR, near))
     }
 
 

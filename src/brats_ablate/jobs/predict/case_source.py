@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from brats_ablate.jobs.predict.network_inputs import (
 )
 
 if TYPE_CHECKING:
-    from brats_ablate.data.case_reader import PreparedCase
+    from brats_ablate.cases import RawCase
+    from brats_ablate.data.case_reader import PreparedCase, ReadingRules
 
 PREPARED = "prepared"
 
@@ -32,7 +34,7 @@ class CaseSource:
     case_ids: Sequence[str]
     """The prepared set is ordered by fold, so one fold's networks are loaded at a time."""
     load: Callable[[str], PreparedCase]
-    """Raises DataError if a case is invalid."""
+    """Raises DataError if a case is invalid. Picklable for raw cases."""
     fold_of: dict[str, int]
     """Fold of each prepared case; {} for raw cases, which every member predicts."""
     provenance: dict[str, Any]
@@ -84,7 +86,7 @@ def _prepared(cfg: DictConfig) -> CaseSource:
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
     from brats_ablate.data.case_list import read_list
-    from brats_ablate.data.case_reader import ReadingRules, read_case
+    from brats_ablate.data.case_reader import ReadingRules
     from brats_ablate.data.raw_cases import find_cases
     from brats_ablate.data.validation import validate_files
     from brats_ablate.jobs.build import build_scheme, layout_of
@@ -105,7 +107,11 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segme
     optional = {key: cfg.data[key] for key in ("background", "trust_affine_of", "spacing") if key in cfg.data}
     rules = ReadingRules(build_scheme(cfg), **optional)
 
-    def load(case_id: str) -> PreparedCase:
-        return read_case(valid[case_id], rules)
-
+    load = partial(_read, cases=valid, rules=rules)
     return CaseSource(list(valid), load, {}, {"cases": str(folder.resolve())}, problems)
+
+
+def _read(case_id: str, cases: Mapping[str, RawCase], rules: ReadingRules) -> PreparedCase:
+    from brats_ablate.data.case_reader import read_case
+
+    return read_case(cases[case_id], rules)
