@@ -173,6 +173,20 @@ def stored_spacing_mm(record: CaseMetadata) -> tuple[float, float, float]:
     return (x, y, z)
 
 
+def slice_in_file(record: CaseMetadata, axis: int, index: int) -> str | None:
+    """Return a slice of the stored region as the axis and voxel index of the case's files, such as "k = 81".
+
+    The slice is orthogonal to the RAS+ `axis`. None for a resampled case, whose slices are not those of its files.
+    """
+    from brats_ablate.data.nifti import Orientation
+
+    if record.resampled_mm is not None:
+        return None
+    orientation = Orientation.of(np.asarray(record.grid.affine))
+    in_file, at = orientation.axes[axis], record.box.start[axis] + index
+    return f"{'ijk'[in_file]} = {record.grid.shape[in_file] - 1 - at if orientation.flipped[axis] else at}"
+
+
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
     """Return (..., X, Y, Z) of the stored region on the original files' grid and axis order, 0 outside the region.
 

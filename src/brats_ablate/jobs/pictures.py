@@ -111,7 +111,7 @@ def picture_of(case: PreparedCase, prediction: Path, caption: str, labels: Label
         DataError: the prediction is on another grid, or has other labels than `labels`.
     """
     from brats_ablate.data import nifti
-    from brats_ablate.data.store import shown_modalities, stored_spacing_mm, to_stored_space
+    from brats_ablate.data.store import shown_modalities, slice_in_file, stored_spacing_mm, to_stored_space
     from brats_ablate.data.validation import encoded_labels
 
     values, affine = nifti.read_volume(prediction)
@@ -128,5 +128,6 @@ def picture_of(case: PreparedCase, prediction: Path, caption: str, labels: Label
         k = largest_error_slice(predicted, case.labels, plane)
         images = {m: plane.upright(image, k) for m, image in zip(shown.modalities, shown.images, strict=True)}
         reference = None if case.labels is None else plane.upright(case.labels, k)
-        slices.append(CaseSlice(plane, images, plane.upright(predicted, k), reference, plane.pixel_mm(spacing_mm)))
+        position, pixel_mm = slice_in_file(case.record, plane.axis, k), plane.pixel_mm(spacing_mm)
+        slices.append(CaseSlice(plane, images, plane.upright(predicted, k), reference, pixel_mm, position))
     return draw_case(slices, caption, labels.tissue_names[1:])

@@ -56,7 +56,7 @@ def draw_case(slices: Sequence[CaseSlice], caption: str, tissues: Sequence[str])
             draw.rectangle((left, top, left + _PANEL - 1, top + height - 1), fill="black")
             picture.paste(Image.fromarray(panel), (left + (_PANEL - panel.shape[1]) // 2, top))
             _annotate(draw, (left, top, height), s.plane.left, s.plane.right)
-        _outlined(draw, (6, top + 4), s.plane.name, "la")
+        _outlined(draw, (6, top + 4), ", ".join(filter(None, (s.plane.name, s.position))), "la")
         top += height + _GAP
     _scale_bar(draw, bottom, scale)
     draw.text((4, bottom + _LINE // 2), caption, "black", _font(), "lm")

@@ -49,6 +49,8 @@ class CaseSlice:
     """Label map; None for a case without."""
     pixel_mm: tuple[float, float]
     """Height and width."""
+    position: str | None = None
+    """Where the slice is, e.g. "k = 81" for voxel indices (i, j, k) of the files."""
 
 
 def largest_tumor_slice(labels: np.ndarray, plane: Plane = AXIAL) -> int:
