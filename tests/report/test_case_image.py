@@ -17,6 +17,7 @@ from brats_ablate.report.case_image import (
     Color,
     contours,
     draw_case,
+    gray,
     tissue_color,
 )
 from brats_ablate.report.planes import AXIAL, PLANES, CaseSlice
@@ -34,7 +35,7 @@ def a_slice(
     predicted[4, 4], reference[4, 4] = 3, 2
     predicted[6, 6] = 1
     reference[8, 8] = 2
-    images = {m: np.full((size, size), 100, np.int16) for m in modalities}
+    images = {m: np.full((size, size), 255, np.uint8) for m in modalities}
     return CaseSlice(AXIAL, images, predicted, reference, pixel_mm)
 
 
@@ -67,7 +68,7 @@ def test_labels_and_errors_have_their_colors() -> None:
 
 
 def test_contours_are_of_one_side_or_of_both() -> None:
-    dark = replace(a_slice(), images={"t1ce": np.zeros((16, 16), np.int16)})
+    dark = replace(a_slice(), images={"t1ce": np.zeros((16, 16), np.uint8)})
     image = panels(np.asarray(draw_case([dark], "case", TISSUES)), PANEL)[0]
     edge = PANEL // 16
     borders = {voxel: image[voxel * edge : (voxel + 1) * edge, voxel * edge] for voxel in (2, 4, 6, 8, 12)}
@@ -123,7 +124,7 @@ def test_a_case_without_reference_has_neither_reference_nor_errors() -> None:
 
 
 def test_letters_are_at_the_edges_of_every_panel() -> None:
-    dark = replace(a_slice(), images={"t1ce": np.zeros((16, 16), np.int16)})
+    dark = replace(a_slice(), images={"t1ce": np.zeros((16, 16), np.uint8)})
     nothing = np.zeros((16, 16), np.uint8)
     dark = replace(dark, predicted=nothing, reference=nothing)
     lettered = panels(np.asarray(draw_case([dark], "", TISSUES)), PANEL)
@@ -147,3 +148,14 @@ def test_one_tissue_cannot_be_wrong() -> None:
     three = np.asarray(draw_case([a_slice()], "case", TISSUES))[-LINE:]
     assert not (one == WRONG_TISSUE).all(axis=-1).any()
     assert (three == WRONG_TISSUE).all(axis=-1).any()
+
+
+def test_gray_is_linear_from_zero_and_the_brightest_saturate() -> None:
+    volume = np.zeros((10, 10, 20), np.int16)
+    volume[:, :, 10:] = np.arange(1000).reshape(10, 10, 10) + 1
+    brightness = gray(volume)
+    top = np.percentile(np.arange(1, 1001), 99.5)
+    np.testing.assert_array_equal(brightness, np.floor(np.clip(volume / top, 0, 1) * 255))
+    assert (brightness == 255).sum() == 5
+    assert gray(volume.astype(np.float32) - 2000)[0, 0, 19] > 0  # also of negative values
+    assert (gray(np.zeros((2, 2, 2), np.int16)) == 0).all()

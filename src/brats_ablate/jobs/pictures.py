@@ -16,7 +16,7 @@ from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import find_label_files
 from brats_ablate.jobs.build import build_scheme, open_store
 from brats_ablate.jobs.predict.case_source import PREPARED, open_source
-from brats_ablate.report.case_image import draw_case
+from brats_ablate.report.case_image import draw_case, gray
 from brats_ablate.report.planes import PLANES, CaseSlice, largest_error_slice
 from brats_ablate.runtime.files import atomic_write
 
@@ -122,11 +122,12 @@ def picture_of(case: PreparedCase, prediction: Path, caption: str, labels: Label
         name = case.record.case_id
         raise DataError(f"{prediction} is not on the grid of {name}; resample it to the case's own grid") from error
     shown = case.with_channels(shown_modalities(case.modalities))
+    grays = {modality: gray(image) for modality, image in zip(shown.modalities, shown.images, strict=True)}
     spacing_mm = stored_spacing_mm(case.record)
     slices = []
     for plane in PLANES:
         k = largest_error_slice(predicted, case.labels, plane)
-        images = {m: plane.upright(image, k) for m, image in zip(shown.modalities, shown.images, strict=True)}
+        images = {modality: plane.upright(image, k) for modality, image in grays.items()}
         reference = None if case.labels is None else plane.upright(case.labels, k)
         position, pixel_mm = slice_in_file(case.record, plane.axis, k), plane.pixel_mm(spacing_mm)
         slices.append(CaseSlice(plane, images, plane.upright(predicted, k), reference, pixel_mm, position))

@@ -66,7 +66,7 @@ def draw_case(slices: Sequence[CaseSlice], caption: str, tissues: Sequence[str])
 
 
 def gray(image: np.ndarray) -> np.ndarray:
-    """Map (rows, columns) raw values to uint8; the brightest 0.5 % saturate."""
+    """Map the raw values of a volume to uint8; the brightest 0.5 % of the brain saturate."""
     import numpy as np
 
     brain = image[image != 0]
@@ -103,7 +103,7 @@ def _panels(s: CaseSlice, scale: float) -> dict[str, np.ndarray]:
     def resized(pixels: np.ndarray, method: Image.Resampling = Image.Resampling.NEAREST) -> np.ndarray:
         return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, method))
 
-    smooth = {name: resized(gray(image), Image.Resampling.BICUBIC) for name, image in s.images.items()}
+    smooth = {name: resized(image, Image.Resampling.BICUBIC) for name, image in s.images.items()}
     images = {
         name.upper().replace("T1CE", "T1ce"): np.repeat(image[..., None], 3, axis=2) for name, image in smooth.items()
     }

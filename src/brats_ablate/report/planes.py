@@ -42,7 +42,7 @@ class CaseSlice:
 
     plane: Plane
     images: Mapping[str, np.ndarray]
-    """Raw values by modality."""
+    """Brightness by modality, uint8."""
     predicted: np.ndarray
     """Label map."""
     reference: np.ndarray | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brats_ablate.report.case_image import draw_case
+from brats_ablate.report.case_image import draw_case, gray
 from brats_ablate.report.planes import AXIAL, CaseSlice, largest_tumor_slice
 from brats_ablate.training.trainer import Tracker
 
@@ -48,6 +48,7 @@ class ValidationImageLogger:
 
         labels = self.store.read_labels(self.case_id)
         z = largest_tumor_slice(labels)
-        images = {name: AXIAL.upright(image, z).copy() for name, image in self.store.read_shown(self.case_id).items()}
+        shown = self.store.read_shown(self.case_id)
+        images = {name: AXIAL.upright(gray(image), z).copy() for name, image in shown.items()}
         pixel_mm = AXIAL.pixel_mm(stored_spacing_mm(self.store.record(self.case_id)))
         return z, images, AXIAL.upright(labels, z).copy(), pixel_mm
