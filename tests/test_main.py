@@ -50,7 +50,7 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["+experiment=ds", "-m", "lr=0,1"], "lr=0 must be a positive number; the paper's are 5e-4, 7e-4, 9e-4 (in: "),
         (["lr=abc"], "lr=abc must be a positive number; the paper's are 5e-4, 7e-4, 9e-4"),
         (["job=trian"], "job=trian is not an option; did you mean train?"),
-        (["job="], "job= has no value; choose one of dashboard, "),
+        (["job="], "job= has no value; choose one of calibration, "),
         (["-cn", "nothing"], "-cn nothing names no configuration; give its folder too, as in -cd sweeps -cn table2"),
         (["-cd", "sweeps", "-cn", "tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["-cd", "nowhere"], "nowhere; give -cd an existing folder"),

@@ -16,7 +16,7 @@ from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.resampling import Resampling
-from brats_ablate.data.store import CaseStore, to_original_space, to_stored_space
+from brats_ablate.data.store import CaseStore, slice_in_file, stored_spacing_mm, to_original_space, to_stored_space
 from brats_ablate.errors import DataError
 from brats_ablate.jobs.predict import write_case
 
@@ -169,6 +169,27 @@ def test_label_maps_return_to_the_original_grid(tmp_path: Path, grid: str) -> No
 
 
 @pytest.mark.parametrize("grid", ["LPS", "sagittal"])
+def test_stored_spacing_is_along_ras(tmp_path: Path, grid: str) -> None:
+    _write(tmp_path / "raw", grid)
+    closest = nib.as_closest_canonical(nib.load(tmp_path / "raw" / CASE / f"{CASE}_seg.nii.gz"))
+    np.testing.assert_allclose(stored_spacing_mm(_read(tmp_path / "raw", None).record), closest.header.get_zooms())
+    assert stored_spacing_mm(_read(tmp_path / "raw", (1.5, 1, 2)).record) == (1.5, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("grid", ["LPS", "sagittal"])
+def test_a_stored_slice_is_found_in_the_file(tmp_path: Path, grid: str) -> None:
+    _write(tmp_path / "raw", grid)
+    case = _read(tmp_path / "raw", None)
+    flair = np.asanyarray(nib.load(tmp_path / "raw" / CASE / f"{CASE}_flair.nii.gz").dataobj)  # waves without symmetry
+    for axis, n in enumerate(case.record.box.shape):
+        index = n // 2 + 2
+        letter, number = str(slice_in_file(case.record, axis, index)).split(" = ")
+        in_file, stored = flair.take(int(number), axis="ijk".index(letter)), case.images[0].take(index, axis=axis)
+        np.testing.assert_array_equal(np.sort(in_file[in_file != 0]), np.sort(stored[stored != 0]))
+    assert slice_in_file(_read(tmp_path / "raw").record, 0, 0) is None
+
+
+@pytest.mark.parametrize("grid", ["LPS", "sagittal"])
 def test_stored_space_inverts_original_space(tmp_path: Path, grid: str) -> None:
     _write(tmp_path / "raw", grid)
     record = _read(tmp_path / "raw").record
@@ -235,3 +256,18 @@ def _copy_case(root: Path, case_id: str) -> None:
     (root / case_id).mkdir()
     for file in (root / CASE).iterdir():
         (root / case_id / file.name.replace(CASE, case_id)).write_bytes(file.read_bytes())
+
+
+def test_maps_of_floats_return_interpolated_linearly(tmp_path: Path) -> None:
+    """Linear interpolation returns a linear map exactly, wherever it does not extrapolate."""
+    affine, shape = np.diag([0.9, 1.4, 3.0, 1.0]), (13, 9, 7)
+    resampling = _resampling(affine, shape, (1.0, 1.0, 1.0))
+    coordinates = np.indices(resampling.resampled) - (np.array(resampling.resampled) - 1).reshape(3, 1, 1, 1) / 2
+    ramp = np.tensordot([0.5, -0.3, 0.2], coordinates, 1).astype(np.float32)
+    original = (np.indices(shape) - (np.array(shape) - 1).reshape(3, 1, 1, 1) / 2) * np.array([0.9, 1.4, 3.0]).reshape(
+        3, 1, 1, 1
+    )
+    back = resampling.values_back(ramp)
+    inner = (slice(1, -1),) * 3
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back[inner], np.tensordot([0.5, -0.3, 0.2], original, 1)[inner], atol=1e-5)

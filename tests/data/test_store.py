@@ -74,13 +74,19 @@ def test_chosen_channels_in_the_chosen_order(prepared, chosen):
             np.testing.assert_array_equal(store.read_labels(case_id, box), full.read_labels(case_id, box))
 
 
-def test_pictures_show_flair_or_else_the_first_channel(prepared):
+def test_pictures_show_t1ce_and_flair_or_else_the_first_channel(prepared):
     case_id = "BraTS2021_00001"
     images = CaseStore(prepared).read_images(case_id)
-    for chosen, shown, row in ((["t2", "flair"], "flair", 0), (["t1ce", "t1"], "t1ce", 2)):
-        name, image = CaseStore(prepared, chosen).read_shown(case_id)
-        assert name == shown
-        np.testing.assert_array_equal(image, images[row])
+    for chosen, expected in (
+        (None, {"t1ce": 2, "flair": 0}),
+        (["t2", "flair"], {"flair": 0}),
+        (["t1ce", "t1"], {"t1ce": 2}),
+        (["t2", "t1"], {"t2": 3}),
+    ):
+        shown = CaseStore(prepared, chosen).read_shown(case_id)
+        assert list(shown) == list(expected)
+        for name, row in expected.items():
+            np.testing.assert_array_equal(shown[name], images[row])
 
 
 def test_a_modality_that_was_not_prepared_is_refused(prepared):

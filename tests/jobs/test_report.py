@@ -20,8 +20,11 @@ import pytest
 from schemes import BRATS2021, GLI2024, MEN_RT
 
 import brats_ablate
+from brats_ablate.jobs.calibration import summarize
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.metrics.calibration import reliability
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runtime.files import finite_or_null, write_json
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -67,6 +70,18 @@ def _write_run(
     run.write_status(RunRecord(state, epochs, epochs if state == "finished" else 99, best))
 
 
+def _write_calibration(work: Path, name: str, regions: tuple[str, ...] = ("WT", "TC", "ET")) -> None:
+    """The file of job=calibration for two voxels per region, near the tumor .75 and 0, in the brain .25 and 0."""
+    truth = np.array([True, False])
+    parts = {
+        where: dict.fromkeys(regions, reliability(np.array([p, 0], np.float16), truth, 4))
+        for where, p in (("brain", 0.25), ("near_tumor", 0.75))
+    }
+    head = {"predictions": name, "cases": 1, "bins": 4, "margin_mm": 10}
+    file = work / "brats21" / "evaluation" / "calibration" / f"{name}.json"
+    write_json(file, finite_or_null({**head, **summarize({"case": parts})}))
+
+
 def _report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     package = str(Path(brats_ablate.__file__).parents[1])
     environment = os.environ | {"BRATS_ABLATE_WORK": str(work), "PYTHONPATH": package}
@@ -76,7 +91,7 @@ def _report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(name="page", scope="module")
 def _page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of three experiments; one run of `attention` is unfinished and one missing."""
+    """The report of three experiments; one run of `attention` is unfinished and one missing. Two are calibrated."""
     work = tmp_path_factory.mktemp("report") / "work"
     runs = work / "brats21" / "runs"
     for name, shift in zip(NAMES, (0.0, 0.05, 0.0), strict=True):
@@ -87,6 +102,8 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures.mkdir(parents=True)
     for case in range(8):
         (pictures / f"case<0>{case:03d}.png").write_bytes(PNG)
+    for name in ("ds", "attention", "in_no_table"):
+        _write_calibration(work, name)
     done = _report(work)
     assert done.returncode == 0, done.stderr
     return work / "brats21" / "tables" / "report.html"
@@ -123,7 +140,33 @@ def test_the_figures_data_are_the_runs(page: Path) -> None:
     assert data["curves"][0]["epochs"] == [1, 2, 3]
     assert len(data["cases"]["ids"]) == 40
     assert data["pairs"][0] == ["baseline", "attention"]
-    assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/png;base64,")
+    assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/webp;base64,")
+
+
+def test_it_has_the_calibration_of_every_column_that_has_one(page: Path) -> None:
+    data = json.loads(_unpacked(page, "data"))
+    assert [column["key"] for column in data["calibration"]] == ["attention", "ds"]
+    bins = data["calibration"][0]["voxels"]["near_tumor"]["ET"]
+    assert (bins["counts"], bins["confidence"][:3], bins["frequency"]) == (
+        [1, 0, 1, 0],
+        [0, None, 0.75],
+        [0, None, 1, None],
+    )
+    table = re.search(r'<section id="calibration">.*?</table>', page.read_text())
+    assert table is not None
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', table[0])
+    cells = [[name, *re.findall(r"<td>(.*?)</td>", row)] for name, row in rows]
+    near = ["near the tumor", "1", *["0.1250"] * 3, *[f"{0.25**2 / 2:.4f}"] * 3]
+    brain = ["brain", "1", *["0.3750"] * 3, *[f"{0.75**2 / 2:.4f}"] * 3]
+    assert cells == [[title, *row] for title in ("Attention", "DS") for row in (near, brain)]
+
+
+def test_a_calibration_of_other_regions_is_refused(tmp_path: Path) -> None:
+    _write_run(tmp_path / "work" / "brats21" / "runs", "ds", 0, 0.0)
+    _write_calibration(tmp_path / "work", "ds", ("GTV",))
+    done = _report(tmp_path / "work")
+    assert done.returncode == 1
+    assert "the calibration of ds is of GTV, not of WT, TC, ET; run job=calibration again" in done.stdout + done.stderr
 
 
 def test_the_figures_data_of_other_labels(tmp_path: Path) -> None:
@@ -228,6 +271,21 @@ def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#dots-table2 .point").count() == 6 * 5 + 5 + 5 + 3
     assert opened.locator(CURVES).count() == 14
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@needs_chromium
+def test_a_reliability_diagram_of_every_region(opened: Any) -> None:
+    assert opened.locator("nav a[href='#calibration']").count() == 1
+    assert opened.locator("#calibration .plot").count() == 3
+    points = "#calibration-2 .scatterlayer .point"
+    assert opened.locator(points).count() == 2 * 2  # two columns, two bins that are not empty
+    assert "ET" in opened.text_content("#calibration-2 .xtitle")
+    legend = opened.locator("#calibration-2 .legendtext").all_text_contents()
+    assert [text.rsplit(", ", 1)[1] for text in legend] == ["ECE 0.1250"] * 2
+    high = opened.locator(points).last.bounding_box()["x"]
+    opened.select_option("#calibration-voxels", "brain")
+    assert opened.locator("#calibration-2 .legendtext").first.text_content().endswith("ECE 0.3750")
+    assert opened.locator(points).last.bounding_box()["x"] < high
 
 
 @needs_chromium

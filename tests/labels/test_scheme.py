@@ -242,6 +242,9 @@ def test_a_changed_scheme_has_another_key(changes: dict[str, Any]) -> None:
 def test_what_changes_no_score_changes_no_key() -> None:
     for scheme in (BRATS2021, GLI2024):
         assert replace(scheme, relabel={}, outside_inside=(), cases="ours_").key == scheme.key
+        again = LabelScheme.of_key(json.loads(json.dumps(scheme.key)))
+        assert again.key == scheme.key
+        assert again.has_regions_of(scheme)
 
 
 @pytest.mark.parametrize("name", REGIONS_OF_VALUE)

@@ -24,7 +24,12 @@ Constraint = Callable[[Tree], str | None]
 
 _PAPER_REGIONS = ("wt", "tc", "et")
 """Regions whose thresholds the options of inference/labels name, for every label scheme."""
-_NAME_KEYS = {"brats_ablate.jobs.predict.run": "output", "brats_ablate.jobs.evaluate.run": "name"}
+_NAME_KEYS = {
+    "brats_ablate.jobs.predict.run": "output",
+    "brats_ablate.jobs.evaluate.run": "name",
+    "brats_ablate.jobs.calibration.run": "predictions",
+    "brats_ablate.jobs.pictures.run": "predictions",
+}
 """Job -> its key that names what it writes below a folder of `paths`."""
 _AVERAGES = ("probabilities", "logits")
 

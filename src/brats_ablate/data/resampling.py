@@ -66,7 +66,7 @@ class Resampling:
         A voxel takes the label with the greatest weight in linear interpolation. Where the original voxels are the
         smaller ones this is smoother than the nearest label.
         """
-        back = Resampling(self.resampled, self.original, tuple(1 / step for step in self.step))
+        back = self._inverse()
         labels = np.zeros(self.original, dtype=volume.dtype)
         greatest = np.zeros(self.original, dtype=np.float32)
         for label in np.unique(volume):
@@ -74,6 +74,13 @@ class Resampling:
             larger = weight > greatest
             labels[larger], greatest[larger] = label, weight[larger]
         return labels
+
+    def values_back(self, volume: np.ndarray) -> np.ndarray:
+        """Return a resampled map (X, Y, Z) of floats on the original voxels, interpolated linearly; of its type."""
+        return self._inverse()._interpolated(volume, order=1)
+
+    def _inverse(self) -> Resampling:
+        return Resampling(self.resampled, self.original, tuple(1 / step for step in self.step))
 
     def _interpolated(self, volume: np.ndarray, order: int) -> np.ndarray:
         """Apply the three axes' matrices in turn: ten times as fast as SciPy's loop over voxels, with its weights."""

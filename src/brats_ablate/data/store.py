@@ -141,10 +141,10 @@ class CaseStore:
         """
         return self._read(case_id, "images.b2nd", box, self._rows)
 
-    def read_shown(self, case_id: str) -> tuple[str, np.ndarray]:
-        """Read what pictures show of a case, (X, Y, Z), and its name: FLAIR, or without it the first modality."""
-        name = "flair" if "flair" in self.modalities else self.modalities[0]
-        return name, self.read_images(case_id)[self.modalities.index(name)]
+    def read_shown(self, case_id: str) -> dict[str, np.ndarray]:
+        """Read what pictures show of a case: `shown_modalities` by name, each (X, Y, Z)."""
+        images = self.read_images(case_id)
+        return {name: images[self.modalities.index(name)] for name in shown_modalities(self.modalities)}
 
     def read_labels(self, case_id: str, box: BBox | None = None) -> np.ndarray:
         """Read the label map, (X, Y, Z) uint8, whole or inside `box`; DataError without a segmentation."""
@@ -188,10 +188,40 @@ class CaseStore:
         return blosc2_io.read_array(self.folder / CASES / case_id / file, record.content_hash, shape, box, rows)
 
 
+def shown_modalities(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return what pictures show: T1ce, where tumors enhance, and FLAIR, where edema does; else the first modality."""
+    return tuple(m for m in ("t1ce", "flair") if m in modalities) or (modalities[0],)
+
+
+def stored_spacing_mm(record: CaseMetadata) -> tuple[float, float, float]:
+    """Return the voxel edges of the stored region along the RAS+ axes."""
+    from brats_ablate.data.nifti import Orientation
+
+    if record.resampled_mm is not None:
+        x, y, z = record.resampled_mm
+    else:
+        x, y, z = (record.grid.spacing_mm[axis] for axis in Orientation.of(np.asarray(record.grid.affine)).axes)
+    return (x, y, z)
+
+
+def slice_in_file(record: CaseMetadata, axis: int, index: int) -> str | None:
+    """Return a slice of the stored region as the axis and voxel index of the case's files, such as "k = 81".
+
+    The slice is orthogonal to the RAS+ `axis`. None for a resampled case, whose slices are not those of its files.
+    """
+    from brats_ablate.data.nifti import Orientation
+
+    if record.resampled_mm is not None:
+        return None
+    orientation = Orientation.of(np.asarray(record.grid.affine))
+    in_file, at = orientation.axes[axis], record.box.start[axis] + index
+    return f"{'ijk'[in_file]} = {record.grid.shape[in_file] - 1 - at if orientation.flipped[axis] else at}"
+
+
 def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
     """Return (..., X, Y, Z) of the stored region on the original files' grid and axis order, 0 outside the region.
 
-    Of a resampled case only label maps can be returned; see `Resampling.labels_back`.
+    Of a resampled case, floats are interpolated linearly and integers are labels; see `Resampling.labels_back`.
 
     Returns:
         (..., *record.grid.shape), C-contiguous, of `cropped`'s type. Write it with `record.grid.affine`.
@@ -213,7 +243,8 @@ def to_original_space(record: CaseMetadata, cropped: np.ndarray) -> np.ndarray:
     for index in np.ndindex(cropped.shape[:-3]):
         stored = np.zeros(resampling.resampled, dtype=cropped.dtype)
         stored[record.box.slices] = cropped[index]
-        orientation.to_ras(original)[index] = resampling.labels_back(stored)
+        back = resampling.values_back if stored.dtype.kind == "f" else resampling.labels_back
+        orientation.to_ras(original)[index] = back(stored)
     return original
 
 

@@ -1,4 +1,4 @@
-"""One folder of predictions: label files, a manifest, and on request the probabilities.
+"""One folder of predictions: label files, a manifest, and on request probabilities and maps of disagreement.
 
 Written by `job=predict`, read by `tune`, `evaluate`, `rank` and `pictures`. The manifest `predictions.json` records
 members, window, thresholds and post-processing. A second call with the same settings continues; with different settings
@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,17 @@ MANIFEST = "predictions.json"
 _CHECKSUM = "probabilities_sha256"
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
 """Value of `cases` in a manifest of out-of-fold predictions."""
+_DISAGREEMENT = "disagreement"
+
+
+class CasePrediction(NamedTuple):
+    """What an ensemble returns of one case, in the cropped volume."""
+
+    probabilities: np.ndarray
+    """(R, X, Y, Z) float16."""
+    record: CaseMetadata
+    disagreement: np.ndarray | None = None
+    """(X, Y, Z) float32, if it was asked for; see `inference.disagreement`."""
 
 
 class PredictionFolder:
@@ -61,6 +72,10 @@ class PredictionFolder:
     def label_file(self, case_id: str) -> Path:
         """Return the path of a case's label file."""
         return self.path / f"{case_id}.nii.gz"
+
+    def disagreement_file(self, case_id: str) -> Path:
+        """Return the path of a case's map of disagreement."""
+        return self.path / _DISAGREEMENT / f"{case_id}.nii.gz"
 
     def has_probabilities(self, case_id: str) -> bool:
         """Return whether a case's probabilities are saved."""
@@ -102,7 +117,8 @@ def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Pa
     """Return case id -> label file for a folder of `job=predict`, of any other program, or of a data set.
 
     A file is named as a segmentation of `layout`, or after its case, with an ending `_seg`, `-seg`, `_pred` or none:
-    `<case>.nii.gz`. Subfolders are searched. Hidden files and images of `layout` and of BraTS are skipped.
+    `<case>.nii.gz`. Subfolders are searched. Hidden files, images of `layout` and of BraTS, and maps of disagreement of
+    `job=predict` are skipped.
 
     Raises:
         DataError: there is no folder, no label file, or two of one case.
@@ -110,6 +126,7 @@ def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Pa
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of label files; predict first, or check the path")
     named = [(where / name, file) for where, _, volumes in walk(folder) for name, file in volumes.items()]
+    named = [(path, file) for path, file in named if not _is_disagreement(path)]
     if layout is not None and layout.images == "{case}":  # an image, unless it is the case's only file
         segmented = {layout.case_of(path, layout.segmentations) for path, _ in named}
         named = [(path, file) for path, file in named if stem(path.name) not in segmented]
@@ -125,6 +142,12 @@ def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Pa
     if not files:
         raise DataError(f"{folder} contains no label file (<case>.nii.gz); predict first, or check the path")
     return files
+
+
+def _is_disagreement(file: Path) -> bool:
+    """Return whether a file is in the folder of maps of a folder that `job=predict` wrote."""
+    folder = file.absolute().parent
+    return folder.name == _DISAGREEMENT and (folder.parent / MANIFEST).exists()
 
 
 _LABELS = ("_seg", "-seg", "_pred")

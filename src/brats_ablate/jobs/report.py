@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from brats_ablate.jobs.tables import build_results
-from brats_ablate.runtime.files import write_text
+from brats_ablate.runtime.files import read_json, write_text
 
 
 def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int) -> None:
@@ -23,7 +24,9 @@ def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: in
         return
     from brats_ablate.report.html import render_report
 
-    page = render_report(results, find_pictures(Path(cfg.paths.predictions)), title=f"Ablation study, {cfg.data.name}")
+    pictures = find_pictures(Path(cfg.paths.predictions))
+    calibrations = find_calibrations(Path(cfg.paths.evaluation))
+    page = render_report(results, pictures, calibrations, title=f"Ablation study, {cfg.data.name}")
     write_text(Path(output), page)
     count = f"{len(results)} table{'s' if len(results) > 1 else ''}"
     print(f"{output}: {count}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
@@ -35,3 +38,8 @@ def find_pictures(predictions: Path) -> dict[str, dict[str, Path]]:
     for file in sorted(predictions.glob("*/pictures/*.png")):
         pictures.setdefault(file.parent.parent.name, {})[file.stem] = file
     return pictures
+
+
+def find_calibrations(evaluation: Path) -> dict[str, dict[str, Any]]:
+    """Return experiment -> content of the file that `job=calibration` wrote for its predictions."""
+    return {file.stem: read_json(file) for file in sorted(evaluation.glob("calibration/*.json"))}

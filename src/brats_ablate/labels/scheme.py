@@ -186,6 +186,11 @@ class LabelScheme:
             key: value for key, value in self.to_dict().items() if key in ("name", "tissues", "regions", "averaged")
         }
 
+    @classmethod
+    def of_key(cls, key: str | Mapping[str, Any]) -> LabelScheme:
+        """Return a scheme with the values and regions that `key` identifies."""
+        return cls.named_before(key) if isinstance(key, str) else cls(**key)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, with which the scheme is constructed again."""
         return {

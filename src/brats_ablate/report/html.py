@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from brats_ablate.errors import UserError
+from brats_ablate.report.calibration import calibration_columns, calibration_section
 from brats_ablate.report.figures import figure_data
 from brats_ablate.report.sections import config_section, environment_section, missing_section, table_section
 from brats_ablate.runtime.files import to_json
@@ -23,15 +25,23 @@ from brats_ablate.tables.build import TableResult
 _PAGE = Path(__file__).parent / "page"
 
 
-def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping[str, Path]], *, title: str) -> str:
+def render_report(
+    results: Sequence[TableResult],
+    pictures: Mapping[str, Mapping[str, Path]],
+    calibrations: Mapping[str, Mapping[str, Any]],
+    *,
+    title: str,
+) -> str:
     """Return the page as text.
 
     `results` have at least one run each. `pictures` are experiment -> case id -> PNG file; those of the cases that
-    changed most are embedded.
+    changed most are embedded. `calibrations` are experiment -> what `job=calibration` wrote.
 
     Raises:
         UserError: plotly is not installed.
     """
+    calibrated = calibration_columns(results, calibrations)
+    data = figure_data(results, pictures) | {"calibration": [column.plotted for column in calibrated]}
     parts = {
         "title": escape(title),
         "style": (_PAGE / "page.css").read_text(encoding="utf-8"),
@@ -39,12 +49,14 @@ def render_report(results: Sequence[TableResult], pictures: Mapping[str, Mapping
         "generated": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "links": "".join(  # "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"
             f'<a href="#{escape(r.spec.name)}">{escape(r.spec.title.split(". ")[0])}</a>' for r in results
-        ),
+        )
+        + ('<a href="#calibration">Calibration</a>' if calibrated else ""),
         "tables": "".join(table_section(result) for result in results),
+        "calibration": calibration_section(calibrated),
         "settings": config_section(results),
         "provenance": environment_section(results),
         "missing": missing_section(results),
-        "data": _packed(to_json(figure_data(results, pictures), separators=(",", ":")).encode()),
+        "data": _packed(to_json(data, separators=(",", ":")).encode()),
         "plotly": _packed(_plotly_file().read_bytes()),
     }
     page = (_PAGE / "page.html").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from schemes import BRATS2021
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
-from brats_ablate.report.case_image import COLORS
+from brats_ablate.report.case_image import CORRECT, REFERENCE, TISSUE_COLORS
 from brats_ablate.tracking.base import NullTracker, RunInfo
 
 
@@ -36,10 +36,9 @@ def _store(work: Path) -> CaseStore:
 
 
 def panels(picture: Image.Image) -> list[np.ndarray]:
-    """FLAIR, prediction and reference, without titles and legend."""
-    pixels = np.asarray(picture)[30:400]
-    width = (pixels.shape[1] - 2 * 6) // 3
-    return [pixels[:, i * (width + 6) : i * (width + 6) + width] for i in range(3)]
+    """T1ce, FLAIR, prediction, reference and errors, without titles and legend."""
+    pixels = np.asarray(picture)[24:-48]
+    return [pixels[:, i * 324 : i * 324 + 320] for i in range(5)]
 
 
 def test_prediction_next_to_reference_on_the_slice_with_most_tumor(store: CaseStore) -> None:
@@ -51,18 +50,17 @@ def test_prediction_next_to_reference_on_the_slice_with_most_tumor(store: CaseSt
     on_case(store.case_ids[1], torch.zeros((3, 1, 1, 1), dtype=torch.bool))
     assert album.pictures == []
     on_case(case_id, masks)
-    flair, predicted, reference = panels(album.pictures[0])
+    _, _, predicted, reference, errors = panels(album.pictures[0])
     np.testing.assert_array_equal(predicted, reference)
-    assert (flair[..., 0] == flair[..., 1]).all()  # grey
     area = (labels > 0).sum(axis=(0, 1))
-    background = (reference == COLORS[0]).all(axis=-1).mean()
-    assert 1 - background == pytest.approx(area.max() / area[0].size / labels[:, :, 0].size, abs=0.02)
+    correct = (errors == CORRECT).all(axis=-1)
+    assert correct.mean() == pytest.approx(area.max() / labels[..., 0].size, abs=0.02)
 
-    nothing = torch.zeros_like(masks)
-    on_case(case_id, nothing)
-    _, predicted, again = panels(album.pictures[1])
-    assert (predicted == COLORS[0]).all()
+    on_case(case_id, torch.zeros_like(masks))
+    _, _, predicted, again, errors = panels(album.pictures[1])
+    assert (predicted[..., :1] == predicted).all()  # gray: no tissue
     np.testing.assert_array_equal(again, reference)
+    np.testing.assert_array_equal((errors == REFERENCE).all(axis=-1), correct)  # missed: false negative
 
 
 def test_et_outside_tc_is_not_drawn_as_et(store: CaseStore) -> None:
@@ -73,7 +71,9 @@ def test_et_outside_tc_is_not_drawn_as_et(store: CaseStore) -> None:
     masks[2] = True
     album = Album()
     ValidationImageLogger(store, case_id, album)(case_id, masks)
-    assert (panels(album.pictures[0])[1] == COLORS[1]).all()
+    colors = {tuple(int(v) for v in c) for c in np.unique(panels(album.pictures[0])[2].reshape(-1, 3), axis=0)}
+    assert TISSUE_COLORS[0] in colors
+    assert not {*TISSUE_COLORS[1:3]} & colors
 
 
 def test_without_a_tracker_nothing_is_read(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from brats_ablate.config.trust import named_targets
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.ensemble import choose_members
 from brats_ablate.inference.label_pipeline import LabelPipeline
-from brats_ablate.inference.prediction_store import PredictionFolder
+from brats_ablate.inference.prediction_store import CasePrediction, PredictionFolder
 from brats_ablate.jobs.build import build_scheme
 from brats_ablate.jobs.predict.case_source import CaseSource, open_source
 from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from brats_ablate.cases import CaseMetadata
     from brats_ablate.labels.scheme import LabelScheme
 
-    Prediction = tuple[str, tuple[np.ndarray, CaseMetadata] | DataError]
-    """Case id; float16 probabilities (3, X, Y, Z) and metadata, or the error of an invalid case."""
+    Prediction = tuple[str, CasePrediction | DataError]
+    """Case id; its prediction, or the error of an invalid case."""
 
 
 def run(
@@ -45,6 +45,7 @@ def run(
     checkpoints: int,
     cases: list[str] | None,
     probabilities: bool,
+    disagreement: bool,
     reuse: str | None,
     settings: str | None,
     shard: int,
@@ -64,6 +65,11 @@ def run(
         raise ConfigError(f"job.checkpoints={checkpoints} must be at least 1")
     if probabilities and reuse is not None:
         raise ConfigError("job.probabilities=true would copy the probabilities of job.reuse; set only one of the two")
+    if disagreement and reuse is not None:
+        raise ConfigError(
+            "job.disagreement=true needs the probabilities of each network, and job.reuse has only their mean; leave "
+            "job.reuse out"
+        )
     members = []
     if reuse is None:
         members = choose_members(Path(cfg.paths.runs), runs, lr=lr, seed=int(cfg.seed), checkpoints=checkpoints)
@@ -74,16 +80,19 @@ def run(
     case_ids = case_source.case_ids[number::total]
 
     def is_missing(case_id: str) -> bool:
-        return not folder.label_file(case_id).exists() or (probabilities and not folder.has_probabilities(case_id))
+        has_all = folder.label_file(case_id).exists()
+        has_all &= not probabilities or folder.has_probabilities(case_id)
+        has_all &= not disagreement or folder.disagreement_file(case_id).exists()
+        return not has_all
 
     if reuse is None:
         from brats_ablate.jobs.predict.ensemble import EnsemblePredictor
 
-        ensemble = EnsemblePredictor(cfg, members, case_source)
+        ensemble = EnsemblePredictor(cfg, members, case_source, disagreement=disagreement)
         folder.write_or_verify_manifest({"probabilities": ensemble.provenance, "labels": pipeline.provenance})
         todo = [c for c in case_ids if is_missing(c)]
         print(f"{len(members)} checkpoints of folds {sorted({m.fold for m in members})}, {ensemble.precision.name}")
-        results = ensemble.probabilities(todo)
+        results = ensemble.predictions(todo)
     else:
         saved = PredictionFolder(Path(cfg.paths.predictions) / reuse)
         if not saved.manifest():
@@ -116,7 +125,7 @@ def shard_of(shard: int, shards: int) -> tuple[int, int]:
 def _saved(folder: PredictionFolder, case_ids: Sequence[str]) -> Iterator[Prediction]:
     for case_id in case_ids:
         try:
-            yield case_id, folder.read_probabilities(case_id)
+            yield case_id, CasePrediction(*folder.read_probabilities(case_id))
         except DataError as error:
             yield case_id, error
 
@@ -139,10 +148,12 @@ def _write_all(
             if isinstance(result, DataError):
                 problems[case_id] = str(result)
             else:
-                values, record = result
+                record = result.record
                 if probabilities:
-                    folder.save_probabilities(record, values)
-                encoded = pipeline(values, source.fold_of.get(case_id))
+                    folder.save_probabilities(record, result.probabilities)
+                if result.disagreement is not None:
+                    write_map(folder.disagreement_file(case_id), result.disagreement, record)
+                encoded = pipeline(result.probabilities, source.fold_of.get(case_id))
                 write_case(folder.label_file(case_id), encoded, record, labels)
             progress.advance(f"{len(problems)} invalid" if problems else "")
     return problems
@@ -160,3 +171,14 @@ def write_case(file: Path, encoded: np.ndarray, record: CaseMetadata, labels: La
 
     values = labels.decode(to_original_space(record, encoded))
     write_labels(file, values, np.asarray(record.grid.affine), record.grid.position)
+
+
+def write_map(file: Path, values: np.ndarray, record: CaseMetadata) -> None:
+    """Write (X, Y, Z) float32 of the stored region as NIfTI, on the original grid as `write_case`, 0 elsewhere."""
+    import numpy as np
+
+    from brats_ablate.data.nifti import write_volume
+    from brats_ablate.data.store import to_original_space
+
+    original = to_original_space(record, values)
+    write_volume(file, original, np.asarray(record.grid.affine), record.grid.position)

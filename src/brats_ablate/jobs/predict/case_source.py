@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from brats_ablate.jobs.predict.network_inputs import (
 )
 
 if TYPE_CHECKING:
-    from brats_ablate.data.case_reader import PreparedCase
+    from brats_ablate.cases import RawCase
+    from brats_ablate.data.case_reader import PreparedCase, ReadingRules
 
 PREPARED = "prepared"
 
@@ -32,7 +34,7 @@ class CaseSource:
     case_ids: Sequence[str]
     """The prepared set is ordered by fold, so one fold's networks are loaded at a time."""
     load: Callable[[str], PreparedCase]
-    """Raises DataError if a case is invalid."""
+    """Raises DataError if a case is invalid. Picklable for raw cases."""
     fold_of: dict[str, int]
     """Fold of each prepared case; {} for raw cases, which every member predicts."""
     provenance: dict[str, Any]
@@ -42,17 +44,23 @@ class CaseSource:
 
 
 def open_source(
-    cfg: DictConfig, source: str, chosen: list[str] | None, networks: Sequence[NetworkInputs] = ()
+    cfg: DictConfig,
+    source: str,
+    chosen: list[str] | None,
+    networks: Sequence[NetworkInputs] = (),
+    *,
+    segmentations: bool = False,
 ) -> CaseSource:
     """Return the `chosen` cases, or all, of a source: "prepared", or a folder in the layout `cfg.data.layout`.
 
-    `networks` are those that will get the cases; they decide which modalities a raw case must have.
+    `networks` are those that will get the cases; they decide which modalities a raw case must have. With
+    `segmentations`, raw cases are read with theirs, which must not happen before a prediction.
 
     Raises:
         ConfigError: a chosen case does not exist.
         DataError: the set is not prepared, or the folder contains no case.
     """
-    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source), networks)
+    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source), networks, segmentations)
     if chosen is None:
         return cases
     unknown = set(chosen) - set(cases.case_ids) - cases.problems.keys()
@@ -76,9 +84,9 @@ def _prepared(cfg: DictConfig) -> CaseSource:
     return CaseSource(list(fold_of), load, fold_of, provenance, {})
 
 
-def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> CaseSource:
+def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
     from brats_ablate.data.case_list import read_list
-    from brats_ablate.data.case_reader import ReadingRules, read_case
+    from brats_ablate.data.case_reader import ReadingRules
     from brats_ablate.data.raw_cases import find_cases
     from brats_ablate.data.validation import validate_files
     from brats_ablate.jobs.build import build_scheme, layout_of
@@ -90,15 +98,20 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs]) -> Ca
     problems = without_any_modality(cases, networks)
     required = required_modalities(networks)
     problems |= validate_files(cases, layout, need_segmentation=False, required=required, remedy=remedy)
-    # A segmentation next to the images is ignored: neither the crop nor anything else may depend on it.
-    valid = {c.case_id: dataclasses.replace(c, segmentation=None) for c in cases if c.case_id not in problems}
+    valid = {c.case_id: c for c in cases if c.case_id not in problems}
+    if not segmentations:  # neither the crop nor anything else of a prediction may depend on one next to the images
+        valid = {case_id: dataclasses.replace(c, segmentation=None) for case_id, c in valid.items()}
 
     if (note := describe_missing(list(valid.values()), networks)) is not None:
         print(note)
     optional = {key: cfg.data[key] for key in ("background", "trust_affine_of", "spacing") if key in cfg.data}
     rules = ReadingRules(build_scheme(cfg), **optional)
 
-    def load(case_id: str) -> PreparedCase:
-        return read_case(valid[case_id], rules)
-
+    load = partial(_read, cases=valid, rules=rules)
     return CaseSource(list(valid), load, {}, {"cases": str(folder.resolve())}, problems)
+
+
+def _read(case_id: str, cases: Mapping[str, RawCase], rules: ReadingRules) -> PreparedCase:
+    from brats_ablate.data.case_reader import read_case
+
+    return read_case(cases[case_id], rules)

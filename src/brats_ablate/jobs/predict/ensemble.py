@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.config.constraints import whole_volume_and_model
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.average import AVERAGES
+from brats_ablate.inference.disagreement import RunningSD, disagreement_map
 from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, ensemble_mean
+from brats_ablate.inference.prediction_store import CasePrediction
 from brats_ablate.inference.thresholds import to_float16
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
@@ -27,9 +29,6 @@ from brats_ablate.training.precision import Precision, choose_device
 from brats_ablate.transforms.pipeline import case_input
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from brats_ablate.cases import CaseMetadata
     from brats_ablate.data.case_reader import PreparedCase
     from brats_ablate.inference.tta import Predict
     from brats_ablate.transforms.foreground import InputChannels
@@ -48,16 +47,19 @@ class Predictor:
 
 
 class EnsemblePredictor:
-    """Members and the cases they predict.
+    """Members and the cases they predict; with `disagreement`, also the map of `inference.disagreement`.
 
     Raises:
-        ConfigError: a fold with cases has no member, a member predicts other regions than those of `cfg.labels`, or raw
-            cases are read with another `data.spacing` than a member's.
+        ConfigError: a fold with cases has no member, or only one that could disagree with no other; a member predicts
+            other regions than those of `cfg.labels`; or raw cases are read with another `data.spacing` than a member's.
         DataError: a member was trained on different data from what is prepared now.
     """
 
-    def __init__(self, cfg: DictConfig, members: Sequence[EnsembleMember], source: CaseSource) -> None:
+    def __init__(
+        self, cfg: DictConfig, members: Sequence[EnsembleMember], source: CaseSource, *, disagreement: bool = False
+    ) -> None:
         self.members, self.source, self.inference = members, source, cfg.inference
+        self.disagreement = disagreement
         device = choose_device(str(cfg.trainer.device), local_rank())
         self.precision = Precision.resolve(str(cfg.trainer.precision), device)
         self.precision.allow_tf32()
@@ -69,6 +71,8 @@ class EnsemblePredictor:
             self._check_folds()
         else:
             self._check_spacing(build.spacing_of(cfg))
+        if disagreement:
+            self._check_disagreement()
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -80,13 +84,11 @@ class EnsemblePredictor:
             predicted_by["average"] = inference["average"]
         return {**self.source.provenance, **predicted_by, "precision": self.precision.name}
 
-    def probabilities(
-        self, case_ids: Sequence[str]
-    ) -> Iterator[tuple[str, tuple[np.ndarray, CaseMetadata] | DataError]]:
-        """Yield each case's (3, X, Y, Z) float16 probabilities and record, or its error, while the next one is read."""
+    def predictions(self, case_ids: Sequence[str]) -> Iterator[tuple[str, CasePrediction | DataError]]:
+        """Yield the prediction of each case, or its error, while the next one is read."""
         with closing(prefetch(self._load, case_ids)) as cases:
             for case_id, case in zip(case_ids, cases, strict=True):
-                yield case_id, case if isinstance(case, DataError) else (self._predict(case), case.record)
+                yield case_id, case if isinstance(case, DataError) else self._predict(case)
 
     def _load(self, case_id: str) -> PreparedCase | DataError:
         try:
@@ -94,7 +96,7 @@ class EnsemblePredictor:
         except DataError as error:
             return error
 
-    def _predict(self, case: PreparedCase) -> np.ndarray:
+    def _predict(self, case: PreparedCase) -> CasePrediction:
         record, device = case.record, self.precision.device
         volumes: dict[str, torch.Tensor] = {}
         members = []
@@ -103,11 +105,16 @@ class EnsemblePredictor:
                 own = case.with_channels(predictor.modalities)
                 volumes[predictor.input_key] = case_input(own.images, own.record, predictor.channels, device)
             members.append((predictor.predict, volumes[predictor.input_key]))
-        return to_float16(ensemble_mean(members, self._probabilities))
+        sd = RunningSD() if self.disagreement else None
 
-    def _probabilities(self, predict: Predict, volume: torch.Tensor) -> torch.Tensor:
-        probabilities: torch.Tensor = self.average.to_probabilities(self.tta(predict, volume))
-        return probabilities
+        def probabilities(predict: Predict, volume: torch.Tensor) -> torch.Tensor:
+            values: torch.Tensor = self.average.to_probabilities(self.tta(predict, volume))
+            if sd is not None:
+                sd.add(values)
+            return values
+
+        mean = to_float16(ensemble_mean(members, probabilities))
+        return CasePrediction(mean, record, None if sd is None else disagreement_map(sd.result()))
 
     def _predictors(self, fold: int | None) -> list[Predictor]:
         """Load the networks of the held-out `fold` and free the others."""
@@ -151,6 +158,17 @@ class EnsemblePredictor:
             raise ConfigError(
                 f"job.runs has no finished run of fold {missing[0]}; train it, or leave its cases out of job.cases"
             )
+
+    def _check_disagreement(self) -> None:
+        fold_of = self.source.fold_of
+        for fold in sorted({fold_of[c] for c in self.source.case_ids}) if fold_of else (None,):
+            count = sum(fold is None or member.fold == fold for member in self.members)
+            if count < 2:
+                whose = "there is 1" if fold is None else f"fold {fold} has {count}"
+                raise ConfigError(
+                    f"job.disagreement=true needs two or more networks for each case, and {whose}; set "
+                    "job.checkpoints=2, or add experiments to job.runs"
+                )
 
 
 def load_member(member: EnsembleMember, inference: DictConfig, precision: Precision) -> Predictor:

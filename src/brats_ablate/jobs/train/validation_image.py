@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brats_ablate.report.case_image import draw_slice, largest_tumor_slice
+from brats_ablate.report.case_image import draw_case, gray
+from brats_ablate.report.planes import AXIAL, CaseSlice, largest_tumor_slice
 from brats_ablate.training.trainer import Tracker
 
 if TYPE_CHECKING:
@@ -32,17 +33,22 @@ class ValidationImageLogger:
             self.tracker.log_image(lambda: self.draw(predicted))
 
     def draw(self, predicted: Tensor) -> Image:
-        """Draw image, prediction and reference on the slice with the largest reference tumor area."""
-        z, name, image, reference = self._slice
+        """Draw contours, prediction, reference and errors on the axial slice with the largest reference tumor area."""
+        z, images, reference, pixel_mm = self._slice
         scheme = self.store.labels
-        masks = predicted[..., z].cpu().numpy().astype(np.float16)
+        masks = predicted[..., z : z + 1].cpu().numpy().astype(np.float16)
         labels = scheme.labels_from_probabilities(masks, [0.5] * len(masks))
-        return draw_slice(name, image, labels, reference, self.case_id, scheme.tissue_names[1:])
+        shown = CaseSlice(AXIAL, images, AXIAL.upright(labels, 0), reference, pixel_mm)
+        return draw_case([shown], self.case_id, scheme.tissue_names[1:])
 
     @cached_property
-    def _slice(self) -> tuple[int, str, np.ndarray, np.ndarray]:
-        """Index, name of the modality, its image and reference labels of the slice; read once, for the first image."""
+    def _slice(self) -> tuple[int, dict[str, np.ndarray], np.ndarray, tuple[float, float]]:
+        """Index, images, reference labels and pixel size in mm of the slice; read once, for the first image."""
+        from brats_ablate.data.store import stored_spacing_mm
+
         labels = self.store.read_labels(self.case_id)
         z = largest_tumor_slice(labels)
-        name, image = self.store.read_shown(self.case_id)
-        return z, name, image[:, :, z].copy(), labels[:, :, z].copy()
+        shown = self.store.read_shown(self.case_id)
+        images = {name: AXIAL.upright(gray(image), z).copy() for name, image in shown.items()}
+        pixel_mm = AXIAL.pixel_mm(stored_spacing_mm(self.store.record(self.case_id)))
+        return z, images, AXIAL.upright(labels, z).copy(), pixel_mm

@@ -202,6 +202,31 @@
   };
   ["a", "b", "region"].forEach((k) => byId(`case-${k}`).addEventListener("change", drawCases));
 
+  // ---- reliability diagrams, one per region
+  const drawCalibration = () => {
+    if (!data.calibration.length) return;
+    const where = byId("calibration-voxels").value;
+    data.regions.forEach((region, i) => {
+      const lines = data.calibration.map((column) => {
+        const bins = column.voxels[where][region];
+        const filled = bins.counts.map((n, k) => k).filter((k) => bins.counts[k] > 0);
+        return {
+          type: "scatter", mode: "lines+markers", name: `${label(column.key)}, ECE ${bins.ece === null ? "–" : bins.ece.toFixed(4)}`,
+          x: filled.map((k) => bins.confidence[k]), y: filled.map((k) => bins.frequency[k]),
+          line: { color: color(column.key), dash: dash(column.key), width: 2 }, marker: { color: color(column.key), size: 7 },
+          text: filled.map((k) => `${label(column.key)}<br>probability ${bins.confidence[k].toFixed(3)}, observed ${bins.frequency[k].toFixed(3)}<br>${bins.counts[k].toLocaleString("en")} voxels`), hoverinfo: "text",
+        };
+      });
+      const perfect = { type: "scatter", mode: "lines", x: [0, 1], y: [0, 1], line: { color: variable("--faint"), width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false };
+      draw(`calibration-${i}`, [perfect, ...lines], {
+        margin: { l: 60, r: 15, t: 30 + 20 * lines.length, b: 45 }, legend: { orientation: "v", x: 0, y: 1.02, yanchor: "bottom" },
+        xaxis: { title: { text: `mean predicted probability, ${region}` }, range: [-0.02, 1.02], zeroline: false },
+        yaxis: { title: { text: "observed frequency" }, range: [-0.02, 1.02], zeroline: false },
+      });
+    });
+  };
+  if (data.calibration.length) byId("calibration-voxels").addEventListener("change", drawCalibration);
+
   // ---- theme, print
   const drawAll = () => {
     byId("theme").textContent = isDark() ? "Light" : "Dark";
@@ -210,6 +235,7 @@
     data.tables.forEach(drawTable);
     drawCurves();
     drawCases();
+    drawCalibration();
   };
   byId("theme").addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; drawAll(); });
   dark.addEventListener("change", drawAll);
