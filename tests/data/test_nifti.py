@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -140,3 +141,33 @@ def test_orientation_equals_nibabels_canonical_and_inverts(axes, signs):
 def test_affine_without_an_axis_is_rejected():
     with pytest.raises(ValueError, match="drops an axis"):
         nifti.Orientation.of(np.diag([1.0, 0.0, 1.0, 1.0]))
+
+
+def test_a_file_that_inflates_to_more_than_it_declares_is_refused(tmp_path):
+    """4 MiB of compressed zeros stand for 4 GiB; 60 MiB show that reading ends early."""
+    content = _save(tmp_path / "a.nii", ARRAY).read_bytes()
+    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(content + bytes(60 << 20)))
+    with pytest.raises(DataError, match=r"bomb\.nii\.gz inflates to far more than the \d+ bytes that its header"):
+        nifti.read_volume(tmp_path / "bomb.nii.gz")
+
+
+def test_a_header_that_declares_too_much_is_refused(tmp_path):
+    content = bytearray(_save(tmp_path / "a.nii", ARRAY).read_bytes())
+    content[42:48] = np.array([30000, 30000, 30000], "<i2").tobytes()
+    (tmp_path / "huge.nii.gz").write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(DataError, match=r"huge\.nii\.gz declares \(30000, 30000, 30000\) voxels, more than 8 GiB"):
+        nifti.read_volume(tmp_path / "huge.nii.gz")
+
+
+def test_bytes_after_the_image_and_headers_with_extensions_are_read(tmp_path):
+    image = nib.Nifti1Image(ARRAY, AFFINE)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 3000))
+    nib.save(image, tmp_path / "a.nii")
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes() + bytes(1000)))
+    np.testing.assert_array_equal(nifti.read_volume(tmp_path / "b.nii.gz")[0], ARRAY)
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.nii.gz")
+    with pytest.raises(DataError, match="is no file"):
+        nifti.read_volume(tmp_path / "a.nii.gz")

@@ -65,7 +65,9 @@ def choose_members(
         for run in chosen:
             files = run.best_checkpoints()[:checkpoints]
             if not files:
-                raise RunFailed(f"{run.path} contains no checkpoint; delete its status.json and train it again")
+                raise RunFailed(
+                    f"{run.path} contains no best_*.pt any more; put it back, or delete the run and train it again"
+                )
             members += [EnsembleMember(run, file) for file in files]
     return sorted(members, key=lambda m: (m.fold, str(m.run.path), m.checkpoint.name))
 
