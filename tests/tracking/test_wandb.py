@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -11,15 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pytest
+import wandb
 from PIL import Image
 
 from brats_ablate.runs.directory import find_runs
 from brats_ablate.tracking.base import NullTracker, RunInfo
 from brats_ablate.tracking.wandb import WandbTracker, resolve_mode
+
+HOST = urlsplit(wandb.Settings().base_url).hostname
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +88,7 @@ def test_one_run_grouped_by_experiment_with_the_epoch_as_its_axis(
     content = records(file)
     (run,) = of_type(content, "run")
     assert (run["project"], run["run_group"], run["job_type"]) == ("ablation", "ds", "train")
-    assert run["run_id"] == run_info(tmp_path).tracking_id
+    assert run["run_id"] == run_info(tmp_path).tracking_id()
     assert run["display_name"] == "ds f1"
     assert run["notes"] == "Does deep supervision help?"
     assert sorted(run["tags"]) == ["phantom", "vs baseline"]
@@ -160,10 +165,18 @@ def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:
     assert content["data"] == [["Fold 0", 0.9, 0.8], ["Mean", None, 0.8]]
 
 
-def test_a_run_keeps_its_id_and_another_directory_has_another(tmp_path: Path) -> None:
-    same = Path(os.path.relpath(tmp_path))
-    assert run_info(tmp_path).tracking_id == run_info(same).tracking_id
-    assert run_info(tmp_path).tracking_id != run_info(tmp_path / "seed=1").tracking_id
+def test_a_run_keeps_its_id_when_it_is_moved(tmp_path: Path) -> None:
+    drawn = run_info(tmp_path / "a").tracking_id()
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert run_info(tmp_path / "b").tracking_id() == drawn
+    assert run_info(tmp_path / "a").tracking_id() != drawn, "a run that replaces a deleted one"
+
+
+def test_a_run_that_version_0_1_tracked_keeps_its_id(tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()
+    before = hashlib.sha256(str(tmp_path.resolve()).encode()).hexdigest()[:16]
+    assert run_info(tmp_path).tracking_id() == before
+    assert (tmp_path / "tracking_id").read_text() == f"{before}\n"
 
 
 @pytest.mark.parametrize(
@@ -171,8 +184,9 @@ def test_a_run_keeps_its_id_and_another_directory_has_another(tmp_path: Path) ->
     [
         ({}, "", "offline"),
         ({"WANDB_API_KEY": "x" * 40}, "", "online"),
-        ({}, "machine api.wandb.ai login user password secret", "online"),
-        ({"WANDB_BASE_URL": "https://wandb.example.org"}, "machine api.wandb.ai login user password s", "offline"),
+        ({}, f"machine {HOST} login user password secret", "online"),
+        ({"WANDB_BASE_URL": "https://wandb.example.org"}, f"machine {HOST} login user password s", "offline"),
+        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": "x" * 40}, "", "disabled"),
         ({"WANDB_MODE": "offline", "WANDB_API_KEY": "x" * 40}, "", "offline"),
     ],
 )
@@ -188,6 +202,7 @@ def test_online_only_where_a_login_exists(
         (tmp_path / ".netrc").write_text(netrc)
         (tmp_path / ".netrc").chmod(0o600)
     assert resolve_mode("auto") == mode
+    assert resolve_mode("disabled") == "disabled"
     assert resolve_mode("online") == "online"
     assert resolve_mode("offline") == "offline"
 
@@ -237,3 +252,20 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
             best = row["dice"]
             bests.append(row["epoch"])
     assert sorted(pictures(after)) == bests
+
+
+@pytest.mark.parametrize("key", ["x" * 40, "short"])
+def test_without_network_or_with_a_bad_key_runs_are_logged_offline(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing answers there
+    monkeypatch.setattr("brats_ablate.tracking.wandb._PATIENCE_S", 3)
+    tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="online")
+    tracker.log({"epoch": 1, "step": 1, "loss": 0.5})
+    tracker.finish()
+    (file,) = starts(tmp_path)
+    assert [h["item"]["epoch"] for h in of_type(records(file), "history")] == [1]
+    printed = capsys.readouterr()
+    assert "W&B is not available (" in printed.err
+    assert f"wandb sync {file.parent}" in printed.out

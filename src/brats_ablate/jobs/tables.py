@@ -6,6 +6,7 @@ With tracker=wandb they are also logged as W&B Tables, always by the same W&B ru
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
 from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
+from brats_ablate.tracking.guarded import GuardedTracker
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -59,7 +61,8 @@ def run(
     write_csv(_case_rows(shown), out / "cases.csv")
     count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
     console.print(f"{count} as .md, .csv and .tex, and the rows of all cases as cases.csv: {out}", soft_wrap=True)
-    tracker = instantiate(cfg.tracker, run=tables_run(cfg))
+    info = tables_run(cfg)
+    tracker = GuardedTracker(partial(instantiate, cfg.tracker, run=info), info)
     tracker.log_tables(frames)
     tracker.finish()
     if absent := [result.spec.name for result in results if not result.has_any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from brats_ablate.runtime.files import write_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,10 +29,32 @@ class RunInfo:
     tags: tuple[str, ...] = ()
     question: str | None = None
 
-    @property
     def tracking_id(self) -> str:
-        """The same for every start of one run, so that a resumed run continues its curves; unique per directory."""
-        return hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
+        """Return the id of this run for trackers, drawn and kept in its folder at the first start.
+
+        A resumed or moved run continues its curves; a run that replaces a deleted one gets curves of its own. Version
+        0.1 derived the id from the path.
+        """
+        file = self.folder / "tracking_id"
+        if file.exists():
+            return file.read_text(encoding="utf-8").strip()
+        was_tracked = (self.folder / "wandb").is_dir()
+        before = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
+        drawn = before if was_tracked else secrets.token_hex(8)
+        write_text(file, drawn + "\n")
+        return drawn
+
+
+class Tracker(Protocol):
+    """What the options of `tracker` do; see `NullTracker`."""
+
+    def log_image(self, make_image: Callable[[], Image]) -> None: ...
+
+    def log(self, row: dict[str, Any]) -> None: ...
+
+    def log_tables(self, tables: Mapping[str, DataFrame]) -> None: ...
+
+    def finish(self) -> None: ...
 
 
 class NullTracker:

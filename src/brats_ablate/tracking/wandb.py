@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import netrc
 import os
+import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from brats_ablate.runtime.files import atomic_write
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from PIL.Image import Image
 
+_PATIENCE_S = 15
+"""For the first contact with W&B; after it, runs are logged offline."""
 IMAGE_KEY = "picture"
 """The W&B key of the image of a validation case."""
 
@@ -23,17 +27,17 @@ class WandbTracker:
     """One W&B run per training run, grouped by experiment, with the epoch as the axis of every curve."""
 
     def __init__(
-        self, run: RunInfo, project: str, entity: str | None, mode: Literal["auto", "online", "offline"]
+        self, run: RunInfo, project: str, entity: str | None, mode: Literal["auto", "online", "offline", "disabled"]
     ) -> None:
         import wandb
 
         run.folder.mkdir(parents=True, exist_ok=True)
-        self.wandb_run = wandb.init(
+        start = partial(
+            wandb.init,
             project=project,
             entity=entity,
-            mode=resolve_mode(mode),
             dir=str(run.folder),
-            id=run.tracking_id,
+            id=run.tracking_id(),
             resume="allow",
             name=run.name,
             group=run.group,
@@ -41,8 +45,25 @@ class WandbTracker:
             tags=run.tags,
             notes=run.question,
             config=dict(run.config),
-            settings=wandb.Settings(silent=True, console="off"),
+            settings=wandb.Settings(silent=True, console="off", init_timeout=_PATIENCE_S),
         )
+        resolved = resolve_mode(mode)
+        try:
+            self.wandb_run = start(mode=resolved)
+        except wandb.Error as error:
+            if resolved != "online":
+                raise
+            reason = str(error).splitlines()[0]
+            print(f"brats-ablate: W&B is not available ({reason}); logging offline", file=sys.stderr, flush=True)
+            resolved = "offline"
+            wandb.teardown()  # the service would say that the run's id is in use
+            self.wandb_run = start(mode=resolved)
+        where = {
+            "online": lambda: f"W&B: {self.wandb_run.url}",
+            "offline": lambda: f"W&B, offline; upload it with: wandb sync {self.wandb_run.settings.sync_dir}",
+        }
+        if resolved in where:
+            print(where[resolved](), flush=True)
         self._images = run.folder / "wandb" / "pictures"
         self._pending_image: Image | None = None
         self._dice: dict[int, float] = {}
@@ -91,18 +112,20 @@ class WandbTracker:
         self.wandb_run.finish()
 
 
-def resolve_mode(mode: str) -> Literal["online", "offline"]:
+def resolve_mode(mode: str) -> Literal["online", "offline", "disabled"]:
     """Resolve `auto`: the value of WANDB_MODE, else online if a login exists (WANDB_API_KEY or `wandb login`)."""
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
-    return "online" if mode == "online" else "offline"
+    return cast(Literal["online", "disabled"], mode) if mode in ("online", "disabled") else "offline"
 
 
 def _logged_in() -> bool:
+    import wandb
+
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url).hostname or ""
     try:
         return netrc.netrc().authenticators(host) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
+    except (OSError, netrc.NetrcParseError):
         return False

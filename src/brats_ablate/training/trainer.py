@@ -23,6 +23,7 @@ from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.runtime.memory import peak_memory_bytes
 from brats_ablate.runtime.random import derive_seed
+from brats_ablate.tracking.base import Tracker
 from brats_ablate.training import checkpoint
 from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.finite import non_finite_tensor, remedy
@@ -46,14 +47,6 @@ class Loader(Protocol):
     def steps_per_epoch(self) -> int: ...
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[list[Patch], None, None]: ...
-
-
-class Tracker(Protocol):
-    """Logs metrics and images outside the run directory."""
-
-    def log(self, row: dict[str, Any]) -> None: ...
-
-    def log_image(self, make_image: Callable[[], Any]) -> None: ...
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,11 @@ from brats_ablate.runs.identity import config_hash, identity
 from brats_ablate.runs.provenance import code_version
 from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.memory import disable_malloc_trim
-from brats_ablate.tracking.base import NullTracker, RunInfo
+from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
+from brats_ablate.tracking.guarded import GuardedTracker
 from brats_ablate.training.precision import Precision
 from brats_ablate.training.progress import make_progress
-from brats_ablate.training.trainer import Tracker, Trainer
+from brats_ablate.training.trainer import Trainer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
 
@@ -69,7 +71,8 @@ def build_trainer(
             flush=True,
         )
     info = run_info(cfg, directory)
-    tracker = build.instantiate(cfg.tracker, run=info) if ranks.is_main_process else NullTracker(info)
+    start = partial(build.instantiate, cfg.tracker, run=info)
+    tracker = GuardedTracker(start, info) if ranks.is_main_process else NullTracker(info)
     for row in directory.metrics():
         tracker.log(row)  # a killed process can lose rows that its tracker had not written, so a resumed run logs all
     crops = {"batch_size": settings.batch_size, "crops_per_case": settings.crops_per_case}

@@ -12,7 +12,7 @@ import numpy as np
 
 from brats_ablate.report.case_image import draw_case, gray
 from brats_ablate.report.planes import AXIAL, CaseSlice, largest_tumor_slice
-from brats_ablate.training.trainer import Tracker
+from brats_ablate.tracking.base import Tracker
 
 if TYPE_CHECKING:
     from PIL.Image import Image

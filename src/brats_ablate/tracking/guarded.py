@@ -1,0 +1,68 @@
+"""A tracker whose failures end the tracking, not the training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from brats_ablate.errors import UserError
+from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from PIL.Image import Image
+
+
+class GuardedTracker:
+    """Passes everything on until the tracker fails; then says so once and logs nothing more.
+
+    Args:
+        build: makes the tracker.
+        run: what it tracks.
+
+    Raises:
+        UserError: `build` was called with impossible settings.
+    """
+
+    def __init__(self, build: Callable[[], Tracker], run: RunInfo) -> None:
+        self._run = run
+        self._tracker: Tracker = NullTracker(run)
+        try:
+            self._tracker = build()
+        except UserError:
+            raise
+        except Exception as error:  # whatever a library raises for its network, its key or its disk
+            self._give_up(error)
+
+    def log_image(self, make_image: Callable[[], Image]) -> None:
+        """Pass an image on."""
+        self._call(lambda tracker: tracker.log_image(make_image))
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Pass one epoch's line of metrics.jsonl on."""
+        self._call(lambda tracker: tracker.log(row))
+
+    def log_tables(self, tables: Mapping[str, DataFrame]) -> None:
+        """Pass tables on."""
+        self._call(lambda tracker: tracker.log_tables(tables))
+
+    def finish(self) -> None:
+        """End the tracker."""
+        self._call(lambda tracker: tracker.finish())
+
+    def _call(self, work: Callable[[Tracker], None]) -> None:
+        try:
+            work(self._tracker)
+        except Exception as error:  # as above
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._tracker = NullTracker(self._run)
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        print(
+            f"brats-ablate: tracking of {self._run.name} ended ({reason}); the work goes on, and everything is "
+            f"recorded in {self._run.folder}",
+            file=sys.stderr,
+            flush=True,
+        )
