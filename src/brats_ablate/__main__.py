@@ -34,6 +34,8 @@ def main() -> None:
     """Run the application and exit with 0, with 2 for a configuration error, else with 1."""
     from brats_ablate.config.messages import format_error
 
+    if os.name == "nt":
+        sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
     _exit_codes.clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
     sys.argv[1:] = multirun_first(own_options(packaged_sweeps(current_keys(sys.argv[1:]))))

@@ -71,26 +71,31 @@ class CaseStore:
 
     def __init__(self, folder: Path, modalities: Sequence[str] | None = None) -> None:
         self.folder = Path(folder)
+        self._records: dict[str, CaseMetadata] = {}
+        self._verified: set[str] = set()
         try:
             head = json.loads((self.folder / COHORT).read_bytes())
             records = (self.folder / RECORDS).read_bytes()
             self._lines = records.splitlines()
-            self._records: dict[str, CaseMetadata] = {}
-            self._verified: set[str] = set()
             frozen_folds: list[list[str]] = json.loads((self.folder / FOLDS).read_bytes())["validation"]
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            if head["version"] != VERSION:
+                raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
+            labels, channels, cases = LabelScheme.recorded(head), head["modalities"], head["cases"]
+            cohort = Cohort(head["name"], head["layout"], labels, channels, cases, head.get("spacing"))
+            self.folds = [[c for c in fold if c in cases] for fold in frozen_folds]
+            """Validation ids of each fold.
+
+            Folds are drawn over all raw cases; invalid ones are left out here. Fixing a case later therefore moves no
+            other case to a different fold.
+            """
+            self.fingerprint = cohort.fingerprint
+            """See `Cohort`."""
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
-        if head["version"] != VERSION:
-            raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
-        cohort = Cohort(
-            head["name"],
-            head["layout"],
-            LabelScheme.recorded(head),
-            head["modalities"],
-            head["cases"],
-            head.get("spacing"),
-        )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            names = f"{COHORT}, {RECORDS} or {FOLDS}"
+            raise DataError(f"{self.folder} is not prepared, or its {names} is damaged; {_COMMAND}") from error
         self._row = {case_id: i for i, case_id in enumerate(head["cases"])}
         self.case_ids = list(self._row)
         """All cases, sorted."""
@@ -106,14 +111,6 @@ class CaseStore:
         """Label scheme of the raw files and of the stored label maps."""
         self.spacing = cohort.spacing
         """Voxel edges in mm along the RAS+ axes that all cases were resampled to; None for the files' own."""
-        self.fingerprint = cohort.fingerprint
-        """See `Cohort`."""
-        self.folds = [[c for c in fold if c in self._row] for fold in frozen_folds]
-        """Validation ids of each fold.
-
-        Folds are drawn over all raw cases; invalid ones are left out here. Fixing a case later therefore moves no other
-        case to a different fold.
-        """
         missing = [c for c in head["cases"] if c not in present]
         if missing:
             raise DataError(f"{self.folder}: {len(missing)} cases are missing ({missing[0]}, …); {_COMMAND}")
