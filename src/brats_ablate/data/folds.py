@@ -92,3 +92,11 @@ def fold_of_case(prepared: Path) -> dict[str, int]:
         return {}
     folds = json.loads(file.read_text(encoding="utf-8"))["validation"]
     return {case_id: fold for fold, case_ids in enumerate(folds) for case_id in case_ids}
+
+
+def patient_of_case(prepared: Path) -> dict[str, str]:
+    """Return case id -> patient, of the prepared cases whose patient has another name than the case."""
+    file = prepared / "records.jsonl"
+    records = map(json.loads, file.read_text(encoding="utf-8").splitlines()) if file.exists() else ()
+    named = ((record["case_id"], record["patient_id"]) for record in records)
+    return {case_id: patient for case_id, patient in named if patient != case_id}

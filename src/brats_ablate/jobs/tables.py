@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from brats_ablate.tables.build import TableResult
+    from brats_ablate.tables.table import Table
 
 _RANKING_FILES = ("ranking", "ranking_pairs")
 """Files of job=rank in the folder of the evaluations."""
 
 
-def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples: int, seed: int) -> None:
+def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples: int, seed: int, rope: float) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
 
     Raises:
         ConfigError: a table that does not exist, or whose file is wrong.
     """
-    results = build_results(cfg, tables, resamples=resamples, seed=seed)
+    results = build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope)
     shown = [result for result in results if result.has_any]
     if not shown:
         what = f"job.tables=[{', '.join(tables)}]" if tables else "any table"
@@ -39,20 +40,25 @@ def run(cfg: DictConfig, *, tables: list[str] | None, intervals: bool, resamples
         return
     from rich.console import Console
 
+    from brats_ablate.runtime.files import write_json
     from brats_ablate.tables import terminal
+    from brats_ablate.tables.differences import comparisons_dict
     from brats_ablate.tables.tabulate import interval_rows, tabulate, training_rows
     from brats_ablate.tables.writers import write_csv, write_tables
 
     out, console = Path(cfg.paths.tables), Console()
-    frames = {}
+    frames: dict[str, DataFrame] = {}
     for result in shown:
         parts = tabulate(result)
         terminal.show(parts, console)
         write_tables(parts, out, [*(interval_rows(result) if intervals else ()), *training_rows(result)])
-        frames[result.spec.name] = parts[0].frame()
+        frames |= tracked_frames(parts)
     write_csv(_case_rows(shown), out / "cases.csv")
+    write_json(out / "comparisons.json", {result.spec.name: comparisons_dict(result) for result in shown})
     count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
-    console.print(f"{count} as .md, .csv and .tex, and the rows of all cases as cases.csv: {out}", soft_wrap=True)
+    console.print(
+        f"{count} as .md, .csv and .tex, the rows of all cases as cases.csv, comparisons.json: {out}", soft_wrap=True
+    )
     tracker = instantiate(cfg.tracker, run=tables_run(cfg))
     tracker.log_tables(frames)
     tracker.finish()
@@ -66,9 +72,16 @@ def tables_run(cfg: DictConfig) -> RunInfo:
     return RunInfo("tables", data, "tables", Path(cfg.paths.tables), {"data": {"name": data}}, ("tables", data))
 
 
-def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int) -> list[TableResult]:
+def tracked_frames(parts: Sequence[Table]) -> dict[str, DataFrame]:
+    """Return what a tracker logs of the parts of one table: its scores and its differences, by name."""
+    return {t.name: t.frame() for t in parts if t is parts[0] or t.name.endswith("_differences")}
+
+
+def build_results(
+    cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int, rope: float
+) -> list[TableResult]:
     """Build the named tables, or all, from what exists; those without any run included."""
-    from brats_ablate.data.folds import fold_of_case
+    from brats_ablate.data.folds import fold_of_case, patient_of_case
     from brats_ablate.tables.build import ResultsStore, build
     from brats_ablate.tables.scores import experiment_names, load_runs
     from brats_ablate.tables.spec import load_table_specs
@@ -80,8 +93,9 @@ def build_results(cfg: DictConfig, names: list[str] | None, *, resamples: int, s
     specs = [spec.expanded(trained, evaluated) for spec in specs]
     wanted = {c.experiment for spec in specs for c in spec.columns}
     loaded = load_runs(runs, [name for name in trained if name in wanted])
-    store = ResultsStore(loaded, evaluation, fold_of_case(Path(cfg.paths.prepared)), build_scheme(cfg))
-    return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed)
+    prepared = Path(cfg.paths.prepared)
+    store = ResultsStore(loaded, evaluation, fold_of_case(prepared), build_scheme(cfg), patient_of_case(prepared))
+    return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed, rope=rope)
 
 
 def _case_rows(results: Sequence[TableResult]) -> DataFrame:
