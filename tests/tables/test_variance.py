@@ -91,6 +91,8 @@ def _in_loops(x: np.ndarray, fold: np.ndarray) -> InLoops:
     tau = max(max(ms, (v1 * ms + v2 * v0) / (v1 + v2)) - msc, 0)
     u = np.maximum((8 * msl.mean() + dl * msl) / (8 + dl) - mslc, 0.05 * mslc)
     training = tau * u / u.mean()
+    if k > 2:  # the baseline of several columns
+        training[0] = max(training[0], tau * (msl[0] - mslc[0]) / u.mean())
     variance = np.diag(omega) + (training[1:] + training[0]) / J
     return InLoops(omega, training, variance, v1 + min(v2 / 2, v1))
 
@@ -151,8 +153,8 @@ def test_variances_average_to_what_was_drawn() -> None:
     differences = np.array([v.differences for v in drawn])
     assert differences.var() == pytest.approx(of_patients + 2 * 0.02**2 / 3 / 5, rel=0.08)
     fixed, per_run = np.mean([v.by_runs() for v in drawn], axis=(0, 2))
-    excess = np.mean([v.training.mean() for v in drawn]) - 0.02**2 / 3
-    assert fixed == pytest.approx(2 * 0.05**2 / 150 + 2 * excess / 5, rel=0.1)
+    excess = np.mean([v.training_variance for v in drawn]) - 2 * 0.02**2 / 3 / 5
+    assert fixed == pytest.approx(2 * 0.05**2 / 150 + excess, rel=0.1)
     assert per_run == pytest.approx(2 * (0.05**2 / 150 + 0.02**2 / 5), rel=0.1)
     np.testing.assert_allclose([sum(v.by_runs()) - v.by_runs()[1] * 2 / 3 for v in drawn], [v.variance for v in drawn])
 

@@ -165,7 +165,12 @@ def estimate(s: FoldStatistics, pairs: np.ndarray) -> Variances:
     total, total_degrees = (pooled, degrees + k * d) if pooled > interaction else (interaction, degrees)
     shrunk = (PRIOR_DEGREES * of_runs.mean() + d * of_runs) / (PRIOR_DEGREES + d)
     of_run = np.maximum(shrunk - of_run_cases, _LEAST_SHARE * of_run_cases)
-    share = of_run / of_run.mean() if of_run.mean() > 0 else np.ones(k)
+    share = np.ones(k)
+    if of_run.mean() > 0:
+        # An error in the baseline's variance affects all of its columns: it is never shrunk below its own estimate.
+        is_common = (pairs < 0).sum(axis=0) > 1
+        own = np.where(is_common, of_runs - of_run_cases, 0)
+        share = np.maximum(of_run, own) / of_run.mean()
     training = max(total - of_cases, 0.0) * share
     variance = np.diag(case_covariance) + pairs**2 @ training / J
     noise = training_noise(total, of_cases, total_degrees)
