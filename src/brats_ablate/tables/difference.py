@@ -13,7 +13,8 @@ from brats_ablate.tables.variance import FoldStatistics, Variances, estimate
 
 _NO_VARIANCE = 1e-18
 """Variances of Dice up to this are rounding errors of equal scores."""
-_MOST_RUNS = 1000
+MOST_RUNS = 1000
+"""More runs per fold and column than anybody trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,8 @@ class Difference:
             return None
         fixed, per_run = self.variance_by_runs
         room = (difference / maxt.minimum_detectable_effect(1.0, self.degrees, self.critical)) ** 2 - fixed
-        runs = max(1, math.ceil(per_run / room - 1e-9)) if room > 0 else _MOST_RUNS + 1
-        return runs if runs <= _MOST_RUNS else None
+        runs = max(1, math.ceil(per_run / room - 1e-9)) if room > 0 else MOST_RUNS + 1
+        return runs if runs <= MOST_RUNS else None
 
 
 def estimate_differences(
