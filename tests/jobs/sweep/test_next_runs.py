@@ -39,7 +39,7 @@ def _command(tmp_path: Path) -> CommandLine:
 
 
 def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: CommandLine) -> None:
-    printed = command.run(*PLAN, "data=phantom", "trainer.epochs=1", "job.detect=0.01").stdout
+    printed = command.run(*PLAN, "data=phantom", "trainer.epochs=1", "job.detect=0.013").stdout
     file = tmp_path / "sweeps" / "demo_next.yaml"
     written = yaml.safe_load(file.read_text())
     params = dict(written["hydra"]["sweeper"]["params"])
@@ -52,7 +52,9 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     missing = 2 * 5 * 2 * (len(seeds) - 1)  # seed 0 is finished
     assert f"{missing} training runs, about {2 * missing}.0 device-hours: python -m" in printed
     assert "-cd sweeps -cn demo_next" in printed
-    again = command.run("-cd", "sweeps", "-cn", "demo_next", *PLAN, "job.detect=0.01")
+    again = command.run(
+        "-cd", "sweeps", "-cn", "demo_next", *PLAN, "+experiment=ds", "fold=0", "seed=0", "job.detect=0.013"
+    )
     assert again.returncode == 0, again.stdout
     assert yaml.safe_load(file.read_text()) == written
 
@@ -61,7 +63,7 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     ("overrides", "message"),
     [
         (["data=phantom", "job.detect=0"], "job.detect=0 must be a difference of mean Dice above 0"),
-        (["job.detect=0.01"], "to plan from; train some first"),
+        (["job.detect=0.013"], "to plan from; train some first"),
     ],
 )
 def test_what_cannot_be_planned_is_one_sentence(command: CommandLine, overrides: list[str], message: str) -> None:
