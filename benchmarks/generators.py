@@ -68,7 +68,7 @@ class Drawn:
     recipe: np.ndarray
     """(columns,) true mean Dice of the recipe, up to a constant."""
     trained: np.ndarray
-    """(columns,) the same of the networks as trained, mean over runs and folds."""
+    """(columns, L) the same of the networks as trained, mean over folds."""
 
 
 Generator = Callable[[Scenario, np.random.Generator], Drawn]
@@ -92,7 +92,7 @@ def factors_only(s: Scenario, draw: np.random.Generator) -> Drawn:
     shared = np.sqrt(0.99) * draw.normal(size=n)[empty]
     latent = shared + 0.1 * draw.normal(size=(k, L, int(empty.sum())))
     dice[:, :, empty, 2] = ndtr(latent) >= FALSE_ET * (1 + skill[:, :, empty])
-    return Drawn(dice[:, :, None], patient, fold, recipe, recipe + effect.mean(axis=(1, 2)))
+    return Drawn(dice[:, :, None], patient, fold, recipe, recipe[:, None] + effect.mean(axis=2))
 
 
 def components(s: Scenario, draw: np.random.Generator) -> Drawn:
@@ -141,7 +141,7 @@ def components(s: Scenario, draw: np.random.Generator) -> Drawn:
     latent = latent[..., patient[empty]] + 0.1 * by_epoch * normal(k, L, E, int(empty.sum()))
     sd = np.sqrt(0.98 + 0.01 * (0.98 * by_case**2 + by_epoch**2))
     dice[:, :, :, empty, 2] = ndtr(latent / sd) >= FALSE_ET * (1 + skill[..., empty])
-    as_trained = recipe + (effect + epochs.mean(axis=-1)).mean(axis=(1, 2))
+    as_trained = recipe[:, None] + (effect + epochs.mean(axis=-1)).mean(axis=2)
     return Drawn(dice, patient, fold, recipe, as_trained)
 
 
