@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -114,6 +115,7 @@ class CheckedLauncher(Launcher):
         job: Any = OmegaConf.to_container(runs[0].cfg.job, resolve=True)
         del job["_target_"]
         sweep = [_without_hydra(r.cfg) for r in runs]
+        HydraConfig.instance().set_config(runs[0].cfg)
         get_method(target)(runs[0].cfg, sweep=sweep, **job)
         return completed(runs, 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -25,7 +26,8 @@ def _write_runs(work: Path, scores: dict[str, float], *, cases: int = 4) -> None
             run.path.mkdir(parents=True)
             value = dice + 0.01 * fold
             run.append("metrics.jsonl", [{"epoch": 1, "step": 10, "dice": value, "seconds": 5.0}])
-            rows = [{"epoch": 1, "case": f"c{fold}{i}", "WT": value, "TC": value, "ET": value} for i in range(cases)]
+            of_case = [value + 0.001 * (-1) ** i * (name == "ds") for i in range(cases)]
+            rows = [{"epoch": 1, "case": f"c{fold}{i}", "WT": d, "TC": d, "ET": d} for i, d in enumerate(of_case)]
             run.append("cases.jsonl", rows)
             run.write_manifest({"parameters": 31_190_000})
             run.write_status(RunRecord("finished", 1, 1, value))
@@ -58,7 +60,11 @@ def test_tables_are_written_and_shown(tmp_path: Path, command: Command) -> None:
             assert {file.suffix for file in out.glob(f"{stem}.*")} == {".md", ".csv", ".tex"}
     means = pd.read_csv(out / "demo.csv", index_col=0).loc["Mean"]
     assert means[["U-Net", "DS"]].tolist() == pytest.approx([0.82, 0.87])
-    assert "[+0.0500, +0.0500]" in (out / "demo.tex").read_text()
+    (compared,) = json.loads((out / "comparisons.json").read_text())["demo"]
+    assert (compared["column"], compared["verdict"]) == ("DS", "better")
+    assert compared["difference"] == pytest.approx(0.05)
+    low, high = (f"+{compared['interval'][end]:.4f}" for end in ("low", "high"))
+    assert f"[{low}, {high}]" in (out / "demo.tex").read_text()
     rows = pd.read_csv(out / "cases.csv")
     assert len(rows) == 2 * 5 * 4 * 3
     assert rows["value"].tolist() == brats_ablate.results(out.parent)["value"].tolist()

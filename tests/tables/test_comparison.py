@@ -1,148 +1,191 @@
+"""Verdicts, and what decides which pairs are tested and together with which others."""
+
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from pandas import DataFrame
-from schemes import BRATS2021, MEN_RT, REGIONS
 
-from brats_ablate.tables.comparison import BETTER, SAME, UNDECIDED, WORSE, Comparison, compare, strata
-from brats_ablate.tables.scores import FoldScore, FoldScores
+from brats_ablate.tables.comparison import (
+    BETTER,
+    EQUIVALENT,
+    NOT_DECIDED,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+    Flips,
+    Settings,
+    compare,
+)
+from brats_ablate.tables.difference import estimate_differences
+from brats_ablate.tables.tested_scores import ColumnRuns, RunScores
+from brats_ablate.tables.variance import FoldStatistics
 
-
-def _rows(dice: np.ndarray, et_voxels: list[float] | None = None) -> DataFrame:
-    n = len(dice)
-    rows = DataFrame(dice, [f"c{i:03d}" for i in range(n)], list(REGIONS))
-    return rows.assign(fold=np.arange(n) % 5, reference_voxels=et_voxels if et_voxels is not None else math.nan)
-
-
-NOTHING = _rows(np.empty((0, 3)))
-
-
-def _scores(rows: DataFrame, folds: int = 5) -> FoldScores:
-    mean_dice = rows[list(REGIONS)].mean(axis=1)
-    by_fold = [mean_dice[rows["fold"] == fold] for fold in range(folds)]
-    return FoldScores(
-        tuple(FoldScore("finished", float(v.mean())) if len(v) else FoldScore("missing") for v in by_fold)
-    )
+SETTINGS = Settings(folds=5, draws=4000)
+KEYS = ((5e-4, 0), (7e-4, 0), (9e-4, 0))
 
 
-def _compare(*columns: DataFrame) -> list[Comparison]:
-    pairs = [(i, 0 if i else None) for i in range(len(columns))]
-    return compare(pairs, [_scores(c) for c in columns], columns, regions=REGIONS, folds=5, resamples=2000, seed=0)
+def _column(
+    shift: float = 0.0,
+    *,
+    seed: int = 1,
+    runs: int = 3,
+    patients: int = 20,
+    folds: int = 5,
+    noise: float = 0.01,
+    empty: int = 0,
+    false_et: int = 0,
+) -> dict[tuple[float, int], dict[int, RunScores]]:
+    """Return a column whose patients differ alike in all columns; the first `empty` of a fold lack ET."""
+    draw, base = np.random.default_rng(seed), np.random.default_rng(0).uniform(0.6, 0.9, (folds, patients))
+    column: dict[tuple[float, int], dict[int, RunScores]] = {}
+    for key in KEYS[:runs]:
+        column[key] = {}
+        for fold in range(folds):
+            dice = base[fold] + shift + noise * draw.normal(size=patients)
+            sized = np.ones(patients)
+            sized[:false_et] = 0
+            names = tuple(f"p{fold}{i:03d}" for i in range(patients))
+            column[key][fold] = RunScores(names, dice, sized, np.where(np.arange(patients) < empty, 0.0, 900.0))
+    return column
 
 
-def _dice(n: int = 100, shift: float = 0.0, noise: float = 0.01, seed: int = 1) -> np.ndarray:
-    base = np.random.default_rng(0).uniform(0.6, 0.9, size=(n, 3))
-    return base + shift + noise * np.random.default_rng(seed).normal(size=(n, 3))
+def _compare(*columns: ColumnRuns, settings: Settings = SETTINGS) -> list[Comparison]:
+    return compare([(i, 0 if i else None) for i in range(len(columns))], columns, settings)
+
+
+def _x(*columns: ColumnRuns) -> np.ndarray:
+    return np.array([[np.concatenate([f.dice for f in run.values()]) for run in c.values()] for c in columns])
 
 
 def test_a_clear_gain_is_better_and_a_clear_loss_worse() -> None:
-    better, worse, same = _compare(_rows(_dice()), *(_rows(_dice(shift=s, seed=2)) for s in (0.05, -0.05, 0.0)))
-    assert (better.verdict, worse.verdict, same.verdict) == (BETTER, WORSE, SAME)
+    better, worse, same = _compare(_column(), *(_column(s, seed=i) for i, s in enumerate((0.05, -0.05, 0.0), 3)))
+    assert (better.verdict, worse.verdict, same.verdict) == (BETTER, WORSE, UNDECIDED)
     assert better.difference == pytest.approx(0.05, abs=0.005)
     assert better.interval.low < better.difference < better.interval.high
-    assert better.fold_difference == pytest.approx(better.difference, abs=1e-12)
+    assert (better.cases, better.folds, better.runs, better.reason) == (100, 5, KEYS, "")
 
 
-def test_the_reason_says_that_all_cases_score_the_same() -> None:
-    (comparison,) = _compare(_rows(_dice()), _rows(_dice()))
-    assert (comparison.verdict, comparison.reason) == (SAME, "every case scores the same")
-    assert (comparison.p_cases, comparison.difference) == (1.0, 0.0)
-    assert comparison.required_cases == math.inf
+def test_the_numbers_are_those_of_the_arrays() -> None:
+    columns = [_column(seed=s) for s in range(1, 5)]
+    statistics = FoldStatistics.of_patients(_x(*columns), np.repeat(np.arange(5), 20))
+    pairs = np.array([[1, 0], [2, 0], [3, 0]])
+    expected = estimate_differences(statistics, pairs, all_folds=5, draws=4000, seed=0, families=1)
+    for c, d in zip(_compare(*columns), expected, strict=True):
+        assert {k: getattr(c, k) for k in vars(d)} == vars(d)
 
 
-def test_a_difference_that_is_not_significant_over_folds_has_no_verdict() -> None:
-    shifts = np.array([0.06, -0.03, 0.05, -0.02, 0.06])[np.arange(100) % 5][:, None]
-    (comparison,) = _compare(_rows(_dice()), _rows(_dice() + shifts))
-    assert comparison.p_holm < 0.01
-    assert (comparison.verdict, comparison.reason) == (SAME, "not significant over folds")
+def test_precise_columns_are_equivalent_and_a_small_gain_is_negligible() -> None:
+    same, small = _compare(*(_column(s, seed=i, noise=1e-4) for i, s in enumerate((0, 0, 0.0005), 1)))
+    assert (same.verdict, same.reason) == (EQUIVALENT, "")
+    assert (small.verdict, small.reason) == (BETTER, "negligible")
+    strict = _compare(*(_column(seed=i, noise=1e-4) for i in (1, 2)), settings=replace(SETTINGS, rope=0.0))[0]
+    assert strict.verdict == UNDECIDED
 
 
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
-        (NOTHING, "no common finished folds"),
-        (_rows(_dice(1)), "one case is not enough for a test"),
+        ({}, "no common finished fold with per-case rows"),
+        (_column(folds=1), "one fold does not show run-to-run variability"),
+        (
+            {(1e-3, 0): _column()[KEYS[0]]},
+            "no learning rate and seed is finished in every fold of both columns",
+        ),
+        ({KEYS[0]: {k: replace(v, patients=tuple("x" * 20)) for k, v in _column()[KEYS[0]].items()}}, "a fold has no"),
     ],
 )
-def test_an_undecided_comparison_has_a_reason(column: DataFrame, reason: str) -> None:
-    (comparison,) = _compare(_rows(_dice()), column)
-    assert (comparison.verdict, comparison.reason) == (UNDECIDED, reason)
+def test_a_pair_that_cannot_be_tested_has_a_reason(column: ColumnRuns, reason: str) -> None:
+    (comparison,) = _compare(_column(), column)
+    assert (comparison.verdict, math.isnan(comparison.p_adjusted)) == (NOT_DECIDED, True)
+    assert comparison.reason.startswith(reason)
 
 
-def test_folds_without_case_rows_are_undecided() -> None:
-    scores = [_scores(_rows(_dice())), _scores(_rows(_dice(shift=0.01)))]
-    (comparison,) = compare(
-        [(0, None), (1, 0)], scores, [NOTHING, NOTHING], regions=REGIONS, folds=5, resamples=100, seed=0
-    )
-    assert (comparison.verdict, comparison.reason) == (UNDECIDED, "the runs have no per-case rows")
-    assert comparison.shown_difference == pytest.approx(0.01)
+def test_one_patient_per_fold_is_not_tested() -> None:
+    (comparison,) = _compare(_column(patients=1), _column(0.1, patients=1))
+    assert (comparison.verdict, comparison.reason) == (NOT_DECIDED, "one patient per fold is not enough for a test")
 
 
-def test_one_common_fold_is_undecided() -> None:
-    rows = [_rows(_dice(40)), _rows(_dice(40, shift=0.1))]
-    scores = [FoldScores((_scores(r).folds[0], *(FoldScore("missing"),) * 4)) for r in rows]
-    (comparison,) = compare([(0, None), (1, 0)], scores, rows, regions=REGIONS, folds=5, resamples=500, seed=0)
-    assert (comparison.verdict, comparison.reason) == (UNDECIDED, "one fold does not show run-to-run variability")
+def test_equal_scores_have_no_p() -> None:
+    same, shifted = _compare(_column(), _column(), _column(0.1))
+    assert (same.verdict, same.reason) == (NOT_DECIDED, "every patient scores the same")
+    assert (shifted.verdict, shifted.reason) == (NOT_DECIDED, "the difference does not vary")
+    assert (same.difference, shifted.difference) == (pytest.approx(0), pytest.approx(0.1))
 
 
-def test_one_case_folds_work() -> None:
-    (comparison,) = _compare(_rows(_dice(5)), _rows(_dice(5, shift=0.2, noise=0.001)))
-    assert comparison.cases == 5
-    assert comparison.p_cases == 2 / 2**5  # exact, and too few cases to call
-    assert comparison.verdict == SAME
+def test_columns_without_variance_leave_the_others_tested() -> None:
+    same, better = _compare(_column(), _column(), _column(0.05, seed=2))
+    assert (same.verdict, better.verdict) == (NOT_DECIDED, BETTER)
 
 
-def test_only_the_cases_that_both_have_are_compared() -> None:
-    whole, part = _rows(_dice(50)), _rows(_dice(50, shift=0.1)[:30])
-    (comparison,) = _compare(whole, part)
-    assert comparison.cases == 30
+def test_only_shared_runs_count_and_other_sets_are_a_family_of_their_own() -> None:
+    base, full, single = _column(), _column(0.01, seed=2), _column(0.01, seed=3, runs=1)
+    both = _compare(base, full, single)
+    assert [c.runs for c in both] == [KEYS, KEYS[:1]]
+    for c, alone in zip(both, (_compare(base, full)[0], _compare({KEYS[0]: base[KEYS[0]]}, single)[0]), strict=True):
+        assert c.difference == alone.difference
+        assert c.p_adjusted == pytest.approx(min(1, 2 * alone.p_adjusted))
+        assert c.critical > alone.critical
 
 
-def test_holm_makes_a_wide_table_stricter() -> None:
-    columns = [_rows(_dice(seed=s)) for s in range(2, 12)]
-    comparisons = _compare(_rows(_dice()), *columns)
-    assert min(c.p_holm for c in comparisons) == pytest.approx(10 * min(c.p_cases for c in comparisons))
+def test_a_run_that_misses_a_fold_is_left_out_in_all_folds() -> None:
+    column = _column(seed=2)
+    del column[KEYS[2]][4]
+    (comparison,) = _compare(_column(), column)
+    assert (comparison.runs, comparison.folds) == (KEYS[:2], 5)
 
 
-def test_strata_by_hand() -> None:
-    sizes = [0, 10, 499, 500, 9000]
-    base = np.full((5, 3), 0.8)
-    changed = base + np.array([0.1, 0.2, 0.4, 0.0, 0.0])[:, None]
-    rows = [_rows(base, sizes), _rows(changed, sizes)]
-    subgroups = strata([(0, None), (1, 0)], rows, labels=BRATS2021, resamples=500, seed=0)
-    assert [(s.column, s.cases) for s in subgroups] == [(0, 1), (1, 1), (0, 2), (1, 2), (0, 2), (1, 2)]
-    assert [round(s.difference, 6) for s in subgroups if s.column == 1] == [0.1, 0.3, 0.0]
-    assert math.isnan(subgroups[0].difference)
-    np.testing.assert_allclose(subgroups[3].dice, [1.1] * 3)
+def test_missing_folds_and_few_patients_are_named() -> None:
+    column = _column(0.2, seed=2, patients=4)
+    for run in column.values():
+        del run[3]
+    (comparison,) = _compare(_column(patients=4), column)
+    assert (comparison.verdict, comparison.reason) == (BETTER, "4 of 5 folds; small sample (n = 16)")
+    assert comparison.is_small
 
 
-def test_a_column_with_missing_cases_has_smaller_strata() -> None:
-    sizes = [0, 10, 499, 500, 9000]
-    whole = _rows(np.full((5, 3), 0.8), sizes)
-    subgroups = strata([(0, None), (1, 0)], [whole, whole[2:]], labels=BRATS2021, resamples=100, seed=0)
-    assert [(s.title, s.column, s.cases) for s in subgroups] == [
-        ("no ET", 0, 1),
-        ("ET < 500 voxels", 0, 2),
-        ("ET < 500 voxels", 1, 1),
-        ("ET ≥ 500 voxels", 0, 2),
-        ("ET ≥ 500 voxels", 1, 2),
-    ]
+def test_only_the_patients_that_both_have_are_compared() -> None:
+    (comparison,) = _compare(_column(), _column(seed=2, patients=12))
+    assert comparison.cases == 60
 
 
-def test_strata_of_other_labels_are_by_their_own_region() -> None:
-    sizes = [0.0, 10, 499, 500, 9000]
-    rows = [
-        DataFrame({"GTV": values}, [f"c{i}" for i in range(5)]).assign(fold=0, reference_voxels=sizes)
-        for values in ([0.5] * 5, [0.5, 0.6, 0.8, 0.5, 0.5])
-    ]
-    subgroups = strata([(0, None), (1, 0)], rows, labels=MEN_RT, resamples=100, seed=0)
-    assert [s.title for s in subgroups[::2]] == ["no GTV", "GTV < 500 voxels", "GTV ≥ 500 voxels"]
-    assert [s.difference for s in subgroups[1::2]] == pytest.approx([0, 0.2, 0])
-    np.testing.assert_allclose(subgroups[3].dice, [0.7])
+def test_a_wide_table_is_stricter() -> None:
+    columns = [_column(seed=s) for s in range(1, 12)]
+    wide, narrow = _compare(*columns)[0], _compare(*columns[:2])[0]
+    assert wide.critical > 2.5 > narrow.critical  # of 10 columns; Student's t of one is 2.2 to 2.4
+    assert wide.difference == narrow.difference
 
 
-def test_without_sizes_there_are_no_strata() -> None:
-    assert strata([(0, None)], [_rows(_dice())], labels=BRATS2021, resamples=10, seed=0) == []
+def test_several_baselines_are_one_family() -> None:
+    columns = [_column(seed=s) for s in range(1, 5)]
+    tested = compare([(0, None), (1, 0), (2, None), (3, 2)], columns, SETTINGS)
+    assert [(c.column, c.baseline) for c in tested] == [(1, 0), (3, 2)]
+    assert tested[0].critical == tested[1].critical
+
+
+def test_patients_with_et_are_a_family_of_their_own_and_flips_are_counted() -> None:
+    base, column = _column(empty=3, false_et=2), _column(0.02, seed=2, empty=3, false_et=1)
+    (comparison,) = _compare(base, column)
+    assert comparison.flips == Flips(15, gained=5, lost=0)
+    on = comparison.on_reference
+    assert on is not None
+    kept = np.tile(np.arange(20) >= 3, 5)
+    x = _x(base, column)[:, :, kept]
+    assert on.cases == 85
+    assert on.difference == pytest.approx((x[1] - x[0]).mean())
+    assert comparison.difference != on.difference
+    assert _compare(_column(), _column(seed=2))[0].on_reference is None
+
+
+def test_more_runs_are_needed_for_a_smaller_difference() -> None:
+    (comparison,) = _compare(_column(), _column(seed=2))
+    assert comparison.variance_by_runs is not None
+    fixed, per_run = comparison.variance_by_runs
+    assert fixed + per_run / 3 == pytest.approx(comparison.variance)
+    needed = [comparison.runs_for(d) for d in (0.1, 0.01, 0.004)]
+    assert needed[0] == 1
+    assert needed == sorted(n for n in needed if n is not None)
+    assert comparison.runs_for(1e-9) is None
+    assert _compare(_column(runs=1), _column(runs=1, seed=2))[0].runs_for(0.01) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from scipy import stats
 
 from brats_ablate.report.figures import figure_data
 from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.differences import comparisons_dict, differences_table
 from brats_ablate.tables.evaluated_tables import outside_folds_table
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import TableSpec, load_table_spec
-from brats_ablate.tables.table import Table
-from brats_ablate.tables.tabulate import differences_table, interval_rows, scores_table, tabulate
+from brats_ablate.tables.table import Table, known
+from brats_ablate.tables.tabulate import interval_rows, scores_table, tabulate
 
 Write = Callable[..., Any]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -84,12 +86,26 @@ def test_the_one_published_fold_of_the_released_recipe_stands_beside_ours(tmp_pa
 
 
 def test_significance_of_the_papers_own_folds() -> None:
-    """By the corrected test only DS and UNETR are significant, each before correction over the columns."""
+    """Adjusted over the columns of its table, UNETR alone is significant."""
     p = {}
     for name in ("table1", "table2"):
         result = _build(load_table_spec(EXPERIMENTS / f"{name}.yaml"), Path("/nowhere"))
-        p |= {c.column.title: value for c, value in zip(result.columns, result.paper_p_folds, strict=True)}
-    assert {title for title, value in p.items() if value <= 0.05} == {"DS", "UNETR"}
+        p |= {result.columns[column].column.title: value for column, value in result.paper_p.items()}
+    assert {title for title, value in p.items() if value <= 0.05} == {"UNETR"}
+
+
+def test_with_the_probable_fold_of_focal_ds_is_significant_too() -> None:
+    """Its fold 1 as printed, .9026, enlarges the variance that all columns of table 2 have in common."""
+    spec = load_table_spec(EXPERIMENTS / "table2.yaml")
+    corrected = [
+        replace(c, paper=replace(c.paper, folds=(0.9094, 0.9126, 0.9146, 0.9229, 0.9072)))
+        if c.paper and c.title == "Focal"
+        else c
+        for c in spec.columns
+    ]
+    result = _build(replace(spec, columns=tuple(corrected)), Path("/nowhere"))
+    significant = [result.columns[i].column.title for i, p in result.paper_p.items() if p <= 0.05]
+    assert significant == ["DS"]
 
 
 def test_only_the_table_of_validation_scores_has_the_papers_figures() -> None:
@@ -187,7 +203,7 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
     assert table.frame()["DS"].tolist() == [0.9, *[None] * 7]
     assert "DS, fold 1: running, epoch 1 of 9." in table.notes
     assert "DS, fold 2: no run." in table.notes
-    assert "not decided: the runs have no per-case rows" in differences_table(result).texts[0]
+    assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
 
 def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write) -> None:
@@ -244,6 +260,9 @@ def test_the_frame_of_a_table_has_its_numbers(tmp_path: Path, write_experiment: 
     spec = load_table_spec(EXPERIMENTS / "demo.yaml")
     write_experiment(tmp_path, "baseline", [0.7, 0.71, 0.72, 0.73, 0.74])
     write_experiment(tmp_path, "ds", [0.8, 0.81, 0.82, 0.83, 0.84], lr=5e-4)
+    (untested,) = _build(spec, tmp_path).comparisons
+    assert untested.reason == "no learning rate and seed is finished in every fold of both columns"
+    write_experiment(tmp_path, "baseline", [0.6, 0.62, 0.63, 0.65, 0.64], lr=5e-4)
     result = _build(spec, tmp_path)
     scores, differences = (table.frame() for table in tabulate(result)[:2])
     assert scores.columns.tolist() == ["", "U-Net", "U-Net lr", "DS", "DS lr"]
@@ -251,19 +270,45 @@ def test_the_frame_of_a_table_has_its_numbers(tmp_path: Path, write_experiment: 
     assert scores["DS lr"].tolist()[:6] == [5e-4] * 5 + [None]
     (c,) = result.comparisons
     row = differences.iloc[0]
-    assert (row["95 % CI low"], row["95 % CI high"]) == (c.interval.low, c.interval.high)
-    assert (row["verdict"], row["verdict reason"], row["p cases"]) == (c.verdict, c.reason, c.p_cases)
-    assert row["n for 80 % power"] == c.required_cases
+    assert (row["95 % CI low"], row["95 % CI high"]) == (known(c.interval.low), known(c.interval.high))
+    assert (row["verdict"], row["p"]) == (c.verdict, known(c.p_adjusted))
 
 
-def test_seeds_are_needed_where_their_variability_is_known(tmp_path: Path, write_run: Write) -> None:
+def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write) -> None:
     spec = load_table_spec(EXPERIMENTS / "demo.yaml")
-    for fold in range(5):
-        for seed, dice in enumerate((0.80, 0.81)):
-            write_run(tmp_path, "baseline", fold, [dice], seed=seed, cases={f"c{fold}{i}": (dice,) * 3 for i in "ab"})
-        cases = {f"c{fold}{i}": (0.815 + 0.01 * k,) * 3 for k, i in enumerate("ab")}
-        write_run(tmp_path, "ds", fold, [0.82], cases=cases)
+    draw = np.random.default_rng(0)
+    sizes = {f"c{fold}{i}": 0 if i == 0 else 900 for fold in range(5) for i in range(6)}
+    for name, shift in (("baseline", 0.0), ("ds", 0.1)):
+        for fold in range(5):
+            for seed in range(2):
+                values = {f"c{fold}{i}": tuple((0.7 + shift + draw.normal(0, 0.02, 3)).tolist()) for i in range(6)}
+                write_run(tmp_path, name, fold, [0.7], seed=seed, cases=values, et_voxels=sizes)
+    result = _build(spec, tmp_path)
+    (c,) = result.comparisons
+    differences, sources = tabulate(result)[1:3]
+    frame, more = differences.frame().iloc[0], sources.frame().iloc[0]
+    assert (frame["Δ mean Dice"], frame["p"], frame["verdict"]) == (c.difference, c.p_adjusted, "better")
+    assert (frame["min. detectable Δ"], frame["patients"], frame["runs per fold"]) == (
+        c.minimum_detectable_effect, 30, 2,
+    )  # fmt: skip
+    shares = more[["from patients", "from training"]].tolist()
+    assert shares == pytest.approx([c.case_variance / c.variance, 1 - c.case_variance / c.variance])
+    assert more["Δ by run"].startswith("7e-4 +0.")
+    assert "7e-4 seed 1 +0." in more["Δ by run"]
+    assert more["noise floor"] == c.noise_floor == result.noise_floor
+    assert c.on_reference is not None
+    assert (more["Δ with ET"], more["p with ET"]) == (c.on_reference.difference, c.on_reference.p_adjusted)
+    assert more["no ET: gained, lost"] == "0, 0 of 5"
+    assert [row[0].text for row in interval_rows(result)] == ["Δ to baseline", "95 % CI", "adjusted p", "verdict"]
+    (written,) = comparisons_dict(result)
+    assert (written["column"], written["baseline"], written["on_reference"]["baseline"]) == ("DS", "U-Net", "U-Net")
+    assert written["run_differences"] == list(c.run_differences)
+
+
+def test_few_patients_are_a_small_sample(tmp_path: Path, write_experiment: Write) -> None:
+    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    for name, folds in (("baseline", [0.7, 0.71, 0.72, 0.73, 0.74]), ("ds", [0.8, 0.7, 0.8, 0.7, 0.8])):
+        write_experiment(tmp_path, name, folds, cases_per_fold=3)
     table = differences_table(_build(spec, tmp_path))
-    at = table.header_texts.index("n for 80 % power")
-    assert table.texts[0][at] == "2 cases, 1 seed"
-    assert table.frame()["n for 80 % power seeds"].tolist() == [1]
+    assert "small sample (n = 15)" in " ".join(table.texts[0])
+    assert any(note.startswith("Small sample") for note in table.notes)

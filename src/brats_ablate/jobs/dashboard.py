@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from brats_ablate.jobs.tables import build_results, tables_run
+from brats_ablate.jobs.tables import build_results, tables_run, tracked_frames
 
 
 def run(
-    cfg: DictConfig, *, project: str, entity: str | None, tables: list[str] | None, resamples: int, seed: int
+    cfg: DictConfig,
+    *,
+    project: str,
+    entity: str | None,
+    tables: list[str] | None,
+    resamples: int,
+    seed: int,
+    rope: float,
 ) -> None:
     """Publish every table that has runs.
 
@@ -16,7 +23,7 @@ def run(
         ConfigError: a table that does not exist, or whose file is wrong.
         UserError: W&B is not reachable, nobody is logged in, or wandb-workspaces is not installed.
     """
-    results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed) if r.has_any]
+    results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope) if r.has_any]
     if not results:
         print(f"no run under {cfg.paths.runs} to show; train some first, e.g. with tracker=wandb -cd sweeps -cn demo")
         return
@@ -25,7 +32,7 @@ def run(
     from brats_ablate.tracking.dashboard import publish
 
     parts = [tabulate(result) for result in results]
-    frames = {part[0].name: part[0].frame() for part in parts}
+    frames = {name: frame for part in parts for name, frame in tracked_frames(part).items()}
     texts = [markdown(part[:2]) for part in parts]
     workspace, report = publish(
         tables_run(cfg), project, entity, cfg.data.name, list(cfg.labels.regions), frames, texts

@@ -11,14 +11,14 @@ from brats_ablate.jobs.tables import build_results
 from brats_ablate.runtime.files import read_json, write_text
 
 
-def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int) -> None:
+def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int, rope: float) -> None:
     """Write the report of every table that has runs to `output`.
 
     Raises:
         ConfigError: a table that does not exist, or whose file is wrong.
         UserError: plotly is not installed.
     """
-    results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed) if r.has_any]
+    results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope) if r.has_any]
     if not results:
         print(f"no run under {cfg.paths.runs} to report on; train some first, e.g. with -cd sweeps -cn demo")
         return

@@ -23,20 +23,28 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from brats_ablate.tables.build import TableResult
+    from brats_ablate.tables.table import Table
 
 _RANKING_FILES = ("ranking", "ranking_pairs")
 """Files of job=rank in the folder of the evaluations."""
 
 
 def run(
-    cfg: DictConfig, *, tables: list[str] | None, baseline: str | None, intervals: bool, resamples: int, seed: int
+    cfg: DictConfig,
+    *,
+    tables: list[str] | None,
+    baseline: str | None,
+    intervals: bool,
+    resamples: int,
+    seed: int,
+    rope: float,
 ) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
 
     Raises:
         ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
-    results = build_results(cfg, tables, resamples=resamples, seed=seed, baseline=baseline)
+    results = build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope, baseline=baseline)
     shown = [result for result in results if result.has_any]
     if not shown:
         what = f"job.tables=[{', '.join(tables)}]" if tables else "any table"
@@ -45,22 +53,27 @@ def run(
         return
     from rich.console import Console
 
+    from brats_ablate.runtime.files import write_json
     from brats_ablate.tables import terminal
+    from brats_ablate.tables.differences import comparisons_dict
     from brats_ablate.tables.paper_table import write_paper_table
     from brats_ablate.tables.tabulate import interval_rows, tabulate, training_rows
     from brats_ablate.tables.writers import write_csv, write_tables
 
     out, console = Path(cfg.paths.tables), Console()
-    frames = {}
+    frames: dict[str, DataFrame] = {}
     for result in shown:
         parts = tabulate(result)
         terminal.show(parts, console)
         write_tables(parts, out, [*(interval_rows(result) if intervals else ()), *training_rows(result)])
         write_paper_table(result, out)
-        frames[result.spec.name] = parts[0].frame()
+        frames |= tracked_frames(parts)
     write_csv(_case_rows(shown), out / "cases.csv")
+    write_json(out / "comparisons.json", {result.spec.name: comparisons_dict(result) for result in shown})
     count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
-    console.print(f"{count} as .md, .csv and .tex, and the rows of all cases as cases.csv: {out}", soft_wrap=True)
+    console.print(
+        f"{count} as .md, .csv and .tex, the rows of all cases as cases.csv, comparisons.json: {out}", soft_wrap=True
+    )
     info = tables_run(cfg)
     tracker = GuardedTracker(partial(instantiate, cfg.tracker, run=info), info)
     tracker.log_tables(frames)
@@ -75,8 +88,13 @@ def tables_run(cfg: DictConfig) -> RunInfo:
     return RunInfo("tables", data, "tables", Path(cfg.paths.tables), {"data": {"name": data}}, ("tables", data))
 
 
+def tracked_frames(parts: Sequence[Table]) -> dict[str, DataFrame]:
+    """Return what a tracker logs of the parts of one table: its scores and its differences, by name."""
+    return {t.name: t.frame() for t in parts if t is parts[0] or t.name.endswith("_differences")}
+
+
 def build_results(
-    cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int, baseline: str | None = None
+    cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int, rope: float, baseline: str | None = None
 ) -> list[TableResult]:
     """Build the named tables, or all, from what exists; those without any run included.
 
@@ -103,7 +121,7 @@ def build_results(
     prepared = Path(cfg.paths.prepared)
     patient_of = patient_finder(prepared, cfg.data.get("patient") or layout_of(cfg).patient)
     store = ResultsStore(loaded, evaluation, fold_of_case(prepared), build_scheme(cfg), patient_of)
-    return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed)
+    return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed, rope=rope)
 
 
 def _case_rows(results: Sequence[TableResult]) -> DataFrame:

@@ -13,9 +13,9 @@ import numpy as np
 from pandas import DataFrame
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.tables import comparison
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.scores import RunSummary
+from brats_ablate.tables.strata import paired_differences
 from brats_ablate.tables.table import known
 
 CURVE_POINTS = 120
@@ -64,9 +64,10 @@ def _table(result: TableResult) -> dict[str, Any]:
             {
                 "title": result.columns[c.column].column.title,
                 "baseline": result.columns[c.baseline].column.title,
-                "difference": c.shown_difference,
+                "difference": c.difference,
                 "low": known(c.interval.low),
                 "high": known(c.interval.high),
+                "p": known(c.p_adjusted),
                 "verdict": c.verdict,
                 "reason": c.reason,
             }
@@ -119,7 +120,7 @@ def _cases(columns: Mapping[str, ColumnResult], labels: LabelScheme) -> dict[str
 
 def most_changed(column: DataFrame, baseline: DataFrame, regions: Sequence[str], count: int) -> list[str]:
     """Return the cases whose mean Dice differs most between two columns, largest change first."""
-    cases, differences = comparison.paired_differences(column, baseline, regions)
+    cases, differences = paired_differences(column, baseline, regions)
     order = np.argsort(-np.abs(differences.mean(axis=1)), kind="stable")[:count]
     return [cases[i] for i in order]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -9,12 +10,12 @@ from html import escape
 from brats_ablate.tables.build import ColumnResult, TableResult, differing_settings
 from brats_ablate.tables.comparison import Comparison
 from brats_ablate.tables.scores import RunSummary
-from brats_ablate.tables.table import Bounds, Cell, Number, Table, signed, words_table
+from brats_ablate.tables.table import Bounds, Cell, Number, Table, p_value, signed, words_table
 from brats_ablate.tables.tabulate import metric_policy, tabulate
 
 _FIGURES = (
     '<div class="figures">'
-    "<figure><figcaption>Δ mean Dice to the baseline with its 95 % CI; filled: significant{noise}</figcaption>"
+    "<figure><figcaption>Δ mean Dice to the baseline with its 95 % CI; filled: better or worse{noise}</figcaption>"
     '<div class="plot" id="forest-{name}" role="img" aria-label="Forest plot; its numbers are under Differences">'
     "</div></figure>"
     "<figure><figcaption>Mean Dice of every fold, fold 0 at the top{paper}</figcaption>"
@@ -28,7 +29,7 @@ def table_section(result: TableResult) -> str:
     first, *further = tabulate(result)
     name = escape(result.spec.name)
     verdicts = "".join(f"<li>{_verdict(result, c)}</li>" for c in result.comparisons)
-    noise = "; shaded: run-to-run variability (95 %)" if result.noise_floor else ""
+    noise = "; shaded: noise floor, what training alone reaches" if result.noise_floor else ""
     paper = "; dashes: the paper" if any(c.column.paper for c in result.columns) else ""
     figures = "" if result.spec.ranking else _FIGURES.format(name=name, noise=noise, paper=paper)
     return (
@@ -126,7 +127,8 @@ def _class(cell: Cell, is_paper: bool) -> str:
 
 def _verdict(result: TableResult, c: Comparison) -> str:
     title, baseline = result.columns[c.column].column.title, result.columns[c.baseline].column.title
-    numbers = f"{Number(c.shown_difference, signed).text} {Bounds(c.interval, signed).text}"
+    p = "" if math.isnan(c.p_adjusted) else f", p {p_value(c.p_adjusted)}"
+    numbers = f"{Number(c.difference, signed).text} {Bounds(c.interval, signed).text}{p}"
     shown = f" <span>{escape(numbers)}</span>" if c.cases else ""
     kind = c.verdict if c.verdict in ("better", "worse") else "same"
     return (

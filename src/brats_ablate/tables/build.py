@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -13,15 +14,19 @@ from pandas import DataFrame
 
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
-from brats_ablate.tables.comparison import Comparison, Stratum, compare, strata
+from brats_ablate.tables.comparison import Comparison, Settings, compare
 from brats_ablate.tables.cost import Cost, cost_of
-from brats_ablate.tables.evaluated import PatientOf, by_kind, compare_evaluated
+from brats_ablate.tables.difference import estimate_differences
+from brats_ablate.tables.evaluated import by_kind, compare_evaluated
 from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
 from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
-from brats_ablate.tables.results import case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
+from brats_ablate.tables.results import PatientOf, case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.statistics import Components
+from brats_ablate.tables.strata import Stratum, strata
+from brats_ablate.tables.tested_scores import ColumnRuns, read_runs
+from brats_ablate.tables.variance import FoldStatistics
 
 RUN_COORDINATES = frozenset({"fold", "lr", "seed", "name"})
 """Keys of a run's identity in which the runs of one table always differ."""
@@ -37,6 +42,8 @@ class ColumnResult:
     """The case rows (`results.COLUMNS`) behind the scores of the folds; empty for an evaluation."""
     case_scores: DataFrame
     """As of `results.case_scores`."""
+    tested: ColumnRuns
+    """Scores that the comparisons use; {} for an evaluation."""
     cost: Cost
     components: Components | None
     evaluation: EvaluationRecord | None = None
@@ -57,11 +64,11 @@ class TableResult:
     folds: int
     columns: tuple[ColumnResult, ...]
     comparisons: tuple[Comparison, ...]
-    paper_p_folds: tuple[float, ...]
-    """Per column, the corrected t-test on the paper's printed folds, NaN where there are none."""
+    paper_p: Mapping[int, float]
+    """Column → adjusted p of the paper's printed folds."""
+    settings: Settings
     strata: tuple[Stratum, ...]
     test_sets: tuple[OutsideFolds, ...]
-    noise_floor: float | None
     labels: LabelScheme
     """Regions of the scores."""
     ranking: tuple[tuple[str, float], ...] = ()
@@ -70,6 +77,11 @@ class TableResult:
     @property
     def has_any(self) -> bool:
         return any(column.has_any for column in self.columns) or bool(self.ranking)
+
+    @property
+    def noise_floor(self) -> float | None:
+        """The largest noise floor of a comparison; None if none is known."""
+        return max((c.noise_floor for c in self.comparisons if not math.isnan(c.noise_floor)), default=None)
 
 
 @dataclass(frozen=True)
@@ -84,45 +96,45 @@ class ResultsStore:
     """From the prepared cohort; {} where it is not prepared."""
     labels: LabelScheme
     patient_of: PatientOf = str
-    """For the comparison of evaluations; by default every case is a patient of its own."""
+    """By default every case is a patient of its own."""
 
 
 def build(
-    specs: Sequence[TableSpec], store: ResultsStore, *, folds: int, resamples: int, seed: int
+    specs: Sequence[TableSpec], store: ResultsStore, *, folds: int, resamples: int, seed: int, rope: float = 0.001
 ) -> list[TableResult]:
-    """Build tables from what exists; a column that several of them share is read once."""
+    """Build tables from what exists; a column that several of them share is read once.
+
+    `resamples` are the draws of the test and the bootstrap samples; `rope` as in `comparison.Settings`.
+    """
+    settings = Settings(folds, rope, resamples, seed)
     sources = {column.source: column for spec in specs for column in spec.columns}
     columns = {source: _column(column, store, folds) for source, column in sources.items()}
     ranking = _our_ranking(store.evaluation / "ranking.csv") if any(spec.ranking for spec in specs) else ()
-    tables = [_table(spec, columns, store, folds, resamples, seed) for spec in specs]
+    tables = [_table(spec, columns, store, settings) for spec in specs]
     return [replace(table, ranking=ranking) if table.spec.ranking else table for table in tables]
 
 
 def _table(
-    spec: TableSpec,
-    of_source: Mapping[str, ColumnResult],
-    store: ResultsStore,
-    folds: int,
-    resamples: int,
-    seed: int,
+    spec: TableSpec, of_source: Mapping[str, ColumnResult], store: ResultsStore, settings: Settings
 ) -> TableResult:
     columns = tuple(replace(of_source[column.source], column=column) for column in spec.columns)
     pairs = [(i, spec.baseline_of(i)) for i in range(len(columns))]
-    scores, rows = [c.scores.per_fold_lr for c in columns], [c.case_scores for c in columns]
-    components = [c.components for c in columns if c.components is not None]
-    labels, regions = store.labels, store.labels.averaged_names
+    rows = [c.case_scores for c in columns]
+    labels, resampling = store.labels, {"resamples": settings.draws, "seed": settings.seed}
     trained, others = by_kind(pairs, spec.columns)
-    compared = compare(trained, scores, rows, regions=regions, folds=folds, resamples=resamples, seed=seed)
-    compared += compare_evaluated(others, spec.columns, rows, regions=regions, patient_of=store.patient_of)
+    compared = compare(trained, [c.tested for c in columns], settings)
+    compared += compare_evaluated(
+        others, spec.columns, rows, settings, regions=labels.averaged_names, patient_of=store.patient_of
+    )
     return TableResult(
         spec=spec,
-        folds=folds,
+        folds=settings.folds,
         columns=columns,
         comparisons=tuple(sorted(compared, key=attrgetter("column"))),
-        paper_p_folds=tuple(_paper_p(spec, column, baseline) for column, baseline in pairs),
-        strata=tuple(strata(pairs, rows, labels=labels, resamples=resamples, seed=seed)),
-        test_sets=tuple(scores_outside_folds(rows, labels, resamples=resamples, seed=seed)),
-        noise_floor=statistics.noise_floor(components, folds),
+        paper_p=_paper_p(spec, pairs, settings),
+        settings=settings,
+        strata=tuple(strata(pairs, rows, store.patient_of, labels=labels, **resampling)),
+        test_sets=tuple(scores_outside_folds(rows, labels, **resampling)),
         labels=labels,
     )
 
@@ -141,7 +153,9 @@ def _trained(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     rows = case_rows(scores.per_fold_lr.runs)
     seeds = [[run.best["dice"] for run in fold.runs] for fold in scores.per_fold_lr.folds]
     components = statistics.variance_components(seeds)
-    return ColumnResult(column, scores, rows, case_scores(rows, store.labels.region_names), cost_of(runs), components)
+    of_cases = case_scores(rows, store.labels.region_names)
+    tested = read_runs(runs, store.labels, store.patient_of)
+    return ColumnResult(column, scores, rows, of_cases, tested, cost_of(runs), components)
 
 
 def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
@@ -153,7 +167,7 @@ def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     by_fold = [mean_dice[scores["fold"] == fold] for fold in range(folds)]
     missing = FoldScore("missing", note="no evaluated case")
     of_folds = FoldScores(tuple(FoldScore("finished", float(d.mean())) if len(d) else missing for d in by_fold))
-    return ColumnResult(column, ColumnScores(of_folds, None, (), ()), rows, scores, cost_of([]), None)
+    return ColumnResult(column, ColumnScores(of_folds, None, (), ()), rows, scores, {}, cost_of([]), None)
 
 
 def _our_ranking(file: Path) -> tuple[tuple[str, float], ...]:
@@ -164,12 +178,18 @@ def _our_ranking(file: Path) -> tuple[tuple[str, float], ...]:
     return tuple(zip(rows["method"], rows["score"], strict=True))
 
 
-def _paper_p(spec: TableSpec, column: int, baseline: int | None) -> float:
-    ours = spec.columns[column].paper
-    reference = None if baseline is None else spec.columns[baseline].paper
-    if ours is None or reference is None or len(ours.folds) != len(reference.folds):
-        return float("nan")
-    return statistics.corrected_t_p_value(np.subtract(ours.folds, reference.folds), len(ours.folds))
+def _paper_p(spec: TableSpec, pairs: Sequence[tuple[int, int | None]], settings: Settings) -> dict[int, float]:
+    """Test the printed folds: column → adjusted p. Their variance over folds includes that over patients."""
+    printed = {i: c.paper.folds for i, c in enumerate(spec.columns) if c.paper and len(c.paper.folds) == settings.folds}
+    tested = [(column, baseline) for column, baseline in pairs if column in printed and baseline in printed]
+    if not tested or settings.folds < 2:
+        return {}
+    members = sorted({i for pair in tested for i in pair if i is not None})
+    statistics_of_folds = FoldStatistics.of_folds(np.array([printed[i] for i in members]))
+    indices = np.array([[members.index(column), members.index(baseline or 0)] for column, baseline in tested])
+    options = {"all_folds": settings.folds, "draws": settings.draws, "seed": settings.seed, "families": 1}
+    differences = estimate_differences(statistics_of_folds, indices, **options)
+    return {column: d.p_adjusted for (column, _), d in zip(tested, differences, strict=True)}
 
 
 def mixed_settings(runs: Sequence[RunSummary]) -> list[str]:

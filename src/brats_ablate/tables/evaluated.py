@@ -8,21 +8,20 @@ fold are one group.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from pandas import DataFrame, Series
 
-from brats_ablate.tables import statistics
-from brats_ablate.tables.comparison import ALPHA, BETTER, SAME, WORSE, Comparison, Verdict, paired_differences
+from brats_ablate.tables import maxt, statistics
+from brats_ablate.tables.comparison import ALPHA, Comparison, Settings, decide
 from brats_ablate.tables.outside_folds import NO_FOLD
+from brats_ablate.tables.results import PatientOf
 from brats_ablate.tables.spec import Column
 from brats_ablate.tables.statistics import LEVEL, UNKNOWN, Interval
-
-PatientOf = Callable[[str], str]
-"""Case id -> patient."""
+from brats_ablate.tables.strata import paired_differences
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class PairedTest:
     """Mean over groups of their means."""
     variance: float
     """Of `difference`; NaN without degrees of freedom."""
+    degrees: int
+    """Of freedom."""
     interval: Interval
     """95 %, of `difference`."""
     p: float
@@ -61,7 +62,7 @@ def paired_test(differences: np.ndarray, groups: Sequence[int], patients: Sequen
     means, sizes = of_group.mean(), of_group.size()
     n, J = len(of_patient), len(means)
     degrees, delta = n - J, float(means.mean())
-    test = PairedTest(n, tuple(means.tolist()), delta, math.nan, UNKNOWN, math.nan)
+    test = PairedTest(n, tuple(means.tolist()), delta, math.nan, degrees, UNKNOWN, math.nan)
     if degrees < 1:
         return test
     pooled = float(((of_patient - of_group.transform("mean")) ** 2).sum()) / degrees
@@ -93,6 +94,7 @@ def compare_evaluated(
     pairs: Sequence[tuple[int, int]],
     columns: Sequence[Column],
     rows: Sequence[DataFrame],
+    settings: Settings,
     *,
     regions: Sequence[str],
     patient_of: PatientOf,
@@ -106,16 +108,17 @@ def compare_evaluated(
         pairs: `Pairs.others`.
         columns: of the table.
         rows: the columns' `results.case_scores`.
+        settings: of the table.
         regions: those of the mean.
         patient_of: several scans of one patient are averaged.
     """
     compared = [
-        _not_comparable(pair, columns)
-        or _compared(Comparison(*pair), rows[pair[0]], rows[pair[1]], regions, patient_of)
+        _not_comparable(pair, columns) or _compared(pair, rows[pair[0]], rows[pair[1]], regions, patient_of)
         for pair in pairs
     ]
-    adjusted = statistics.holm(np.array([c.p_cases for c in compared]))
-    return [_decide(replace(c, p_holm=float(p))) for c, p in zip(compared, adjusted, strict=True)]
+    adjusted = statistics.holm(np.array([c.p_adjusted for c in compared]))
+    tests = int(np.isfinite(adjusted).sum())
+    return [_decide(replace(c, p_adjusted=float(p)), tests, settings) for c, p in zip(compared, adjusted, strict=True)]
 
 
 def _not_comparable(pair: tuple[int, int], columns: Sequence[Column]) -> Comparison | None:
@@ -124,39 +127,40 @@ def _not_comparable(pair: tuple[int, int], columns: Sequence[Column]) -> Compari
         return None
     commands = f"+experiment={trained} job=predict and job=evaluate"
     reason = f"validation scores of {trained} are of the best epoch; list evaluation: {trained}, from {commands}"
-    return Comparison(*pair, reason=reason)
+    return Comparison(column=pair[0], baseline=pair[1], reason=reason)
 
 
 def _compared(
-    c: Comparison, column: DataFrame, baseline: DataFrame, regions: Sequence[str], patient_of: PatientOf
+    pair: tuple[int, int], column: DataFrame, baseline: DataFrame, regions: Sequence[str], patient_of: PatientOf
 ) -> Comparison:
+    """Compare two evaluations; until `_decide`, the reason is what is said besides the verdict."""
+    c = Comparison(column=pair[0], baseline=pair[1])
     cases, differences = paired_differences(column, baseline, regions)
     if not cases:
         return replace(c, reason="they have no common case")
     folds, left_out = column.loc[cases, "fold"].to_numpy(), ""
     # Test cases would be one more fold among the folds; they are in the table of test sets.
     if len(in_fold := np.flatnonzero(folds != NO_FOLD)) and len(in_fold) < len(folds):
-        left_out = f"; {len(folds) - len(in_fold)} common cases of no fold are left out"
+        left_out = f"{len(folds) - len(in_fold)} common cases of no fold are left out"
         cases, differences, folds = [cases[i] for i in in_fold], differences[in_fold], folds[in_fold]
     test = paired_test(differences.mean(axis=1), folds.tolist(), [patient_of(case) for case in cases])
-    sd = math.sqrt(test.variance * test.patients)  # as if of one group, for the detectable difference
     return replace(
-        c, cases=len(cases), difference=test.difference, interval=test.interval, p_cases=test.p,
-        fold_differences=test.group_differences, case_sd=sd, reason=left_out,
+        c, cases=test.patients, folds=len(set(folds.tolist()) - {NO_FOLD}), difference=test.difference,
+        interval=test.interval, p_adjusted=test.p, variance=test.variance, case_variance=test.variance,
+        degrees=float(test.degrees), reason=left_out,
     )  # fmt: skip
 
 
-def _decide(c: Comparison) -> Comparison:
-    """Add the verdict; until here, `reason` is what follows after it, or all of it."""
+def _decide(c: Comparison, tests: int, settings: Settings) -> Comparison:
+    """Add the verdict; `tests` is the number of comparisons of the correction."""
+    from scipy.special import stdtrit
+
     if c.cases == 0:
         return c
-    if math.isnan(c.case_sd):
-        return replace(c, reason=f"no two patients in one fold{c.reason}")
-    if c.case_sd == 0 and c.difference == 0:
-        return replace(c, verdict=SAME, reason=f"every case scores the same{c.reason}")
-    if c.case_sd == 0:
-        return replace(c, reason=f"every case differs by the same amount, so there is no variance to test by{c.reason}")
-    if c.p_holm <= ALPHA:
-        verdict: Verdict = BETTER if c.difference > 0 else WORSE
-        return replace(c, verdict=verdict, reason=f"these trained networks{c.reason}")
-    return replace(c, verdict=SAME, reason=f"not significant over patients; these trained networks{c.reason}")
+    if math.isnan(c.variance):
+        return replace(c, reason="; ".join(filter(None, ["no two patients in one fold", c.reason])))
+    if not math.isnan(c.p_adjusted):
+        critical = float(stdtrit(c.degrees, 1 - ALPHA / (2 * tests)))
+        smallest = maxt.minimum_detectable_effect(c.variance, c.degrees, critical)
+        c = replace(c, critical=critical, minimum_detectable_effect=smallest)
+    return decide(c, settings, ["these trained networks", *([c.reason] if c.reason else [])])

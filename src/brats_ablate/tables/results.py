@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,9 +21,11 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
 
 COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metric", "value"]
-_SIZE = "_reference"
+SIZE = "_reference"
 """End of the key, after a region's name, of the reference's voxels in a record of `cases.jsonl`."""
 Epoch = Literal["best", "last", "all"]
+PatientOf = Callable[[str], str]
+"""Case id -> patient."""
 
 
 def results(work: Path, epoch: Epoch = "best") -> DataFrame:
@@ -47,8 +49,8 @@ def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
     records = [(run.coordinates, row) for run in runs for row in _rows_of_run(run, epoch)]
     heads = [(c.name, c.fold, c.lr, c.seed, row["epoch"], row["case"]) for c, row in records]
     keys = list(dict.fromkeys(key for _, row in records for key in row if key not in ("epoch", "case")))
-    regions = tuple(key.removesuffix(_SIZE) for key in keys)
-    metrics = tuple("reference_voxels" if key.endswith(_SIZE) else "dice" for key in keys)
+    regions = tuple(key.removesuffix(SIZE) for key in keys)
+    metrics = tuple("reference_voxels" if key.endswith(SIZE) else "dice" for key in keys)
     wide = DataFrame.from_records(heads, columns=COLUMNS[:6])
     values = np.array([row.get(key) for _, row in records for key in keys], dtype=float)
     scored = np.array([key in row for _, row in records for key in keys], dtype=bool)  # runs may differ in regions
@@ -78,6 +80,28 @@ def rows_at_epoch(directory: RunDirectory, epoch: int) -> list[dict[str, Any]]:
     if not lines:  # keys in another order, e.g. records written by hand
         return [row for row in directory.cases() if row["epoch"] == epoch]
     return sorted(map(json.loads, lines), key=lambda row: str(row["case"]))
+
+
+def rows_from_epoch(directory: RunDirectory, first: int) -> dict[int, dict[str, dict[str, Any]]]:
+    """Return the per-case records of validated epoch `first` and of those after it: epoch → case id → record.
+
+    Only the end of the file is parsed. Where a resumed run validated an epoch again, the later records count.
+    """
+    file = directory.path / "cases.jsonl"
+    if not file.exists() or file.stat().st_size == 0:
+        return {}
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        block = _last_block(content, b'{"epoch": %d, ' % first)
+        start = content.rfind(block[-1]) if block else -1
+        end = content.rfind(b"\n") + 1
+        tail = content[start:end] if block else b""
+    # One array parses faster than one line after another. Without a block: keys in another order, written by hand.
+    records = json.loads(b"[%s]" % tail.rstrip().replace(b"\n", b",")) if tail else directory.cases()
+    rows: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in records:
+        if row["epoch"] >= first:
+            rows.setdefault(row["epoch"], {})[row["case"]] = row
+    return rows
 
 
 def _last_block(content: mmap.mmap, start: bytes) -> list[bytes]:
@@ -143,6 +167,19 @@ def evaluated_hd95(file: Path, regions: Sequence[str]) -> DataFrame:
     return of_case.reindex(columns=list(regions)).dropna()
 
 
+def require_regions(name: str, scored: Sequence[str], regions: Sequence[str]) -> None:
+    """Check that a run of `name` was scored on `regions`, in any order.
+
+    Raises:
+        DataError: it was scored on others.
+    """
+    if set(scored) != set(regions):
+        raise DataError(
+            f"a run of {name} was scored on {', '.join(scored)}, not on {', '.join(regions)}; choose the labels option "
+            "that it was trained with"
+        )
+
+
 def case_scores(rows: DataFrame, regions: Sequence[str]) -> DataFrame:
     """Average the rows of each case over the runs (seeds) that have it.
 
@@ -158,11 +195,8 @@ def case_scores(rows: DataFrame, regions: Sequence[str]) -> DataFrame:
         DataError: the rows are of other regions.
     """
     is_dice = rows["metric"] == "dice"
-    if len(rows) and (scored := list(dict.fromkeys(rows.loc[is_dice, "region"]))) and set(scored) != set(regions):
-        raise DataError(
-            f"a run of {rows['experiment'].iloc[0] if 'experiment' in rows else 'job=evaluate'} was scored on "
-            f"{', '.join(scored)}, not on {', '.join(regions)}; choose the labels option that it was trained with"
-        )
+    if len(rows) and (scored := list(dict.fromkeys(rows.loc[is_dice, "region"]))):
+        require_regions(rows["experiment"].iloc[0] if "experiment" in rows else "job=evaluate", scored, regions)
     dice = rows[is_dice].groupby(["case", "region"])["value"].mean().unstack().reindex(columns=list(regions))
     folds, sizes = (rows[k].drop_duplicates("case", keep="last").set_index("case") for k in (is_dice, ~is_dice))
     return dice.assign(fold=folds["fold"], reference_voxels=sizes["value"])

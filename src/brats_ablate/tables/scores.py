@@ -35,6 +35,11 @@ class RunSummary:
     """Metrics of the last validated epoch."""
 
     @property
+    def validated(self) -> list[dict[str, Any]]:
+        """Metrics of the epochs with a Dice; the untrained network does not count."""
+        return validated_rows(self.metrics)
+
+    @property
     def is_finished(self) -> bool:
         return self.status.state == RunState.FINISHED and bool(self.best)
 
@@ -79,10 +84,15 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
     status, metrics = run.status(), run.metrics()
     if status is None:
         return None
-    validated = [row for row in metrics if row["epoch"] > 0 and _is_number(row.get("dice"))]
+    validated = validated_rows(metrics)
     best = max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={})
     last = validated[-1] if validated else {}
     return RunSummary(run, run.coordinates, status, metrics, run.manifest(), best, last)
+
+
+def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of validated epochs."""
+    return [row for row in metrics if row["epoch"] > 0 and _is_number(row.get("dice"))]
 
 
 def _is_number(value: object) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, zip_longest
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.tables import statistics
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
-from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
-from brats_ablate.tables.evaluated_tables import evaluated_notes, is_trained, outside_folds_table
+from brats_ablate.tables.differences import differences_table, sources_table, verdict_cell
+from brats_ablate.tables.evaluated_tables import outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
 from brats_ablate.tables.statistics import UNKNOWN
@@ -20,7 +18,6 @@ from brats_ablate.tables.table import (
     Bounds,
     Cell,
     Detail,
-    Format,
     Header,
     Mark,
     Number,
@@ -34,8 +31,6 @@ from brats_ablate.tables.table import (
     signed,
 )
 from brats_ablate.tables.training_setup import TITLES, setup_differences
-
-_CASES: Format = "{:.0f} cases".format
 
 
 def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
@@ -52,7 +47,10 @@ def tabulate(result: TableResult) -> list[Table]:
     """Return the table itself, then those of its further tables that have rows."""
     if result.spec.ranking:
         return [ranking_table(result)]
-    further = (outside_folds_table, differences_table, selection_bias_table, strata_table, training_table, cost_table)
+    further = (
+        outside_folds_table, differences_table, sources_table, selection_bias_table, strata_table, training_table,
+        cost_table,
+    )  # fmt: skip
     return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
 
 
@@ -90,65 +88,16 @@ def training_rows(result: TableResult) -> list[Row]:
 
 
 def interval_rows(result: TableResult) -> list[Row]:
-    """Return two further rows of the table: the difference to the baseline and its interval."""
+    """Return further rows of the table: each column's difference to its baseline, interval, p and verdict."""
     of_column = {c.column: c for c in result.comparisons}
-    comparisons = [of_column.get(i) for i in range(len(result.columns))]
-    differences = [Number(c.shown_difference if c else None, signed) for c in comparisons]
-    intervals = [Bounds(c.interval if c else UNKNOWN, signed) for c in comparisons]
-    named: dict[str, Sequence[Cell]] = {"Δ to baseline": differences, "95 % CI": intervals}
+    known = [of_column.get(i) for i in range(len(result.columns))]
+    named: dict[str, Sequence[Cell]] = {
+        "Δ to baseline": [Number(c.difference if c else None, signed) for c in known],
+        "95 % CI": [Bounds(c.interval if c else UNKNOWN, signed) for c in known],
+        "adjusted p": [Number(c.p_adjusted if c else None, p_value) for c in known],
+        "verdict": [Words(verdict_cell(c).words) if c else Absent() for c in known],
+    }
     return [_with_paper(name, result.columns, cells) for name, cells in named.items()]
-
-
-def differences_table(result: TableResult) -> Table:
-    """Return each column compared with its baseline, with the verdict in words."""
-    heads = headers(
-        "", "baseline", "Δ mean Dice", "95 % CI", "verdict", "p cases", "Holm, cases", "p folds", "Holm, folds",
-        "cases", "min. detectable Δ", "n for 80 % power", "paper Δ", "paper p folds",
-    )  # fmt: skip
-    rows: list[Row] = []
-    for c in result.comparisons:
-        column, baseline = result.columns[c.column].column, result.columns[c.baseline].column
-        printed = column.paper.recomputed - baseline.paper.recomputed if column.paper and baseline.paper else None
-        mark: Mark = c.verdict if c.verdict == BETTER or c.verdict == WORSE else ""
-        rows.append(
-            (
-                Words(column.title), Words(baseline.title), Number(c.shown_difference, signed),
-                Bounds(c.interval, signed), Words(c.verdict, c.reason, mark=mark),
-                Number(c.p_cases, p_value), Number(c.p_holm, p_value),
-                Number(c.p_folds, p_value), Number(c.p_folds_holm, p_value),
-                Number(c.cases or None, str), Number(c.minimum_detectable_effect, dice), _required(c, result),
-                Number(printed, signed), Number(result.paper_p_folds[c.column], p_value),
-            )
-        )  # fmt: skip
-    if all(row[-2].raw == {"": None} for row in rows):  # the paper printed none of them
-        heads, rows = heads[:-2], [row[:-2] for row in rows]
-    notes = [*_trained_notes(result), *evaluated_notes(result)]
-    return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(notes))
-
-
-def _trained_notes(result: TableResult) -> Iterator[str]:
-    """Say how the trained columns are compared; nothing if there is no such comparison."""
-    if not any(is_trained(c, result) for c in result.comparisons):
-        return
-    yield (
-        "Δ and 95 % CI: paired over cases (bootstrap). p cases: paired permutation; Holm: corrected over the columns. "
-        "p folds: corrected resampled t-test; Holm: corrected over variants significant in the case-level test. "
-        "A variant is called better/worse if both corrected p are at most 0.05. Min. detectable Δ: with 80 % power, "
-        "for this number of cases. n for 80 % power: cases (and seeds per fold, if their SD is known) that detect Δ."
-    )
-    if result.noise_floor is not None:
-        yield f"Noise floor: a different choice of seeds changes Δ by up to {dice(result.noise_floor)} (95 %)."
-    else:
-        yield "Noise floor: unknown; train one variant with a second seed (seed=1) to measure it."
-
-
-def _required(c: Comparison, result: TableResult) -> Number:
-    """Return the cases and seeds that detect the observed difference with 80 % power."""
-    seed_sd = statistics.pooled_seed_sd([x.components for x in result.columns if x.components is not None])
-    if seed_sd is None or not math.isfinite(c.required_cases) or not is_trained(c, result):
-        return Number(c.required_cases, _CASES)
-    seeds = Detail("seeds", statistics.required_seeds(seed_sd, result.folds, c.difference), _seeds, "{}, {}")
-    return Number(c.required_cases, _CASES, seeds)
 
 
 def selection_bias_table(result: TableResult) -> Table:
@@ -182,7 +131,10 @@ def strata_table(result: TableResult) -> Table:
         "subgroup", "", "n", *(f"Dice {region}" for region in result.labels.regions), "Δ mean Dice", "95 % CI"
     )
     title = f"Subgroup analysis (by {result.labels.sized_region} volume)"
-    return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), rules=frozenset(rules))
+    notes = (
+        "Scores of the best epochs. 95 % CI: bootstrap over patients, of these trained networks; exploratory, no test.",
+    )
+    return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), notes, frozenset(rules))
 
 
 def ranking_table(result: TableResult) -> Table:
@@ -247,10 +199,6 @@ def _paper_mean(c: ColumnResult) -> Cell:
     if c.column.paper is None or c.column.paper.mean is None:
         return Absent("")
     return Number(c.column.paper.mean, "{:.4f}!".format if c.column.paper.is_misprint else dice)
-
-
-def _seeds(n: float) -> str:
-    return f"{n:.0f} seed{'s' if n > 1 else ''}"
 
 
 def _notes(result: TableResult) -> Iterator[str]:

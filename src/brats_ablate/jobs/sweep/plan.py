@@ -100,14 +100,29 @@ class SweepEstimate:
         return "\n".join(lines)
 
 
-def run(cfg: DictConfig, dry_run: bool, json: str | None, sweep: list[DictConfig] | None = None) -> None:
+def run(
+    cfg: DictConfig,
+    dry_run: bool,
+    json: str | None,
+    detect: float | None = None,
+    tables: list[str] | None = None,
+    sweeps: str = "sweeps",
+    sweep: list[DictConfig] | None = None,
+) -> None:
     """Print the plan of `sweep`, or of the one run of `cfg`.
 
-    `dry_run` measures each unfinished experiment. `json` is a file to write the plan to.
+    `dry_run` measures each unfinished experiment. `json` is a file to write the plan to. With `detect` it is the plan
+    of the runs that decide the open columns of `tables` instead, written to the folder `sweeps`.
 
     Raises:
+        ConfigError: `detect` is not positive, or a table does not exist.
         RunFailed: an experiment's dry run failed, or the disk is too small.
     """
+    if detect is not None:
+        from brats_ablate.jobs.sweep import next_runs  # imports numpy and pandas, which a plan without it does not need
+
+        next_runs.run(cfg, detect=detect, tables=tables, sweeps=sweeps)
+        return
     estimate = estimate_sweep(sweep or [cfg], measure_in_subprocess if dry_run else None)
     print(estimate.format(), flush=True)
     if json is not None:

@@ -1,0 +1,81 @@
+"""`job=plan job.detect=0.001`: the training runs that decide the open columns of the tables, as a sweep file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.tables import build_results
+from brats_ablate.runtime.files import write_text
+from brats_ablate.tables.next_runs import NextRuns, next_runs
+
+_OF_GRID = frozenset({"experiment", "fold", "lr", "seed", "name", "job"})
+"""Keys that the sweep file sets itself, or that belong to this job."""
+
+
+def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str) -> None:
+    """Print what every column needs, and write a sweep file for each table with an open column.
+
+    Raises:
+        ConfigError: `detect` is not positive, or a table does not exist.
+    """
+    if not detect > 0:
+        raise ConfigError(f"job.detect={detect} must be a difference of mean Dice above 0, e.g. 0.001")
+    # A column whose interval lies within ± detect is decided for this purpose.
+    results = build_results(cfg, tables, resamples=10_000, seed=0, rope=detect)
+    shown = [result for result in results if result.has_any and result.comparisons]
+    if not shown:
+        print(f"no run under {cfg.paths.runs} to plan from; train some first, e.g. with -cd sweeps -cn table2")
+        return
+    from rich.console import Console
+
+    from brats_ablate.tables import terminal
+
+    console = Console()
+    for planned in (next_runs(result, detect) for result in shown):
+        terminal.show([planned.summary], console)
+        if not planned.missing:
+            continue
+        file = Path(sweeps) / f"{planned.table}_next.yaml"
+        base, options = _this_command()
+        if base == file.stem:  # the plan of an earlier plan: start from what that one started from
+            base = str(OmegaConf.load(file).defaults[0])
+        write_text(file, sweep_file(planned, detect, base, options))
+        hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} device-hours"
+        command = f"python -m brats_ablate -cd {sweeps} -cn {file.stem}"
+        console.print(f"{planned.missing} training runs{hours}: {command}\n", soft_wrap=True)
+
+
+def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[str]) -> str:
+    """Return a sweep as YAML that trains the grid of `planned`.
+
+    Args:
+        planned: what to train.
+        detect: the difference that it was planned for.
+        base: the configuration that the sweep starts from.
+        options: those of the command line that every run needs, as key=value.
+    """
+    grid = {
+        "+experiment": ",".join(planned.experiments),
+        "fold": ",".join(map(str, planned.folds)),
+        "lr": ",".join(f"{rate!r}" for rate in planned.rates),
+        "seed": ",".join(map(str, planned.seeds)),
+    }
+    params = dict(option.split("=", 1) for option in options) | grid
+    body = {"defaults": [base, "_self_"], "hydra": {"mode": "MULTIRUN", "sweeper": {"params": params}}}
+    head = (
+        f"# Decides the open columns of {planned.table} down to a difference of {detect:g}: {planned.missing} runs to "
+        "train; finished ones are skipped.\n"
+    )
+    return head + OmegaConf.to_yaml(OmegaConf.create(body))
+
+
+def _this_command() -> tuple[str, list[str]]:
+    """Return the name of the composed configuration, and the options of the command line that are not this job's."""
+    hydra = HydraConfig.get()
+    options = [o for o in hydra.overrides.task if o.lstrip("+~").split("=")[0].split(".")[0] not in _OF_GRID]
+    return str(hydra.job.config_name or "config"), options

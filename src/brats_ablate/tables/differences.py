@@ -1,0 +1,151 @@
+"""Tables of the comparisons: differences and verdicts, and where the uncertainty of each difference comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from brats_ablate.runtime.files import finite_or_null
+from brats_ablate.tables.build import TableResult
+from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
+from brats_ablate.tables.evaluated_tables import evaluated_notes, is_trained
+from brats_ablate.tables.table import (
+    Absent,
+    Bounds,
+    Cell,
+    Format,
+    Mark,
+    Number,
+    Row,
+    Table,
+    Words,
+    dice,
+    headers,
+    learning_rate,
+    p_value,
+    signed,
+)
+from brats_ablate.tables.tested_scores import EPOCHS, RunKey
+
+_PERCENT: Format = "{:.0%}".format
+
+
+def differences_table(result: TableResult) -> Table:
+    """Return each column compared with its baseline, with the verdict in words."""
+    heads = headers(
+        "", "baseline", "Δ mean Dice", "95 % CI", "p", "verdict", "min. detectable Δ", "patients", "runs per fold",
+        "paper Δ", "paper p",
+    )  # fmt: skip
+    rows: list[Row] = []
+    for c in result.comparisons:
+        column, baseline = result.columns[c.column].column, result.columns[c.baseline].column
+        printed = column.paper.recomputed - baseline.paper.recomputed if column.paper and baseline.paper else None
+        rows.append(
+            (
+                Words(column.title), Words(baseline.title), Number(c.difference, signed), Bounds(c.interval, signed),
+                Number(c.p_adjusted, p_value), verdict_cell(c), Number(c.minimum_detectable_effect, dice),
+                Number(c.cases or None, str), Number(len(c.runs) or None, str),
+                Number(printed, signed), Number(result.paper_p.get(c.column), p_value),
+            )
+        )  # fmt: skip
+    if all(row[-2].raw == {"": None} for row in rows):  # the paper printed none of them
+        heads, rows = heads[:-2], [row[:-2] for row in rows]
+    return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(_notes(result)))
+
+
+def verdict_cell(c: Comparison) -> Words:
+    """Return the verdict with its reason."""
+    mark: Mark = c.verdict if c.verdict == BETTER or c.verdict == WORSE else ""
+    return Words(c.verdict, c.reason, mark=mark)
+
+
+def _notes(result: TableResult) -> Iterator[str]:
+    rope = f"{result.settings.rope:g}"
+    trained = [c for c in result.comparisons if is_trained(c, result)]
+    if trained:
+        yield (
+            f"Δ: mean over each run's last validated epochs (up to {EPOCHS}, in the final tenth of the schedule) and "
+            "over the learning rates and seeds that both columns have in every shared fold; not the best epoch, so it "
+            "differs from the scores above. 95 % CI: over patients and training runs; not adjusted for the number of "
+            "columns. p: adjusted over the columns of the table (step-down maxT)."
+        )
+    yield (
+        f"Verdict: better or worse if p ≤ 0.05, negligible if the CI lies within ±{rope}; else equivalent if "
+        f"the CI lies within ±{rope}; else undecided. Not decided: not tested, for the reason given. Min. "
+        "detectable Δ: the true difference that is significant with 80 % power."
+    )
+    if len({(c.folds, c.runs, c.cases) for c in trained if not math.isnan(c.p_adjusted)}) > 1:
+        yield "Columns that share different runs, folds or patients with their baseline are tested apart; p counts all."
+    if any(c.is_small for c in result.comparisons):
+        yield "Small sample: with fewer than 20 patients, intervals and verdicts may miss their stated error rates."
+    yield from evaluated_notes(result)
+
+
+def sources_table(result: TableResult) -> Table:
+    """Return the differences of single runs, the shares of the variance, and the same on patients with ET."""
+    region = result.labels.sized_region
+    heads = headers(
+        "", "Δ by run", "from patients", "from training", "CI, other cohort", "noise floor",
+        f"Δ with {region}", f"95 % CI with {region}", f"p with {region}", f"verdict with {region}",
+        f"no {region}: gained, lost",
+    )  # fmt: skip
+    rows: list[Row] = []
+    for c in result.comparisons:
+        if math.isnan(c.p_adjusted) or not is_trained(c, result):
+            continue
+        of_patients = c.case_variance / c.variance
+        runs = ", ".join(f"{run_text(key)} {signed(d)}" for key, d in zip(c.runs, c.run_differences, strict=True))
+        rows.append(
+            (
+                Words(result.columns[c.column].column.title), Words(runs),
+                Number(of_patients, _PERCENT), Number(1 - of_patients, _PERCENT),
+                Bounds(c.other_cohort, signed), Number(c.noise_floor, dice), *_on_reference(c), _flips(c),
+            )
+        )  # fmt: skip
+    rows = _without_empty(rows, (6, 7, 8, 9, 10))
+    kept = [h for i, h in enumerate(heads) if i < 6 or (rows and len(rows[0]) == len(heads))]
+    notes = (
+        "Δ by run: of each learning rate and seed. From patients, from training: shares of the variance of Δ. CI, "
+        "other cohort: with the training part enlarged for another training set (Nadeau and Bengio 2003). Noise floor: "
+        "|Δ| that training alone exceeds in 5 % of repetitions where two recipes are equal. "
+        f"With {region}: on the patients whose reference has it, tested as a family of its own. No {region}: patients "
+        "without it in the reference that only the column (gained) or only the baseline (lost) predicts without it.",
+    )
+    return Table(f"{result.spec.name}_sources", "Sources of variability", tuple(kept), tuple(rows), notes)
+
+
+def comparisons_dict(result: TableResult) -> list[dict[str, Any]]:
+    """Return all numbers of every comparison for JSON; a number that cannot be estimated is null."""
+    titles = [c.column.title for c in result.columns]
+    rows = [asdict(c) | {"column": titles[c.column], "baseline": titles[c.baseline]} for c in result.comparisons]
+    for row in rows:
+        if row["on_reference"]:
+            row["on_reference"] |= {"column": row["column"], "baseline": row["baseline"]}
+    nulled: list[dict[str, Any]] = finite_or_null(rows)
+    return nulled
+
+
+def run_text(key: RunKey) -> str:
+    """Return a learning rate, with the seed unless it is 0."""
+    lr, seed = key
+    return learning_rate(lr) + (f" seed {seed}" if seed else "")
+
+
+def _on_reference(c: Comparison) -> tuple[Cell, ...]:
+    on = c.on_reference
+    if on is None:
+        return (Absent(), Absent(), Absent(), Absent())
+    return Number(on.difference, signed), Bounds(on.interval, signed), Number(on.p_adjusted, p_value), verdict_cell(on)
+
+
+def _flips(c: Comparison) -> Cell:
+    return Words(f"{c.flips.gained}, {c.flips.lost} of {c.flips.patients}") if c.flips else Absent()
+
+
+def _without_empty(rows: list[Row], columns: Sequence[int]) -> list[Row]:
+    """Leave `columns` out if they are empty in every row."""
+    if any(not isinstance(row[i], Absent) for row in rows for i in columns):
+        return rows
+    return [tuple(cell for i, cell in enumerate(row) if i not in columns) for row in rows]

@@ -1,0 +1,181 @@
+"""The score under test: run directories → each patient's mean Dice over the last epochs of every run.
+
+The paper's figure, the best epoch, is chosen on the fold that it is scored on, which favors columns whose epochs vary
+more. The last epochs, at learning rates near zero, are fixed in advance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.tables.results import SIZE, PatientOf, require_regions, rows_from_epoch
+from brats_ablate.tables.scores import RunSummary
+
+EPOCHS = 10
+"""Validated epochs that are averaged, of the final tenth of the schedule; at least the last one."""
+
+RunKey = tuple[float, int]
+"""Learning rate and seed of a run."""
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """One finished run on its fold's patients; scans of a patient are averaged."""
+
+    patients: tuple[str, ...]
+    """Sorted."""
+    dice: np.ndarray
+    """(n,) mean Dice of the averaged regions."""
+    sized_dice: np.ndarray
+    """(n,) Dice of the region by whose size cases are grouped."""
+    sized_voxels: np.ndarray
+    """(n,) its largest reference volume; NaN where not recorded."""
+
+
+ColumnRuns = Mapping[RunKey, Mapping[int, RunScores]]
+"""(lr, seed) → fold → scores, of a column's finished runs that have case rows."""
+
+
+@dataclass(frozen=True)
+class SharedScores:
+    """Columns on the patients and runs that they have in common."""
+
+    runs: tuple[RunKey, ...]
+    x: np.ndarray
+    """(columns, L, n) mean Dice."""
+    fold: np.ndarray
+    """(n,) position of the patient's fold among the shared ones."""
+    sized_dice: np.ndarray
+    """(columns, n) of the sized region, mean over the runs."""
+    sized_voxels: np.ndarray
+    """(n,)"""
+
+
+@dataclass(frozen=True)
+class SharedSet:
+    """What two columns have in common; pairs of the same set are tested together."""
+
+    folds: tuple[int, ...]
+    runs: tuple[RunKey, ...]
+    patients: tuple[tuple[str, ...], ...]
+    """Per fold, sorted."""
+
+    @property
+    def size(self) -> int:
+        """Number of patients."""
+        return sum(map(len, self.patients))
+
+
+def read_runs(runs: Iterable[RunSummary], labels: LabelScheme, patient_of: PatientOf) -> ColumnRuns:
+    """Read the scores under test of an experiment's finished runs.
+
+    Raises:
+        DataError: a run was scored on other regions than `labels` has.
+    """
+    tested: dict[RunKey, dict[int, RunScores]] = {}
+    for run in runs:
+        scores = _run_scores(run, labels, patient_of) if run.is_finished else None
+        if scores is not None:
+            tested.setdefault((run.coordinates.lr, run.coordinates.seed), {})[run.coordinates.fold] = scores
+    return tested
+
+
+def epochs_under_test(validated: Sequence[int], epochs: int) -> list[int]:
+    """Return the epochs that count: the last `EPOCHS` validated ones, but only those of the final tenth of `epochs`."""
+    last = sorted(set(validated))[-EPOCHS:]
+    return [epoch for epoch in last if 10 * epoch > 9 * epochs] or last[-1:]
+
+
+def shared_set(column: ColumnRuns, baseline: ColumnRuns) -> SharedSet:
+    """Return the folds that both columns have, and the runs and patients that both have in every one of them."""
+    folds = tuple(sorted(_folds(column) & _folds(baseline)))
+    common = sorted(column.keys() & baseline.keys())
+    runs = tuple(key for key in common if all(fold in column[key] and fold in baseline[key] for fold in folds))
+    patients = (_common_patients([of[key][fold] for of in (column, baseline) for key in runs]) for fold in folds)
+    return SharedSet(folds, runs, tuple(patients) if runs else ())
+
+
+def gather(shared: SharedSet, columns: Sequence[ColumnRuns]) -> SharedScores:
+    """Arrange the scores of columns that all have the runs and patients of `shared`."""
+    x = np.empty((len(columns), len(shared.runs), shared.size))
+    sized, voxels = np.empty_like(x), np.empty(shared.size)
+    ends = np.cumsum([len(patients) for patients in shared.patients])
+    for fold, patients, end in zip(shared.folds, shared.patients, ends, strict=True):
+        part = slice(end - len(patients), end)
+        for c, column in enumerate(columns):
+            for r, key in enumerate(shared.runs):
+                scores = column[key][fold]
+                rows = _positions(scores.patients, patients)
+                x[c, r, part], sized[c, r, part] = scores.dice[rows], scores.sized_dice[rows]
+                voxels[part] = scores.sized_voxels[rows]
+    of_fold = np.repeat(np.arange(len(shared.folds)), [len(patients) for patients in shared.patients])
+    return SharedScores(shared.runs, x, of_fold, sized.mean(axis=1), voxels)
+
+
+def _folds(runs: ColumnRuns) -> set[int]:
+    return {fold for by_fold in runs.values() for fold in by_fold}
+
+
+def _common_patients(scores: Sequence[RunScores]) -> tuple[str, ...]:
+    first = scores[0].patients
+    if all(other.patients == first for other in scores[1:]):
+        return first
+    return tuple(sorted(set(first).intersection(*(other.patients for other in scores[1:]))))
+
+
+def _positions(patients: tuple[str, ...], wanted: tuple[str, ...]) -> slice | list[int]:
+    if patients == wanted:
+        return slice(None)
+    at = {patient: i for i, patient in enumerate(patients)}
+    return [at[patient] for patient in wanted]
+
+
+def _run_scores(run: RunSummary, labels: LabelScheme, patient_of: PatientOf) -> RunScores | None:
+    """Average one run over its tested epochs, then over each patient's scans; None without case rows."""
+    epochs = epochs_under_test([row["epoch"] for row in run.validated], run.status.epochs)
+    rows = rows_from_epoch(run.directory, epochs[0])
+    by_epoch = {epoch: rows[epoch] for epoch in epochs if rows.get(epoch)}
+    if not by_epoch:
+        return None
+    cases = sorted(set.intersection(*(set(of_epoch) for of_epoch in by_epoch.values())))
+    records = [[of_epoch[case] for case in cases] for of_epoch in by_epoch.values()]
+    if not cases:
+        return None
+    size = f"{labels.sized_region}{SIZE}"
+    scored = [key for key in records[0][0] if key not in ("epoch", "case") and not key.endswith(SIZE)]
+    require_regions(run.coordinates.name, scored, labels.region_names)
+    averaged = np.mean([_values(records, region) for region in labels.averaged_names], axis=0)
+    sized, voxels = _values(records, labels.sized_region), _values(records[-1:], size)
+    patients = [patient_of(case) for case in cases]
+    return over_scans(patients, averaged, sized, voxels)
+
+
+def _values(records: list[list[dict[str, Any]]], key: str) -> np.ndarray:
+    """Return (cases,) means over epochs."""
+    values = np.array([[row.get(key) for row in of_epoch] for of_epoch in records], dtype=float)
+    mean: np.ndarray = values.mean(axis=0)
+    return mean
+
+
+def over_scans(
+    patients: Sequence[str] | np.ndarray, dice: np.ndarray, sized: np.ndarray, voxels: np.ndarray
+) -> RunScores:
+    """Average the scores of each patient's scans; a patient without a Dice is left out.
+
+    All four have one entry per scan: patients, Dice of the averaged regions and of the sized one, reference voxels.
+    """
+    names, index = np.unique(np.array(patients, dtype=str), return_inverse=True)
+    scans = np.bincount(index)
+    largest = np.full(len(names), -np.inf)
+    with np.errstate(invalid="ignore"):  # not recorded: NaN
+        np.maximum.at(largest, index, voxels)
+    of_patient = (np.bincount(index, weights=values) / scans for values in (dice, sized))
+    mean, mean_sized = of_patient
+    known = np.isfinite(mean)
+    kept = tuple(names[known].tolist())
+    return RunScores(kept, mean[known], mean_sized[known], largest[known])

@@ -1,0 +1,223 @@
+"""Variance of a difference between two recipes, from patients, folds and repeated training runs. Pure arrays.
+
+A column's score varies over the patients that it is validated on and over the training runs of its networks. The
+patients' part is measured within folds. The training part is what folds and repeated runs vary by beyond the patients'
+part. `docs/statistics.md` has the formulas, their sources and their calibration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from brats_ablate.tables.statistics import LEVEL
+
+PRIOR_DEGREES = 8
+"""Degrees of freedom of the prior by which the columns' training variances are shrunk to their mean (Smyth, 2004)."""
+_POINTS = 200
+"""Quantiles by which a distribution is represented."""
+_LEAST_SHARE = 0.05
+"""Least training variance of a run, as a share of its patients' part."""
+
+
+@dataclass(frozen=True)
+class FoldStatistics:
+    """Fold means and variances within folds of k columns, each trained L times in each of J folds."""
+
+    means: np.ndarray
+    """(k, L, J) mean over the patients of a fold."""
+    between_columns: np.ndarray
+    """(k, k) covariance over patients, within folds, of the columns' means over the L runs."""
+    between_runs: np.ndarray
+    """(k,) variance over patients, within folds, of a run's deviation from its column and its patient."""
+    inverse_patients: float
+    """Mean over folds of 1 / patients; a variance within folds times this is that of a fold mean."""
+
+    @classmethod
+    def of_patients(cls, x: np.ndarray, fold: np.ndarray) -> FoldStatistics:
+        """Summarize scores.
+
+        Args:
+            x: (k, L, n) score of each column's run on each patient.
+            fold: (n,) number of each patient's fold, from 0 on.
+
+        Raises:
+            ValueError: every fold has only one patient, so that nothing varies within folds.
+        """
+        k, L, n = x.shape
+        count = np.bincount(fold)
+        J = len(count)
+        if n == J:
+            raise ValueError("every fold has only one patient")
+        means = (x.reshape(k * L, n) @ (np.eye(J)[fold] / count)).reshape(k, L, J)
+        centered = x - means[:, :, fold]
+        y = centered.mean(axis=1)
+        total = (centered**2).sum(axis=(1, 2)) - L * (y**2).sum(axis=1)
+        between_runs = total / ((n - J) * (L - 1)) if L > 1 else np.zeros(k)
+        return cls(means, y @ y.T / (n - J), between_runs, float((1 / count).mean()))
+
+    @classmethod
+    def of_folds(cls, means: np.ndarray) -> FoldStatistics:
+        """Summarize published fold means, (k, J), whose variance over folds includes the patients' part."""
+        k = len(means)
+        return cls(means[:, None, :], np.zeros((k, k)), np.zeros(k), 0.0)
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Differences of m pairs of columns, and the parts of their variances."""
+
+    statistics: FoldStatistics
+    pairs: np.ndarray
+    """(m, k) contrasts: 1 for the column, -1 for its baseline."""
+    case_covariance: np.ndarray
+    """(m, m) covariance of the differences over samples of patients."""
+    training: np.ndarray
+    """(k,) variance of a column's fold mean over training, for its mean over L runs."""
+    run_training: np.ndarray
+    """(k,) the same for one run, without what the L runs of a fold share; all zero if L is 1."""
+    variance: np.ndarray
+    """(m,) of the differences."""
+    degrees: float
+    """Degrees of freedom of `variance`."""
+    noise: float
+    """|deviation| of a column's fold mean that training alone exceeds in 5 % of repetitions, for the mean column."""
+    share: np.ndarray
+    """(k,) a column's training variance as a share of the mean column's."""
+
+    @property
+    def runs(self) -> int:
+        return int(self.statistics.means.shape[1])
+
+    @property
+    def folds(self) -> int:
+        return int(self.statistics.means.shape[2])
+
+    @cached_property
+    def differences(self) -> np.ndarray:
+        """(m,) mean over folds of column minus baseline."""
+        differences: np.ndarray = self.pairs @ self.statistics.means.mean(axis=(1, 2))
+        return differences
+
+    @cached_property
+    def run_differences(self) -> np.ndarray:
+        """(m, L) differences of the single runs."""
+        differences: np.ndarray = self.pairs @ self.statistics.means.mean(axis=2)
+        return differences
+
+    @cached_property
+    def training_variance(self) -> np.ndarray:
+        """(m,) part of the differences' variance that comes from training."""
+        variance: np.ndarray = self.pairs**2 @ self.training / self.folds
+        return variance
+
+    @cached_property
+    def noise_floor(self) -> np.ndarray:
+        """(m,) |difference| that training alone exceeds in 5 % of repetitions where two recipes are equal."""
+        floor: np.ndarray = self.noise * np.sqrt(self.pairs**2 @ self.share / self.folds)
+        return floor
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """(m, m) estimated covariance of the differences."""
+        covariance: np.ndarray = self.case_covariance + (self.pairs * self.training) @ self.pairs.T / self.folds
+        return covariance
+
+    def other_cohort(self, all_folds: int) -> np.ndarray:
+        """Return the (m,) variances with Nadeau and Bengio's (2003) correction of the training part.
+
+        The folds share most of their training cases, so that 1/J is too small where the effect of the training set
+        counts: 1/J + test cases / training cases.
+        """
+        return self.variance + self.training_variance * self.folds / (all_folds - 1)
+
+    def by_runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Split the variances, (m,) each: with r runs per fold and column they would be the first + the second / r.
+
+        The first is what a fold's runs share. L must be at least 2.
+        """
+        s, L, J = self.statistics, self.runs, self.folds
+        of_cases = self.pairs**2 @ (s.between_runs * s.inverse_patients) / J
+        of_training = self.pairs**2 @ np.minimum(self.run_training, L * self.training) / J
+        of_runs = np.minimum(of_cases, L * np.diag(self.case_covariance)) + of_training
+        return self.variance - of_runs / L, of_runs
+
+
+def estimate(s: FoldStatistics, pairs: np.ndarray) -> Variances:
+    """Estimate the variances of the differences `pairs`, (m, k) contrasts of two columns each."""
+    k, L, J = s.means.shape
+    case_covariance = pairs @ s.between_columns @ pairs.T * (s.inverse_patients / J)
+    fold_means = s.means.mean(axis=1)
+    degrees = (k - 1) * (J - 1)
+    interaction = (_residuals(fold_means) ** 2).sum() / degrees
+    mean_variance = np.trace(s.between_columns) - s.between_columns.sum() / k
+    of_cases = mean_variance / (k - 1) * s.inverse_patients
+    if L == 1:
+        noise = training_noise(interaction, of_cases, degrees)
+        return _of_single_runs(s, pairs, case_covariance, max(interaction - of_cases, 0.0), degrees, noise)
+    d = (L - 1) * (J - 1)
+    of_runs = (_residuals(s.means) ** 2).sum(axis=(1, 2)) / d
+    of_run_cases = s.between_runs * s.inverse_patients
+    independent = of_cases + max(float((of_runs - of_run_cases).mean()), 0.0) / L
+    pooled = (degrees * interaction + k * d * independent) / (degrees + k * d)
+    total, total_degrees = (pooled, degrees + k * d) if pooled > interaction else (interaction, degrees)
+    shrunk = (PRIOR_DEGREES * of_runs.mean() + d * of_runs) / (PRIOR_DEGREES + d)
+    of_run = np.maximum(shrunk - of_run_cases, _LEAST_SHARE * of_run_cases)
+    share = np.ones(k)
+    if of_run.mean() > 0:
+        # An error in the baseline's variance affects all of its columns: it is never shrunk below its own estimate.
+        is_common = (pairs < 0).sum(axis=0) > 1
+        own = np.where(is_common, of_runs - of_run_cases, 0)
+        share = np.maximum(of_run, own) / of_run.mean()
+    training = max(total - of_cases, 0.0) * share
+    variance = np.diag(case_covariance) + pairs**2 @ training / J
+    noise = training_noise(total, of_cases, total_degrees)
+    joint_degrees = degrees + min(k * d / 2, degrees)
+    return Variances(s, pairs, case_covariance, training, of_run, variance, joint_degrees, noise, share)
+
+
+def training_noise(total: float, of_cases: float, degrees: float) -> float:
+    """Return |z|·τ that is exceeded in 5 % of repetitions, where τ² is `total` beyond `of_cases`.
+
+    `total` is a mean square with `degrees` degrees of freedom. The difference of two variances can be estimated as zero
+    although it is not; averaging over what it may be (Tiao and Tan, 1965) takes that into account.
+    """
+    from scipy.special import chdtr, gammaincinv, ndtr
+
+    if total <= 0:
+        return 0.0
+    most = chdtr(degrees, degrees * total / of_cases) if of_cases > 0 else 1.0
+    middle = (np.arange(_POINTS) + 0.5) / _POINTS * most
+    sd = np.sqrt(np.maximum(degrees * total / (2 * gammaincinv(degrees / 2, middle)) - of_cases, 0))
+    low, high = 0.0, 100 * float(np.sqrt(total))
+    for _ in range(50):
+        x = (low + high) / 2
+        exceeded = float(2 * ndtr(-x / np.maximum(sd, 1e-300)).mean())
+        low, high = (x, high) if exceeded > 1 - LEVEL else (low, x)
+    return high
+
+
+def _of_single_runs(
+    s: FoldStatistics, pairs: np.ndarray, case_covariance: np.ndarray, training: float, degrees: int, noise: float
+) -> Variances:
+    """Estimate with one run per fold: each pair's variance over folds, shrunk to what all columns have in common.
+
+    With two columns there is nothing to shrink to: both would be the same variance.
+    """
+    k, _, J = s.means.shape
+    of_cases = J * np.diag(case_covariance)
+    prior = 0 if k == 2 else min(PRIOR_DEGREES, degrees)
+    over_folds = (pairs @ s.means[:, 0, :]).var(axis=1, ddof=1)
+    pooled = (prior * (of_cases + 2 * training) + (J - 1) * over_folds) / (prior + J - 1)
+    variance = np.maximum(pooled, of_cases) / J
+    same, none = np.ones(k), np.zeros(k)
+    return Variances(s, pairs, case_covariance, training * same, none, variance, float(prior + J - 1), noise, same)
+
+
+def _residuals(values: np.ndarray) -> np.ndarray:
+    """Return what row and column means leave of (..., rows, columns)."""
+    rows, columns = values.mean(axis=-1, keepdims=True), values.mean(axis=-2, keepdims=True)
+    residuals: np.ndarray = values - rows - columns + values.mean(axis=(-2, -1), keepdims=True)
+    return residuals

@@ -1,0 +1,72 @@
+"""`job=plan job.detect=…` as a command: what it prints, and that Hydra composes the sweep that it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scaffolding import CommandLine
+
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
+
+RATES = (5e-4, 7e-4)
+PLAN = ("job=plan", "job.tables=[demo]")
+
+
+@pytest.fixture(name="command")
+def _command(tmp_path: Path) -> CommandLine:
+    draw = np.random.default_rng(0)
+    for name in ("baseline", "ds"):
+        for fold in range(5):
+            base = np.random.default_rng(fold).uniform(0.6, 0.9, 30)
+            for lr in RATES:
+                run = RunDirectory.at(tmp_path / "work" / "phantom" / "runs", Coordinates(name, fold, lr, 0))
+                run.path.mkdir(parents=True)
+                dice = base + draw.normal(0, 0.02, 30) + draw.normal(0, 0.01)
+                rows = [
+                    {"epoch": 1, "case": f"c{fold}{i:02d}", "WT": d, "TC": d, "ET": d}
+                    for i, d in enumerate(dice.tolist())
+                ]
+                run.append("metrics.jsonl", [{"epoch": 1, "step": 1, "dice": 0.8, "seconds": 3600.0}])
+                run.append("cases.jsonl", rows)
+                run.write_manifest({"world_size": 2})
+                run.write_status(RunRecord(RunState.FINISHED, 1, 1, 0.8))
+    environment = {"BRATS_ABLATE_WORK": str(tmp_path / "work"), "COLUMNS": "160"}
+    return CommandLine(tmp_path, environment=environment)
+
+
+def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: CommandLine) -> None:
+    printed = command.run(*PLAN, "data=phantom", "trainer.epochs=1", "job.detect=0.013").stdout
+    file = tmp_path / "sweeps" / "demo_next.yaml"
+    written = yaml.safe_load(file.read_text())
+    params = dict(written["hydra"]["sweeper"]["params"])
+    assert written["defaults"] == ["config", "_self_"]
+    seeds = params.pop("seed").split(",")
+    assert params == {
+        "data": "phantom", "trainer.epochs": "1", "+experiment": "baseline,ds", "fold": "0,1,2,3,4",
+        "lr": "0.0005,0.0007",
+    }  # fmt: skip
+    missing = 2 * 5 * 2 * (len(seeds) - 1)  # seed 0 is finished
+    assert f"{missing} training runs, about {2 * missing}.0 device-hours: python -m" in printed
+    assert "-cd sweeps -cn demo_next" in printed
+    again = command.run(
+        "-cd", "sweeps", "-cn", "demo_next", *PLAN, "+experiment=ds", "fold=0", "seed=0", "job.detect=0.013"
+    )
+    assert again.returncode == 0, again.stdout
+    assert yaml.safe_load(file.read_text()) == written
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=phantom", "job.detect=0"], "job.detect=0 must be a difference of mean Dice above 0"),
+        (["job.detect=0.013"], "to plan from; train some first"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_sentence(command: CommandLine, overrides: list[str], message: str) -> None:
+    done = command.run(*PLAN, *overrides)
+    assert message in done.stdout
+    assert len(done.stdout.splitlines()) == 1
