@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from sklearn.model_selection import KFold
 
-from brats_ablate.data.folds import split
+from brats_ablate.data.folds import patient_of_case, split
 from brats_ablate.errors import DataError
 
 # Validation indices for the 1,251 cases of BraTS 2021, as the paper's code draws them.
@@ -47,3 +50,10 @@ def test_scans_of_a_patient_stay_together():
 def test_fewer_patients_than_folds():
     with pytest.raises(DataError, match=r"4 patients cannot be split into 5 folds; lower data\.n_folds"):
         split(_ids(4), {i: i for i in _ids(4)})
+
+
+def test_the_patients_of_the_prepared_cases_are_read(tmp_path: Path) -> None:
+    assert patient_of_case(tmp_path) == {}
+    records = [{"case_id": case, "patient_id": patient} for case, patient in (("a-0", "a"), ("a-1", "a"), ("b", "b"))]
+    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
+    assert patient_of_case(tmp_path) == {"a-0": "a", "a-1": "a"}
