@@ -76,7 +76,7 @@ def _simulate(generator: str, scenario: Scenario, tables: int) -> Rates:
     return simulate(GENERATORS[generator], scenario, tables, seed=2024)
 
 
-@pytest.mark.slow(minutes=3)
+@pytest.mark.slow(minutes=2)
 @pytest.mark.parametrize("generator", GENERATORS)
 @pytest.mark.parametrize(
     "scenario",

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 
 import brats_ablate
+from brats_ablate.jobs.tables import tracked_frames
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.tables.table import Table, Words, headers
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -155,3 +157,12 @@ def test_the_package_imports_nothing() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert printed == "['brats_ablate']\n"
+
+
+def test_a_tracker_gets_the_scores_and_the_differences() -> None:
+    parts = [Table(name, name, headers(""), ((Words(name),),)) for name in ("t", "t_differences", "t_cost")]
+    frames = tracked_frames(parts)
+    assert {name: frame[""].tolist() for name, frame in frames.items()} == {
+        "t": ["t"],
+        "t_differences": ["t_differences"],
+    }

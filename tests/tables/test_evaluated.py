@@ -10,10 +10,13 @@ from pandas import DataFrame
 from schemes import REGIONS
 from scipy import stats
 
-from brats_ablate.tables.comparison import BETTER, SAME, UNDECIDED, WORSE
+from brats_ablate.tables.comparison import BETTER, NOT_DECIDED, UNDECIDED, WORSE, Settings
 from brats_ablate.tables.evaluated import by_kind, compare_evaluated, paired_test
 from brats_ablate.tables.spec import Column
 from brats_ablate.tables.statistics import holm
+
+
+SETTINGS = Settings(folds=3)
 
 
 def test_a_case_by_hand() -> None:
@@ -82,17 +85,28 @@ def test_pairs_are_compared_on_common_cases_with_holm_and_verdicts() -> None:
     rows = [scores(v + rng.normal(0, s, len(v)), folds[: len(v)]) for v, s in zip(values, spread, strict=True)]
     rows[6] = scores(base[:1], [0], first=90)
     pairs = [(i, 0) for i in range(1, 8)]
-    compared = compare_evaluated(pairs, columns, rows, regions=REGIONS, patient_of=str)
-    assert [c.verdict for c in compared] == [BETTER, WORSE, SAME, SAME, UNDECIDED, UNDECIDED, UNDECIDED]
+    compared = compare_evaluated(pairs, columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
+    assert [c.verdict for c in compared] == [BETTER, WORSE, UNDECIDED, *[NOT_DECIDED] * 4]
     assert [c.cases for c in compared] == [30, 30, 30, 30, 3, 0, 30]
     expected = [paired_test((rows[i]["ET"] - rows[0]["ET"]).to_numpy(), folds, rows[0].index).p for i in (1, 2, 3)]
-    assert [c.p_holm for c in compared[:3]] == pytest.approx(holm(np.array(expected)).tolist())
+    assert [c.p_adjusted for c in compared[:3]] == pytest.approx(holm(np.array(expected)).tolist())
     for c, part in zip(
         compared,
-        ("these trained", "these trained", "not sig", "every case scores", "no two", "no common", "same amount"),
+        ("these trained", "these trained", "these trained", "every patient", "no two", "no common", "does not vary"),
         strict=True,
     ):
         assert part in c.reason
+
+
+def test_the_smallest_detectable_difference_has_the_stated_power() -> None:
+    rng = np.random.default_rng(5)
+    base, noise = rng.uniform(0.6, 0.9, 40), rng.normal(0, 0.01, 40)
+    columns, folds = [evaluation("base"), evaluation("other")], [i % 2 for i in range(40)]
+    rows = [scores(base, folds), scores(base + noise, folds)]
+    (c,) = compare_evaluated([(1, 0)], columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
+    shift = c.minimum_detectable_effect / np.sqrt(c.variance)
+    t = stats.nct.rvs(38, shift, size=40_000, random_state=6)
+    assert np.mean(np.abs(t) > stats.t.ppf(0.975, 38)) == pytest.approx(0.8, abs=0.01)
 
 
 def test_test_cases_are_not_a_fold_among_folds() -> None:
@@ -101,14 +115,15 @@ def test_test_cases_are_not_a_fold_among_folds() -> None:
     columns = [evaluation("base"), evaluation("other")]
     folds = [0] * 5 + [1] * 5 + [-1] * 2
     rows = [scores(base, folds), scores(base + noise, folds)]
-    (c,) = compare_evaluated([(1, 0)], columns, rows, regions=REGIONS, patient_of=str)
+    (c,) = compare_evaluated([(1, 0)], columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
     assert c.cases == 10
-    assert c.reason.endswith("2 common cases of no fold are left out")
+    assert "these trained networks; 2 common cases of no fold are left out; small sample (n = 10)" in c.reason
     assert c.difference == pytest.approx((noise[:5].mean() + noise[5:10].mean()) / 2)
     (test_set,) = compare_evaluated(
-        [(1, 0)], columns, [r.assign(fold=-1) for r in rows], regions=REGIONS, patient_of=str
+        [(1, 0)], columns, [r.assign(fold=-1) for r in rows], SETTINGS, regions=REGIONS, patient_of=str
     )
-    assert test_set.p_cases == pytest.approx(stats.ttest_1samp(noise, 0).pvalue, rel=1e-6)
+    assert "folds" not in test_set.reason
+    assert test_set.p_adjusted == pytest.approx(stats.ttest_1samp(noise, 0).pvalue, rel=1e-6)
 
 
 def test_a_trained_column_is_not_compared_with_an_evaluated_one() -> None:
@@ -116,7 +131,7 @@ def test_a_trained_column_is_not_compared_with_an_evaluated_one() -> None:
     pairs = by_kind([(0, None), (1, 0), (2, 0)], columns)
     assert pairs == ([(1, 0)], [(2, 0)])
     rows = [scores(np.linspace(0.5, 0.9, 6), [0, 0, 1, 1, 2, 2])] * 3
-    (c,) = compare_evaluated(pairs.others, columns, rows, regions=REGIONS, patient_of=str)
-    assert c.verdict == UNDECIDED
-    assert math.isnan(c.shown_difference)
+    (c,) = compare_evaluated(pairs.others, columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
+    assert c.verdict == NOT_DECIDED
+    assert math.isnan(c.difference)
     assert "list evaluation: ds, from +experiment=ds job=predict and job=evaluate" in c.reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -104,16 +104,20 @@ def sources_table(result: TableResult) -> Table:
                 Bounds(c.other_cohort, signed), Number(c.noise_floor, dice), *_on_reference(c), _flips(c),
             )
         )  # fmt: skip
-    rows = _without_empty(rows, (6, 7, 8, 9, 10))
-    kept = [h for i, h in enumerate(heads) if i < 6 or (rows and len(rows[0]) == len(heads))]
-    notes = (
+    notes = [
         "Δ by run: of each learning rate and seed. From patients, from training: shares of the variance of Δ. CI, "
         "other cohort: with the training part enlarged for another training set (Nadeau and Bengio 2003). Noise floor: "
-        "|Δ| that training alone exceeds in 5 % of repetitions where two recipes are equal. "
-        f"With {region}: on the patients whose reference has it, tested as a family of its own. No {region}: patients "
-        "without it in the reference that only the column (gained) or only the baseline (lost) predicts without it.",
-    )
-    return Table(f"{result.spec.name}_sources", "Sources of variability", tuple(kept), tuple(rows), notes)
+        "the |Δ| that training alone exceeds in 5 % of repetitions where two recipes are equal."
+    ]
+    if all(isinstance(cell, Absent) for row in rows for cell in row[6:]):
+        heads, rows = heads[:6], [row[:6] for row in rows]
+    else:
+        notes.append(
+            f"With {region}: on the patients whose reference has it, tested as a family of its own. No {region}: of "
+            "the patients without it in the reference, those that only the column (gained) or only the baseline (lost) "
+            "predicts without it."
+        )
+    return Table(f"{result.spec.name}_sources", "Sources of variability", heads, tuple(rows), tuple(notes))
 
 
 def comparisons_dict(result: TableResult) -> list[dict[str, Any]]:
@@ -142,10 +146,3 @@ def _on_reference(c: Comparison) -> tuple[Cell, ...]:
 
 def _flips(c: Comparison) -> Cell:
     return Words(f"{c.flips.gained}, {c.flips.lost} of {c.flips.patients}") if c.flips else Absent()
-
-
-def _without_empty(rows: list[Row], columns: Sequence[int]) -> list[Row]:
-    """Leave `columns` out if they are empty in every row."""
-    if any(not isinstance(row[i], Absent) for row in rows for i in columns):
-        return rows
-    return [tuple(cell for i, cell in enumerate(row) if i not in columns) for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, zip_longest
 
@@ -211,6 +212,8 @@ def _notes(result: TableResult) -> Iterator[str]:
             erratum = f"; {paper.erratum}" if paper.erratum else ""
             printed = f"the paper prints {dice(paper.mean)}, the mean of its folds is {paper.recomputed:.5f}"
             yield f"! {c.column.title}: {printed}{erratum}."
+    if any(not math.isnan(c.p_adjusted) for c in result.comparisons):
+        yield "Differences and verdicts compare the means of the last epochs, not these best epochs; see Differences."
     yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
     for c in result.columns:
         if not c.has_any:
