@@ -63,7 +63,7 @@ def test_run_directories_have_the_same_verdicts_as_the_arrays(
     _write(drawn, scenario, tmp_path)
     patients = {f"s{i:04d}": f"p{patient:05d}" for i, patient in enumerate(drawn.patient)}
     spec = TableSpec("t", "T", None, NAMES[0], tuple(Column(name, name, None, None) for name in NAMES))
-    store = ResultsStore(load_runs(tmp_path, NAMES), tmp_path / "evaluation", {}, BRATS2021, patients)
+    store = ResultsStore(load_runs(tmp_path, NAMES), tmp_path / "evaluation", {}, BRATS2021, patients.__getitem__)
     (read,) = build([spec], store, folds=FOLDS, resamples=SETTINGS.draws, seed=SETTINGS.seed)
     simulated = compare(pairs(scenario), as_runs(drawn, scenario), SETTINGS)
     for a, b in zip(read.comparisons, simulated, strict=True):

@@ -62,7 +62,7 @@ def test_an_outside_method_is_compared_on_common_cases(job: Job, work: Path, tmp
     assert len(difference) == len(cases) - 1
     of_fold = difference.groupby(folds.get)
     shown = pd.read_csv(work / "phantom" / "tables" / "evaluated_differences.csv", index_col=0).loc["theirs"]
-    assert shown["cases"] == len(difference)
+    assert shown["patients"] == len(difference)
     assert shown["Δ mean Dice"] == pytest.approx(of_fold.mean().mean())
     pooled = of_fold.apply(lambda d: ((d - d.mean()) ** 2).sum()).sum() / (len(difference) - 3)
     half = stats.t.ppf(0.975, len(difference) - 3) * np.sqrt(pooled * (1 / of_fold.size()).sum() / 9)
@@ -113,4 +113,4 @@ def test_ten_cases_outside_the_folds_are_a_test_set(job: Job, work: Path, tmp_pa
     assert pd.isna(shown.loc["theirs_hospital", "cross-validated"])
     compared = pd.read_csv(tables / "evaluated_differences.csv", index_col=0).loc["theirs_hospital"]
     reference = stats.ttest_rel(dice_of(work, "theirs_hospital"), dice_of(work, "ds_hospital"))
-    assert compared["p cases"] == pytest.approx(reference.pvalue, rel=1e-6)
+    assert compared["p"] == pytest.approx(reference.pvalue, rel=1e-6)

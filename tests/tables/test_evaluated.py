@@ -15,7 +15,6 @@ from brats_ablate.tables.evaluated import by_kind, compare_evaluated, paired_tes
 from brats_ablate.tables.spec import Column
 from brats_ablate.tables.statistics import holm
 
-
 SETTINGS = Settings(folds=3)
 
 
@@ -117,7 +116,10 @@ def test_test_cases_are_not_a_fold_among_folds() -> None:
     rows = [scores(base, folds), scores(base + noise, folds)]
     (c,) = compare_evaluated([(1, 0)], columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
     assert c.cases == 10
-    assert "these trained networks; 2 common cases of no fold are left out; small sample (n = 10)" in c.reason
+    assert (
+        "these trained networks; 2 common cases of no fold are left out; 2 of 3 folds; small sample (n = 10)"
+        in c.reason
+    )
     assert c.difference == pytest.approx((noise[:5].mean() + noise[5:10].mean()) / 2)
     (test_set,) = compare_evaluated(
         [(1, 0)], columns, [r.assign(fold=-1) for r in rows], SETTINGS, regions=REGIONS, patient_of=str

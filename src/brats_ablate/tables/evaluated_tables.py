@@ -41,7 +41,7 @@ def evaluated_notes(result: TableResult) -> Iterator[str]:
     compared = [c for c in result.comparisons if c.cases and not is_trained(c, result)]
     if compared:
         yield (
-            "Evaluated columns are compared as these trained networks, on common patients; another training run may "
+            "Evaluated columns are compared as these trained networks, on common cases; another training run may "
             "differ. Δ: mean over folds. 95 % CI and p: t-test over patients within folds, p corrected over these "
             "comparisons (Holm)."
         )
