@@ -62,4 +62,5 @@ def test_scans_of_a_patient_are_averaged() -> None:
     rows = [_rows(values, [900] * 5) for values in (base, base + np.array([0.1, 0.3, 0.0, 0.0, 0.4])[:, None])]
     patients = {"c000": "a", "c001": "a", "c002": "b", "c003": "b"}
     (_, subgroup) = strata([(0, None), (1, 0)], rows, patients, labels=BRATS2021, resamples=100, seed=0)
-    assert (subgroup.cases, subgroup.difference) == (5, pytest.approx((0.2 + 0.0 + 0.4) / 3))
+    assert (subgroup.cases, subgroup.patients) == (5, 3)
+    assert subgroup.difference == pytest.approx((0.2 + 0.0 + 0.4) / 3)

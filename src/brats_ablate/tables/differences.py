@@ -61,6 +61,9 @@ def verdict_cell(c: Comparison) -> Words:
 
 
 def _notes(result: TableResult) -> Iterator[str]:
+    if result.columns and all(c.column.evaluation is not None for c in result.columns):
+        yield "Δ: mean over the cases that both columns have, of these evaluated networks; not tested."
+        return
     rope = f"{result.settings.rope:g}"
     yield (
         f"Δ: mean over each run's last validated epochs (up to {EPOCHS}, in the final tenth of the schedule) and over "
