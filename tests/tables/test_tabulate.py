@@ -132,6 +132,9 @@ def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     result = build([spec], store, folds=5, resamples=200, seed=0)[0]
     assert _column_texts(scores_table(result), "with")[0][:6] == ["0.7500"] * 6
     assert result.comparisons[0].difference == pytest.approx(0.25)
+    assert differences_table(result).notes == (
+        "Δ: mean over the cases that both columns have, of these evaluated networks; not tested.",
+    )
 
 
 def test_cases_of_no_fold_are_a_test_set_with_an_interval(tmp_path: Path) -> None:
@@ -308,7 +311,14 @@ def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write)
 def test_few_patients_are_a_small_sample(tmp_path: Path, write_experiment: Write) -> None:
     spec = load_table_spec(EXPERIMENTS / "demo.yaml")
     for name, folds in (("baseline", [0.7, 0.71, 0.72, 0.73, 0.74]), ("ds", [0.8, 0.7, 0.8, 0.7, 0.8])):
-        write_experiment(tmp_path, name, folds, cases_per_fold=3)
-    table = differences_table(_build(spec, tmp_path))
+        sizes = {f"case-{fold}-{i:03d}": 900 * i for fold in range(5) for i in range(3)}
+        write_experiment(tmp_path, name, folds, cases_per_fold=3, et_voxels=sizes)
+    result = _build(spec, tmp_path)
+    table = differences_table(result)
     assert "small sample (n = 15)" in " ".join(table.texts[0])
     assert any(note.startswith("Small sample") for note in table.notes)
+    assert interval_rows(result)[-1][-1].text.endswith(": small sample")
+    (subgroups,) = (t for t in tabulate(result) if t.name == "demo_strata")
+    assert [row[0] for row in subgroups.texts] == [
+        "no ET", "no ET: small sample", "ET ≥ 500 voxels", "ET ≥ 500 voxels: small sample",
+    ]  # fmt: skip

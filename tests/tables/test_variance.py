@@ -76,12 +76,20 @@ def _in_loops(x: np.ndarray, fold: np.ndarray) -> InLoops:
         tau = max(ms - msc, 0)
         prior = 0 if k == 2 else min(8, v1)
         D = m[1:] - m[0]
+        training = np.full(k, tau)
+        if k > 2:  # the baseline of several columns
+            residuals = m - m.mean(axis=1, keepdims=True) - m.mean(axis=0) + m.mean()
+            own = ((residuals[0] ** 2).sum() / (J - 1) - ms / k) * k / (k - 2)
+            training[0] += max(own - ms, 0)
         variance = [
-            max((prior * (J * omega[c, c] + 2 * tau) + (J - 1) * D[c].var(ddof=1)) / (prior + J - 1), J * omega[c, c])
+            max(
+                (prior * (J * omega[c, c] + tau + training[0]) + (J - 1) * D[c].var(ddof=1)) / (prior + J - 1),
+                J * omega[c, c],
+            )
             / J
             for c in range(k - 1)
         ]
-        return InLoops(omega, np.full(k, tau), np.array(variance), prior + J - 1)
+        return InLoops(omega, training, np.array(variance), prior + J - 1)
     fold_means = np.array([[[x[c, r, fold == f].mean() for f in range(J)] for r in range(L)] for c in range(k)])
     msl = np.array([_mean_square(fold_means[c]) for c in range(k)])
     mslc = np.array([_residual_variance(x[c], fold) * of_fold_mean for c in range(k)])
@@ -168,6 +176,16 @@ def test_a_noisier_column_has_the_larger_share() -> None:
     assert v.variance[1] == max(v.variance)
 
 
+def test_a_noisier_baseline_of_single_runs_has_its_own_variance() -> None:
+    """1,000 tables of 6 columns in which the baseline's variance over folds is 9 times the others'."""
+    draw = np.random.default_rng(0)
+    means = draw.normal(size=(1000, 6, 5)) * np.array([3, 1, 1, 1, 1, 1])[:, None]
+    estimates = [estimate(FoldStatistics.of_folds(m), _against_first(6)).training for m in means]
+    baseline, others = np.mean(estimates, axis=0)[[0, 1]]
+    assert others == pytest.approx((9 + 5) / 6, rel=0.05)
+    assert baseline == pytest.approx(9, rel=0.05)
+
+
 def test_the_other_cohort_has_nadeau_and_bengios_factor() -> None:
     v = _estimate(_scores(3, 2))
     training = (v.training[1:] + v.training[0]) * (1 / 5 + 1 / 4)
@@ -178,8 +196,10 @@ def test_published_folds_have_no_part_of_the_patients() -> None:
     means = np.random.default_rng(0).normal(size=(3, 5))
     v = estimate(FoldStatistics.of_folds(means), _against_first(3))
     interaction = _mean_square(means)
+    residuals = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
+    own = 3 * ((residuals[0] ** 2).sum() / 4 - interaction / 3)  # k / (k - 2) = 3
     over_folds = (means[1:] - means[0]).var(axis=1, ddof=1)
-    np.testing.assert_allclose(v.variance, (8 * 2 * interaction + 4 * over_folds) / 12 / 5)
+    np.testing.assert_allclose(v.variance, (8 * (interaction + max(own, interaction)) + 4 * over_folds) / 12 / 5)
 
 
 def test_noise_is_students_t_where_patients_add_nothing() -> None:

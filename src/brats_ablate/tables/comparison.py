@@ -20,7 +20,8 @@ from brats_ablate.tables.variance import FoldStatistics
 
 ALPHA = 1 - LEVEL
 FEW_PATIENTS = 20
-"""Below this, intervals and verdicts carry the words "small sample"."""
+"""Below this, intervals and verdicts carry the words `SMALL_SAMPLE`."""
+SMALL_SAMPLE = "small sample"
 
 BETTER: Final = "better"
 WORSE: Final = "worse"
@@ -159,7 +160,7 @@ def _flips(column: np.ndarray, baseline: np.ndarray) -> Flips:
 def decide(c: Comparison, settings: Settings, notes: Sequence[str] = ()) -> Comparison:
     """Return `c` with its verdict and the reason for it; `notes` are further parts of the reason."""
     notes = [*notes, *([f"{c.folds} of {settings.folds} folds"] if 0 < c.folds < settings.folds else [])]
-    notes += [f"small sample (n = {c.cases})"] if c.is_small else []
+    notes += [f"{SMALL_SAMPLE} (n = {c.cases})"] if c.is_small else []
     if np.isnan(c.p_adjusted):
         what = "every patient scores the same" if abs(c.difference) < 1e-12 else "the difference does not vary"
         return replace(c, reason="; ".join([what, *notes]))

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,8 +19,9 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
-from brats_ablate.errors import DataError
+from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runtime.files import readable
 from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
 
 COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metric", "value"]
@@ -46,7 +50,10 @@ def results(work: Path, epoch: Epoch = "best") -> DataFrame:
 
 def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
     """Return the per-case rows of `runs` in long form, with `COLUMNS`, in the order of the runs."""
-    records = [(run.coordinates, row) for run in runs for row in _rows_of_run(run, epoch)]
+    records = []
+    for run in runs:
+        with passing_over():
+            records += [(run.coordinates, row) for row in _rows_of_run(run, epoch)]
     heads = [(c.name, c.fold, c.lr, c.seed, row["epoch"], row["case"]) for c, row in records]
     keys = list(dict.fromkeys(key for _, row in records for key in row if key not in ("epoch", "case")))
     regions = tuple(key.removesuffix(SIZE) for key in keys)
@@ -79,7 +86,8 @@ def rows_at_epoch(directory: RunDirectory, epoch: int) -> list[dict[str, Any]]:
         lines = _last_block(content, b'{"epoch": %d, ' % epoch)
     if not lines:  # keys in another order, e.g. records written by hand
         return [row for row in directory.cases() if row["epoch"] == epoch]
-    return sorted(map(json.loads, lines), key=lambda row: str(row["case"]))
+    with readable(file):
+        return sorted(map(json.loads, lines), key=lambda row: str(row["case"]))
 
 
 def rows_from_epoch(directory: RunDirectory, first: int) -> dict[int, dict[str, dict[str, Any]]]:
@@ -96,12 +104,27 @@ def rows_from_epoch(directory: RunDirectory, first: int) -> dict[int, dict[str, 
         end = content.rfind(b"\n") + 1
         tail = content[start:end] if block else b""
     # One array parses faster than one line after another. Without a block: keys in another order, written by hand.
-    records = json.loads(b"[%s]" % tail.rstrip().replace(b"\n", b",")) if tail else directory.cases()
-    rows: dict[int, dict[str, dict[str, Any]]] = {}
-    for row in records:
-        if row["epoch"] >= first:
-            rows.setdefault(row["epoch"], {})[row["case"]] = row
-    return rows
+    with readable(file):
+        records = json.loads(b"[%s]" % tail.rstrip().replace(b"\n", b",")) if tail else directory.cases()
+        rows: dict[int, dict[str, dict[str, Any]]] = {}
+        for row in records:
+            if row["epoch"] >= first:
+                rows.setdefault(row["epoch"], {})[row["case"]] = row
+        return rows
+
+
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Go on after a damaged file of cases, whose run then has none, with one warning for each file."""
+    try:
+        yield
+    except Unreadable as error:
+        _warn_once(str(error))
+
+
+@lru_cache
+def _warn_once(sentence: str) -> None:
+    print(f"brats-ablate: {sentence}; until then, its cases are missing here", file=sys.stderr)
 
 
 def _last_block(content: mmap.mmap, start: bytes) -> list[bytes]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from brats_ablate.errors import Unreadable
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 
@@ -46,6 +47,8 @@ class RunSummary:
     @property
     def progress_text(self) -> str:
         """State and progress of an unfinished run."""
+        if self.status.state == RunState.UNREADABLE:
+            return str(self.status.state)
         return f"{self.status.state}, epoch {self.status.epoch} of {self.status.epochs}"
 
     @cached_property
@@ -80,14 +83,17 @@ def load_runs(runs: Path, names: Iterable[str]) -> dict[str, list[RunSummary]]:
 
 
 def summarize_run(run: RunDirectory) -> RunSummary | None:
-    """Read one run directory; None if the run never started."""
-    status, metrics = run.status(), run.metrics()
+    """Read one run directory; None if the run never started. One with a damaged file is UNREADABLE, with the reason."""
+    try:
+        status, metrics, manifest = run.status(), run.metrics(), run.manifest()
+    except Unreadable as error:
+        return RunSummary(run, run.coordinates, RunRecord(RunState.UNREADABLE, reason=str(error)), [], {}, {}, {})
     if status is None:
         return None
     validated = validated_rows(metrics)
     best = max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={})
     last = validated[-1] if validated else {}
-    return RunSummary(run, run.coordinates, status, metrics, run.manifest(), best, last)
+    return RunSummary(run, run.coordinates, status, metrics, manifest, best, last)
 
 
 def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -32,6 +32,8 @@ class Stratum:
     difference: float = math.nan
     """To the baseline, mean over the patients that both have."""
     interval: Interval = UNKNOWN
+    patients: int = 0
+    """Behind the interval."""
 
 
 def paired_differences(column: DataFrame, baseline: DataFrame, regions: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -77,6 +79,6 @@ def strata(
                 patients = [patient_of(case) for case in cases]
                 means = Series(differences.mean(axis=1)).groupby(patients).mean().to_numpy()[:, None]
                 interval = statistics.bootstrap_intervals(means, resamples, seed)[0]
-                stratum = replace(stratum, difference=float(means.mean()), interval=interval)
+                stratum = replace(stratum, difference=float(means.mean()), interval=interval, patients=len(means))
             stratified.append(stratum)
     return stratified

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, zip_longest
 
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runs.state import RunState
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
-from brats_ablate.tables.differences import differences_table, sources_table, verdict_cell
+from brats_ablate.tables.comparison import FEW_PATIENTS, SMALL_SAMPLE
+from brats_ablate.tables.differences import differences_table, sources_table
 from brats_ablate.tables.evaluated_tables import outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
@@ -96,7 +98,7 @@ def interval_rows(result: TableResult) -> list[Row]:
         "Δ to baseline": [Number(c.difference if c else None, signed) for c in known],
         "95 % CI": [Bounds(c.interval if c else UNKNOWN, signed) for c in known],
         "adjusted p": [Number(c.p_adjusted if c else None, p_value) for c in known],
-        "verdict": [Words(verdict_cell(c).words) if c else Absent() for c in known],
+        "verdict": [Words(c.verdict, SMALL_SAMPLE if c.is_small else "") if c else Absent() for c in known],
     }
     return [_with_paper(name, result.columns, cells) for name, cells in named.items()]
 
@@ -124,7 +126,8 @@ def strata_table(result: TableResult) -> Table:
     """Return Dice and difference by subgroup of cases."""
     rows: list[Row] = []
     for s in result.strata:
-        names = (Words(s.title), Words(result.columns[s.column].column.title), Number(s.cases, str))
+        small = SMALL_SAMPLE if s.patients < FEW_PATIENTS and not math.isnan(s.interval.low) else ""
+        names = (Words(s.title, small), Words(result.columns[s.column].column.title), Number(s.cases, str))
         means = (Number(value, dice) for value in s.dice.tolist())
         rows.append((*names, *means, Number(s.difference, signed), Bounds(s.interval, signed)))
     rules = {i for i, (a, b) in enumerate(pairwise(result.strata), 1) if a.title != b.title}
@@ -214,6 +217,8 @@ def _notes(result: TableResult) -> Iterator[str]:
             yield f"! {c.column.title}: {printed}{erratum}."
     if any(not math.isnan(c.p_adjusted) for c in result.comparisons):
         yield "Differences and verdicts compare the means of the last epochs, not these best epochs; see Differences."
+    for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
+        yield f"! {run.coordinates}: {run.status.reason}."
     yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
     for c in result.columns:
         if not c.has_any:

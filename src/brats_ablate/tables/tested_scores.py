@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.tables.results import SIZE, PatientOf, require_regions, rows_from_epoch
+from brats_ablate.tables.results import SIZE, PatientOf, passing_over, require_regions, rows_from_epoch
 from brats_ablate.tables.scores import RunSummary
 
 EPOCHS = 10
@@ -79,7 +79,9 @@ def read_runs(runs: Iterable[RunSummary], labels: LabelScheme, patient_of: Patie
     """
     tested: dict[RunKey, dict[int, RunScores]] = {}
     for run in runs:
-        scores = _run_scores(run, labels, patient_of) if run.is_finished else None
+        scores = None
+        with passing_over():
+            scores = _run_scores(run, labels, patient_of) if run.is_finished else None
         if scores is not None:
             tested.setdefault((run.coordinates.lr, run.coordinates.seed), {})[run.coordinates.fold] = scores
     return tested

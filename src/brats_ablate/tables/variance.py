@@ -165,12 +165,8 @@ def estimate(s: FoldStatistics, pairs: np.ndarray) -> Variances:
     total, total_degrees = (pooled, degrees + k * d) if pooled > interaction else (interaction, degrees)
     shrunk = (PRIOR_DEGREES * of_runs.mean() + d * of_runs) / (PRIOR_DEGREES + d)
     of_run = np.maximum(shrunk - of_run_cases, _LEAST_SHARE * of_run_cases)
-    share = np.ones(k)
-    if of_run.mean() > 0:
-        # An error in the baseline's variance affects all of its columns: it is never shrunk below its own estimate.
-        is_common = (pairs < 0).sum(axis=0) > 1
-        own = np.where(is_common, of_runs - of_run_cases, 0)
-        share = np.maximum(of_run, own) / of_run.mean()
+    own = np.where(_is_common(pairs), of_runs - of_run_cases, 0)
+    share = np.maximum(of_run, own) / of_run.mean() if of_run.mean() > 0 else np.ones(k)
     training = max(total - of_cases, 0.0) * share
     variance = np.diag(case_covariance) + pairs**2 @ training / J
     noise = training_noise(total, of_cases, total_degrees)
@@ -209,11 +205,33 @@ def _of_single_runs(
     k, _, J = s.means.shape
     of_cases = J * np.diag(case_covariance)
     prior = 0 if k == 2 else min(PRIOR_DEGREES, degrees)
+    of_column = training + np.where(_is_common(pairs), _excess(s.means[:, 0, :]), 0)
     over_folds = (pairs @ s.means[:, 0, :]).var(axis=1, ddof=1)
-    pooled = (prior * (of_cases + 2 * training) + (J - 1) * over_folds) / (prior + J - 1)
+    pooled = (prior * (of_cases + pairs**2 @ of_column) + (J - 1) * over_folds) / (prior + J - 1)
     variance = np.maximum(pooled, of_cases) / J
-    same, none = np.ones(k), np.zeros(k)
-    return Variances(s, pairs, case_covariance, training * same, none, variance, float(prior + J - 1), noise, same)
+    share = of_column / training if training > 0 else np.ones(k)
+    return Variances(s, pairs, case_covariance, of_column, np.zeros(k), variance, float(prior + J - 1), noise, share)
+
+
+def _is_common(pairs: np.ndarray) -> np.ndarray:
+    """Return (k,) whether several columns are compared with a column.
+
+    An error in its variance affects all of them. It is therefore never shrunk below its own estimate.
+    """
+    is_common: np.ndarray = (pairs < 0).sum(axis=0) > 1
+    return is_common
+
+
+def _excess(fold_means: np.ndarray) -> np.ndarray:
+    """Return (k,) by how much a column's variance over folds exceeds the columns' mean, at least 0; k > 2.
+
+    The mean square of a column's residuals is expected to be (1 - 2/k) of its variance and 1/k of the mean one.
+    """
+    k, J = fold_means.shape
+    of_residuals = (_residuals(fold_means) ** 2).sum(axis=1) / (J - 1)
+    mean = of_residuals.sum() / (k - 1)
+    excess: np.ndarray = np.maximum((of_residuals - mean / k) * k / max(k - 2, 1) - mean, 0)
+    return excess
 
 
 def _residuals(values: np.ndarray) -> np.ndarray:
