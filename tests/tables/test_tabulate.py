@@ -132,9 +132,8 @@ def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     result = build([spec], store, folds=5, resamples=200, seed=0)[0]
     assert _column_texts(scores_table(result), "with")[0][:6] == ["0.7500"] * 6
     assert result.comparisons[0].difference == pytest.approx(0.25)
-    assert differences_table(result).notes == (
-        "Δ: mean over the cases that both columns have, of these evaluated networks; not tested.",
-    )
+    assert result.comparisons[0].reason == "the difference does not vary; these trained networks; small sample (n = 10)"
+    assert any("as these trained networks" in note for note in differences_table(result).notes)
 
 
 def test_cases_of_no_fold_are_a_test_set_with_an_interval(tmp_path: Path) -> None:

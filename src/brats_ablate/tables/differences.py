@@ -62,9 +62,6 @@ def verdict_cell(c: Comparison) -> Words:
 
 
 def _notes(result: TableResult) -> Iterator[str]:
-    if result.columns and all(c.column.evaluation is not None for c in result.columns):
-        yield "Δ: mean over the cases that both columns have, of these evaluated networks; not tested."
-        return
     rope = f"{result.settings.rope:g}"
     trained = [c for c in result.comparisons if is_trained(c, result)]
     if trained:
