@@ -85,7 +85,7 @@ class Variances:
     noise: float
     """|deviation| of a column's fold mean that training alone exceeds in 5 % of repetitions, for the mean column."""
     share: np.ndarray
-    """(k,) a column's training variance as a share of the mean column's."""
+    """(k,) a column's training variance as a share of the mean column's; 1 with one run per fold."""
 
     @property
     def runs(self) -> int:
@@ -209,8 +209,8 @@ def _of_single_runs(
     over_folds = (pairs @ s.means[:, 0, :]).var(axis=1, ddof=1)
     pooled = (prior * (of_cases + pairs**2 @ of_column) + (J - 1) * over_folds) / (prior + J - 1)
     variance = np.maximum(pooled, of_cases) / J
-    share = of_column / training if training > 0 else np.ones(k)
-    return Variances(s, pairs, case_covariance, of_column, np.zeros(k), variance, float(prior + J - 1), noise, share)
+    degrees_of_pair = float(prior + J - 1)
+    return Variances(s, pairs, case_covariance, of_column, np.zeros(k), variance, degrees_of_pair, noise, np.ones(k))
 
 
 def _is_common(pairs: np.ndarray) -> np.ndarray:
