@@ -122,7 +122,7 @@ def _table(
         comparisons=tuple(_evaluated_comparison(c, columns, labels) for c in compared),
         paper_p=_paper_p(spec, pairs, settings),
         settings=settings,
-        strata=tuple(strata(pairs, rows, store.patient_of_case, labels=labels, **resampling)),
+        strata=tuple(strata(pairs, rows, store.patient_of_case, labels=labels)),
         test_sets=tuple(scores_outside_folds(rows, labels, **resampling)),
         labels=labels,
     )
