@@ -50,6 +50,13 @@ def test_the_seed_decides_the_resampling() -> None:
     assert s.bootstrap_intervals(differences, 500, 3) != s.bootstrap_intervals(differences, 500, 4)
 
 
+def test_a_t_interval_is_scipys() -> None:
+    values = _differences(12)[:, 0]
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    assert s.t_interval(values) == s.Interval(pytest.approx(expected.low), pytest.approx(expected.high))
+    assert math.isnan(s.t_interval(values[:1]).low)
+
+
 def test_holm_by_hand() -> None:
     # Sorted .01 .02 .03 .04: ×4, ×3, ×2, ×1, made monotone.
     assert s.holm(np.array([0.04, 0.01, 0.03, 0.02])).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])

@@ -133,7 +133,7 @@ def _table(
         comparisons=tuple(sorted(compared, key=attrgetter("column"))),
         paper_p=_paper_p(spec, pairs, settings),
         settings=settings,
-        strata=tuple(strata(pairs, rows, store.patient_of, labels=labels, **resampling)),
+        strata=tuple(strata(pairs, rows, store.patient_of, labels=labels)),
         test_sets=tuple(scores_outside_folds(rows, labels, **resampling)),
         labels=labels,
     )

@@ -51,6 +51,18 @@ def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int) -> l
     return [Interval(float(a - b), float(a + b)) for a, b in zip(centre, half, strict=True)]
 
 
+def t_interval(values: np.ndarray) -> Interval:
+    """Compute Student's interval of the mean of independent values, (n,); NaN ends for fewer than two."""
+    n = len(values)
+    if n < 2:
+        return UNKNOWN
+    from scipy.special import stdtrit
+
+    mean = float(values.mean())
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean - half, mean + half)
+
+
 def holm(p_values: np.ndarray) -> np.ndarray:
     """Adjust p-values by Holm's (1979) step-down method; NaN entries stay NaN and do not count."""
     p = np.asarray(p_values, dtype=float)

@@ -50,8 +50,6 @@ def strata(
     patient_of: PatientOf,
     *,
     labels: LabelScheme,
-    resamples: int,
-    seed: int,
 ) -> list[Stratum]:
     """Compare on cases without ET, with a small and with a larger one, by subgroup and column.
 
@@ -77,8 +75,8 @@ def strata(
             cases, differences = paired_differences(scores, reference, labels.averaged_names)
             if cases:
                 patients = [patient_of(case) for case in cases]
-                means = Series(differences.mean(axis=1)).groupby(patients).mean().to_numpy()[:, None]
-                interval = statistics.bootstrap_intervals(means, resamples, seed)[0]
+                means = Series(differences.mean(axis=1)).groupby(patients).mean().to_numpy()
+                interval = statistics.t_interval(means)
                 stratum = replace(stratum, difference=float(means.mean()), interval=interval, patients=len(means))
             stratified.append(stratum)
     return stratified

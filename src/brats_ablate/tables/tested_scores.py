@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -151,17 +150,14 @@ def _run_scores(run: RunSummary, labels: LabelScheme, patient_of: PatientOf) -> 
     size = f"{labels.sized_region}{SIZE}"
     scored = [key for key in records[0][0] if key not in ("epoch", "case") and not key.endswith(SIZE)]
     require_regions(run.coordinates.name, scored, labels.region_names)
-    averaged = np.mean([_values(records, region) for region in labels.averaged_names], axis=0)
-    sized, voxels = _values(records, labels.sized_region), _values(records[-1:], size)
+    dice = np.array([[[row.get(r) for r in scored] for row in of_epoch] for of_epoch in records], dtype=float).mean(
+        axis=0
+    )
+    averaged = dice[:, [scored.index(region) for region in labels.averaged_names]].mean(axis=1)
+    sized = dice[:, scored.index(labels.sized_region)]
+    voxels = np.array([row.get(size) for row in records[-1]], dtype=float)
     patients = [patient_of(case) for case in cases]
     return over_scans(patients, averaged, sized, voxels)
-
-
-def _values(records: list[list[dict[str, Any]]], key: str) -> np.ndarray:
-    """Return (cases,) means over epochs."""
-    values = np.array([[row.get(key) for row in of_epoch] for of_epoch in records], dtype=float)
-    mean: np.ndarray = values.mean(axis=0)
-    return mean
 
 
 def over_scans(
