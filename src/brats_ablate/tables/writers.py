@@ -115,7 +115,8 @@ def latex_float(table: Table, panels: Sequence[tuple[str, Sequence[str]]], size:
             r"    \bottomrule",
             r"  \end{tabular}}",
         ]
-    parts += [rf"  \par\smallskip\raggedright\footnotesize {escape_latex(note)}" for note in table.notes]
+    if table.notes:  # one paragraph: many notes of a few words would take a page
+        parts += [r"  \par\smallskip\raggedright\footnotesize", *(f"  {escape_latex(note)}" for note in table.notes)]
     return "\n".join([*parts, r"\end{table}"]) + "\n"
 
 
