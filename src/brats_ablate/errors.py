@@ -28,7 +28,7 @@ class DataError(UserError):
 class Unreadable(UserError):
     """A file that this program wrote has other content now: damaged, or of a later version.
 
-    Whoever reads many runs or cases reports it and goes on with the others.
+    Whoever reads many runs or cases reports it and continues with the others.
     """
 
     def __init__(self, file: Path, reason: object, remedy: str = "delete it and run the command that wrote it") -> None:

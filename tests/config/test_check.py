@@ -49,7 +49,7 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["job=evaluate", "+job.metrics.hd95=monai"], "are the group metrics now; move their keys to an option conf/metrics/"),
         (["job=rank", "+job.scorer.hd95=monai"], "are the group metrics now"),
         (["job=predict", "job.output=../../x"], "job.output='../../x' must be a plain folder name"),
-        (["job=evaluate", "job.name=/tmp/x"], "job.name='/tmp/x' must be a plain folder name"),
+        (["job=evaluate", "job.name=/elsewhere/x"], "job.name='/elsewhere/x' must be a plain folder name"),
         (["job=evaluate", "job.name=.hidden"], "job.name='.hidden' must be a plain folder name"),
         (["job=status", "+job.wach=1"], "did you mean job.watch?"),
         (["+model.n_heads=3"], "model.n_heads is set by the job; remove it from the configuration"),

@@ -38,7 +38,7 @@ def test_the_first_failure_is_one_warning_and_the_last_call(tmp_path: Path, caps
     tracker.finish()
     assert failing.logged == [{"epoch": 1}]
     (warning,) = capsys.readouterr().err.splitlines()
-    assert warning.startswith("brats-ablate: tracking of ds f0 ended ([Errno 28] No space left on device); the work")
+    assert warning.startswith("brats-ablate: tracking of ds f0 ended ([Errno 28] No space left on device); the run")
     assert str(tmp_path) in warning
 
 

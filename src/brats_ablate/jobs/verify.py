@@ -6,6 +6,7 @@ Every later job checks what it reads itself; this one checks everything at once,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -56,11 +57,10 @@ def _cases(prepared: Path) -> Iterator[Check]:
         return
     try:
         store = CaseStore(prepared)
-    except UserError as error:
-        yield _raising(error)
+    except UserError:
+        yield partial(CaseStore, prepared)  # says again why it cannot be opened
         return
-    for case_id in store.case_ids:
-        yield lambda case_id=case_id: store.verify(case_id)  # type: ignore[misc]
+    yield from (partial(store.verify, case_id) for case_id in store.case_ids)
 
 
 def _runs(runs: Path) -> Iterator[Check]:
@@ -74,8 +74,7 @@ def _runs(runs: Path) -> Iterator[Check]:
         if run.manifest():
             check_configuration(run)
 
-    for run in find_runs(runs):
-        yield lambda run=run: check(run)  # type: ignore[misc]
+    yield from (partial(check, run) for run in find_runs(runs))
 
 
 def _checkpoints(runs: Path) -> Iterator[Check]:
@@ -85,19 +84,11 @@ def _checkpoints(runs: Path) -> Iterator[Check]:
     for run in find_runs(runs):
         for file in (run.last_checkpoint, *run.best_checkpoints()):
             if file.exists():
-                yield lambda file=file: verify(file)  # type: ignore[misc]
+                yield partial(verify, file)
 
 
 def _probabilities(predictions: Path) -> Iterator[Check]:
     from brats_ablate.inference.prediction_store import PredictionFolder
 
     for file in sorted(predictions.glob("*/probabilities/*.b2nd")):
-        folder, case_id = PredictionFolder(file.parents[1]), file.name.removesuffix(".b2nd")
-        yield lambda folder=folder, case_id=case_id: folder.read_probabilities(case_id)  # type: ignore[misc]
-
-
-def _raising(error: Exception) -> Check:
-    def check() -> None:
-        raise error
-
-    return check
+        yield partial(PredictionFolder(file.parents[1]).read_probabilities, file.name.removesuffix(".b2nd"))

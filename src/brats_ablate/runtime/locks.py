@@ -1,6 +1,6 @@
 """Locks of files (flock), which end with their process and so are never stale.
 
-A file system without them, such as some NFS and Lustre mounts, is reported once; the work goes on unlocked.
+A file system without them, such as some NFS and Lustre mounts, is reported once; the command continues without a lock.
 """
 
 from __future__ import annotations

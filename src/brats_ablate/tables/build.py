@@ -104,7 +104,7 @@ def build(
 ) -> list[TableResult]:
     """Build tables from what exists; a column that several of them share is read once.
 
-    `resamples` are the draws of the test and the bootstrap samples; `rope` as in `comparison.Settings`.
+    `resamples` are the draws of the test; `rope` as in `comparison.Settings`.
     """
     settings = Settings(folds, rope, resamples, seed)
     sources = {column.source: column for spec in specs for column in spec.columns}
@@ -120,7 +120,7 @@ def _table(
     columns = tuple(replace(of_source[column.source], column=column) for column in spec.columns)
     pairs = [(i, spec.baseline_of(i)) for i in range(len(columns))]
     rows = [c.case_scores for c in columns]
-    labels, resampling = store.labels, {"resamples": settings.draws, "seed": settings.seed}
+    labels = store.labels
     trained, others = by_kind(pairs, spec.columns)
     compared = compare(trained, [c.tested for c in columns], settings)
     compared += compare_evaluated(
@@ -134,7 +134,7 @@ def _table(
         paper_p=_paper_p(spec, pairs, settings),
         settings=settings,
         strata=tuple(strata(pairs, rows, store.patient_of, labels=labels)),
-        test_sets=tuple(scores_outside_folds(rows, labels, **resampling)),
+        test_sets=tuple(scores_outside_folds(rows, labels, store.patient_of)),
         labels=labels,
     )
 

@@ -101,6 +101,7 @@ def _difference(v: Variances, i: int, p: float, critical: float, all_folds: int)
 
     quantile = float(stdtrit(v.degrees, (1 + LEVEL) / 2))
     delta, variance = float(v.differences[i]), float(v.variance[i])
+    fixed, per_run = v.by_runs() if v.runs > 1 else (v.variance, v.variance)
     return Difference(
         difference=delta,
         interval=_around(delta, quantile * math.sqrt(variance)),
@@ -113,7 +114,7 @@ def _difference(v: Variances, i: int, p: float, critical: float, all_folds: int)
         minimum_detectable_effect=maxt.minimum_detectable_effect(variance, v.degrees, critical),
         other_cohort=_around(delta, quantile * math.sqrt(float(v.other_cohort(all_folds)[i]))),
         noise_floor=float(v.noise_floor[i]),
-        variance_by_runs=tuple(float(part[i]) for part in v.by_runs()) if v.runs > 1 else None,  # type: ignore[arg-type]
+        variance_by_runs=(float(fixed[i]), float(per_run[i])) if v.runs > 1 else None,
     )
 
 

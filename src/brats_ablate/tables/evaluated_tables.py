@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from brats_ablate.tables.build import ColumnResult, TableResult
-from brats_ablate.tables.comparison import Comparison
+from brats_ablate.tables.comparison import FEW_PATIENTS, SMALL_SAMPLE, Comparison
 from brats_ablate.tables.evaluation_record import evaluation_differences
 from brats_ablate.tables.table import Bounds, Number, Row, Table, Words, dice, headers
 
@@ -18,11 +18,12 @@ def outside_folds_table(result: TableResult) -> Table:
         means = (*(Number(value, dice) for value in s.dice.tolist()), Number(s.mean, dice))
         spread = (Number(s.sd, dice), Bounds(s.interval, dice))
         validated = Number(_cross_validated(column, result), dice)
-        rows.append((Words(column.column.title), Number(s.cases, str), *means, *spread, validated))
+        small = SMALL_SAMPLE if s.patients < FEW_PATIENTS else ""
+        rows.append((Words(column.column.title, small), Number(s.cases, str), *means, *spread, validated))
     regions = (f"Dice {region}" for region in result.labels.regions)
     heads = headers("", "n", *regions, "mean Dice", "SD", "95 % CI", "cross-validated")
     notes = (
-        "Cases that belong to no fold. SD: over cases. 95 % CI: of the mean, bootstrap over cases. Cross-validated: "
+        "Cases that belong to no fold. SD and 95 % CI (Student's t): over patients. Cross-validated: "
         "mean over the folds' validation cases, of the same column or of that of the same networks.",
     )
     return Table(f"{result.spec.name}_test_sets", "Test sets", heads, tuple(rows), notes)

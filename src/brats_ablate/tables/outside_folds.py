@@ -10,8 +10,8 @@ import numpy as np
 from pandas import DataFrame
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.tables import statistics
-from brats_ablate.tables.statistics import Interval
+from brats_ablate.tables.results import PatientOf
+from brats_ablate.tables.statistics import Interval, t_interval
 
 NO_FOLD = -1
 """Value of `fold` in `results.case_scores` for a case of no fold."""
@@ -23,28 +23,31 @@ class OutsideFolds:
 
     column: int
     cases: int
+    patients: int
     dice: np.ndarray
     """(R,) mean Dice of the regions."""
     mean: float
-    """Mean over cases of the mean Dice of the averaged regions."""
+    """Mean over patients of the mean Dice of the averaged regions."""
     sd: float
-    """Over cases; NaN for one case."""
+    """Over patients; NaN for one."""
     interval: Interval
-    """95 % interval of the mean (bootstrap over cases)."""
+    """95 % interval of the mean (Student's t over patients)."""
 
 
-def scores_outside_folds(
-    rows: Sequence[DataFrame], labels: LabelScheme, *, resamples: int, seed: int
-) -> list[OutsideFolds]:
-    """Score the columns that have cases of no fold; `rows` are the columns' `results.case_scores`."""
+def scores_outside_folds(rows: Sequence[DataFrame], labels: LabelScheme, patient_of: PatientOf) -> list[OutsideFolds]:
+    """Score the columns that have cases of no fold; `rows` are the columns' `results.case_scores`.
+
+    Several scans of a patient are averaged for mean, SD and interval.
+    """
     sets = []
     for column, scores in enumerate(rows):
         scores = scores[scores["fold"] == NO_FOLD]
         if scores.empty:
             continue
-        means = scores[list(labels.averaged_names)].to_numpy(float).mean(axis=1)
+        patients = [patient_of(case) for case in scores.index]
+        of_patient = scores[list(labels.regions)].astype(float).groupby(patients).mean()
+        means = of_patient[list(labels.averaged_names)].to_numpy().mean(axis=1)
         sd = float(means.std(ddof=1)) if len(means) > 1 else math.nan
-        interval = statistics.bootstrap_intervals(means[:, None], resamples, seed)[0]
-        dice = scores[list(labels.regions)].to_numpy(float).mean(axis=0)
-        sets.append(OutsideFolds(column, len(means), dice, float(means.mean()), sd, interval))
+        dice, interval = of_patient.to_numpy().mean(axis=0), t_interval(means)
+        sets.append(OutsideFolds(column, len(scores), len(means), dice, float(means.mean()), sd, interval))
     return sets

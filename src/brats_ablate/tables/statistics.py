@@ -1,14 +1,9 @@
-"""Bootstrap intervals over cases, Holm's correction and variance components. Pure functions of arrays.
-
-All columns are resampled together, as one matrix product of resamples × cases with cases × columns; that is why the
-bootstrap is not scipy's (the tests compare it with scipy's). The distributions are scipy's.
-"""
+"""Student's interval, Holm's correction and variance components. Pure functions of arrays."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -26,29 +21,6 @@ class Interval:
 
 
 UNKNOWN = Interval(math.nan, math.nan)
-
-
-def bootstrap_intervals(differences: np.ndarray, resamples: int, seed: int) -> list[Interval]:
-    """Compute paired bootstrap intervals of the mean difference, over cases.
-
-    Symmetric intervals (Hall, 1988): the mean ± the quantile of its distance in the bootstrap samples. A case whose
-    empty region flips gives the differences a heavy tail on either side, which biases percentile intervals
-    (`docs/statistics.md`). The level is expanded for few cases (Hesterberg, 2015, "What teachers should know about
-    the bootstrap", section 5.3): without it they are too short, by about sqrt((n - 1) / n) · z / t.
-
-    `differences` is (cases, columns), column minus baseline, the same cases in every column. A seed resamples the same
-    cases each time. Returns one interval per column, with NaN ends for fewer than two cases.
-    """
-    n = len(differences)
-    if n < 2:
-        return [UNKNOWN] * differences.shape[1]
-    from scipy.special import ndtr, stdtrit
-
-    centre = differences.mean(axis=0)
-    spread = _weights(n, resamples, seed) @ (differences - centre).astype(np.float32) / n
-    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - LEVEL) / 2))
-    half = np.quantile(np.abs(spread.astype(np.float64)), 1 - 2 * tail, axis=0)
-    return [Interval(float(a - b), float(a + b)) for a, b in zip(centre, half, strict=True)]
 
 
 def t_interval(values: np.ndarray) -> Interval:
@@ -95,13 +67,3 @@ def variance_components(groups: list[list[float]]) -> Components | None:
     replicates = len(groups) / sum(1 / len(g) for g in groups)
     between = float(np.var([np.mean(g) for g in groups], ddof=1)) - within / replicates
     return Components(math.sqrt(max(between, 0.0)), math.sqrt(within), replicates)
-
-
-@lru_cache(maxsize=2)
-def _weights(n: int, resamples: int, seed: int) -> np.ndarray:
-    """Count how often each case occurs in each bootstrap sample, (resamples, n) float32."""
-    drawn = np.random.default_rng(seed).integers(n, size=(resamples, n), dtype=np.uint16 if n <= 2**16 else np.int64)
-    weights = np.empty((resamples, n), dtype=np.float32)
-    for row, cases in zip(weights, drawn, strict=True):
-        row[:] = np.bincount(cases, minlength=n)
-    return weights

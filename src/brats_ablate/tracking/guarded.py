@@ -37,23 +37,23 @@ class GuardedTracker:
 
     def log_image(self, make_image: Callable[[], Image]) -> None:
         """Pass an image on."""
-        self._call(lambda tracker: tracker.log_image(make_image))
+        self._call(self._tracker.log_image, make_image)
 
     def log(self, row: dict[str, Any]) -> None:
         """Pass one epoch's line of metrics.jsonl on."""
-        self._call(lambda tracker: tracker.log(row))
+        self._call(self._tracker.log, row)
 
     def log_tables(self, tables: Mapping[str, DataFrame]) -> None:
         """Pass tables on."""
-        self._call(lambda tracker: tracker.log_tables(tables))
+        self._call(self._tracker.log_tables, tables)
 
     def finish(self) -> None:
         """End the tracker."""
-        self._call(lambda tracker: tracker.finish())
+        self._call(self._tracker.finish)
 
-    def _call(self, work: Callable[[Tracker], None]) -> None:
+    def _call(self, method: Callable[..., None], *arguments: object) -> None:
         try:
-            work(self._tracker)
+            method(*arguments)
         except Exception as error:  # as above
             self._give_up(error)
 
@@ -61,7 +61,7 @@ class GuardedTracker:
         self._tracker = NullTracker(self._run)
         reason = (str(error) or type(error).__name__).splitlines()[0]
         print(
-            f"brats-ablate: tracking of {self._run.name} ended ({reason}); the work goes on, and everything is "
+            f"brats-ablate: tracking of {self._run.name} ended ({reason}); the run continues, and everything is "
             f"recorded in {self._run.folder}",
             file=sys.stderr,
             flush=True,

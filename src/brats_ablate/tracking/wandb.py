@@ -58,12 +58,10 @@ class WandbTracker:
             resolved = "offline"
             wandb.teardown()  # the service would say that the run's id is in use
             self.wandb_run = start(mode=resolved)
-        where = {
-            "online": lambda: f"W&B: {self.wandb_run.url}",
-            "offline": lambda: f"W&B, offline; upload it with: wandb sync {self.wandb_run.settings.sync_dir}",
-        }
-        if resolved in where:
-            print(where[resolved](), flush=True)
+        if resolved == "online":
+            print(f"W&B: {self.wandb_run.url}", flush=True)
+        elif resolved == "offline":
+            print(f"W&B, offline; upload it with: wandb sync {self.wandb_run.settings.sync_dir}", flush=True)
         self._images = run.folder / "wandb" / "pictures"
         self._pending_image: Image | None = None
         self._dice: dict[int, float] = {}
