@@ -25,6 +25,16 @@ def test_ranks_by_hand() -> None:
     np.testing.assert_allclose(ranking.per_case, [[1, 2.75, 2.25], [2.5, 1.5, 2]])
 
 
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("dice", "more"), ("lesion_f1", "more"), ("hd95", "less"), ("lesions_missed", "less"), ("lesions_invented", "less")],
+)
+def test_the_direction_of_every_kind_of_metric(metric: str, best: str) -> None:
+    values = {"less": np.full((3, 1, 1), 1.0), "more": np.full((3, 1, 1), 2.0)}
+    ranking = rank_methods(values, ["x", "y", "z"], [metric], resamples=10, seed=0)
+    assert ranking.methods[ranking.order[0]] == best
+
+
 def test_n_methods_share_their_mean_rank() -> None:
     generator = np.random.default_rng(0)
     values = {name: generator.random((30, 3, 2)) for name in "abcde"}

@@ -19,7 +19,7 @@ from brats_ablate.tables.statistics import Interval, holm
 from brats_ablate.tables.table import Absent, Bounds, Number, Row, Table, Words, headers
 from brats_ablate.tables.writers import write_csv
 
-LOWER_IS_BETTER = frozenset({"hd95", "lesion_hd95"})
+LOWER_IS_BETTER = frozenset({"hd95", "lesion_hd95", "lesions_missed", "lesions_invented"})
 _CHUNK = 1000
 
 
