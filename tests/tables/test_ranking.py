@@ -27,7 +27,13 @@ def test_ranks_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("metric", "best"),
-    [("dice", "more"), ("lesion_f1", "more"), ("hd95", "less"), ("lesions_missed", "less"), ("lesions_invented", "less")],
+    [
+        ("dice", "more"),
+        ("lesion_f1", "more"),
+        ("hd95", "less"),
+        ("lesions_missed", "less"),
+        ("lesions_invented", "less"),
+    ],
 )
 def test_the_direction_of_every_kind_of_metric(metric: str, best: str) -> None:
     values = {"less": np.full((3, 1, 1), 1.0), "more": np.full((3, 1, 1), 2.0)}
