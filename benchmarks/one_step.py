@@ -36,7 +36,7 @@ def measure(
     number_format = Precision.resolve(precision, device)
     model = build(network, patch, width)
     if native_norm:
-        _use_native_norm(model)
+        use_native_norm(model)
     if network == OURS:
         number_format.force_fp32_on_flat_inputs(model)
         kernels.enable(model)
@@ -85,7 +85,7 @@ def _timed(work: Callable[[], None], on_gpu: bool) -> float:
     return statistics.median(times)
 
 
-def _use_native_norm(model: torch.nn.Module) -> None:
+def use_native_norm(model: torch.nn.Module) -> None:
     """Replace our instance norm by torch's, to measure its share of the speed-up."""
     from brats_ablate.models.norm import InstanceNorm
 

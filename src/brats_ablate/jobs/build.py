@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brats_ablate.data.store import CaseStore
     from brats_ablate.inference.average import Average
     from brats_ablate.losses.total_loss import TotalLoss
-    from brats_ablate.models.base import SegmentationModel
+    from brats_ablate.models.base import SegmentationModel, SegmentationOutput
     from brats_ablate.training.precision import Precision
 
 
@@ -154,11 +154,19 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
 
 
 def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationModel:
-    """Move `model` to `device`, channels last, and switch the CPU fusions on; both in place."""
+    """Move `model` to `device`, channels last, and switch the CPU fusions on; both in place.
+
+    On a GPU, cuDNN measures its algorithms for each new shape and chooses the fastest, unless they must be
+    deterministic.
+    """
+    import torch
+
     from brats_ablate.models import kernels
     from brats_ablate.models.base import to_device
 
     kernels.enable(model)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     return to_device(model, device)
 
 
@@ -216,16 +224,37 @@ def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Ten
     return window
 
 
-def averaged_network(model: torch.nn.Module, precision: Precision, average: Average) -> Callable[[Tensor], Tensor]:
-    """Wrap `model` as (B, C, X, Y, Z) -> what `average` averages, (B, 3, X, Y, Z) float32, of the finest head."""
+def build_predictor(
+    cfg: DictConfig, model: SegmentationModel, precision: Precision, *, compiled: bool
+) -> Callable[[Tensor], Tensor]:
+    """Build (1, C, X, Y, Z) -> what `cfg.inference.average` averages, (1, K, X, Y, Z) float32, by the window.
+
+    Windows of the training patch's shape can be compiled. Whole volumes differ in shape, so they are not, and cuDNN
+    does not measure its algorithms for them.
+    """
     import torch
 
-    def network(volume: Tensor) -> Tensor:
+    window = build_window(cfg, model)
+    average, one_shape = average_of(cfg.inference), getattr(window, "keeps_patch_shape", True)
+    network: Callable[[Tensor], SegmentationOutput] = model
+    if compiled and one_shape:
+        from brats_ablate.models.compilation import CompiledNetwork
+
+        network = CompiledNetwork(model)
+
+    def averaged(patch: Tensor) -> Tensor:
         with precision.autocast():
-            logits = model(volume.contiguous(memory_format=torch.channels_last_3d)).logits[0]
+            logits = network(patch.contiguous(memory_format=torch.channels_last_3d)).logits[0]
         return average.of_logits(logits.float())
 
-    return network
+    def predict(volume: Tensor) -> Tensor:
+        measured, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, one_shape
+        try:
+            return window(averaged, volume)
+        finally:
+            torch.backends.cudnn.benchmark = measured
+
+    return predict
 
 
 def average_of(inference: DictConfig) -> Average:

@@ -42,6 +42,13 @@ class InstanceNorm(nn.Module):
         return torch.cat([self._normalize(sample) for sample in x.split(1)])
 
     def _normalize(self, sample: Tensor) -> Tensor:
+        if sample.is_cuda and not torch.compiler.is_compiling():
+            # As 4-D, a view of the same memory: CUDA's channels-last kernels of batch norm take no 5-D tensors.
+            x, y = sample.shape[2:4]
+            return self._batch_norm(sample.flatten(2, 3)).unflatten(2, (x, y))
+        return self._batch_norm(sample)
+
+    def _batch_norm(self, sample: Tensor) -> Tensor:
         return F.batch_norm(sample, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
     def extra_repr(self) -> str:
@@ -52,11 +59,20 @@ class GroupNorm(nn.GroupNorm):
     """Group norm of (B, C, X, Y, Z) that returns the layout of its input and computes in the contiguous one.
 
     The channels_last backward of torch's CPU kernel takes several times as long as two copies and the contiguous
-    backward. Its CUDA kernel returns a contiguous tensor, which slows down every later layer.
+    backward. Its CUDA kernel returns a contiguous tensor, which slows down every later layer. On a GPU the result has
+    the type of the input, while autocast would return fp32, which doubles the memory of the activations; statistics
+    are fp32 in both.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x.contiguous())
+        if x.is_cuda and x.dtype != torch.float32:
+            assert self.weight is not None
+            assert self.bias is not None
+            with torch.autocast("cuda", enabled=False):
+                weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+                y = F.group_norm(x.contiguous(), self.num_groups, weight, bias, self.eps)
+        else:
+            y = super().forward(x.contiguous())
         return y.contiguous(memory_format=torch.channels_last_3d) if _is_channels_last(x) else y
 
 

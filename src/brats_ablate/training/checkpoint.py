@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import zipfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,10 @@ import torch
 from brats_ablate.errors import RunFailed
 from brats_ablate.runtime import files
 from brats_ablate.runtime.files import atomic_write
+
+
+_WAITING = 3
+"""Writes: the best checkpoint of an epoch, its last checkpoint, and the deletion of surpassed ones."""
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -31,6 +39,52 @@ def save(content: dict[str, Any], path: Path) -> None:
         if os_error is None:
             raise
         raise files.with_filename(os_error, path) from error
+
+
+class CheckpointWriter:
+    """Writes checkpoints on a thread of its own, one after the other, while training goes on.
+
+    What is written is the state at the call, as its tensors are copied on their device. At most `_WAITING` writes wait;
+    a further call waits for the oldest.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writes: deque[Future[None]] = deque()
+        self._stream = torch.cuda.Stream() if torch.cuda.is_initialized() else None
+
+    def save(self, content: dict[str, Any], path: Path) -> None:
+        """Write a checkpoint as `save` does, in the background; errors of earlier writes are raised here, too."""
+        copied = copy.deepcopy(content)
+        ready = torch.cuda.current_stream().record_event() if self._stream is not None else None
+        self.run(partial(self._write, copied, path, ready))
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Call `work` when everything before it is written."""
+        while len(self._writes) >= _WAITING:
+            self._writes.popleft().result()
+        self._writes.append(self._thread.submit(work))
+
+    def wait(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            OSError: the disk is full or gone; names the file.
+        """
+        while self._writes:
+            self._writes.popleft().result()
+
+    def close(self) -> None:
+        """Finish the write that has begun, drop the others, and end the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _write(self, content: dict[str, Any], path: Path, ready: torch.cuda.Event | None) -> None:
+        if self._stream is None or ready is None:
+            save(content, path)
+            return
+        self._stream.wait_event(ready)
+        with torch.cuda.stream(self._stream):  # beside the steps, not behind them
+            save(content, path)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

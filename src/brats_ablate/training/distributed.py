@@ -8,7 +8,7 @@ gloo, all other communication uses gloo, which never waits for the GPU's queue.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+from brats_ablate.errors import ConfigError
 
 Item = TypeVar("Item")
 
@@ -68,11 +70,31 @@ class DistributedContext:
         if self.world_size == 1:
             return model
         ids = [device.index] if device.type == "cuda" else None
-        # find_unused_parameters: none is unused, but otherwise DDP rearranges its buckets after the first step of a
-        # process, and with more than two ranks a resumed run would sum gradients in a different order.
-        return torch.nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, gradient_as_bucket_view=True, find_unused_parameters=True
-        )
+        return torch.nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+
+    def settle(self, model: torch.nn.Module, backward: Callable[[], None]) -> None:
+        """Let DDP arrange its buckets by one `backward` of the wrapped `model`, whose results are discarded. A collective.
+
+        In its first backward pass, DDP reduces all gradients at once, and arranges buckets that overlap with the later
+        ones. Without this, the first step after a resume would sum the gradients in another order than the steps of an
+        uninterrupted run. Does nothing for a single process.
+
+        Raises:
+            ConfigError: a parameter gets no gradient, which DDP would wait for; names it.
+        """
+        if self.world_size == 1:
+            return
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # such as running statistics
+        backward()
+        idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        if idle:
+            raise ConfigError(
+                f"the loss does not depend on the network's parameter {idle[0]} ({len(idle)} such), which several ranks "
+                "cannot train; remove it, set its requires_grad to False, or train with trainer.ranks=1"
+            )
+        model.zero_grad(set_to_none=True)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
 
 
 def local_rank() -> int:
@@ -81,14 +103,15 @@ def local_rank() -> int:
 
 
 @contextmanager
-def distributed_context(use_cuda: bool, timeout_minutes: float = 30) -> Iterator[DistributedContext]:
+def distributed_context(device: torch.device, timeout_minutes: float = 30) -> Iterator[DistributedContext]:
     """Join the process group that the environment describes, if any, and leave it at the end."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield DistributedContext()
         return
     timeout = timedelta(minutes=timeout_minutes)
-    dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timeout)
+    on_gpu = device.type == "cuda"
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout, device_id=device if on_gpu else None)
     try:
         control = dist.new_group(backend="gloo", timeout=timeout)
         yield DistributedContext(dist.get_rank(), world_size, control)

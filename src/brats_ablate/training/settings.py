@@ -33,10 +33,15 @@ class TrainerSettings:
     loader_threads: int = 2
     checkpoint_minutes: float = 10.0
     """A killed run loses at most this much work, and at most one epoch."""
-    compile: bool = False
+    compile: bool | Literal["auto"] = "auto"
+    """Whether torch compiles the network; auto does so on a GPU."""
     keep_freed_memory: bool = True
     """Let glibc keep freed memory: fewer page faults, more resident memory."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
+
+    def compiles_on(self, device_type: str) -> bool:
+        """Return whether the network is compiled on a device of this type."""
+        return device_type == "cuda" if self.compile == "auto" else self.compile
 
     def __post_init__(self) -> None:
         sizes = (

@@ -82,6 +82,7 @@ class Trainer:
         self.pending: list[StepMetrics] = []
         self.latest_cases: list[str] = []
         self._saved_at = time.monotonic()
+        self._writer = checkpoint.CheckpointWriter()
 
     @property
     def step(self) -> int:
@@ -110,10 +111,12 @@ class Trainer:
                 skipped = self.state.skipped_in_a_row
                 self.state = TrainState(self.state.epoch + 1, best=self.state.best, skipped_in_a_row=skipped)
                 self._save()
-                self._prune_checkpoints()
+                self._writer.run(self._prune_checkpoints)
                 self._write_status(RunState.RUNNING)
+            self._writer.wait()
         finally:
             self.progress.close()
+            self._writer.close()
         self._write_status(RunState.FINISHED)
 
     # ---- one epoch
@@ -236,7 +239,7 @@ class Trainer:
         if self.ranks.is_main_process and [epoch, dice] in self.state.best:
             self.run.ensure_exists()
             content = {"model": self.model.state_dict(), "epoch": epoch, "dice": dice, "identity": self.identity}
-            checkpoint.save(content, self.run.best_checkpoint(epoch, dice))
+            self._writer.save(content, self.run.best_checkpoint(epoch, dice))
 
     def _prune_checkpoints(self) -> None:
         """Delete best checkpoints that `last.pt` does not list: surpassed, or of an epoch that will be repeated."""
@@ -260,7 +263,7 @@ class Trainer:
                 "sums_of_ranks": sums,
                 "identity": self.identity,
             }
-            checkpoint.save(content, self.run.last_checkpoint)
+            self._writer.save(content, self.run.last_checkpoint)
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
@@ -282,6 +285,7 @@ class Trainer:
 
     def _stop(self) -> NoReturn:
         self._save()
+        self._writer.wait()
         self._write_status(RunState.INTERRUPTED)
         raise signals.Interrupted
 

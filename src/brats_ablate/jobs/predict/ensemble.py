@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from brats_ablate.transforms.pipeline import case_input
 if TYPE_CHECKING:
     from brats_ablate.data.case_reader import PreparedCase
     from brats_ablate.inference.tta import Predict
+    from brats_ablate.training.settings import TrainerSettings
     from brats_ablate.transforms.foreground import InputChannels
 
 
@@ -60,8 +60,10 @@ class EnsemblePredictor:
     ) -> None:
         self.members, self.source, self.inference = members, source, cfg.inference
         self.disagreement = disagreement
-        device = choose_device(str(cfg.trainer.device), local_rank())
-        self.precision = Precision.resolve(str(cfg.trainer.precision), device)
+        settings: TrainerSettings = build.instantiate(cfg.trainer)
+        device = choose_device(settings.device, local_rank())
+        self.precision = Precision.resolve(settings.precision, device)
+        self._compiled = settings.compiles_on(device.type)
         self.precision.allow_tf32()
         self.tta, self.average = build.instantiate(cfg.inference.tta), build.average_of(cfg.inference)
         self._loaded: dict[Path, Predictor] = {}
@@ -118,12 +120,12 @@ class EnsemblePredictor:
 
     def _predictors(self, fold: int | None) -> list[Predictor]:
         """Load the networks of the held-out `fold` and free the others."""
-        self._loaded = {
-            m.checkpoint: self._loaded.get(m.checkpoint) or load_member(m, self.inference, self.precision)
-            for m in self.members
-            if fold is None or m.fold == fold
-        }
+        members = [m for m in self.members if fold is None or m.fold == fold]
+        self._loaded = {m.checkpoint: self._loaded.get(m.checkpoint) or self._load_member(m) for m in members}
         return list(self._loaded.values())
+
+    def _load_member(self, member: EnsembleMember) -> Predictor:
+        return load_member(member, self.inference, self.precision, compiled=self._compiled)
 
     def _check_labels(self, labels: LabelScheme) -> None:
         for run in {str(m.run.path): m.run for m in self.members}.values():
@@ -171,7 +173,9 @@ class EnsemblePredictor:
                 )
 
 
-def load_member(member: EnsembleMember, inference: DictConfig, precision: Precision) -> Predictor:
+def load_member(
+    member: EnsembleMember, inference: DictConfig, precision: Precision, *, compiled: bool
+) -> Predictor:
     """Rebuild the member's network from its run's configuration, with the window of `inference`.
 
     The command line does not change the network, so experiments of any architecture and size can be averaged.
@@ -190,9 +194,8 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
     model = build.build_model(cfg)
     checkpoint.load_weights(member.checkpoint, model)
     build.execute_on(model, precision.device).eval()
-    window = build.build_window(cfg, model)
-    network = build.averaged_network(model, precision, build.average_of(inference))
     channels: InputChannels = build.instantiate(cfg.inputs)
     modalities = build.input_modalities(cfg)
     input_key = str((modalities, {**cfg.inputs, "modalities": None}))
-    return Predictor(modalities, channels, input_key, partial(window, network))
+    predict = build.build_predictor(cfg, model, precision, compiled=compiled)
+    return Predictor(modalities, channels, input_key, predict)

@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> None:
     signals.install_handlers()
     device = choose_device(str(cfg.trainer.device), local_rank())
     with (
-        distributed_context(use_cuda=device.type == "cuda") as ranks,
+        distributed_context(device) as ranks,
         _held(directory, ranks, int(cfg.trainer.epochs)),
         record_failure(directory, ranks, int(cfg.trainer.epochs)),
         build_trainer(cfg, directory, device, ranks) as trainer,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brats_ablate.data.store import CaseStore
-    from brats_ablate.models.base import SegmentationModel
+    from brats_ablate.losses.total_loss import TotalLoss
+    from brats_ablate.models.base import SegmentationModel, SegmentationOutput
     from brats_ablate.training.distributed import DistributedContext
     from brats_ablate.training.settings import TrainerSettings
 
@@ -57,7 +58,12 @@ def build_trainer(
     model = build.build_model(cfg)
     precision.force_fp32_on_flat_inputs(model)
     build.execute_on(model, device)
-    network = ranks.wrap(model, device)
+    network: Callable[[Tensor], SegmentationOutput] = ranks.wrap(model, device)
+    compiled = settings.compiles_on(device.type)
+    if compiled:
+        from brats_ablate.models.compilation import CompiledNetwork
+
+        network = CompiledNetwork(network)
     if ranks.is_main_process:
         write_manifest(cfg, directory, store, model, precision, ranks)
     ranks.barrier()
@@ -77,17 +83,20 @@ def build_trainer(
         tracker.log(row)  # a killed process can lose rows that its tracker had not written, so a resumed run logs all
     crops = {"batch_size": settings.batch_size, "crops_per_case": settings.crops_per_case}
     division = {"rank": ranks.rank, "world_size": ranks.world_size, "threads": settings.loader_threads}
+    loss = build.build_loss(cfg)
+    shape = (settings.batch_size, build.input_channels(cfg), *cfg.patches.shape)
     try:
+        ranks.settle(model, partial(_backward_of_empty_patches, network, loss, precision, shape))
         loader = PatchLoader(store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division)
         yield Trainer(
             model=model,
-            network=torch.compile(network) if settings.compile else network,
+            network=network,
             pipeline=BatchPipeline(build.instantiate(cfg.augment), build.instantiate(cfg.inputs), device),
-            loss=build.build_loss(cfg),
+            loss=loss,
             optimizer=build.build_optimizer(cfg, model),
             schedule=build.instantiate(cfg.schedule),
             loader=loader,
-            validation=build_validation(cfg, store, validation, model, precision, tracker),
+            validation=build_validation(cfg, store, validation, model, precision, tracker, compiled=compiled),
             settings=settings,
             lr=float(cfg.lr),
             seed=int(cfg.seed),
@@ -100,6 +109,17 @@ def build_trainer(
         )
     finally:
         tracker.finish()
+
+
+def _backward_of_empty_patches(
+    network: Callable[[Tensor], SegmentationOutput], loss: TotalLoss, precision: Precision, shape: tuple[int, ...]
+) -> None:
+    """Compute the gradients of images of `shape`, (B, C, X, Y, Z), that are 0."""
+    images = torch.zeros(shape, device=precision.device).contiguous(memory_format=torch.channels_last_3d)
+    labels = torch.zeros((shape[0], *shape[2:]), dtype=torch.uint8, device=precision.device)
+    with precision.autocast():
+        total, _ = loss(network(images), labels, images)
+    total.backward()
 
 
 def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
@@ -132,14 +152,15 @@ def build_validation(
     model: SegmentationModel,
     precision: Precision,
     tracker: Tracker,
+    *,
+    compiled: bool,
 ) -> Validation:
     """Build the validation of `case_ids` on whole volumes by the window of `cfg.inference`, without TTA.
 
     `tracker` may log an image of the first case, which the first rank validates.
     """
-    window = build.build_window(cfg, model)
     average = build.average_of(cfg.inference)
-    network = build.averaged_network(model, precision, average)
+    predict_average = build.build_predictor(cfg, model, precision, compiled=compiled)
     load_volume = build.volume_loader(cfg, store, precision.device)
 
     def load(case_id: str) -> tuple[Tensor, Tensor]:
@@ -148,7 +169,7 @@ def build_validation(
         return volume, store.labels.to_regions(labels[None])[0]
 
     def predict(volume: Tensor) -> Tensor:
-        return average.to_probabilities(window(network, volume))
+        return average.to_probabilities(predict_average(volume))
 
     on_case = ValidationImageLogger(store, case_ids[0], tracker)
     return Validation(case_ids, store.labels, load, predict, dice_per_region, on_case)

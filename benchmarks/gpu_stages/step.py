@@ -1,0 +1,91 @@
+"""One training step of the paper's baseline with batch 2: ours, nnU-Net's and MONAI's networks, compiled or not.
+
+nnU-Net has the settings of its trainer: fp16, loss scaling, clipping at norm 12, contiguous layout. cuDNN measures its
+algorithms for all. Loss and convolutions are the same.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gpu_stages.common import Options, milliseconds, peak_gib, reset_peak
+
+GFLOP_PER_IMAGE = 965.5
+"""Forward pass of the baseline at 128³; a training step takes three times as much."""
+
+
+def measure(options: Options, words: list[str]) -> dict[str, Any]:
+    """Return times and memory of the contender that `words` describe."""
+    batch = next((int(word[6:]) for word in words if word.startswith("batch=")), 2)
+    reset_peak()
+    step, forward = contender(options, words, batch)
+    started = time.perf_counter()
+    step()
+    if options.on_gpu:
+        torch.cuda.synchronize()
+    first_step_s = round(time.perf_counter() - started, 1)
+    if options.compile_only:
+        forward()
+        return {"first_step_s": first_step_s}
+    count, warm_up = (1, 0) if options.tiny else (20, 5)
+    times = sorted(milliseconds(step, count, warm_up) for _ in range(3))
+    median = statistics.median(times)
+    found = {
+        "step_ms": round(median, 2),
+        "range_ms": f"{times[0]:.2f}-{times[-1]:.2f}",
+        "images_s": round(1e3 * batch / median, 1),
+        "peak_gib": peak_gib(),
+        "forward_ms": round(milliseconds(forward, count, warm_up), 2),
+        "first_step_s": first_step_s,
+    }
+    return found if options.tiny else found | {"tflop_s": round(3 * GFLOP_PER_IMAGE * batch / median)}
+
+
+def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return the training step and the forward pass of a contender, e.g. ours compiled."""
+    import networks
+    from brats_ablate.models import kernels
+    from brats_ablate.models.base import to_device
+
+    kind = {"ours": networks.OURS, "nnunet": networks.NNUNET, "monai": networks.MONAI}[words[0]]
+    is_ours, is_nnunet = words[0] == "ours", words[0] == "nnunet"
+    edge = max(64, options.edge)
+    model = networks.build(kind, edge, 0.25 if options.tiny else 1.0)
+    if "native_norm" in words:
+        from one_step import use_native_norm
+
+        use_native_norm(model)
+    if is_ours:
+        kernels.enable(model)
+    layout = torch.channels_last_3d if is_ours or "channels_last" in words else torch.contiguous_format
+    to_device(model, options.device, layout)
+    torch.backends.cudnn.benchmark = "unmeasured" not in words
+    dtype = torch.float16 if is_nnunet and options.on_gpu else torch.bfloat16
+    how = {"dynamic": False, "options": {"fallback_random": True}} if is_ours else {}
+    network = torch.compile(model, **how) if "compiled" in words else model
+    optimizer, loss_of = networks.optimizer_of(kind, model.parameters()), networks.region_loss()
+    scaler = torch.amp.GradScaler(options.device.type, enabled=dtype == torch.float16)
+    images = torch.randn(batch, 4, edge, edge, edge, device=options.device).to(memory_format=layout)
+    labels = torch.randint(0, 4, (batch, edge, edge, edge), device=options.device, dtype=torch.uint8)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(options.device.type, dtype=dtype):
+            loss = loss_of(network(images), labels)
+        scaler.scale(loss).backward()
+        if is_nnunet:
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 12)
+        scaler.step(optimizer)
+        scaler.update()
+
+    def forward() -> None:
+        with torch.no_grad(), torch.autocast(options.device.type, dtype=dtype):
+            network(images)
+
+    return step, forward

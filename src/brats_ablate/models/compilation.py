@@ -1,0 +1,46 @@
+"""Compiled execution of a network (torch.compile), with the plain network where it cannot be compiled."""
+
+from __future__ import annotations
+
+import sys
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+
+from brats_ablate.models.base import SegmentationOutput
+
+
+class CompiledNetwork:
+    """Calls `network` through torch.compile; if that fails, says why once and calls `network` itself from then on.
+
+    Shares all weights with `network`. Compiles at the first call, and again for each further shape. Random numbers,
+    such as DropBlock's masks, are those of the plain network.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self._compiled = torch.compile(network, dynamic=False, options={"fallback_random": True})
+        self.is_compiled = True
+
+    def __call__(self, x: Tensor) -> SegmentationOutput:
+        """Map (B, C, X, Y, Z) to what `network` returns."""
+        if self.is_compiled:
+            try:
+                return cast(SegmentationOutput, self._compiled(x))
+            except TorchDynamoException as error:
+                self.is_compiled = False
+                print(f"brats-ablate: {_reason(error)}", file=sys.stderr, flush=True)
+        return cast(SegmentationOutput, self.network(x))
+
+
+def _reason(error: TorchDynamoException) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    first_line = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+    return (
+        f"the network cannot be compiled ({first_line.strip()}) and is executed as it is, which is slower on a GPU; "
+        "set trainer.compile=false to omit the attempt"
+    )
