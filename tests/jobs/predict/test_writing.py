@@ -18,13 +18,16 @@ from brats_ablate.jobs import predict
 from brats_ablate.jobs.predict.case_source import CaseSource
 
 RECORD: Any = None
-LABELED: Any = lambda probabilities, fold: None  # a stand-in for the label pipeline
 PREDICTION = CasePrediction(np.zeros((3, 1, 1, 1), np.float16), RECORD)
+
+
+def label(probabilities: np.ndarray, fold: int | None) -> None:
+    """A stand-in for the label pipeline."""
 
 
 def write_all(results: Iterator[Any], folder: Path) -> dict[str, str]:
     source = CaseSource([], lambda _: None, {}, {}, {})  # type: ignore[arg-type, return-value]
-    return predict._write_all(results, 0, source, PredictionFolder(folder), LABELED, False, BRATS2021)
+    return predict._write_all(results, 0, source, PredictionFolder(folder), label, False, BRATS2021)  # type: ignore[arg-type]
 
 
 def test_a_case_is_written_while_the_next_is_predicted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
