@@ -19,7 +19,8 @@ from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.models import kernels
 from brats_ablate.models.base import to_device
 from brats_ablate.runtime.memory import disable_malloc_trim
-from brats_ablate.training.precision import Precision, choose_device
+from brats_ablate.training.device import choose_device
+from brats_ablate.training.precision import Precision
 from dataset import Dataset
 from measuring import Options, print_result, resident_gib
 from networks import NNUNET, OURS, build

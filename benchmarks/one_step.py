@@ -13,7 +13,8 @@ from torch import Tensor
 from brats_ablate.models import kernels
 from brats_ablate.models.base import to_device
 from brats_ablate.runtime.memory import disable_malloc_trim
-from brats_ablate.training.precision import Precision, choose_device
+from brats_ablate.training.device import choose_device
+from brats_ablate.training.precision import Precision
 from measuring import print_result, resident_gib
 from networks import OURS, build, optimizer_of, region_loss
 

@@ -31,30 +31,31 @@ class LocalGpusLauncher(CheckedLauncher):
     """`hydra/launcher=local_gpus`: each concurrent run has its own devices, one rank per device.
 
     Args:
-        devices: numbers of the GPUs to use; None for all that are visible.
+        devices: the GPUs to use, by number or UUID; None for all that are visible.
         devices_per_run: GPUs that train one run together.
         max_parallel: runs at the same time; None for as many as the devices allow.
         poll_seconds: time between two checks of the runs.
     """
 
     def __init__(
-        self, devices: list[int] | None, devices_per_run: int, max_parallel: int | None, poll_seconds: float
+        self, devices: list[int | str] | None, devices_per_run: int, max_parallel: int | None, poll_seconds: float
     ) -> None:
-        self.devices = None if devices is None else list(devices)
+        self.devices = devices
         self.ranks_per_run, self.poll_seconds = devices_per_run, poll_seconds
         self.max_parallel = None if max_parallel is None else _check_positive(max_parallel)
 
     def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
         """Run them all, as many at a time as there are devices."""
-        from brats_ablate.launch.local import make_slots, visible_devices
+        from brats_ablate.launch.devices import named_devices, visible_devices
+        from brats_ablate.launch.local import make_slots
 
-        devices = visible_devices() if self.devices is None else self.devices
+        devices = visible_devices() if self.devices is None else named_devices(self.devices)
         slots = make_slots(devices, self.ranks_per_run)[: self.max_parallel]
         return _launch(self, runs, slots, self.poll_seconds)
 
 
 def _launch(
-    launcher: CheckedLauncher, runs: Sequence[ComposedRun], slots: Sequence[tuple[int, ...]], poll_seconds: float
+    launcher: CheckedLauncher, runs: Sequence[ComposedRun], slots: Sequence[tuple[str, ...]], poll_seconds: float
 ) -> Sequence[JobReturn]:
     from brats_ablate.jobs.execute import execute
     from brats_ablate.launch.local import launch

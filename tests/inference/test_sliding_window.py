@@ -57,6 +57,15 @@ def test_windows_cover_every_voxel_and_stay_inside(shape: tuple[int, int, int]) 
     assert count.min() >= 1
 
 
+def test_the_weights_stay_on_the_device_between_calls() -> None:
+    window, volume = SlidingWindow((8, 8, 8), 0.5, 0.125), torch.zeros(1, 1, 9, 9, 9, device="meta")
+    window(lambda x: x, volume)
+    first = window.weight
+    window(lambda x: x, volume)
+    assert window.weight is first
+    assert first.device == volume.device
+
+
 def test_weight_is_symmetric_with_a_floor() -> None:
     weight = gaussian_weight((6, 8, 10), 0.125)
     assert torch.equal(weight, weight.flip(0, 1, 2))

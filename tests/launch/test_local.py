@@ -6,39 +6,33 @@ import pytest
 from scaffolding import FakeStudy, fake_state, finish, finished_epochs, wait_until
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.launch.local import make_slots, visible_devices
+from brats_ablate.launch.local import make_slots
+from brats_ablate.runtime.workers import available_cores
 
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.poll_seconds=0.1")
 GPUS = ("hydra/launcher=local_gpus", "hydra.launcher.poll_seconds=0.1")
 
 
 def test_slots_share_no_device() -> None:
-    assert make_slots([0, 1, 2, 3, 4], 2) == [(0, 1), (2, 3)]
-    assert make_slots([5, 7], 1) == [(5,), (7,)]
+    assert make_slots(["0", "1", "2", "3", "4"], 2) == [("0", "1"), ("2", "3")]
+    assert make_slots(["5", "GPU-8f6"], 1) == [("5",), ("GPU-8f6",)]
     with pytest.raises(ConfigError, match=r"devices_per_run=2 does not fit into devices \[1\]"):
-        make_slots([1], 2)
-    with pytest.raises(ConfigError, match="twice"):
-        make_slots([1, 1], 1)
-
-
-def test_visible_devices_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert visible_devices() == [2, 5]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_devices() == []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-abc")
-    with pytest.raises(ConfigError, match=r"hydra\.launcher\.devices"):
-        visible_devices()
+        make_slots(["1"], 2)
+    with pytest.raises(ConfigError, match=r"^devices \[1,1\] name one twice"):
+        make_slots(["1", "1"], 1)
+    with pytest.raises(ConfigError, match=r"^hydra/launcher=local_gpus finds no GPU; check nvidia-smi -L"):
+        make_slots([], 1)
 
 
 @pytest.mark.slow
 def test_concurrent_runs_have_their_own_devices(fake_study: FakeStudy) -> None:
     done = fake_study.run(
-        "+experiment=baseline", "fold=0,1,2,3", "+job.steps=60", *GPUS, CUDA_VISIBLE_DEVICES="3,6"
+        "+experiment=baseline", "fold=0,1,2,3", "+job.steps=60", *GPUS, CUDA_VISIBLE_DEVICES="3,GPU-8f6", OMP_NUM_THREADS=""
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     used = [run.manifest()["devices"] for run in fake_study.runs()]
-    assert sorted(used) == ["3", "3", "6", "6"]
+    assert sorted(used) == ["3", "3", "GPU-8f6", "GPU-8f6"]
+    assert {run.manifest()["threads"] for run in fake_study.runs()} == {str(max(1, available_cores() // 2))}
     intervals: dict[str, list[list[float]]] = {}
     for run, device in zip(fake_study.runs(), used, strict=True):
         intervals.setdefault(device, []).append(fake_state(run)["alive"])
@@ -114,8 +108,10 @@ def test_the_reason_of_a_failed_run_is_that_of_the_failed_rank(fake_study: FakeS
 
 @pytest.mark.slow
 def test_a_run_with_a_different_configuration_is_refused_before_anything_starts(fake_study: FakeStudy) -> None:
-    done = fake_study.run("+experiment=baseline", "fold=0", *LOCAL)
+    two_at_a_time = (*LOCAL, "hydra.launcher.max_parallel=2")
+    done = fake_study.run("+experiment=baseline", "fold=0", *two_at_a_time, OMP_NUM_THREADS="3")
     assert done.returncode == 0, done.stdout
+    assert fake_study.runs()[0].manifest()["threads"] == "3"  # the user's own
     done = fake_study.run("+experiment=baseline", "fold=0,1", "trainer.epochs=7", *LOCAL)
     assert done.returncode == 2
     assert "trainer.epochs: 1000 -> 7" in done.stdout

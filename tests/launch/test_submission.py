@@ -26,16 +26,19 @@ SUBMITTED = Submission("slurm", "12_3", "/logs/12_3", 4, "login")
 
 
 def test_a_submission_is_read_as_written(tmp_path: Path) -> None:
-    submission = replace(SUBMITTED, devices=(2, 3), requeues=3, requeues_without_progress=2)
+    submission = replace(SUBMITTED, devices=("2", "GPU-8f6"), requeues=3, requeues_without_progress=2)
     assert read_submission(tmp_path) is None
     write_submission(tmp_path, submission)
     assert read_submission(tmp_path) == submission
-    assert json.loads((tmp_path / "launch.json").read_text())["fruitless"] == 2  # the name of the file's key
+    content = json.loads((tmp_path / "launch.json").read_text())
+    assert content["fruitless"] == 2  # the name of the file's key
+    (tmp_path / "launch.json").write_text(json.dumps(content | {"devices": [2, 3]}))  # as earlier versions wrote it
+    assert read_submission(tmp_path) == replace(submission, devices=("2", "3"))
 
 
 def test_a_local_process_is_active_until_it_ends_even_as_a_zombie(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    submission = local_submission(process.pid, tmp_path, 1, (0,), "")
+    submission = local_submission(process.pid, tmp_path, 1, ("0",), "")
     assert active_states([submission]) == {submission: RunState.RUNNING}
     process.kill()
     deadline = time.monotonic() + 10

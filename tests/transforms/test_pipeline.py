@@ -11,6 +11,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from brats_ablate.cases import BBox, CaseMetadata, ImageGeometry, Patch
+from brats_ablate.runtime.memory import to_device
+from brats_ablate.transforms import pipeline as pipeline_module
+from brats_ablate.transforms import separable, zoom
 from brats_ablate.transforms.compose import Compose
 from brats_ablate.transforms.flip import Flip
 from brats_ablate.transforms.foreground import (
@@ -102,3 +105,26 @@ def test_a_whole_case_is_prepared_like_a_patch_without_augmentation(channels: In
     record = CaseMetadata("case0", "case0", ImageGeometry((5, 6, 7), affine), box, MEAN, STD, True)
     expected, _ = pipeline(channels)([p])
     assert torch.equal(case_input(p.images, record, channels, CPU), expected)
+
+
+def test_all_that_a_step_copies_to_a_device_goes_through_one_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device stands in for a GPU: it takes the same branches, and refuses tensors of the CPU."""
+    copied: list[torch.dtype] = []
+
+    def recorded(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        copied.append(tensor.dtype)
+        return to_device(tensor, device)
+
+    for module in (pipeline_module, separable, zoom):
+        monkeypatch.setattr(module, "to_device", recorded)
+    meta = torch.device("meta")
+    augment = Compose({"zoom": zoom.Zoom(1.0, [1.2, 1.2])})
+    images, labels = BatchPipeline(augment, ModalitiesOnly(), meta)([patch(0)])
+    assert images.device == labels.device == meta
+    matrices, indices = [torch.float32] * 3, [torch.int64] * 3
+    assert copied == [torch.int16, torch.uint8, *matrices, *indices, *indices]
+    copied.clear()
+    geometry = ImageGeometry((5, 6, 7), tuple(map(tuple, np.eye(4).tolist())))
+    record = CaseMetadata("case0", "case0", geometry, BBox((0, 0, 0), (5, 6, 7)), MEAN, STD, True)
+    assert case_input(patch(0).images, record, ModalitiesOnly(), meta).device == meta
+    assert copied == [torch.int16]

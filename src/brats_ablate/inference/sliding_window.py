@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brats_ablate.cases import Shape3d, shape3d
+from brats_ablate.runtime.memory import to_device
 
 SMALLEST_WEIGHT = 1e-3
 """Floor of the Gaussian, as MONAI's: the corners of a lone window keep a weight that divides safely."""
@@ -55,7 +56,7 @@ class SlidingWindow:
         """
         padded, inner = pad_centered(volume, self.patch_shape)
         shape = padded.shape[2:]
-        weight = self.weight.to(volume.device)
+        self.weight = to_device(self.weight, volume.device)  # stays there for the next call
         total: Tensor | None = None
         weights = torch.zeros(tuple(shape), device=volume.device)
         for window in windows(tuple(shape), self.patch_shape, self.overlap):
@@ -63,8 +64,8 @@ class SlidingWindow:
             result = network(padded[index])
             if total is None:
                 total = torch.zeros((1, result.shape[1], *shape), device=volume.device)
-            total[index].addcmul_(result.float(), weight)
-            weights[window] += weight
+            total[index].addcmul_(result.float(), self.weight)
+            weights[window] += self.weight
         assert total is not None
         return total.div_(weights)[inner]
 

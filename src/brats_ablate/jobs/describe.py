@@ -146,7 +146,8 @@ def _timed_model(cfg: DictConfig, shape: tuple[int, int, int], width: float) -> 
 
     from brats_ablate.jobs import build
     from brats_ablate.model_summary.timings import TimedModel
-    from brats_ablate.training.precision import Precision, choose_device
+    from brats_ablate.training.device import choose_device
+    from brats_ablate.training.precision import Precision
 
     cfg = cfg.copy()
     cfg.patches.shape, cfg.encoder.width = list(shape), width
@@ -186,7 +187,8 @@ def _provenance(
     import torch
 
     from brats_ablate.model_summary.markdown import Provenance
-    from brats_ablate.training.precision import Precision, choose_device
+    from brats_ablate.training.device import choose_device
+    from brats_ablate.training.precision import Precision
 
     which = f"+experiment={cfg.name}" if experiments is None else f"'job.experiments=[{','.join(experiments)}]'"
     command = f"python -m brats_ablate job=describe {which}" + (" job.measure=true" if timed else "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,47 +15,35 @@ from pathlib import Path
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.launch.outcome import ended_outcomes, print_plan, print_summary, skipped_outcomes
-from brats_ablate.launch.submission import Submission, is_alive, local_submission, run_command, write_submission
+from brats_ablate.launch.submission import Submission, is_alive, local_submission, write_submission
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
 from brats_ablate.launch.worker import Execute, RunTask
+from brats_ablate.runtime.workers import available_cores
 
-Slot = tuple[int, ...]
-"""The devices of one run; () for the CPU."""
+Slot = tuple[str, ...]
+"""The devices of one run, as CUDA_VISIBLE_DEVICES names them; () for the CPU."""
 _NO_LIMIT_MINUTES = 60 * 24 * 365
 
 
-def visible_devices() -> list[int]:
-    """Return the machine's GPUs, or those that CUDA_VISIBLE_DEVICES leaves.
-
-    Raises:
-        ConfigError: CUDA_VISIBLE_DEVICES names devices by something other than numbers.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        try:
-            return [int(number) for number in visible.split(",") if number.strip()]
-        except ValueError:
-            message = f"CUDA_VISIBLE_DEVICES={visible} must be numbers; or set hydra.launcher.devices"
-            raise ConfigError(message) from None
-    if shutil.which("nvidia-smi") is None:
-        return []
-    lines = run_command("nvidia-smi", "--list-gpus").stdout.splitlines()
-    return list(range(sum(line.startswith("GPU ") for line in lines)))
-
-
-def make_slots(devices: Sequence[int], devices_per_run: int) -> list[Slot]:
+def make_slots(devices: Sequence[str], devices_per_run: int) -> list[Slot]:
     """Return the devices of each concurrent run; no device occurs twice.
 
     Raises:
         ConfigError: there are too few devices for one run, or a device is named twice.
     """
+    shown = f"[{','.join(devices)}]"
+    if not devices:
+        raise ConfigError(
+            "hydra/launcher=local_gpus finds no GPU; check nvidia-smi -L and CUDA_VISIBLE_DEVICES, or use "
+            "hydra/launcher=submitit_local for the CPU"
+        )
     if not 1 <= devices_per_run <= len(devices):
         raise ConfigError(
-            f"hydra.launcher.devices_per_run={devices_per_run} does not fit into devices {list(devices)}; "
+            f"hydra.launcher.devices_per_run={devices_per_run} does not fit into devices {shown}; "
             "lower it, set hydra.launcher.devices, or use hydra/launcher=submitit_local for the CPU"
         )
     if len(set(devices)) != len(devices):
-        raise ConfigError(f"hydra.launcher.devices={list(devices)} names a device twice; name each once")
+        raise ConfigError(f"devices {shown} name one twice; name each once, in hydra.launcher.devices")
     n = devices_per_run
     return [tuple(devices[i : i + n]) for i in range(0, len(devices) - n + 1, n)]
 
@@ -75,6 +62,7 @@ def launch(
         ConfigError: a run exists with a different configuration.
         KeyboardInterrupt: after Ctrl-C, when every run has saved and stopped.
     """
+    processes = len(slots) * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
     with submission_lock(sweep_runs):
         plan = plan_sweep(sweep_runs)
         print_plan(plan, len(sweep_runs))
@@ -89,7 +77,7 @@ def launch(
                 with submission_lock([sweep_runs[i]]):
                     plan = plan_sweep([sweep_runs[i]])  # another launcher may have submitted the run meanwhile
                     if plan.to_submit:
-                        running[i] = _start(sweep_runs[i], execute, folder, slot, ranks)
+                        running[i] = _start(sweep_runs[i], execute, folder, slot, ranks, processes)
                 if plan.already_submitted:
                     running[i] = plan.already_submitted[0]
                 outcomes.update((i, o) for o in skipped_outcomes([sweep_runs[i]], plan).values())
@@ -120,15 +108,14 @@ def _free_slot(slots: Sequence[Slot], running: Mapping[int, Submission]) -> Slot
     return next((slot for slot in slots if not busy & set(slot)), None)
 
 
-def _start(each: SweepRun, execute: Execute, folder: Path, slot: Slot, ranks: int) -> Submission:
+def _start(each: SweepRun, execute: Execute, folder: Path, slot: Slot, ranks: int, processes: int) -> Submission:
     import submitit
 
     status = each.status
     executor = submitit.LocalExecutor(folder / "%j")
-    executor.update_parameters(
-        timeout_min=_NO_LIMIT_MINUTES, tasks_per_node=ranks, gpus_per_node=len(slot), visible_gpus=slot
-    )
-    with _ignoring_terminal_signals():
+    executor.update_parameters(timeout_min=_NO_LIMIT_MINUTES, tasks_per_node=ranks, gpus_per_node=len(slot))
+    executor.parameters["visible_gpus"] = slot  # update_parameters accepts numbers only, but any name is passed on
+    with _ignoring_terminal_signals(), _sharing_cores(processes):
         job = executor.submit(RunTask(execute, each.configuration, str(each.run.path) if each.run else ""))
     submission = local_submission(int(job.job_id), job.paths.folder, ranks, slot, status.updated if status else "")
     if each.run:
@@ -147,6 +134,25 @@ def _ignoring_terminal_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _sharing_cores(processes: int) -> Iterator[None]:
+    """Start child processes that compute on an equal share of the cores, unless the user has set OMP_NUM_THREADS.
+
+    Each would otherwise start as many threads as the machine has cores.
+    """
+    before = os.environ.get("OMP_NUM_THREADS")
+    if before or processes == 1:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(max(1, available_cores() // processes))
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _stop(running: Iterable[Submission]) -> None:

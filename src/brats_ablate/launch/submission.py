@@ -33,7 +33,8 @@ class Submission:
     host: str = field(default_factory=socket.gethostname)
     started: str = ""
     """Start time of a local process, so that a reused process id is not mistaken for it."""
-    devices: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ()
+    """Numbers or UUIDs; in files of earlier versions, JSON numbers."""
     status_before: str = ""
     """When the run's status was last written before this submission."""
     requeues: int = 0
@@ -51,7 +52,7 @@ def read_submission(run: Path) -> Submission | None:
     with readable(run / "launch.json"):
         content["requeues_without_progress"] = content.pop("fruitless", 0)
         known = {each.name: content[each.name] for each in fields(Submission) if each.name in content}
-        return Submission(**known | {"devices": tuple(content["devices"])})
+        return Submission(**known | {"devices": tuple(map(str, content["devices"]))})
 
 
 def write_submission(run: Path, submission: Submission) -> None:
@@ -62,7 +63,7 @@ def write_submission(run: Path, submission: Submission) -> None:
 
 
 def local_submission(
-    process: int, folder: Path, ranks: int, devices: tuple[int, ...], status_before: str
+    process: int, folder: Path, ranks: int, devices: tuple[str, ...], status_before: str
 ) -> Submission:
     """Return the submission of a run to process `process` of this machine."""
     return Submission(

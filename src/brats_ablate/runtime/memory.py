@@ -1,4 +1,4 @@
-"""Memory: fast allocation of batch-sized CPU tensors, glibc's settings, peak usage."""
+"""Memory: fast allocation of batch-sized CPU tensors, copies to a GPU, glibc's settings, peak usage."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def empty_float32(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
     if device.type == "cpu":
         return torch.from_numpy(np.empty(shape, dtype=np.float32))
     return torch.empty(shape, dtype=torch.float32, device=device)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return the tensor on `device`, itself if it is there; the copy of a CPU tensor to a GPU does not block the host.
+
+    A copy from pageable memory waits for all that the GPU has to do, so it is made from pinned memory.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4

@@ -79,10 +79,3 @@ class FlatSafeConv3d(nn.Conv3d):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float())
-
-
-def choose_device(name: str, local_rank: int) -> torch.device:
-    """Return the device of this process; `auto` is the GPU of its local rank where there is one."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    return torch.device("cuda", local_rank % torch.cuda.device_count())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from brats_ablate.cases import Batch, CaseMetadata, Patch
-from brats_ablate.runtime.memory import empty_float32
+from brats_ablate.runtime.memory import empty_float32, to_device
 from brats_ablate.transforms.compose import Compose
 from brats_ablate.transforms.flip import flip, flip_samples
 from brats_ablate.transforms.foreground import InputChannels, non_zero_in_any
@@ -60,7 +60,7 @@ def case_input(images: np.ndarray, record: CaseMetadata, channels: InputChannels
 
     A modality whose `record.std` is 0 is one that the case lacks.
     """
-    raw = torch.from_numpy(images).to(device)
+    raw = to_device(torch.from_numpy(images), device)
     normalized = normalize(raw, record.mean, record.std)[None]
     absent = tuple(channel for channel, std in enumerate(record.std) if std == 0)
     foreground = _foreground_mask(channels, non_zero_in_any(raw[None]), normalized, [absent])
@@ -79,14 +79,11 @@ def _foreground_mask(
 
 
 def _transfer(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Stack arrays on `device`; through pinned memory, so that copying to a GPU does not block the host.
-
-    A single array that stays on the CPU is not copied.
-    """
+    """Stack arrays on `device`; in pinned memory for a GPU. A single array that stays on the CPU is not copied."""
     if device.type != "cuda":
-        return torch.from_numpy(np.stack(arrays) if len(arrays) > 1 else arrays[0][None]).to(device)
+        return to_device(torch.from_numpy(np.stack(arrays) if len(arrays) > 1 else arrays[0][None]), device)
     dtype = torch.from_numpy(np.empty(0, np.result_type(*arrays))).dtype
     pinned = torch.empty((len(arrays), *arrays[0].shape), dtype=dtype, pin_memory=True)
     for target, array in zip(pinned, arrays, strict=True):
         target.copy_(torch.from_numpy(array))
-    return pinned.to(device, non_blocking=True)
+    return to_device(pinned, device)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from brats_ablate.runtime.jit import jit
+from brats_ablate.runtime.memory import to_device
 
 Matrices = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -31,7 +32,7 @@ def filter_in_place(volumes: torch.Tensor, matrices: Matrices) -> None:
 
 def dense_filter(volumes: torch.Tensor, matrices: Matrices) -> None:
     """Compute `filter_in_place` by dense products, on any device."""
-    x, y, z = (torch.from_numpy(matrix.astype(np.float32)).to(volumes.device) for matrix in matrices)
+    x, y, z = (to_device(torch.from_numpy(matrix.astype(np.float32)), volumes.device) for matrix in matrices)
     first, second = torch.empty_like(volumes[0]), torch.empty_like(volumes[0])
     for volume in volumes:
         # Each product consumes the last axis and puts the new one first, so three of them restore the order.

@@ -9,6 +9,7 @@ import torch
 
 from brats_ablate.cases import Batch
 from brats_ablate.errors import ConfigError
+from brats_ablate.runtime.memory import to_device
 from brats_ablate.transforms.sampling import check_probability, check_range, selected_samples
 from brats_ablate.transforms.separable import filter_in_place
 
@@ -128,5 +129,5 @@ def _nearest(mask: torch.Tensor, coordinates: tuple[np.ndarray, np.ndarray, np.n
         x, y, z = nearest
         return torch.from_numpy(mask.numpy().take(x, 0).take(y, 1).take(z, 2))
     for axis, index in enumerate(nearest):
-        mask = mask.index_select(axis, torch.from_numpy(index).to(mask.device))
+        mask = mask.index_select(axis, to_device(torch.from_numpy(index), mask.device))
     return mask

@@ -47,9 +47,8 @@ def run(cfg: DictConfig, steps: int = 20, step_s: float = 0.02) -> None:
 
 def _train(cfg: DictConfig, directory: RunDirectory, fault: str, steps: int, step_s: float) -> None:
     if not directory.manifest():
-        directory.write_manifest(
-            {"identity": identity(resolve(cfg)), "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}
-        )
+        given = {"devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": os.environ.get("OMP_NUM_THREADS")}
+        directory.write_manifest({"identity": identity(resolve(cfg)), **given})
     state_file = directory.path / "checkpoints" / "state.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {"step": 0, "weights": "", "starts": 0}
     state |= {"starts": state["starts"] + 1, "alive": [time.time(), 0.0]}

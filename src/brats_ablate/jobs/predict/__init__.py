@@ -1,13 +1,15 @@
 """`job=predict`: checkpoints and cases to label files. Reads runs/ and prepared/ or raw files, writes predictions/.
 
 Prepared cases are predicted out of fold, by the models that did not train on them; raw cases by the whole ensemble.
-Each file is written atomically. Running the same command again continues an interrupted call.
+Each file is written atomically, in a thread while the networks compute the next case. Running the same command again
+continues an interrupted call.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,22 +141,30 @@ def _write_all(
     probabilities: bool,
     labels: LabelScheme,
 ) -> dict[str, str]:
-    """Label and write each case; return case id -> reason of the invalid ones."""
-    from brats_ablate.runtime.progress import ProgressBar
+    """Label and write each case in a thread, while this one predicts the next; return case id -> reason if invalid.
 
-    problems = {}
-    with ProgressBar("predicting", count) as progress:
-        for case_id, result in results:
-            if isinstance(result, DataError):
-                problems[case_id] = str(result)
-            else:
-                record = result.record
-                if probabilities:
-                    folder.save_probabilities(record, result.probabilities)
-                if result.disagreement is not None:
-                    write_map(folder.disagreement_file(case_id), result.disagreement, record)
-                encoded = pipeline(result.probabilities, source.fold_of.get(case_id))
-                write_case(folder.label_file(case_id), encoded, record, labels)
+    At most two predictions are in memory: one is written, the next one made or waiting.
+    """
+    from brats_ablate.runtime.progress import ProgressBar
+    from brats_ablate.runtime.workers import prefetch
+
+    def write(prediction: Prediction) -> dict[str, str]:
+        case_id, result = prediction
+        if isinstance(result, DataError):
+            return {case_id: str(result)}
+        record = result.record
+        if probabilities:
+            folder.save_probabilities(record, result.probabilities)
+        if result.disagreement is not None:
+            write_map(folder.disagreement_file(case_id), result.disagreement, record)
+        encoded = pipeline(result.probabilities, source.fold_of.get(case_id))
+        write_case(folder.label_file(case_id), encoded, record, labels)
+        return {}
+
+    problems: dict[str, str] = {}
+    with ProgressBar("predicting", count) as progress, closing(prefetch(write, results)) as written:
+        for invalid in written:
+            problems |= invalid
             progress.advance(f"{len(problems)} invalid" if problems else "")
     return problems
 

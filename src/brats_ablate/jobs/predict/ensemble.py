@@ -23,8 +23,9 @@ from brats_ablate.jobs.predict.case_source import CaseSource
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.workers import prefetch
 from brats_ablate.training import checkpoint
+from brats_ablate.training.device import choose_device
 from brats_ablate.training.distributed import local_rank
-from brats_ablate.training.precision import Precision, choose_device
+from brats_ablate.training.precision import Precision
 from brats_ablate.transforms.pipeline import case_input
 
 if TYPE_CHECKING:

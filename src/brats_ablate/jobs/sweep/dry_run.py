@@ -59,8 +59,8 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
     from brats_ablate.jobs.build import open_store
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.launch.sweep import run_directory
+    from brats_ablate.training.device import choose_device
     from brats_ablate.training.distributed import DistributedContext
-    from brats_ablate.training.precision import choose_device
 
     directory = RunDirectory.at(folder, run_directory(cfg).coordinates)
     device = choose_device(str(cfg.trainer.device), 0)

@@ -50,8 +50,8 @@ def run(cfg: DictConfig) -> None:
         start_ranks(cfg, directory)
         return
     from brats_ablate.jobs.train.setup import build_trainer
+    from brats_ablate.training.device import choose_device
     from brats_ablate.training.distributed import distributed_context, local_rank
-    from brats_ablate.training.precision import choose_device
 
     signals.install_handlers()
     device = choose_device(str(cfg.trainer.device), local_rank())

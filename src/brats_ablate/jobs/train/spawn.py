@@ -37,11 +37,16 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
     """Train the run that `cfg` describes with `trainer.devices` processes on this machine.
 
     Raises:
+        ConfigError: this machine has too few GPUs; nothing was started.
         RunFailed: a rank failed; with the first recorded reason.
         Interrupted: the ranks were interrupted and have saved their state.
     """
-    signals.install_handlers()
     count = int(cfg.trainer.devices)
+    if cfg.trainer.device != "cpu":
+        from brats_ablate.training.device import require_gpus
+
+        require_gpus(str(cfg.trainer.device), count)
+    signals.install_handlers()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -77,7 +82,8 @@ def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: 
 def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
     from brats_ablate.jobs.execute import execute
 
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if "OMP_NUM_THREADS" not in os.environ:
         import torch

@@ -1,0 +1,75 @@
+"""The device of a process: the CPU, or one GPU of its own."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from brats_ablate.errors import ConfigError
+
+
+def choose_device(name: str, local_rank: int) -> torch.device:
+    """Return the device of this process and make it CUDA's current one.
+
+    Events and pinned memory belong to the current device: without this, those of every rank would be on the first GPU.
+
+    Args:
+        name: `cpu`, `cuda`, or `auto`: a GPU if there is a usable one, else the CPU.
+        local_rank: the number of this process among those on its machine.
+
+    Raises:
+        ConfigError: there is no usable GPU, or there are fewer than ranks on this machine.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    require_gpus(name, max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    if not torch.cuda.is_available():
+        raise ConfigError(_no_gpu())
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def require_gpus(name: str, ranks: int) -> None:
+    """Check that each of `ranks` processes of this machine can have the device `name`; does not initialize CUDA.
+
+    Raises:
+        ConfigError: there is no usable GPU, or there are fewer than `ranks`.
+    """
+    count = 0 if name == "cpu" else torch.cuda.device_count()  # by NVML
+    if name == "cuda" and count == 0:
+        raise ConfigError(_no_gpu())
+    if 0 < count < ranks and not _bound_by_slurm():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        by = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
+        raise ConfigError(
+            f"{ranks} ranks on this machine, but {count} GPU{' is' if count == 1 else 's are'} visible{by}; give each "
+            f"rank a GPU (on SLURM hydra.launcher.gpus_per_node={ranks}), lower trainer.ranks and trainer.devices, or "
+            "set trainer.device=cpu"
+        )
+
+
+def _bound_by_slurm() -> bool:
+    """Return True where SLURM shows each task only its own GPUs, regardless of how many tasks the machine has."""
+    return "SLURM_GPUS_PER_TASK" in os.environ or "gres/gpu" in os.environ.get("SLURM_TRES_PER_TASK", "")
+
+
+def _no_gpu() -> str:
+    """Return why `trainer.device=cuda` is impossible here, and the remedy."""
+    otherwise = "or set trainer.device=auto for the CPU"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return (
+            f"trainer.device=cuda: torch {torch.__version__} is a CPU build; install one for CUDA (pytorch.org), "
+            f"{otherwise}"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        torch.cuda.init()
+        reason = "no GPU is visible"
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")  # torch's own, e.g. that there is no driver
+    if visible is not None and "driver" not in reason:
+        shown = f"CUDA_VISIBLE_DEVICES={visible}" if visible.strip() else "CUDA_VISIBLE_DEVICES is empty and"
+        return f"trainer.device=cuda: {shown} leaves no usable GPU; correct or unset it, {otherwise}"
+    return f"trainer.device=cuda: {reason}; start on a machine with a GPU and its driver, {otherwise}"
