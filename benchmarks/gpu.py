@@ -68,7 +68,12 @@ STAGES = (
     Stage("launcher", 120),
     Stage("messages", 60),
 )
-COMPILES_ALONE = ("step ours compiled", "step nnunet compiled", "step monai compiled", "step monai compiled channels_last")
+COMPILES_ALONE = (
+    "step ours compiled",
+    "step nnunet compiled",
+    "step monai compiled",
+    "step monai compiled channels_last",
+)
 """Stages that are compiled in advance, while the stages that time nothing run."""
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 from typing import Any
 
-import torch
 import torch.distributed as dist
 
 from brats_ablate.models.compilation import CompiledNetwork
@@ -26,16 +25,17 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     ranks = DistributedContext(0, 2, control)  # as one of two, so that it wraps and settles; the group has one member
     found: dict[str, Any] = {"backend": backend, "flags": list(ranks.any(True, False))}
     cfg = compose("+experiment=ds", *small(options))
-    for name in ("alone", "ddp", "ddp compiled"):
-        if options.tiny and "compiled" in name:
-            continue
-        model, precision = build(options, cfg)
-        network: Any = model if name == "alone" else ranks.wrap(model, options.device)
-        network = CompiledNetwork(network) if "compiled" in name else network
-        images, labels = batch_of(options, cfg, 2)
-        step = step_of(cfg, model, precision, network)
-        found[f"{name} ms"] = round(milliseconds(lambda: step(images, labels), 1 if options.tiny else 10, 3), 2)  # noqa: B023  # called at once
-        if "compiled" in name:
-            found["is_compiled"] = network.is_compiled
+    for name in ("alone", "ddp") if options.tiny else ("alone", "ddp", "ddp compiled"):
+        found[name] = _measure_one(options, cfg, ranks, name)
     dist.destroy_process_group()
     return found
+
+
+def _measure_one(options: Options, cfg: Any, ranks: DistributedContext, name: str) -> dict[str, Any]:
+    model, precision = build(options, cfg)
+    network: Any = model if name == "alone" else ranks.wrap(model, options.device)
+    network = CompiledNetwork(network) if "compiled" in name else network
+    images, labels = batch_of(options, cfg, 2)
+    step = step_of(cfg, model, precision, network)
+    found: dict[str, Any] = {"ms": round(milliseconds(lambda: step(images, labels), 1 if options.tiny else 10, 3), 2)}
+    return found | ({"is_compiled": network.is_compiled} if "compiled" in name else {})

@@ -15,7 +15,11 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
 
     import brats_ablate.jobs.train.setup  # noqa: F401  # all that training imports, so that a missing package fails here
 
-    found: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda, "cpus": len(os.sched_getaffinity(0))}
+    found: dict[str, Any] = {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cpus": len(os.sched_getaffinity(0)),
+    }
     found |= {name: version(name) for name in ("numpy", "numba", "monai", "blosc2")}
     if not options.on_gpu:
         return found | {"device": "cpu"}

@@ -12,24 +12,25 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return loss, milliseconds per step and GiB of each experiment."""
     found: dict[str, Any] = {"ok": True}
     for file in sorted((ROOT / "conf" / "experiment").glob("*.yaml")):
-        tiny = ["encoder.width=0.25", "patches.shape=[64,64,64]"] if options.tiny else []
         try:
-            cfg = compose(f"+experiment={file.stem}", *tiny)
-            reset_peak()
-            model, precision = build(options, cfg)
-            model.train()
-            model.set_step(0)
-            step = step_of(cfg, model, precision, model)
-            images, labels = batch_of(options, cfg, 1 if options.tiny else 2)
-            loss = float(step(images, labels))
-            idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-            ms = 0.0 if options.tiny else milliseconds(lambda: step(images, labels), 4, 1)  # noqa: B023  # called at once
-            found[file.stem] = {"loss": round(loss, 3), "ms": round(ms, 1), "gib": peak_gib()}
-            if idle:
-                found[file.stem]["without_gradient"] = idle[:3]
-            found["ok"] &= math.isfinite(loss) and not idle
+            found[file.stem] = _measure_one(options, file.stem)
+            found["ok"] &= math.isfinite(found[file.stem]["loss"]) and "without_gradient" not in found[file.stem]
         except Exception as error:  # one that fails must not hide the others
-            found[file.stem] = f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"
+            found[file.stem] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}"
             found["ok"] = False
-        model = step = images = labels = None  # frees the memory before the next
     return found
+
+
+def _measure_one(options: Options, name: str) -> dict[str, Any]:
+    cfg = compose(f"+experiment={name}", *(["encoder.width=0.25", "patches.shape=[64,64,64]"] if options.tiny else []))
+    reset_peak()
+    model, precision = build(options, cfg)
+    model.train()
+    step = step_of(cfg, model, precision, model)
+    images, labels = batch_of(options, cfg, 1 if options.tiny else 2)
+    found: dict[str, Any] = {"loss": round(float(step(images, labels)), 3)}
+    idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    if not options.tiny:
+        found["ms"] = round(milliseconds(lambda: step(images, labels), 4, 1), 1)
+    found["gib"] = peak_gib()
+    return found | ({"without_gradient": idle[:3]} if idle else {})

@@ -12,7 +12,9 @@ RUN = ("+experiment=baseline", "trainer.epochs=1", "inference=whole_volume", "tr
 
 def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return exit codes and last lines; `ok` if each fails in the sentence for it."""
-    wrong: dict[str, tuple[list[str], str]] = {"more ranks than GPUs": (["trainer.devices=64", "trainer.ranks=64"], "64")}
+    wrong: dict[str, tuple[list[str], str]] = {
+        "more ranks than GPUs": (["trainer.devices=64", "trainer.ranks=64"], "64")
+    }
     if options.on_gpu:
         wrong["out of memory"] = (["trainer.batch_size=160", "trainer.crops_per_case=80"], "out of memory")
     found: dict[str, Any] = {"ok": True}

@@ -56,10 +56,12 @@ def _folds(options: Options) -> list[list[str]]:
 
 def _waiting(options: Options, overrides: list[str], work: str) -> dict[str, Any]:
     """Return the share of the time of further steps in which no kernel runs, and the host's time per step."""
+    from torch.profiler import ProfilerActivity
+
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.launch.sweep import run_directory
     from brats_ablate.training.distributed import DistributedContext
-    from torch.profiler import ProfilerActivity
+    from brats_ablate.training.profiling import busy_share
 
     if not options.on_gpu:
         return {}
@@ -84,18 +86,9 @@ def _waiting(options: Options, overrides: list[str], work: str) -> dict[str, Any
     spans = [(e.time_range.start, e.time_range.end) for e in profiler.events() if e.device_type.name == "CUDA"]
     top = sorted(profiler.key_averages(), key=lambda e: -e.self_device_time_total)[:25]
     return {
-        "idle_share": round(1 - _union(spans) / 1e6 / wall_s, 4),
+        "idle_share": round(1 - busy_share(spans, 1e6 * wall_s), 4),
         "profiled_step_ms": round(1e3 * wall_s / steps, 2),
         "host_ms": round(1e3 * host_s / steps, 2),
         "kernels": [[e.key[:110], e.count // steps, round(e.self_device_time_total / steps / 1e3, 3)] for e in top],
         "profiled_peak_gib": peak_gib(),
     }
-
-
-def _union(spans: list[tuple[float, float]]) -> float:
-    """Return the length of the union of intervals."""
-    covered, end = 0.0, float("-inf")
-    for start, stop in sorted(spans):
-        covered += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return covered

@@ -20,7 +20,15 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     store = CaseStore(options.prepared)
     plain = compose("+experiment=ds_onehot", "augment=none", *small(options))
     loader = PatchLoader(
-        store, store.case_ids, instantiate(plain.patches), seed=0, batch_size=2, crops_per_case=2, rank=0, world_size=1, threads=1
+        store,
+        store.case_ids,
+        instantiate(plain.patches),
+        seed=0,
+        batch_size=2,
+        crops_per_case=2,
+        rank=0,
+        world_size=1,
+        threads=1,
     )
     patches = next(loader.epoch(0))
     cpu = torch.device("cpu")
@@ -31,7 +39,8 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
         forced = [f"augment.transforms.{n}.p={1.0 if n == name else 0.0}" for n in names]
         cfg = compose("+experiment=ds_onehot", *small(options), *forced)
         (here, labels), (there, labels_there) = (
-            BatchPipeline(instantiate(cfg.augment), instantiate(cfg.inputs), device)(patches) for device in (cpu, options.device)
+            BatchPipeline(instantiate(cfg.augment), instantiate(cfg.inputs), device)(patches)
+            for device in (cpu, options.device)
         )
         if name == "noise":
             spread = [float((images.cpu() - base).std()) for images in (here, there)]

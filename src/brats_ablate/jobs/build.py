@@ -248,7 +248,8 @@ def build_predictor(
         return average.of_logits(logits.float())
 
     def predict(volume: Tensor) -> Tensor:
-        measured, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, one_shape
+        measured = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = measured and one_shape
         try:
             return window(averaged, volume)
         finally:

@@ -23,7 +23,10 @@ from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One composed configuration of a sweep. `run` is its run directory, None for a job other than training."""
+    """One composed configuration of a sweep.
+
+    `run` is its run directory, None for what is always submitted: a job other than training, and `trainer=debug`.
+    """
 
     label: str
     cfg: DictConfig = field(repr=False)
@@ -56,7 +59,7 @@ class SweepPlan:
 
 def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
     """Return the run of one composed configuration; a training run is labeled by its coordinates instead of `label`."""
-    if not trains_a_run(str(cfg.job._target_)):
+    if not trains_a_run(str(cfg.job._target_)) or overfits_one_batch(cfg):
         return SweepRun(label, cfg, None)
     run = run_directory(cfg)
     return SweepRun(str(run.coordinates), cfg, run)
@@ -65,7 +68,13 @@ def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
 def run_directory(cfg: DictConfig) -> RunDirectory:
     """Return the directory of the training run that a configuration describes."""
     coordinates = Coordinates(str(cfg.name), int(cfg.fold), float(cfg.lr), int(cfg.seed))
-    return RunDirectory.at(Path(str(cfg.paths.runs)).absolute(), coordinates)
+    runs = cfg.paths.debug if overfits_one_batch(cfg) else cfg.paths.runs
+    return RunDirectory.at(Path(str(runs)).absolute(), coordinates)
+
+
+def overfits_one_batch(cfg: DictConfig) -> bool:
+    """Return True for a run of `trainer=debug`: it has a folder that no table reads, and always starts anew."""
+    return bool(cfg.trainer.get("repeat_first_batch", False))
 
 
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:

@@ -24,11 +24,13 @@ _COORDINATES = ("fold", "lr", "seed", "name")
 _EXECUTION_KEYS = {
     *("trainer.device", "trainer.devices", "trainer.loader_threads", "trainer.compile", "trainer.progress"),
     *("trainer.checkpoint_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained", "model.checkpointing"),
+    *("trainer.deterministic", "trainer.profile", "trainer.detect_anomaly"),
 }
 _ADDED: Mapping[str, object] = MappingProxyType(
     {
         "inputs.modalities": None,
         "trainer.ranks": 1,
+        "trainer.repeat_first_batch": False,
         "model.drop_stages": 3,
         "model.upsample._target_": "brats_ablate.models.upsample.Upsample",
         "model.upsample._partial_": True,

@@ -19,7 +19,6 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.runtime import files
 from brats_ablate.runtime.files import atomic_write
 
-
 _WAITING = 3
 """Writes: the best checkpoint of an epoch, its last checkpoint, and the deletion of surpassed ones."""
 

@@ -73,7 +73,7 @@ class DistributedContext:
         return torch.nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
     def settle(self, model: torch.nn.Module, backward: Callable[[], None]) -> None:
-        """Let DDP arrange its buckets by one `backward` of the wrapped `model`, whose results are discarded. A collective.
+        """Let DDP arrange its buckets by one `backward` of the wrapped `model`, and discard its results. A collective.
 
         In its first backward pass, DDP reduces all gradients at once, and arranges buckets that overlap with the later
         ones. Without this, the first step after a resume would sum the gradients in another order than the steps of an
@@ -89,8 +89,8 @@ class DistributedContext:
         idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
         if idle:
             raise ConfigError(
-                f"the loss does not depend on the network's parameter {idle[0]} ({len(idle)} such), which several ranks "
-                "cannot train; remove it, set its requires_grad to False, or train with trainer.ranks=1"
+                f"the loss does not depend on {idle[0]} of the network ({len(idle)} such parameters), which several "
+                "ranks cannot train; remove it, set its requires_grad to False, or train with trainer.ranks=1"
             )
         model.zero_grad(set_to_none=True)
         for name, buffer in model.named_buffers():

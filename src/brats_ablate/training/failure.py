@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,22 @@ if TYPE_CHECKING:
 _LOST_PEER_PHRASES = (  # of gloo, the store and NCCL
     "closed by peer", "reset by peer", "broken pipe", "likely closed", "remote process", "timed out waiting",
 )  # fmt: skip
+_EXPLAINED: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"(?P<what>\S+) does not have a deterministic implementation"),
+        "{what} has no deterministic implementation here; set trainer.deterministic=false, or choose a model, a loss and "
+        "augmentations without it",
+    ),
+    (
+        re.compile(r"Function '(?P<what>\w+)' returned nan values in its"),
+        "the gradient of {what} is NaN; the traceback above, 'Traceback of forward call', ends at the line that called it",
+    ),
+    (
+        re.compile(r"element 0 of tensors does not require grad"),
+        "the loss depends on no weight, so there is no gradient; look for detach(), no_grad() or argmax between them",
+    ),
+)
+"""Errors of torch that a model, a loss or a setting causes, and what to say of them."""
 
 
 @contextmanager
@@ -27,7 +44,8 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
     When a rank dies, the others fail with connection errors. Those are not recorded as the cause.
 
     Raises:
-        RunFailed: wraps environment errors: out of memory, a lost peer, a missing file in a vanished run directory.
+        RunFailed: wraps environment errors (out of memory, a lost peer, a missing file in a vanished run directory)
+            and those of `_EXPLAINED`.
     """
     try:
         try:
@@ -45,7 +63,7 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
             raise
         if earlier_reason is not None:
             raise RunFailed(f"stopped, because another rank failed: {earlier_reason}") from error
-        if _is_out_of_memory(error) or reason == PEER_LOST:
+        if _is_out_of_memory(error) or reason == PEER_LOST or _explained(error):
             raise RunFailed(reason) from error
         raise
 
@@ -74,8 +92,16 @@ def _reason(error: Exception) -> str:
         return message
     if any(phrase in str(error).lower() for phrase in _LOST_PEER_PHRASES):
         return PEER_LOST
+    if (sentence := _explained(error)) is not None:
+        return sentence
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}"
+
+
+def _explained(error: Exception) -> str | None:
+    """Return what to say of an error of torch that `_EXPLAINED` lists; None for any other."""
+    matches = ((pattern.search(str(error)), sentence) for pattern, sentence in _EXPLAINED)
+    return next((sentence.format(**match.groupdict()) for match, sentence in matches if match), None)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

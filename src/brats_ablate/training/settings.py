@@ -26,6 +26,8 @@ class TrainerSettings:
     """Processes that train the run together, whoever starts them; a step takes `ranks` × `batch_size` samples."""
     validate_untrained: bool = False
     """Validate once before the first step too, for comparison."""
+    repeat_first_batch: bool = False
+    """Overfit the first batch of the first epoch; part of the result. See `training.one_batch`."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
@@ -38,6 +40,12 @@ class TrainerSettings:
     keep_freed_memory: bool = True
     """Let glibc keep freed memory: fewer page faults, more resident memory."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    deterministic: bool = False
+    """Use only operations that compute the same bits each time; see `training.determinism`."""
+    profile: bool = False
+    """Write a trace and the longest operations of a few steps; see `training.profiling`."""
+    detect_anomaly: bool = False
+    """Name the operation that makes the first NaN; see `training.anomaly`."""
 
     def compiles_on(self, device_type: str) -> bool:
         """Return whether the network is compiled on a device of this type."""
@@ -59,3 +67,5 @@ class TrainerSettings:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
         if self.checkpoint_minutes <= 0:
             raise ConfigError(f"trainer.checkpoint_minutes={self.checkpoint_minutes} must be positive")
+        if self.repeat_first_batch and self.ranks > 1:
+            raise ConfigError("trainer.repeat_first_batch=true trains in one process; set trainer.ranks=1")

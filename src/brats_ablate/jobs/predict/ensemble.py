@@ -174,9 +174,7 @@ class EnsemblePredictor:
                 )
 
 
-def load_member(
-    member: EnsembleMember, inference: DictConfig, precision: Precision, *, compiled: bool
-) -> Predictor:
+def load_member(member: EnsembleMember, inference: DictConfig, precision: Precision, *, compiled: bool) -> Predictor:
     """Rebuild the member's network from its run's configuration, with the window of `inference`.
 
     The command line does not change the network, so experiments of any architecture and size can be averaged.

@@ -59,12 +59,16 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
     from brats_ablate.jobs.build import open_store
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.launch.sweep import run_directory
+    from brats_ablate.training.determinism import deterministic_algorithms
     from brats_ablate.training.device import choose_device
     from brats_ablate.training.distributed import DistributedContext
 
     directory = RunDirectory.at(folder, run_directory(cfg).coordinates)
     device = choose_device(str(cfg.trainer.device), 0)
-    with build_trainer(cfg, directory, device, DistributedContext()) as full:
+    with (
+        deterministic_algorithms(bool(cfg.trainer.deterministic)),
+        build_trainer(cfg, directory, device, DistributedContext()) as full,
+    ):
         store = open_store(cfg)
         validation = full.validation
         largest = max(validation.case_ids, key=lambda case: math.prod(store.record(case).box.shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
-from brats_ablate.launch.sweep import check_ranks, run_directory
+from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_directory
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runs.state import RunState
@@ -22,6 +23,7 @@ from brats_ablate.runtime import signals
 from brats_ablate.training.failure import record_failure
 
 if TYPE_CHECKING:
+    from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.distributed import DistributedContext
 
 
@@ -36,6 +38,8 @@ def run(cfg: DictConfig) -> None:
         Interrupted: a stop was requested; the same command continues the run.
     """
     directory = run_directory(cfg)
+    if overfits_one_batch(cfg):
+        _discard(directory)
     require_same_configuration(directory, identity(resolve(cfg)))
     if directory.is_finished():
         print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
@@ -50,19 +54,25 @@ def run(cfg: DictConfig) -> None:
         start_ranks(cfg, directory)
         return
     from brats_ablate.jobs.train.setup import build_trainer
+    from brats_ablate.training.anomaly import anomaly_detection
+    from brats_ablate.training.determinism import deterministic_algorithms
     from brats_ablate.training.device import choose_device
     from brats_ablate.training.distributed import distributed_context, local_rank
 
     signals.install_handlers()
     device = choose_device(str(cfg.trainer.device), local_rank())
     with (
+        deterministic_algorithms(bool(cfg.trainer.deterministic)),
         distributed_context(device) as ranks,
         _held(directory, ranks, int(cfg.trainer.epochs)),
         record_failure(directory, ranks, int(cfg.trainer.epochs)),
         build_trainer(cfg, directory, device, ranks) as trainer,
+        anomaly_detection(trainer.model, bool(cfg.trainer.detect_anomaly)),
     ):
         trainer.fit()
-        if ranks.is_main_process:
+        if overfits_one_batch(cfg):
+            _judge(directory, trainer.model)
+        elif ranks.is_main_process:
             _report(directory)
 
 
@@ -99,6 +109,24 @@ def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> It
         directory.write_status(RunRecord(RunState.RUNNING, before.epoch, epochs, before.best))
         ranks.barrier()
         yield
+
+
+def _discard(directory: RunDirectory) -> None:
+    """Delete what an earlier start left: the code that it tries may have changed, which no identity records."""
+    if directory.is_locked():
+        raise RunFailed(f"{directory.path} is being trained by {directory.lock_owner()}; wait for it or stop it")
+    if directory.path.exists():
+        shutil.rmtree(directory.path)
+
+
+def _judge(directory: RunDirectory, model: SegmentationModel) -> None:
+    """Print that the loss on the repeated batch fell; raise RunFailed, with where to look, if it did not."""
+    from brats_ablate.training.one_batch import has_learned, verdict
+
+    rows = directory.metrics()
+    if not has_learned(rows):
+        raise RunFailed(verdict(rows, model))
+    print(f"{directory.coordinates}: {verdict(rows, model)}; {directory.path}", flush=True)
 
 
 def _report(directory: RunDirectory) -> None:

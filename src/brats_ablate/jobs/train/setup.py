@@ -27,9 +27,11 @@ from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
 from brats_ablate.tracking.guarded import GuardedTracker
+from brats_ablate.training.one_batch import RepeatedBatch, validation_on
 from brats_ablate.training.precision import Precision
+from brats_ablate.training.profiling import ProfiledProgress
 from brats_ablate.training.progress import make_progress
-from brats_ablate.training.trainer import Trainer
+from brats_ablate.training.trainer import Loader, Trainer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
 
@@ -87,16 +89,26 @@ def build_trainer(
     shape = (settings.batch_size, build.input_channels(cfg), *cfg.patches.shape)
     try:
         ranks.settle(model, partial(_backward_of_empty_patches, network, loss, precision, shape))
-        loader = PatchLoader(store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division)
+        loader: Loader = PatchLoader(
+            store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division
+        )
+        pipeline = BatchPipeline(build.instantiate(cfg.augment), build.instantiate(cfg.inputs), device)
+        on_cases = build_validation(cfg, store, validation, model, precision, tracker, compiled=compiled)
+        if settings.repeat_first_batch:
+            loader = RepeatedBatch.first_of(loader)
+            on_cases = validation_on(loader.batch, on_cases, pipeline)
+        progress = make_progress(settings.progress if ranks.is_main_process else "none", label)
+        if settings.profile and ranks.is_main_process:
+            progress = ProfiledProgress(progress, directory.path / "profile", device)
         yield Trainer(
             model=model,
             network=network,
-            pipeline=BatchPipeline(build.instantiate(cfg.augment), build.instantiate(cfg.inputs), device),
+            pipeline=pipeline,
             loss=loss,
             optimizer=build.build_optimizer(cfg, model),
             schedule=build.instantiate(cfg.schedule),
             loader=loader,
-            validation=build_validation(cfg, store, validation, model, precision, tracker, compiled=compiled),
+            validation=on_cases,
             settings=settings,
             lr=float(cfg.lr),
             seed=int(cfg.seed),
@@ -104,7 +116,7 @@ def build_trainer(
             run=directory,
             ranks=ranks,
             tracker=tracker,
-            progress=make_progress(settings.progress if ranks.is_main_process else "none", label),
+            progress=progress,
             identity=identity(resolve(cfg)),
         )
     finally:
@@ -228,11 +240,18 @@ def write_manifest(
             "packages": {name: version(name) for name in _PACKAGES},
             "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
             "precision": precision.name,
+            **({"deterministic": True} if _is_deterministic(cfg, directory) else {}),
             "world_size": ranks.world_size,
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "gflops": directory.manifest().get("gflops") or _gflops(cfg),
         }
     )
+
+
+def _is_deterministic(cfg: DictConfig, directory: RunDirectory) -> bool:
+    """Return whether `trainer.deterministic` holds for the whole run, its earlier starts included."""
+    is_resumed = directory.last_checkpoint.exists()
+    return bool(cfg.trainer.deterministic) and (not is_resumed or bool(directory.manifest().get("deterministic")))
 
 
 def _coordinates(directory: RunDirectory) -> dict[str, Any]:
