@@ -76,12 +76,12 @@ OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040).
         (
             "No CUDA GPUs are available",
             {"CUDA_VISIBLE_DEVICES": ""},
-            "trainer.device=cuda: CUDA_VISIBLE_DEVICES is empty and leaves no usable GPU; correct or unset it, or set trainer.device=auto for the CPU",
+            "trainer.device=cuda: CUDA_VISIBLE_DEVICES is empty, which hides every GPU; unset it (hydra/launcher=submitit_local empties it; local_gpus gives each run a GPU), or set trainer.device=auto for the CPU",
         ),
         (
             "No CUDA GPUs are available",
             {"CUDA_VISIBLE_DEVICES": "GPU-8f6"},
-            "trainer.device=cuda: CUDA_VISIBLE_DEVICES=GPU-8f6 leaves no usable GPU; correct or unset it, or set trainer.device=auto for the CPU",
+            "trainer.device=cuda: CUDA_VISIBLE_DEVICES=GPU-8f6 leaves no usable GPU; correct it, or set trainer.device=auto for the CPU",
         ),
         (
             "No CUDA GPUs are available",

@@ -70,6 +70,8 @@ def _no_gpu() -> str:
     except RuntimeError as error:
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")  # torch's own, e.g. that there is no driver
     if visible is not None and "driver" not in reason:
-        shown = f"CUDA_VISIBLE_DEVICES={visible}" if visible.strip() else "CUDA_VISIBLE_DEVICES is empty and"
-        return f"trainer.device=cuda: {shown} leaves no usable GPU; correct or unset it, {otherwise}"
+        if not visible.strip():
+            remedy = "unset it (hydra/launcher=submitit_local empties it; local_gpus gives each run a GPU)"
+            return f"trainer.device=cuda: CUDA_VISIBLE_DEVICES is empty, which hides every GPU; {remedy}, {otherwise}"
+        return f"trainer.device=cuda: CUDA_VISIBLE_DEVICES={visible} leaves no usable GPU; correct it, {otherwise}"
     return f"trainer.device=cuda: {reason}; start on a machine with a GPU and its driver, {otherwise}"
