@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,7 +32,10 @@ def anomaly_detection(model: nn.Module, enabled: bool) -> Iterator[None]:
         for name, module in model.named_modules()
     ]
     try:
-        with torch.autograd.detect_anomaly():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is slow, which our documentation says
+            mode = torch.autograd.detect_anomaly()
+        with mode:
             yield
     finally:
         for hook in hooks:
@@ -44,14 +48,14 @@ def _check_output(name: str, layer: nn.Module, inputs: tuple[object, ...], outpu
         return
     blame = "makes" if _all_finite(inputs) else "passes on"
     raise RunFailed(
-        f"{name} ({type(layer).__name__}) {blame} values that are not finite; check its forward, and whether its inputs "
-        "are in the range that it expects"
+        f"{name} ({type(layer).__name__}) {blame} values that are not finite; check its forward, and whether its "
+        "inputs are in the range that it expects"
     )
 
 
 def _all_finite(tree: object) -> bool:
-    """Check the tensors of nested lists, tuples and dicts, and of objects that hold tensors as attributes."""
-    return all(_is_finite(tensor) for tensor in _tensors(tree))
+    """Check the tensors of nested lists, tuples and dicts."""
+    return all(_is_finite(leaf) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -22,12 +22,12 @@ _LOST_PEER_PHRASES = (  # of gloo, the store and NCCL
 _EXPLAINED: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(?P<what>\S+) does not have a deterministic implementation"),
-        "{what} has no deterministic implementation here; set trainer.deterministic=false, or choose a model, a loss and "
-        "augmentations without it",
+        "{what} has no deterministic implementation here; set trainer.deterministic=false, or choose a model, a loss "
+        "and augmentations without it",
     ),
     (
         re.compile(r"Function '(?P<what>\w+)' returned nan values in its"),
-        "the gradient of {what} is NaN; the traceback above, 'Traceback of forward call', ends at the line that called it",
+        "the gradient of {what} is NaN; the warning above, 'Traceback of forward call', ends at the line that called it",
     ),
     (
         re.compile(r"element 0 of tensors does not require grad"),

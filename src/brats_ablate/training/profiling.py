@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from brats_ablate.runtime.files import write_text
@@ -138,7 +137,7 @@ def longest(operations: Iterable[Operation], steps: int) -> str:
 def _operations(events: Iterable[Any], *, on_gpu: bool) -> Iterable[Operation]:
     """Yield the kernels of the profiler's events, or the operations on the CPU; named regions and copies left out."""
     for event in events:
-        if event.is_user_annotation or (event.device_type == DeviceType.CPU) == on_gpu:
+        if event.is_user_annotation or (event.device_type.name == "CPU") == on_gpu:
             continue
         if on_gpu and event.name.startswith(("Memcpy", "Memset")):
             continue

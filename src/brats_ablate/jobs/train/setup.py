@@ -80,7 +80,9 @@ def build_trainer(
     crops = {"batch_size": settings.batch_size, "crops_per_case": settings.crops_per_case}
     division = {"rank": ranks.rank, "world_size": ranks.world_size, "threads": settings.loader_threads}
     try:
-        loader: Loader = PatchLoader(store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division)
+        loader: Loader = PatchLoader(
+            store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division
+        )
         pipeline = BatchPipeline(build.instantiate(cfg.augment), build.instantiate(cfg.inputs), device)
         on_cases = build_validation(cfg, store, validation, model, precision, tracker)
         if settings.repeat_first_batch:
