@@ -74,7 +74,7 @@ def report_of(folder: Path, first: int, total: int, steps: int) -> None:
     progress.close()
 
 
-@pytest.mark.parametrize(("total", "window"), [(50, "7 to 11"), (9, "7 to 8"), (4, "3 to 3")])
+@pytest.mark.parametrize(("total", "window"), [(50, "8 to 12"), (9, "8 to 9"), (4, "4 to 4")])
 def test_a_resumed_or_short_run_profiles_what_it_has(tmp_path: Path, total: int, window: str) -> None:
     report_of(tmp_path, 2 if total > 4 else 1, total, min(total - 2, 12) if total > 4 else 3)
     table = (tmp_path / "kernels.txt").read_text()
@@ -107,6 +107,6 @@ def test_it_changes_nothing(composed: Callable[..., DictConfig], capsys: pytest.
     assert str(run.path / "profile" / "trace.json.gz") in capsys.readouterr().out
     table = (run.path / "profile" / "kernels.txt").read_text()
     assert "convolution" in table
-    assert "Steps 3 to 3 of" in table
+    assert "Steps 4 to 4 of" in table
     with gzip.open(run.path / "profile" / "trace.json.gz", "rt") as trace:
         assert json.load(trace)["traceEvents"]

@@ -97,7 +97,7 @@ class ProfiledProgress(Progress):
 
     def _heading(self, operations: list[Operation], wall_us: float) -> str:
         steps = self.last - self.skipped
-        first, last = self.first + self.skipped, self.first + self.last - 1
+        first, last = self.first + self.skipped + 1, self.first + self.last
         lines = [f"Steps {first} to {last} of {self.label}: {wall_us / 1e3 / steps:.1f} ms per step"]
         if self.includes_validation:
             lines[0] += ", validation between them included"
