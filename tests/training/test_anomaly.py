@@ -35,9 +35,9 @@ def test_the_layer_that_makes_it_is_named() -> None:
     assert not torch.is_anomaly_enabled()
 
 
-def test_a_nan_of_the_input_is_passed_on() -> None:
+def test_a_nan_that_no_layer_made_is_found_where_it_enters_one() -> None:
     model = Wrapped(nn.Identity())
-    with pytest.raises(RunFailed, match=r"layers\.0 \(Identity\) passes on"), anomaly_detection(model, enabled=True):
+    with pytest.raises(RunFailed, match=r"layers\.0 \(Identity\) gets values"), anomaly_detection(model, enabled=True):
         model(torch.tensor([torch.nan]))
 
 

@@ -46,10 +46,15 @@ def _check_output(name: str, layer: nn.Module, inputs: tuple[object, ...], outpu
     """Raise RunFailed if `output` has a value that is not finite; layers end before those that contain them."""
     if _all_finite(output):
         return
-    blame = "makes" if _all_finite(inputs) else "passes on"
+    layer_name = f"{name} ({type(layer).__name__})"
+    if _all_finite(inputs):
+        raise RunFailed(
+            f"{layer_name} makes values that are not finite; check its forward, and whether its inputs are in the range "
+            "that it expects"
+        )
     raise RunFailed(
-        f"{name} ({type(layer).__name__}) {blame} values that are not finite; check its forward, and whether its "
-        "inputs are in the range that it expects"
+        f"{layer_name} gets values that are not finite, which no layer before it returned; check the code that calls it, "
+        "and the data"
     )
 
 
