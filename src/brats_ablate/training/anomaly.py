@@ -46,14 +46,14 @@ def _check_output(name: str, layer: nn.Module, inputs: tuple[object, ...], outpu
     """Raise RunFailed if `output` has a value that is not finite; layers end before those that contain them."""
     if _all_finite(output):
         return
-    layer_name = f"{name} ({type(layer).__name__})"
+    named = f"{name} ({type(layer).__name__})"
     if _all_finite(inputs):
         raise RunFailed(
-            f"{layer_name} makes values that are not finite; check its forward, and whether its inputs are in the range "
+            f"{named} makes values that are not finite; check its forward, and whether its inputs are in the range "
             "that it expects"
         )
     raise RunFailed(
-        f"{layer_name} gets values that are not finite, which no layer before it returned; check the code that calls it, "
+        f"{named} gets values that are not finite, which no layer before it returned; check the code that calls it, "
         "and the data"
     )
 
