@@ -93,6 +93,18 @@ def small(options: Options) -> list[str]:
     return [shape, "encoder.channels=[8,16,32,32]"] if options.tiny else [shape]
 
 
+def folds(options: Options) -> list[list[str]]:
+    """Return the cases of each fold."""
+    from brats_ablate.data.store import CaseStore
+
+    return [list(fold) for fold in CaseStore(options.prepared).folds]
+
+
+def data_of(options: Options) -> list[str]:
+    """Return the overrides of the prepared cases."""
+    return [f"paths.prepared={options.prepared}", f"data.n_folds={len(folds(options))}"]
+
+
 def build(options: Options, cfg: DictConfig, precision: str = "auto") -> tuple[SegmentationModel, Precision]:
     """Build the network of `cfg` on the device, as training does."""
     from brats_ablate.jobs import build as jobs_build
@@ -193,9 +205,7 @@ def command(
     folder = options.work / work
     environment = os.environ | {"BRATS_ABLATE_WORK": str(folder), "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), environment.get("PYTHONPATH", "")])
-    folds = json.loads((options.prepared / "folds.json").read_text(encoding="utf-8"))
-    number = len(folds["folds"] if isinstance(folds, dict) else folds)
-    fixed = [f"paths.prepared={options.prepared}", f"data.n_folds={number}", "trainer.progress=lines", *small(options)]
+    fixed = [*data_of(options), "trainer.progress=lines", *small(options)]
     line = [sys.executable, "-m", "brats_ablate", *words, *fixed]
     started = time.monotonic()
     process = subprocess.Popen(

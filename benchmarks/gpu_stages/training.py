@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gpu_stages.common import Options, command, compose, peak_gib, rows_of, small
+from gpu_stages.common import Options, command, compose, data_of, folds, peak_gib, rows_of, small
 
 TRAINING_CASES, VALIDATION_CASES, BATCH = 1000, 251, 2
 """Of fold 0 of BraTS 2021."""
@@ -32,7 +32,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     phases = {name[8:]: s for name, s in steady.items() if name.startswith("seconds/") and "validation" not in name}
     total = sum(phases.values())
     steps = steady["step"] - rows[0]["step"]
-    cases = len((_folds(options))[0])
+    cases = len(folds(options)[0])
     validation_s = validated["seconds/validation"] / cases
     epoch_s = total / steps * TRAINING_CASES / BATCH + validation_s * VALIDATION_CASES
     found = {
@@ -48,12 +48,6 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     return found | _waiting(options, [*run, "trainer.crops_per_case=40", "trainer.epochs=1"], work)
 
 
-def _folds(options: Options) -> list[list[str]]:
-    from brats_ablate.data.store import CaseStore
-
-    return [list(fold) for fold in CaseStore(options.prepared).folds]
-
-
 def _waiting(options: Options, overrides: list[str], work: str) -> dict[str, Any]:
     """Return the share of the time of further steps in which no kernel runs, and the host's time per step."""
     from torch.profiler import ProfilerActivity
@@ -65,7 +59,7 @@ def _waiting(options: Options, overrides: list[str], work: str) -> dict[str, Any
 
     if not options.on_gpu:
         return {}
-    cfg = compose(*overrides, f"paths.prepared={options.prepared}", "data.n_folds=3", *small(options))
+    cfg = compose(*overrides, *data_of(options), *small(options))
     cfg.paths.runs = str(options.work / f"{work}_profiled")
     directory = run_directory(cfg)
     warm_up, steps = 15, 20

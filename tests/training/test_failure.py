@@ -42,6 +42,11 @@ def recorded(run: RunDirectory) -> str | None:
     [
         (DataError("case 7 is damaged; prepare it again"), "case 7 is damaged; prepare it again"),
         (MemoryError(), "out of memory; lower trainer.batch_size or patches.shape, or set model.checkpointing=true"),
+        (
+            ValueError("logits (2, 4, 8, 8, 8) do not fit labels (2, 8, 8, 8)"),
+            "logits (2, 4, 8, 8, 8) do not fit labels (2, 8, 8, 8); the network must return a channel per region "
+            "(out_channels), in the size of its input",
+        ),
         (ValueError("first line\nsecond line"), "ValueError: first line"),
         (
             OSError(errno.ENOTCONN, "Transport endpoint is not connected", "/cases/7"),

@@ -4,7 +4,7 @@
         config.yaml     the resolved configuration          manifest.json   identity, versions, hardware
         status.json     state and progress                  lock            held while a process trains it
         metrics.jsonl   one object per epoch                cases.jsonl     one object per validated epoch and case
-        checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt
+        checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt     profile/        with trainer.profile=true
 
 JSON files are replaced atomically; JSONL files only grow. An epoch can occur twice in them, after a resume: the later
 line counts. A measured value that is infinite or NaN is null.

@@ -22,19 +22,23 @@ _LOST_PEER_PHRASES = (  # of gloo, the store and NCCL
 _EXPLAINED: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(?P<what>\S+) does not have a deterministic implementation"),
-        "{what} has no deterministic implementation here; set trainer.deterministic=false, or choose a model, a loss and "
-        "augmentations without it",
+        "{what} has no deterministic implementation here; set trainer.deterministic=false, or choose a model, a loss "
+        "and augmentations without it",
     ),
     (
         re.compile(r"Function '(?P<what>\w+)' returned nan values in its"),
-        "the gradient of {what} is NaN; the traceback above, 'Traceback of forward call', ends at the line that called it",
+        "the gradient of {what} is NaN; the warning above (Traceback of forward call) ends at the line that called it",
     ),
     (
         re.compile(r"element 0 of tensors does not require grad"),
         "the loss depends on no weight, so there is no gradient; look for detach(), no_grad() or argmax between them",
     ),
+    (
+        re.compile(r"(?P<what>logits \(.*\) do not fit labels \(.*\))"),
+        "{what}; the network must return a channel per region (out_channels), in the size of its input",
+    ),
 )
-"""Errors of torch that a model, a loss or a setting causes, and what to say of them."""
+"""Errors that a model, a loss or a setting causes in torch or the loss, and what to say of them."""
 
 
 @contextmanager
@@ -99,7 +103,7 @@ def _reason(error: Exception) -> str:
 
 
 def _explained(error: Exception) -> str | None:
-    """Return what to say of an error of torch that `_EXPLAINED` lists; None for any other."""
+    """Return what to say of an error that `_EXPLAINED` lists; None for any other."""
     matches = ((pattern.search(str(error)), sentence) for pattern, sentence in _EXPLAINED)
     return next((sentence.format(**match.groupdict()) for match, sentence in matches if match), None)
 

@@ -30,13 +30,13 @@ class RepeatedBatch:
     """A loader whose every step is the same batch."""
 
     batch: list[Patch]
-    steps_per_epoch: int = STEPS_PER_EPOCH
+    steps_per_epoch: int
 
     @classmethod
     def first_of(cls, loader: Loader) -> RepeatedBatch:
         """Return the first batch of the first epoch of `loader`."""
         with closing(loader.epoch(0)) as batches:
-            return cls(next(batches))
+            return cls(next(batches), STEPS_PER_EPOCH)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[list[Patch], None, None]:
         """Yield the batch for every step from `start_step` on."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from brats_ablate.runtime.files import write_text
@@ -98,7 +97,7 @@ class ProfiledProgress(Progress):
 
     def _heading(self, operations: list[Operation], wall_us: float) -> str:
         steps = self.last - self.skipped
-        first, last = self.first + self.skipped, self.first + self.last - 1
+        first, last = self.first + self.skipped + 1, self.first + self.last
         lines = [f"Steps {first} to {last} of {self.label}: {wall_us / 1e3 / steps:.1f} ms per step"]
         if self.includes_validation:
             lines[0] += ", validation between them included"
@@ -138,7 +137,7 @@ def longest(operations: Iterable[Operation], steps: int) -> str:
 def _operations(events: Iterable[Any], *, on_gpu: bool) -> Iterable[Operation]:
     """Yield the kernels of the profiler's events, or the operations on the CPU; named regions and copies left out."""
     for event in events:
-        if event.is_user_annotation or (event.device_type == DeviceType.CPU) == on_gpu:
+        if event.is_user_annotation or (event.device_type.name == "CPU") == on_gpu:
             continue
         if on_gpu and event.name.startswith(("Memcpy", "Memset")):
             continue
