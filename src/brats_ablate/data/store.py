@@ -23,6 +23,7 @@ from brats_ablate.data import blosc2_io
 from brats_ablate.data.content import content_hash
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runtime.activity import reading
 from brats_ablate.runtime.files import to_json, write_json, write_text
 
 VERSION = 1
@@ -175,9 +176,10 @@ class CaseStore:
         self._verified.add(case_id)
 
     def _read(self, case_id: str, file: str, box: BBox | None, rows: Sequence[int] | None = None) -> np.ndarray:
-        if case_id not in self._verified:
-            self.verify(case_id)
-        return self._array(case_id, file, box, rows)
+        with reading(f"case {case_id}"):
+            if case_id not in self._verified:
+                self.verify(case_id)
+            return self._array(case_id, file, box, rows)
 
     def _array(self, case_id: str, file: str, box: BBox | None = None, rows: Sequence[int] | None = None) -> np.ndarray:
         record = self.record(case_id)

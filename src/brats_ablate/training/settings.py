@@ -33,6 +33,8 @@ class TrainerSettings:
     loader_threads: int = 2
     checkpoint_minutes: float = 10.0
     """A killed run loses at most this much work, and at most one epoch."""
+    hang_minutes: float = 30.0
+    """A run that makes no progress for so long is ended."""
     compile: bool = False
     keep_freed_memory: bool = True
     """Let glibc keep freed memory: fewer page faults, more resident memory."""
@@ -52,5 +54,6 @@ class TrainerSettings:
         for name in sizes:
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
-        if self.checkpoint_minutes <= 0:
-            raise ConfigError(f"trainer.checkpoint_minutes={self.checkpoint_minutes} must be positive")
+        for name in ("checkpoint_minutes", "hang_minutes"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be positive")

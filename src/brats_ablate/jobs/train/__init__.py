@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
+from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
 from brats_ablate.launch.sweep import check_ranks, run_directory
 from brats_ablate.runs.directory import RunDirectory, RunRecord
@@ -52,15 +53,21 @@ def run(cfg: DictConfig) -> None:
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.training.distributed import distributed_context, local_rank
     from brats_ablate.training.precision import choose_device
+    from brats_ablate.training.watchdog import watch_for_hang
+    from brats_ablate.training.watched import watch_trainer
 
     signals.install_handlers()
     device = choose_device(str(cfg.trainer.device), local_rank())
+    epochs, hang_minutes = int(cfg.trainer.epochs), float(build.instantiate(cfg.trainer).hang_minutes)
     with (
-        distributed_context(use_cuda=device.type == "cuda") as ranks,
-        _held(directory, ranks, int(cfg.trainer.epochs)),
-        record_failure(directory, ranks, int(cfg.trainer.epochs)),
+        # Collectives time out later than a hang is noticed, as their error names no rank.
+        distributed_context(use_cuda=device.type == "cuda", timeout_minutes=30 + hang_minutes) as group,
+        watch_for_hang(directory, group, hang_minutes, epochs) as ranks,
+        _held(directory, ranks, epochs),
+        record_failure(directory, ranks, epochs),
         build_trainer(cfg, directory, device, ranks) as trainer,
     ):
+        watch_trainer(trainer, ranks.activity)
         trainer.fit()
         if ranks.is_main_process:
             _report(directory)
