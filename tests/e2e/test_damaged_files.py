@@ -167,9 +167,8 @@ def test_a_damaged_file_of_a_run(study: Path, run: Run, name: str, monkeypatch: 
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "status.json", "metrics.jsonl", "cases.jsonl"])
+@pytest.mark.parametrize("name", ["manifest.json", "status.json", "metrics.jsonl", "cases.jsonl"])
 def test_the_report_shows_the_other_runs(study: Path, run: Run, name: str) -> None:
-    """It reads runs as the tables do, and their settings besides."""
     file = runs_of(study).path / name
     WRONG["garbage"](file)
     results._warn_once.cache_clear()
