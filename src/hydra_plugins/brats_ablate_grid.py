@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,21 @@ class GridSweeper(BasicSweeper):
         """Do nothing: the launcher checks the runs."""
 
     def sweep(self, arguments: list[str]) -> None:
-        """Launch the grid; for a refused sweep, remove the folder that Hydra creates before the launcher checks it."""
+        """Launch the grid in a folder of its own; remove the folder if the sweep is refused.
+
+        Others can neither read it, as `setup` lines can hold secrets, nor write it, as its jobs unpickle what is in it.
+        """
+        from brats_ablate.errors import ConfigError
+        from brats_ablate.launch.submission import make_launch_folder
+
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
         new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            make_launch_folder(folder)
+        except ConfigError as error:
+            print(f"brats-ablate: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
         try:
             super().sweep(arguments)
         except SystemExit as leaving:

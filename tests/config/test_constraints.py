@@ -60,6 +60,7 @@ IMPOSSIBLE = [
     (["data.n_folds=1"], "data.n_folds=1 must be an integer of at least 2"),
     (["trainer.epochs=0"], "trainer.epochs=0 must be at least 1"),
     (["trainer.checkpoint_minutes=0"], "trainer.checkpoint_minutes=0 must be positive"),
+    (["trainer.hang_minutes=0"], "trainer.hang_minutes=0 must be positive"),
     (["schedule.warmup_steps=-1"], "schedule.warmup_steps=-1 must not be negative"),
     (["patches.shape=[128,128]"], "patches.shape=[128, 128] must be three positive numbers of voxels"),
     (["patches.shape=[128,128,0]"], "patches.shape=[128, 128, 0] must be three positive numbers of voxels"),

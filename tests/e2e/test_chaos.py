@@ -1,14 +1,16 @@
-"""A small sweep whose processes are killed twenty times ends with the tables of an undisturbed one."""
+"""A small sweep that is killed twenty times, on a small disk that fills up twice, ends with undisturbed tables."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,11 @@ from brats_ablate.runs.directory import find_runs
 
 pytestmark = pytest.mark.slow(minutes=4)
 KILLS = 20
+IN_WRITES = {4: "fsync", 8: "replace", 12: "fsync", 16: "replace"}
+"""Kills that a training process does itself, at its next call of this function."""
+FULL_DISKS = (6, 14)
+"""Numbers of kills after which the disk is full for some seconds."""
+DISK_MIB = 64
 PACE = 10
 """Every second kill waits until the four runs have finished this many more epochs, which it finds in training; the other
 follows it by seconds, while processes start and resume. So the kills spread over the runs on a machine of any speed."""
@@ -51,6 +58,38 @@ def kill_one(draw: random.Random, token: str) -> bool:
     return True
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of `DISK_MIB`."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder))
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a small file system here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, seconds: float) -> None:
+    """Leave no byte of a disk free for some seconds."""
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    time.sleep(seconds)
+    (disk / "filler").unlink()
+
+
+def kill_in_write(kills: Path, call: str) -> bool:
+    """Let a training process kill itself at its next `call`; return False if none makes it for a minute."""
+    (kills / call).touch()
+    deadline = time.monotonic() + 60
+    while (kills / call).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    was_killed = not (kills / call).exists()
+    (kills / call).unlink(missing_ok=True)
+    return was_killed
+
+
 def epochs(runs: Path) -> int:
     return sum(map(finished_epochs, find_runs(runs)))
 
@@ -60,16 +99,21 @@ def finished(runs: Path) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds its processes in /proc")
-def test_twenty_kills_change_nothing(launch: Callable[..., subprocess.Popen[str]], work: Path) -> None:
-    undisturbed, disturbed = work / "undisturbed", work / "disturbed"
+def test_twenty_kills_and_full_disks_change_nothing(
+    launch: Callable[..., subprocess.Popen[str]], work: Path, small_disk: Path
+) -> None:
+    undisturbed, disturbed = work / "undisturbed", small_disk / "runs"
+    kills_in_writes = work / "kills"
+    kills_in_writes.mkdir()
     done = finish(launch(*SWEEP, f"paths.runs={undisturbed}", "-m"))
     assert done.returncode == 0, done.stdout
 
-    draw, token, kills = random.Random(12345), str(work), 0
+    draw, token, kills, full = random.Random(12345), str(work), 0, 0
+    on_disk = (f"paths.runs={disturbed}", f"hydra.sweep.dir={small_disk}/launch", "job._target_=chaos.train.run")
     log = (work / "launchers.log").open("w")
 
     def launch_again() -> subprocess.Popen[str]:
-        process = launch(*SWEEP, f"paths.runs={disturbed}", "-m", CHAOS=token)
+        process = launch(*SWEEP, *on_disk, "-m", CHAOS=token, CHAOS_KILLS=str(kills_in_writes))
         assert process.stdout is not None
         threading.Thread(target=lambda: log.writelines(process.stdout), daemon=True).start()
         return process
@@ -80,7 +124,12 @@ def test_twenty_kills_change_nothing(launch: Callable[..., subprocess.Popen[str]
         time.sleep(draw.uniform(0.5, 3.0) if kills % 2 else draw.uniform(0.0, 0.5))
         assert time.monotonic() < deadline, (work / "launchers.log").read_text()
         assert finished(disturbed) < 4, f"all finished after {kills} kills; make the runs longer"
-        if kills % 2 or epochs(disturbed) >= PACE * (kills // 2 + 1):
+        if kills in FULL_DISKS[full:]:
+            full += 1
+            fill(small_disk, draw.uniform(3.0, 6.0))
+        if kills in IN_WRITES:
+            kills += kill_in_write(kills_in_writes, IN_WRITES[kills])
+        elif kills % 2 or epochs(disturbed) >= PACE * (kills // 2 + 1):
             kills += kill_one(draw, token)
         if launcher.poll() is not None:
             launcher = launch_again()
@@ -91,6 +140,7 @@ def test_twenty_kills_change_nothing(launch: Callable[..., subprocess.Popen[str]
             launcher = launch_again()
         time.sleep(0.5)
     launcher.wait(timeout=60)
+    assert full == len(FULL_DISKS)
 
     for one, other in zip(find_runs(undisturbed), find_runs(disturbed), strict=True):
         assert [without_times(row) for row in one.metrics()] == [without_times(row) for row in other.metrics()]

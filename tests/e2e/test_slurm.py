@@ -125,7 +125,7 @@ def test_canceled_runs_are_not_requeued_and_a_second_submission_finishes_them(fa
     done = finish(process)
     assert done.returncode == 1
     assert "4 runs: 2 finished, 2 interrupted" in done.stdout
-    states = slurm_states()
+    states = slurm_states(canceled)
     assert states is not None
     assert not set(canceled) & states.keys()
 
@@ -199,3 +199,22 @@ def test_two_nodes_of_two_ranks_train_one_run_and_survive_preemption(study: Comm
     done = study.run(*sweep, "paths.runs=undisturbed")
     assert done.returncode == 0, done.stdout
     assert_same_weights(run, runs_of(study, "undisturbed")[0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="submits as another user")
+def test_the_jobs_of_a_colleague_are_found() -> None:
+    submit = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sbatch",
+        "--parsable",
+        "--output=/dev/null",
+    ]
+    done = subprocess.run([*submit, "--wrap=sleep 60"], cwd="/", check=True, capture_output=True, text=True)
+    colleagues = done.stdout.strip()
+    try:
+        assert (slurm_states([colleagues]) or {}).keys() == {colleagues}
+    finally:
+        subprocess.run(["scancel", colleagues], check=True)

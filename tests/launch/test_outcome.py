@@ -51,6 +51,25 @@ def test_the_runs_own_reason_comes_first(run: RunDirectory, submission: Submissi
     assert run_outcome("a", run, submission, "FAILED").reason == "rank 1: the loss is not finite"
 
 
+class Hostile:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+def test_a_hostile_result_runs_nothing_and_is_a_failure(submission: Submission, tmp_path: Path) -> None:
+    write_result(submission, 0, "success")
+    write_result(submission, 1, "success")
+    assert job_outcome("a", submission, "COMPLETED").result == RunState.FINISHED
+    result = Path(submission.folder) / f"{submission.job}_1_result.pkl"
+    result.write_bytes(pickle.dumps(("success", Hostile(tmp_path / "ran"))))
+    outcome = job_outcome("a", submission, "COMPLETED")
+    assert (outcome.result, outcome.reason) == (RunState.FAILED, f"see {submission.folder}/7_1_log.err")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_the_failure_of_another_rank_is_recorded(run: RunDirectory, submission: Submission) -> None:
     run.write_status(RunRecord(RunState.RUNNING, 1, 4))
     write_result(submission, 0, "success")

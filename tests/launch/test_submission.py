@@ -8,11 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from brats_ablate.errors import ConfigError
 from brats_ablate.launch.submission import (
     Submission,
     active_states,
     is_alive,
     local_submission,
+    make_launch_folder,
     read_submission,
     requeued,
     slurm_final_states,
@@ -60,6 +64,26 @@ def test_states_of_queued_and_running_jobs(fake_command: FakeCommand) -> None:
     fake_command("squeue", "printf '12_1|RUNNING\n12_2|PENDING\n12_3|COMPLETING\n'")
     states = {s.job: state for s, state in active_states([replace(SUBMITTED, job=f"12_{i}") for i in range(5)]).items()}
     assert states == {"12_1": RunState.RUNNING, "12_2": RunState.QUEUED, "12_3": RunState.RUNNING}
+
+
+def test_jobs_are_found_by_their_id_whoever_submitted_them(fake_command: FakeCommand, tmp_path: Path) -> None:
+    fake_command("squeue", f'echo "$@" > {tmp_path}/line')
+    active_states([replace(SUBMITTED, job=job) for job in ("12_1", "12_2", "7")])
+    assert (tmp_path / "line").read_text() == "--noheader --array --format=%i|%T --jobs=12,7\n"
+
+
+def test_a_job_that_slurm_has_forgotten_has_ended(fake_command: FakeCommand) -> None:
+    fake_command("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    assert active_states([SUBMITTED]) == {}
+
+
+def test_only_the_owner_can_enter_a_launch_folder(tmp_path: Path) -> None:
+    make_launch_folder(tmp_path / "work" / "launch")
+    assert (tmp_path / "work" / "launch").stat().st_mode & 0o777 == 0o700
+    make_launch_folder(tmp_path / "work" / "launch")
+    (tmp_path / "work" / "launch").chmod(0o770)
+    with pytest.raises(ConfigError, match=r"hydra\.sweep\.dir=.*launch belongs to another user, or others can write"):
+        make_launch_folder(tmp_path / "work" / "launch")
 
 
 def test_jobs_count_as_queued_if_slurm_does_not_answer(fake_command: FakeCommand) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -94,6 +95,13 @@ def test_a_partial_line_is_not_read_and_truncated_before_the_next(tmp_path: Path
     assert RunDirectory(tmp_path).metrics() == [{"epoch": 1}]
     RunDirectory(tmp_path).append("metrics.jsonl", [{"epoch": 2}])
     assert file.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+def test_rows_are_on_the_disk_before_a_checkpoint_can_follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/dev/fd/{descriptor}").read_text()))
+    RunDirectory(tmp_path).append("metrics.jsonl", [{"epoch": 1}])
+    assert synced == ['{"epoch": 1}\n']
 
 
 def test_best_checkpoints_are_ranked_by_dice_then_epoch(tmp_path: Path) -> None:

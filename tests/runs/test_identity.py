@@ -24,6 +24,7 @@ Composition = Callable[..., DictConfig]
         "trainer.devices=4",
         "trainer.loader_threads=9",
         "trainer.checkpoint_minutes=1",
+        "trainer.hang_minutes=1",
         "trainer.compile=true",
         "trainer.progress=none",
         "trainer.validate_untrained=true",

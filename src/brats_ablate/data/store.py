@@ -23,6 +23,7 @@ from brats_ablate.data import blosc2_io
 from brats_ablate.data.content import content_hash
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runtime.activity import reading
 from brats_ablate.runtime.files import to_json, write_json, write_text
 
 VERSION = 1
@@ -74,10 +75,10 @@ class CaseStore:
         self._records: dict[str, CaseMetadata] = {}
         self._verified: set[str] = set()
         try:
-            head = json.loads((self.folder / COHORT).read_bytes())
+            head = _load(self.folder / COHORT)
             records = (self.folder / RECORDS).read_bytes()
             self._lines = records.splitlines()
-            frozen_folds: list[list[str]] = json.loads((self.folder / FOLDS).read_bytes())["validation"]
+            frozen_folds: list[list[str]] = _load(self.folder / FOLDS)["validation"]
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
             if head["version"] != VERSION:
                 raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
@@ -92,10 +93,9 @@ class CaseStore:
             self.fingerprint = cohort.fingerprint
             """See `Cohort`."""
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise DataError(f"{self.folder} is not prepared; {_COMMAND}") from error
+            raise DataError(f"{error.filename} does not exist: {self.folder} is not prepared; {_COMMAND}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            names = f"{COHORT}, {RECORDS} or {FOLDS}"
-            raise DataError(f"{self.folder} is not prepared, or its {names} is damaged; {_COMMAND}") from error
+            raise DataError(f"{self.folder / COHORT} or {FOLDS} is damaged; {_COMMAND}") from error
         self._row = {case_id: i for i, case_id in enumerate(head["cases"])}
         self.case_ids = list(self._row)
         """All cases, sorted."""
@@ -117,7 +117,7 @@ class CaseStore:
         checksum = head.get("records_sha256")  # None in stores of version 0.1
         is_intact = checksum in (None, hashlib.sha256(records).hexdigest()) and len(self._lines) == len(self._row)
         if self.fingerprint != head["fingerprint"] or not is_intact:
-            raise DataError(f"{self.folder}: its cases do not match its fingerprint; {_COMMAND}")
+            raise DataError(f"{self.folder / RECORDS}: its cases do not match its fingerprint; {_COMMAND}")
 
     def record(self, case_id: str) -> CaseMetadata:
         """Return the metadata of a case; DataError if the cohort has no such case."""
@@ -175,14 +175,23 @@ class CaseStore:
         self._verified.add(case_id)
 
     def _read(self, case_id: str, file: str, box: BBox | None, rows: Sequence[int] | None = None) -> np.ndarray:
-        if case_id not in self._verified:
-            self.verify(case_id)
-        return self._array(case_id, file, box, rows)
+        with reading(f"case {case_id}"):
+            if case_id not in self._verified:
+                self.verify(case_id)
+            return self._array(case_id, file, box, rows)
 
     def _array(self, case_id: str, file: str, box: BBox | None = None, rows: Sequence[int] | None = None) -> np.ndarray:
         record = self.record(case_id)
         shape = record.grid.shape if file == REFERENCE else record.box.shape
         return blosc2_io.read_array(self.folder / CASES / case_id / file, record.content_hash, shape, box, rows)
+
+
+def _load(file: Path) -> Any:
+    """Return the content of a JSON file; DataError if it is none."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is damaged; {_COMMAND}") from error
 
 
 def shown_modalities(modalities: Sequence[str]) -> tuple[str, ...]:

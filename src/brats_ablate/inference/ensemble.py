@@ -87,6 +87,9 @@ def check_checkpoint(member: EnsembleMember, of_checkpoint: dict[str, Any]) -> N
 
 def check_configuration(run: RunDirectory) -> None:
     """Raise RunFailed if a run's config.yaml is not the configuration that its manifest identifies."""
+    for file in (run.path / "config.yaml", run.path / "manifest.json"):
+        if not file.exists():
+            raise RunFailed(f"{file} does not exist; put it back, or train the run again")
     recorded, present = run.identity() or {}, identity(run.config())
     if ranks := recorded.get("trainer.ranks"):  # recorded beside the identity by version 0.1
         present = {"trainer.ranks": ranks, **present}

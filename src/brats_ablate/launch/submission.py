@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from brats_ablate.errors import ConfigError
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import read_json, readable, write_json
 
@@ -86,7 +87,7 @@ def active_states(submissions: Iterable[Submission]) -> dict[Submission, RunStat
     submissions = list(submissions)
     states = {s: RunState.RUNNING for s in submissions if s.cluster == LOCAL and is_alive(s)}
     in_slurm = [s for s in submissions if s.cluster == SLURM]
-    job_states = slurm_states() if in_slurm else {}
+    job_states = slurm_states(s.job for s in in_slurm)
     for submission in in_slurm:
         job_state = "PENDING" if job_states is None else job_states.get(submission.job)
         if job_state is not None:
@@ -100,14 +101,22 @@ def is_alive(submission: Submission) -> bool:
     return is_ours and _start_time(int(submission.job)) == submission.started
 
 
-def slurm_states() -> Mapping[str, str] | None:
-    """Return the state of each of this user's jobs in SLURM, array tasks one by one; None if SLURM does not answer."""
+def slurm_states(jobs: Iterable[str]) -> Mapping[str, str] | None:
+    """Return the state of each job that SLURM has, array tasks one by one; None if SLURM does not answer.
+
+    They may be those of other users, who train other runs of the same study.
+    """
+    arrays = sorted({job.split("_")[0] for job in jobs})
+    if not arrays:
+        return {}
     if shutil.which("squeue") is None:
         return None
     try:
-        done = run_command("squeue", "--noheader", "--array", "--me", "--format=%i|%T")
+        done = run_command("squeue", "--noheader", "--array", "--format=%i|%T", f"--jobs={','.join(arrays)}")
     except subprocess.TimeoutExpired:
         return None
+    if "Invalid job id" in done.stderr:  # of a single job, that ended long ago; of several, those are left out
+        return {}
     lines = done.stdout.splitlines()
     return None if done.returncode else dict(line.strip().split("|", 1) for line in lines if "|" in line)
 
@@ -126,6 +135,23 @@ def slurm_final_states(jobs: Iterable[str]) -> dict[str, str]:
         if not step or state == "OUT_OF_MEMORY":  # a step killed for memory has that state, its job is FAILED
             final_states[job] = state
     return final_states
+
+
+def make_launch_folder(folder: Path) -> None:
+    """Create the folder of a launch, which its owner alone can enter; one that exists keeps its permissions.
+
+    Raises:
+        ConfigError: it exists, and other users can write there, so that they could change what the jobs run.
+    """
+    if not folder.exists():
+        folder.mkdir(mode=0o700, parents=True)
+        return
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise ConfigError(
+            f"hydra.sweep.dir={folder} belongs to another user, or others can write there, and so could change what "
+            "its jobs run; choose another folder, or chmod go-w"
+        )
 
 
 def run_command(*command: str) -> subprocess.CompletedProcess[str]:

@@ -42,13 +42,6 @@ class InstanceNorm(nn.Module):
         return torch.cat([self._normalize(sample) for sample in x.split(1)])
 
     def _normalize(self, sample: Tensor) -> Tensor:
-        if sample.is_cuda and not torch.compiler.is_compiling():
-            # As 4-D, a view of the same memory: CUDA's channels-last kernels of batch norm take no 5-D tensors.
-            x, y = sample.shape[2:4]
-            return self._batch_norm(sample.flatten(2, 3)).unflatten(2, (x, y))
-        return self._batch_norm(sample)
-
-    def _batch_norm(self, sample: Tensor) -> Tensor:
         return F.batch_norm(sample, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
     def extra_repr(self) -> str:

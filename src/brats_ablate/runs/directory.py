@@ -203,6 +203,7 @@ class RunDirectory:
     def append(self, file: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to a JSONL file in one write, after truncating a partial last line of a killed process.
 
+        They are on the disk when it returns, so that no checkpoint of an epoch outlives a power failure without them.
         A measured value that is infinite or NaN is written as null.
         """
         self.ensure_exists()
@@ -216,6 +217,8 @@ class RunDirectory:
                     content = path.read_bytes()
                     stream.truncate(content.rfind(b"\n") + 1)
             stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
 
     # ---- one process at a time
 

@@ -23,8 +23,8 @@ TRAINING_GROUPS = (
 _COORDINATES = ("fold", "lr", "seed", "name")
 _EXECUTION_KEYS = {
     *("trainer.device", "trainer.devices", "trainer.loader_threads", "trainer.compile", "trainer.progress"),
-    *("trainer.checkpoint_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained", "model.checkpointing"),
-    *("trainer.deterministic", "trainer.profile", "trainer.detect_anomaly"),
+    *("trainer.checkpoint_minutes", "trainer.hang_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained"),
+    *("model.checkpointing", "trainer.deterministic", "trainer.profile", "trainer.detect_anomaly"),
 }
 _ADDED: Mapping[str, object] = MappingProxyType(
     {

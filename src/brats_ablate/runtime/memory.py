@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,11 +24,23 @@ def empty_float32(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return the tensor on `device`, itself if it is there; the copy of a CPU tensor to a GPU does not block the host.
 
-    A copy from pageable memory waits for all that the GPU has to do, so it is made from pinned memory.
+    A copy from pageable memory waits for all that the GPU has to do, so it is made from pinned memory, and on a stream
+    of its own, beside the kernels that are queued.
     """
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
-    return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    current, copying = torch.cuda.current_stream(device), _copy_stream(device)
+    with torch.cuda.stream(copying):
+        copy = pinned.to(device, non_blocking=True)
+    current.wait_stream(copying)
+    copy.record_stream(current)  # or its memory could be reused by the next copy while kernels still read it
+    return copy
+
+
+@lru_cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4

@@ -62,7 +62,7 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
     except Exception as error:
         reason = _reason(error)
         rank = ranks.rank if not isinstance(error, RunFailed) or error.rank is None else error.rank
-        earlier_reason = _write_failure(directory, f"rank {rank}: {reason}" if ranks.world_size > 1 else reason, epochs)
+        earlier_reason = write_failure(directory, f"rank {rank}: {reason}" if ranks.world_size > 1 else reason, epochs)
         if isinstance(error, UserError | OSError):
             raise
         if earlier_reason is not None:
@@ -72,7 +72,7 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
         raise
 
 
-def _write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | None:
+def write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | None:
     """Write the status, or return the cause if it already contains one.
 
     A run whose directory vanished gets no status, which would create a second directory in its place.

@@ -35,6 +35,8 @@ class TrainerSettings:
     loader_threads: int = 2
     checkpoint_minutes: float = 10.0
     """A killed run loses at most this much work, and at most one epoch."""
+    hang_minutes: float = 30.0
+    """A run that makes no progress for so long is ended."""
     compile: bool | Literal["auto"] = "auto"
     """Whether torch compiles the network; auto does so on a GPU."""
     keep_freed_memory: bool = True
@@ -65,7 +67,8 @@ class TrainerSettings:
         for name in sizes:
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
-        if self.checkpoint_minutes <= 0:
-            raise ConfigError(f"trainer.checkpoint_minutes={self.checkpoint_minutes} must be positive")
+        for name in ("checkpoint_minutes", "hang_minutes"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be positive")
         if self.repeat_first_batch and self.ranks > 1:
             raise ConfigError("trainer.repeat_first_batch=true trains in one process; set trainer.ranks=1")

@@ -36,7 +36,7 @@ from brats_ablate.training.timer import Timer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
 
-SYNC_EVERY = {"cpu": 1, "cuda": 20}
+SYNC_EVERY = {"cpu": 1, "cuda": 50}
 """Steps between reads of the loss, each of which synchronizes with the GPU and with the other ranks."""
 
 

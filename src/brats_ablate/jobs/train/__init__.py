@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
+from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
 from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_directory
 from brats_ablate.runs.directory import RunDirectory, RunRecord
@@ -58,17 +59,23 @@ def run(cfg: DictConfig) -> None:
     from brats_ablate.training.determinism import deterministic_algorithms
     from brats_ablate.training.device import choose_device
     from brats_ablate.training.distributed import distributed_context, local_rank
+    from brats_ablate.training.watchdog import watch_for_hang
+    from brats_ablate.training.watched import watch_trainer
 
     signals.install_handlers()
     device = choose_device(str(cfg.trainer.device), local_rank())
+    epochs, hang_minutes = int(cfg.trainer.epochs), float(build.instantiate(cfg.trainer).hang_minutes)
     with (
         deterministic_algorithms(bool(cfg.trainer.deterministic)),
-        distributed_context(device) as ranks,
-        _held(directory, ranks, int(cfg.trainer.epochs)),
-        record_failure(directory, ranks, int(cfg.trainer.epochs)),
+        # Collectives time out later than a hang is noticed, as their error names no rank.
+        distributed_context(device, timeout_minutes=30 + hang_minutes) as group,
+        watch_for_hang(directory, group, hang_minutes, epochs) as ranks,
+        _held(directory, ranks, epochs),
+        record_failure(directory, ranks, epochs),
         build_trainer(cfg, directory, device, ranks) as trainer,
         anomaly_detection(trainer.model, bool(cfg.trainer.detect_anomaly)),
     ):
+        watch_trainer(trainer, ranks.activity)
         trainer.fit()
         if overfits_one_batch(cfg):
             _judge(directory, trainer.model)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runtime.activity import Activity, Mark, reading
+from brats_ablate.training import watchdog
+from brats_ablate.training.distributed import DistributedContext
+from brats_ablate.training.watchdog import hang_reason, watch_for_hang
+
+WAITING = Mark(7, 50.0, "reading the losses up to step 7", waits_for_ranks=True)
+
+
+@pytest.mark.parametrize(
+    ("marks", "start"),
+    [
+        ([Mark(7, 90.0, "forward")], "the run made no progress for 30 minutes (last: forward); check its file system"),
+        # The one that has not finished the step, although the other made its last progress before.
+        (
+            [Mark(8, 10.0, "backward"), Mark(7, 20.0, "forward")],
+            "rank 1 made no progress for 30 minutes (last: forward)",
+        ),
+        # Of the same step: the one that stopped first, as the other waits for it in its backward.
+        (
+            [Mark(7, 20.0, "backward"), Mark(7, 10.0, "forward")],
+            "rank 1 made no progress for 30 minutes (last: forward)",
+        ),
+        # One that waits for the others never hangs itself.
+        ([WAITING, Mark(7, 90.0, "validation")], "rank 1 made no progress for 30 minutes (last: validation)"),
+        ([WAITING, WAITING], "no progress for 30 minutes: each rank waits for the others; check the network, then"),
+    ],
+)
+def test_the_rank_that_keeps_the_others_waiting_is_named(marks: list[Mark], start: str) -> None:
+    assert hang_reason(marks, 30).startswith(start)
+
+
+def test_a_process_that_waits_for_reads_names_what_was_read_first() -> None:
+    activity = Activity()
+    with reading("case a"):
+        activity.mark("backward")
+        assert str(activity.last) == "backward"
+        activity.mark("waiting for patches", waits_for_reads=True)
+        assert str(activity.last) == "reading case a"
+    assert str(activity.last) == "waiting for patches"
+
+
+@pytest.mark.parametrize("progresses", [True, False])
+def test_only_a_run_without_progress_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progresses: bool
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(watchdog, "_end", lambda *_: ended.set())
+    with watch_for_hang(RunDirectory(tmp_path), DistributedContext(), 0.2 / 60, 1) as ranks:
+        for step in range(10):
+            ended.wait(0.05)
+            if progresses:
+                ranks.activity.mark("forward", step=step)
+    assert ended.is_set() is not progresses
