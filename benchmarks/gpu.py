@@ -2,10 +2,10 @@
 
     python benchmarks/gpu.py --prepared work/brats21/prepared --out work/gpu [--budget 300] [--only step …] [--tiny]
 
-Each stage has its own process and its own limit, so a stage that fails or is killed leaves the results of the others.
-JSON and Markdown are rewritten after each. Stages that time nothing run side by side, and compile what the timed stages
-need; the timed stages follow one by one, the most valuable first, until the budget is spent. `--tiny` runs every stage at
-small sizes on any machine, as a test of this script.
+Each stage has its own limit, and one that fails or is killed leaves the results of the others: JSON and Markdown are
+rewritten after each, and the next ones start in a new process. Stages that time nothing run side by side, while others
+compile what the timed stages need. The timed stages follow one by one, the most valuable first, until the budget is
+spent. `--tiny` runs every stage at small sizes on any machine, as a test of this script.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from gpu_stages.common import Options  # noqa: E402  # these paths first, as the
 Result = dict[str, Any]
 TINY_FACTOR = 5
 """By which the limits are longer at small sizes on a CPU, which compiles slowly."""
+SHORTEST_S = 15
+"""Seconds of the budget below which nothing is started."""
 
 
 @dataclass(frozen=True)
@@ -44,37 +46,30 @@ STAGES = (
     Stage("environment", 40),
     Stage("numbers", 150, timed=False),
     Stage("transforms", 90, timed=False),
-    Stage("resume", 150, timed=False),
-    Stage("step ours compiled", 60),
-    Stage("step nnunet compiled", 60),
+    Stage("resume", 200, timed=False),
+    Stage("step ours compiled", 90),
+    Stage("step nnunet compiled", 90),
+    Stage("step monai compiled", 90),
+    Stage("training", 150),
     Stage("step ours", 40),
     Stage("step nnunet", 40),
     Stage("step monai", 40),
-    Stage("step monai compiled", 60),
-    Stage("step monai compiled channels_last", 60),
+    Stage("profile ours compiled", 60),
+    Stage("inference", 90),
+    Stage("messages", 90),
+    Stage("distributed", 90),
+    Stage("experiments", 180),
+    Stage("sizes", 150),
+    Stage("step ours compiled unpacked", 90),
     Stage("step ours unmeasured", 40),
     Stage("step ours native_norm", 40),
-    Stage("profile ours compiled", 60),
-    Stage("profile ours", 40),
+    Stage("step ours compiled batch=1", 90),
+    Stage("step ours compiled batch=4", 90),
     Stage("profile nnunet compiled", 60),
-    Stage("training", 90),
-    Stage("training eager", 90),
-    Stage("inference", 90),
-    Stage("distributed", 90),
-    Stage("experiments", 120),
-    Stage("sizes", 120),
-    Stage("step ours compiled batch=1", 60),
-    Stage("step ours compiled batch=4", 60),
     Stage("launcher", 120),
-    Stage("messages", 60),
 )
-COMPILES_ALONE = (
-    "step ours compiled",
-    "step nnunet compiled",
-    "step monai compiled",
-    "step monai compiled channels_last",
-)
-"""Stages that are compiled in advance, while the stages that time nothing run."""
+COMPILED = ("step ours compiled", "step nnunet compiled", "step monai compiled", "training")
+"""Timed stages that are compiled in advance, while the stages that time nothing run."""
 
 
 @dataclass
@@ -92,35 +87,30 @@ class Run:
         return self.budget_s - (time.monotonic() - self.started)
 
     def all(self) -> None:
-        """Run the stages, those that time nothing at the same time."""
+        """Run the environment, which fails at once where a package is missing, the stages side by side, and the others."""
         wanted = [stage for stage in STAGES if stage.name in self.names]
-        first, rest = wanted[:1], wanted[1:]
-        if first and first[0].timed:  # the environment fails at once where a package is missing
-            self.finish([self.start(first[0])])
-        else:
-            rest = wanted
-        together = [self.start(stage) for stage in rest if not stage.timed]
-        together += [self.start(stage, compile_only=True) for stage in rest if stage.name in COMPILES_ALONE]
-        self.finish(together)
-        for stage in rest:
-            if stage.timed and self.left_s < 15:
-                self.record(stage.name, {"skipped": "the budget is spent"})
-            elif stage.timed:
-                self.finish([self.start(stage)])
-
-    def start(self, stage: Stage, *, compile_only: bool = False) -> Process:
-        """Start a stage in a process group of its own."""
-        limit = stage.limit_s * (TINY_FACTOR if self.options.tiny else 1)
-        return Process(stage.name, self.options, min(limit, max(15.0, self.left_s)), compile_only)
+        first, rest = (wanted[:1], wanted[1:]) if wanted[0].timed else ([], wanted)
+        self.finish([Process(first, self.options, self.left_s)] if first else [])
+        side_by_side = [Process([stage], self.options, self.left_s) for stage in rest if not stage.timed]
+        in_advance = [stage for stage in rest if stage.name in COMPILED and not self.options.tiny]
+        side_by_side += [Process([stage], self.options, self.left_s, compile_only=True) for stage in in_advance]
+        self.finish(side_by_side)
+        timed = [stage for stage in rest if stage.timed]
+        while timed and self.left_s > SHORTEST_S:
+            self.finish([Process(timed, self.options, self.left_s)])
+            timed = [stage for stage in timed if stage.name not in self.results]
+        for stage in timed:
+            self.record(stage.name, {"skipped": "the budget is spent"})
 
     def finish(self, processes: list[Process]) -> None:
-        """Wait for the processes, each until its own limit, and record their results."""
+        """Wait for the processes, and record the result of each stage when it ends."""
         waiting = list(processes)
         while waiting:
-            for process in [p for p in waiting if p.has_ended]:
-                waiting.remove(process)
-                if not process.compile_only:
-                    self.record(process.name, process.result())
+            for process in waiting:
+                for name, result in process.new_results():
+                    if not process.compile_only:
+                        self.record(name, result)
+            waiting = [process for process in waiting if not process.has_ended]
             time.sleep(0.1)
 
     def record(self, name: str, result: Result) -> None:
@@ -134,39 +124,67 @@ class Run:
 
 
 class Process:
-    """A stage that runs."""
+    """A process that measures stages one after the other, until one fails or exceeds its limit."""
 
-    def __init__(self, name: str, options: Options, limit_s: float, compile_only: bool) -> None:
-        self.name, self.limit_s, self.compile_only = name, limit_s, compile_only
-        file = name.replace(" ", "_") + (".compile" if compile_only else "")
-        self.file, self.log = options.out / f".{file}.json", options.out / f".{file}.log"
-        self.file.unlink(missing_ok=True)
+    def __init__(self, stages: list[Stage], options: Options, left_s: float, compile_only: bool = False) -> None:
+        self.stages, self.options, self.compile_only = list(stages), options, compile_only
+        self.has_ended = False
+        self.since = time.monotonic()
+        self.end = self.since + left_s
+        for stage in stages:
+            self._file(stage).unlink(missing_ok=True)
         request = json.dumps(options.as_request() | {"compile_only": compile_only})
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(options.work / "inductor"), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, __file__, "--stage", name, "--request", request, "--result", str(self.file)]
-        self.started = time.monotonic()
+        files = [f"{stage.name}={self._file(stage)}" for stage in stages]
+        self.log = self._file(stages[0]).with_suffix(".log")
         with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                [sys.executable, __file__, "--request", request, "--stages", *files],
+                env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the stage has ended, by itself or because its time is over."""
-        if self.process.poll() is None and time.monotonic() - self.started > self.limit_s:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        return self.process.poll() is not None
+    def _file(self, stage: Stage) -> Path:
+        return self.options.work / (stage.name.replace(" ", "_") + (".compile" if self.compile_only else "") + ".json")
 
-    def result(self) -> Result:
-        """Return what the stage found, or why it found nothing."""
-        seconds = {"wall_s": round(time.monotonic() - self.started, 1)}
-        if self.file.exists():
-            found: Result = json.loads(self.file.read_text(encoding="utf-8"))
-            return found | seconds
-        if self.process.returncode == -signal.SIGKILL:
-            return {"failed": f"killed, after {seconds['wall_s']:.0f} s of {self.limit_s:.0f} s"} | seconds
-        return {"failed": self.log.read_text(encoding="utf-8", errors="replace")[-2000:]} | seconds
+    def new_results(self) -> list[tuple[str, Result]]:
+        """Return the stages that have ended since the last call, and what they found or why they found nothing."""
+        ended = self.process.poll() is not None  # before the files are read, so that none is missed
+        found = []
+        while self.stages and self._file(self.stages[0]).exists():
+            stage = self.stages.pop(0)
+            result: Result = json.loads(self._file(stage).read_text(encoding="utf-8"))
+            found.append((stage.name, result | self._wall()))
+            self.since = time.monotonic()
+        if not self.stages or ended:
+            self.has_ended = ended or self._ends()
+            if self.stages:
+                said = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+                code = self.process.returncode
+                reason = said if code > 0 else f"killed by signal {-code}\n{said}"
+                found.append((self.stages.pop(0).name, {"failed": reason} | self._wall()))
+            return found
+        limit = self.stages[0].limit_s * (TINY_FACTOR if self.options.tiny else 1)
+        now = time.monotonic()
+        if now - self.since > limit or now > self.end:
+            self._kill()
+            why = f"over its limit of {limit:.0f} s" if now <= self.end else "the budget is spent"
+            found.append((self.stages.pop(0).name, {"failed": f"killed: {why}"} | self._wall()))
+            self.has_ended = True
+        return found
+
+    def _wall(self) -> Result:
+        return {"wall_s": round(time.monotonic() - self.since, 1)}
+
+    def _ends(self) -> bool:
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        return True
+
+    def _kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def summary(result: Result) -> str:
@@ -174,7 +192,7 @@ def summary(result: Result) -> str:
     if "failed" in result:
         lines = [line for line in str(result["failed"]).splitlines() if line.strip()]
         return f"FAILED: {lines[-1][:200]}" if lines else "FAILED"
-    plain = {key: value for key, value in result.items() if not isinstance(value, list)}
+    plain = {key: value for key, value in result.items() if not (isinstance(value, list) and len(value) > 4)}
     return ", ".join(f"{key} {_plain(value)}" for key, value in plain.items())[:400]
 
 
@@ -198,14 +216,16 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=600, help="seconds; what is done by then is kept")
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="stages, by their name or its first word")
     parser.add_argument("--tiny", action="store_true", help="small sizes that only test the script")
-    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    parser.add_argument("--stages", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--request", help=argparse.SUPPRESS)
-    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.stage:
+    if arguments.stages:
         from gpu_stages.common import measure
 
-        return measure(arguments.stage, json.loads(arguments.request), arguments.result)
+        for stage in arguments.stages:
+            name, _, file = stage.rpartition("=/")
+            measure(name, json.loads(arguments.request), Path(f"/{file}"))
+        return 0
     known = [stage.name for stage in STAGES]
     only = arguments.only or known
     if unknown := [word for word in only if word not in known and word not in {name.split()[0] for name in known}]:

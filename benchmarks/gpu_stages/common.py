@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -67,13 +68,20 @@ class Options:
         return {"prepared": str(self.prepared), "out": str(self.out), "tiny": self.tiny}
 
 
-def measure(stage: str, request: dict[str, Any], result: Path) -> int:
-    """Measure a stage in this process and write what it returns as JSON."""
+def measure(stage: str, request: dict[str, Any], result: Path) -> None:
+    """Measure a stage in this process and write what it returns as JSON, as if the process had measured no other."""
+    import torch
+
     options = Options(Path(request.pop("prepared")), Path(request.pop("out")), **request)
     module, *words = stage.split()
+    torch.backends.cudnn.benchmark = False
+    torch._dynamo.reset()
     found = importlib.import_module(f"gpu_stages.{module}").measure(options, words)
-    result.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
-    return 0
+    gc.collect()
+    reset_peak()
+    unfinished = result.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+    unfinished.rename(result)
 
 
 def compose(*overrides: str) -> DictConfig:

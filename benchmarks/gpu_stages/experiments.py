@@ -22,7 +22,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
 
 
 def _measure_one(options: Options, name: str) -> dict[str, Any]:
-    cfg = compose(f"+experiment={name}", *(["encoder.width=0.25", "patches.shape=[64,64,64]"] if options.tiny else []))
+    cfg = compose(f"+experiment={name}", *(["encoder.width=0.25", "patches.shape=[64,64,128]"] if options.tiny else []))
     reset_peak()
     model, precision = build(options, cfg)
     model.train()

@@ -30,5 +30,5 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     if visible is None:
         del os.environ["CUDA_VISIBLE_DEVICES"]
     found["no GPU"] = [code, (said.strip().splitlines() or [""])[-1][:300]]
-    found["ok"] &= code not in (0, 124) and "GPU" in said and "Traceback" not in said
+    found["ok"] &= code not in (0, 124) and "trainer.device=cuda" in said and "Traceback" not in said
     return found

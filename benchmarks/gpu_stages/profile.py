@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ SHOWN = 30
 
 def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return the kernels that take longest: name, calls and milliseconds per step."""
+    if words[0] == "nnunet" and importlib.util.find_spec("dynamic_network_architectures") is None:
+        return {"skipped": "dynamic-network-architectures is not installed"}
     step, _ = contender(options, words, batch=2)
     for _ in range(1 if options.tiny else 5):
         step()

@@ -6,6 +6,7 @@ algorithms for all. Loss and convolutions are the same.
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ GFLOP_PER_IMAGE = 965.5
 
 def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return times and memory of the contender that `words` describe."""
+    if words[0] == "nnunet" and importlib.util.find_spec("dynamic_network_architectures") is None:
+        return {"skipped": "dynamic-network-architectures is not installed"}
     batch = next((int(word[6:]) for word in words if word.startswith("batch=")), 2)
     reset_peak()
     step, forward = contender(options, words, batch)
@@ -62,6 +65,8 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
         use_native_norm(model)
     if is_ours:
         kernels.enable(model)
+        if "unpacked" not in words:
+            kernels.enable_packing(model)
     layout = torch.channels_last_3d if is_ours or "channels_last" in words else torch.contiguous_format
     to_device(model, options.device, layout)
     torch.backends.cudnn.benchmark = "unmeasured" not in words

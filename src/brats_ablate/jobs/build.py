@@ -166,6 +166,7 @@ def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationMo
 
     kernels.enable(model)
     if device.type == "cuda":
+        kernels.enable_packing(model)
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     return to_device(model, device)
 

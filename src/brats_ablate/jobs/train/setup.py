@@ -60,12 +60,13 @@ def build_trainer(
     model = build.build_model(cfg)
     precision.force_fp32_on_flat_inputs(model)
     build.execute_on(model, device)
-    network: Callable[[Tensor], SegmentationOutput] = ranks.wrap(model, device)
+    wrapped = ranks.wrap(model, device)
+    network: Callable[[Tensor], SegmentationOutput] = wrapped
     compiled = settings.compiles_on(device.type)
     if compiled:
         from brats_ablate.models.compilation import CompiledNetwork
 
-        network = CompiledNetwork(network)
+        network = CompiledNetwork(wrapped)
     if ranks.is_main_process:
         write_manifest(cfg, directory, store, model, precision, ranks)
     ranks.barrier()
