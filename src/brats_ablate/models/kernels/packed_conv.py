@@ -1,9 +1,9 @@
 """A 3³ convolution to few channels, computed on groups of neighboring voxels as if they were channels, on a GPU.
 
 cuDNN's kernels reach half of their rate at 32 output channels, where half of the work of the paper's networks is, and a
-tenth of it at 4 input channels. In channels last, `g` neighbors along Z are one voxel with `g` times the
-channels, without a copy. A group of `g` outputs that is shifted by one voxel depends on exactly two groups of inputs, so
-the convolution has two taps along Z there. For `g` = 2 that is 4/3 of the products, at twice the rate.
+tenth of it at 4 input channels. In channels last, g neighbors along Z are one voxel with g times the channels, without
+a copy. A group of g outputs that is shifted by one voxel depends on exactly two groups of inputs, so the convolution
+has two taps along Z there. For g = 2 that is 4/3 of the products, at twice the rate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _SMALLEST = 64**3
 
 
 class PackedConv3d(nn.Conv3d):
-    """`nn.Conv3d` that packs voxels where that is faster: on a GPU in 16 bits, on large maps."""
+    """`nn.Conv3d` that packs voxels where that is faster: on a GPU, compiled, in 16 bits, on large maps.
+
+    Not compiled, the norm after it is slower on a part of a map than packing gains.
+    """
 
     @staticmethod
     def replaces(module: nn.Module) -> bool:
@@ -34,7 +37,7 @@ class PackedConv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> (B, O, X, Y, Z)."""
         group = 2 if self.in_channels >= 16 else 4
-        if not (x.is_cuda and torch.is_autocast_enabled("cuda")):
+        if not (x.is_cuda and torch.compiler.is_compiling() and torch.is_autocast_enabled("cuda")):
             return super().forward(x)
         if x.shape[4] % group or x.shape[2:].numel() < _SMALLEST:
             return super().forward(x)
