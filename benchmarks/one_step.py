@@ -1,4 +1,4 @@
-"""Measure training steps and forward passes of one network in one setting, in its own process."""
+"""Measure training steps and forward passes of one network in one setting on a CPU, in its own process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from brats_ablate.models import kernels
 from brats_ablate.models.base import to_device
 from brats_ablate.runtime.memory import disable_malloc_trim
-from brats_ablate.training.device import choose_device
 from brats_ablate.training.precision import Precision
 from measuring import print_result, resident_gib
 from networks import OURS, build, optimizer_of, region_loss
@@ -24,7 +22,6 @@ def measure(
     precision: str,
     channels_last: bool,
     keep_memory: bool,
-    compiled: bool,
     batch: int,
     patch: int,
     native_norm: bool = False,
@@ -33,7 +30,7 @@ def measure(
     """Return the medians of `step_s` and `forward_s`, `memory_gib`, and the `precision` that was used."""
     if keep_memory:
         disable_malloc_trim()
-    device = choose_device("auto", 0)
+    device = torch.device("cpu")
     number_format = Precision.resolve(precision, device)
     model = build(network, patch, width)
     if native_norm:
@@ -45,43 +42,33 @@ def measure(
     to_device(model, device, layout)
     images = torch.randn(batch, 4, patch, patch, patch, device=device).to(memory_format=layout)
     labels = torch.randint(0, 4, (batch, patch, patch, patch), device=device).to(torch.uint8)
-    run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
-    optimizer, scaler, loss_of = optimizer_of(network, model.parameters()), number_format.scaler(), region_loss()
+    optimizer, loss_of = optimizer_of(network, model.parameters()), region_loss()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with number_format.autocast():
-            loss = loss_of(run(images), labels)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
+            loss = loss_of(model(images), labels)
+        loss.backward()
+        optimizer.step()
 
     def forward() -> None:
         with torch.no_grad(), number_format.autocast():
-            run(images)
+            model(images)
 
-    on_gpu = device.type == "cuda"
-    times = {"step_s": _timed(step, on_gpu)}
-    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else resident_gib()
-    times["forward_s"] = _timed(forward, on_gpu)
+    times = {"step_s": _timed(step)}
+    memory = resident_gib()
+    times["forward_s"] = _timed(forward)
     return times | {"memory_gib": memory, "precision": number_format.name}
 
 
-def _timed(work: Callable[[], None], on_gpu: bool) -> float:
-    """Return the median seconds: of 20 calls after 10 on a GPU, of up to 3 calls within 8 s after 3 on a CPU.
-
-    Three warm-up steps are needed on a CPU because the heap reaches its final size only by the third step.
-    """
-    for _ in range(10 if on_gpu else 3):
+def _timed(work: Callable[[], None]) -> float:
+    """Return the median seconds of up to 3 calls within 8 s, after 3 calls: the heap reaches its final size by then."""
+    for _ in range(3):
         work()
     times: list[float] = []
-    while len(times) < (20 if on_gpu else 3) and (on_gpu or sum(times) < 8):
-        if on_gpu:
-            torch.cuda.synchronize()
+    while len(times) < 3 and sum(times) < 8:
         started = time.perf_counter()
         work()
-        if on_gpu:
-            torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
 

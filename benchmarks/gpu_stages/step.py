@@ -10,11 +10,13 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from gpu_stages.common import Options, milliseconds, peak_gib, reset_peak
+from measuring import print_result
 
 GFLOP_PER_IMAGE = 965.5
 """Forward pass of the baseline at 128³; a training step takes three times as much."""
@@ -94,3 +96,12 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
             network(images)
 
     return step, forward
+
+
+def measure_one(words: list[str], tiny: bool) -> dict[str, Any]:
+    """Measure a contender outside of `gpu.py`."""
+    return measure(Options(Path(), Path(), tiny), words)
+
+
+if __name__ == "__main__":
+    print_result(measure_one)

@@ -1,19 +1,28 @@
 """Training step and forward pass of the paper's baseline U-Net, each setting in its own process.
 
-On a CPU, every candidate is measured with and without glibc's memory trimming (`runtime/memory.py`). On a GPU, the
-candidates are compared with batch sizes 1, 2 and 4, compiled and not, in both memory layouts.
+On a CPU, every candidate is measured with and without glibc's memory trimming (`runtime/memory.py`). On a GPU, each
+library has the settings of its own trainer, compiled and not.
 """
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 from measuring import NO_TRIM, Comparison, Options, Row, Table, run_isolated, with_and_without_trimming
 from networks import MONAI, NNUNET, OURS
 
-NVIDIA_A100_IMAGES_PER_S = {1: 24.6, 2: 27.5, 4: 30.0}
-"""Published training performance of NVIDIA's nnU-Net for PyTorch: 3-D, 128³, A100, AMP."""
+NVIDIA_A100_IMAGES_PER_S = 27.5
+"""Published training performance of NVIDIA's nnU-Net for PyTorch: 3-D, 128³, batch 2, A100, AMP."""
+
+_OURS_COMPILED = "ours, compiled"
+_GPU_CONTENDERS = {
+    _OURS_COMPILED: ["ours", "compiled"],
+    "ours": ["ours"],
+    f"{NNUNET}, compiled (its default)": ["nnunet", "compiled"],
+    NNUNET: ["nnunet"],
+    f"{MONAI}, compiled": ["monai", "compiled"],
+    MONAI: ["monai"],
+}
 
 _FP32_PEER = f"{NNUNET}, fp32 (its default)"
 _OURS = "ours, bf16 + channels_last"
@@ -28,7 +37,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def _on_cpu(options: Options) -> list[Table]:
-    base = {"batch": 1, "patch": options.patch, "compiled": False}
+    base = {"batch": 1, "patch": options.patch}
     fast = base | {"precision": "bf16", "channels_last": True}
     settings: dict[str, dict[str, Any]] = {
         _FP32_PEER: base | {"network": NNUNET, "precision": "fp32", "channels_last": False},
@@ -68,43 +77,28 @@ _NOTE = (
 
 
 def _on_gpu(options: Options) -> list[Table]:
+    """Measure each contender of `gpu_stages.step` in its own process; one that fails leaves the others' results."""
+    import torch
+
+    card, results = torch.cuda.get_device_name(), {}
+    for name, words in _GPU_CONTENDERS.items():
+        try:
+            results[name] = run_isolated("gpu_stages.step", {"words": words, "tiny": options.quick})
+        except RuntimeError as error:
+            print(f"  {name} failed: {str(error).splitlines()[-1]}", flush=True)
+            continue
+        print(f"  {name}: {results[name]['step_ms']:.2f} ms", flush=True)
+    what = f"baseline U-Net, {options.patch}³, batch 2, {card}"
+    note = "nnU-Net has the settings of its trainer: fp16 with loss scaling, clipping at norm 12, contiguous layout."
+    if "A100" in card:
+        note += f" NVIDIA publishes {NVIDIA_A100_IMAGES_PER_S} images/s for its nnU-Net on an A100."
     tables = []
-    for batch in (1,) if options.quick else (1, 2, 4):
-        settings: dict[str, dict[str, Any]] = {}
-        for network, last, compiled in product((NNUNET, MONAI, OURS), (False, True), (False, True)):
-            if network == OURS and not last:
-                continue
-            name = f"{network}{', channels_last' if last else ''}{', compiled' if compiled else ''}"
-            settings[name] = {
-                "network": network,
-                "precision": "auto",
-                "channels_last": last,
-                "compiled": compiled,
-                "keep_memory": True,
-                "batch": batch,
-                "patch": options.patch,
-            }
-        results = _interleaved(settings, options.rounds)
-        what = f"baseline U-Net, {options.patch}³, batch {batch}, GPU, AMP"
-        for title, key in ((f"Training step, {what}", "step_s"), (f"Forward pass, {what}", "forward_s")):
-            tables.append(_gpu_table(title, results, key, batch))
+    for title, key in ((f"Training step, {what}", "step_ms"), (f"Forward pass, {what}", "forward_ms")):
+        rows = [Row(name, [found[key]], {"memory GiB": f"{found['peak_gib']:.2f}"}) for name, found in results.items()]
+        peers = [name for name in results if "ours" not in name] if _OURS_COMPILED in results else []
+        comparisons = [Comparison(peer, _OURS_COMPILED, peer) for peer in peers]
+        tables.append(Table(title, "ms", rows, comparisons, note=note))
     return tables
-
-
-def _gpu_table(title: str, results: dict[str, list[dict[str, Any]]], key: str, batch: int) -> Table:
-    """Compare our best setting with the compiled default of nnU-Net and the best setting of each peer."""
-    rows = [Row(name, [r[key] for r in rounds], _memory(rounds)) for name, rounds in results.items()]
-    best = {
-        n: min((r for r in rows if r.name.startswith(n)), key=lambda r: r.median).name for n in (NNUNET, MONAI, OURS)
-    }
-    comparisons = [
-        Comparison("nnU-Net v2, compiled (its default)", best[OURS], f"{NNUNET}, compiled"),
-        Comparison("nnU-Net v2, best setting", best[OURS], best[NNUNET]),
-        Comparison("MONAI, best setting", best[OURS], best[MONAI]),
-    ]
-    ours = next(r for r in rows if r.name == best[OURS])
-    note = f"Ours: {batch / ours.median:.1f} images/s; NVIDIA publishes {NVIDIA_A100_IMAGES_PER_S[batch]} on an A100."
-    return Table(title, "s", rows, comparisons, note=note if key == "step_s" else "")
 
 
 def _interleaved(settings: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[dict[str, Any]]]:

@@ -49,7 +49,7 @@ def test_networks_have_the_same_convolutions(width: float) -> None:
 
 @pytest.mark.slow
 def test_one_step_returns_times_and_memory() -> None:
-    result = measure("ours", "fp32", False, keep_memory=False, compiled=False, batch=1, patch=64, width=0.25)
+    result = measure("ours", "fp32", False, keep_memory=False, batch=1, patch=64, width=0.25)
     assert result["step_s"] > result["forward_s"] > 0
     assert result["memory_gib"] > 0.1
 

@@ -101,8 +101,8 @@ def _read_part(path: Path, stored: blosc2.NDArray, box: BBox, channels: Sequence
         return part
 
 
-# The package's own indexing keeps the interpreter lock while it decompresses: threads would read one after the other, and
-# the training loop could not feed a GPU meanwhile. Its C library, called by ctypes, releases it.
+# The package's own indexing keeps the interpreter lock while it decompresses: threads would read one after the other,
+# and the training loop could not feed a GPU meanwhile. Its C library, called by ctypes, releases it.
 
 
 @contextmanager

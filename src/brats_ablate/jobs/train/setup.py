@@ -24,7 +24,7 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import config_hash, identity
 from brats_ablate.runs.provenance import code_version
 from brats_ablate.runtime.files import write_text
-from brats_ablate.runtime.memory import disable_malloc_trim
+from brats_ablate.runtime.memory import disable_malloc_trim, to_device
 from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
 from brats_ablate.tracking.guarded import GuardedTracker
 from brats_ablate.training.one_batch import RepeatedBatch, validation_on
@@ -178,7 +178,7 @@ def build_validation(
 
     def load(case_id: str) -> tuple[Tensor, Tensor]:
         volume, _ = load_volume(case_id)
-        labels = torch.from_numpy(store.read_labels(case_id)).to(precision.device)
+        labels = to_device(torch.from_numpy(store.read_labels(case_id)), precision.device)
         return volume, store.labels.to_regions(labels[None])[0]
 
     def predict(volume: Tensor) -> Tensor:
