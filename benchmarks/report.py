@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+from pathlib import Path
 from typing import Any
 
 from measuring import Comparison, Row, Table, from_json
 
-_NO_GPU = (
-    "**No GPU results**: this machine has no GPU. On a machine with one, the same command measures automatic mixed "
-    "precision in both memory layouts, compiled and not, with batch sizes 1, 2 and 4, with peak memory."
+RESULTS = Path(__file__).resolve().parent / "results"
+_ABOUT_GPUS = (
+    "Measured by `benchmarks/gpu.py`, which checks a GPU node in minutes (README); `benchmarks/results` has all numbers, "
+    "with the longest kernels. `step` is a training step of the paper's baseline network, batch 2 of 128³, nnU-Net with the "
+    "settings of its own trainer. `numbers` are errors relative to float64 on the CPU, `transforms` differences between GPU "
+    "and CPU, and `resume` compares weights after a few steps of a small run."
 )
 
 
@@ -31,12 +36,25 @@ def markdown(results: dict[str, Any]) -> str:
         f"{machine['memory_gib']} GiB, {machine['gpu'] or 'no GPU'}; Python {machine['python']}",
         f"- {versions}",
         "",
-        *([] if machine["gpu"] else [_NO_GPU, ""]),
     ]
     for part in results["parts"].values():
         for table in from_json(part):
             lines += _section(table)
+    lines += gpu_sections(RESULTS)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def gpu_sections(folder: Path) -> list[str]:
+    """Format what `gpu.py` found on each card, from the files `gpu-<card>.json`."""
+    from gpu import markdown as gpu_table
+
+    lines = []
+    for file in sorted(folder.glob("gpu-*.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        lines += [f"## {found['card']}", "", _ABOUT_GPUS, ""]
+        for run in found["runs"]:
+            lines += [f"{run['date']}: {run['note']}", "", gpu_table(run["results"])]
+    return lines
 
 
 def summary(tables: list[dict[str, Any]]) -> str:

@@ -76,7 +76,6 @@ def test_failure_in_the_subprocess_is_reported() -> None:
                 "precision": "fp32",
                 "channels_last": False,
                 "keep_memory": False,
-                "compiled": False,
                 "batch": 1,
                 "patch": 32,
             },
