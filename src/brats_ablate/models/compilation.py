@@ -26,21 +26,25 @@ class CompiledNetwork:
 
     def __call__(self, x: Tensor) -> SegmentationOutput:
         """Map (B, C, X, Y, Z) to what `network` returns."""
-        if self.is_compiled:
-            try:
-                return cast(SegmentationOutput, self._compiled(x))
-            except TorchDynamoException as error:
-                self.is_compiled = False
-                print(f"brats-ablate: {_reason(error)}", file=sys.stderr, flush=True)
-        return cast(SegmentationOutput, self.network(x))
+        if not self.is_compiled:
+            return cast(SegmentationOutput, self.network(x))
+        try:
+            return cast(SegmentationOutput, self._compiled(x))
+        except TorchDynamoException as error:
+            message = _reason(error)
+        output = cast(SegmentationOutput, self.network(x))  # raises errors of the network's own
+        self.is_compiled = False
+        print(f"brats-ablate: {message}", file=sys.stderr, flush=True)
+        return output
 
 
 def _reason(error: TorchDynamoException) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    first_line = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+    lines = [line.strip() for line in str(cause).splitlines()]
+    reason = next((line for line in lines if line and not line.endswith("raised:")), type(cause).__name__)
     return (
-        f"the network cannot be compiled ({first_line.strip()}) and is executed as it is, which is slower on a GPU; "
+        f"the network cannot be compiled ({reason}) and is executed as it is, which is slower on a GPU; "
         "set trainer.compile=false to omit the attempt"
     )

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from brats_ablate.models import kernels
 from brats_ablate.models.attention_gate import NoGate
@@ -15,6 +16,7 @@ from brats_ablate.models.dropblock import NoDrop
 from brats_ablate.models.encoder import EncoderConfig
 from brats_ablate.models.kernels.fused_norm_relu import FusedConvLayer
 from brats_ablate.models.kernels.fused_upsample_conv import FusedDecoderStage
+from brats_ablate.models.kernels.packed_conv import PackedConv3d
 from brats_ablate.models.unet import DecoderStage, UNet
 
 
@@ -45,6 +47,24 @@ def test_a_network_is_plain_until_its_fusions_are_enabled(network: UNet) -> None
     after = network.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_packing_changes_no_names_and_no_weights_and_adds_to_the_fusions(network: UNet) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    x = torch.randn(1, 4, 16, 24, 32)
+    kernels.enable(network)
+    expected = network(x).logits
+    kernels.enable_packing(network)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d) and m.kernel_size == (3, 3, 3)]
+    packed = {m for m in convolutions if isinstance(m, PackedConv3d)}
+    assert packed == {m for m in convolutions if m.stride == (1, 1, 1) and m.out_channels <= 32}
+    assert packed
+    assert {type(m) for m in network.modules() if isinstance(m, ConvLayer)} == {FusedConvLayer}
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    for one, other in zip(network(x).logits, expected, strict=True):
+        assert torch.equal(one, other)  # a CPU packs nothing
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

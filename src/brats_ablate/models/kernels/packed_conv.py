@@ -31,6 +31,7 @@ class PackedConv3d(nn.Conv3d):
             type(module) is nn.Conv3d
             and (module.kernel_size, module.stride, module.padding) == ((3, 3, 3), (1, 1, 1), (1, 1, 1))
             and (module.dilation, module.groups, module.bias) == ((1, 1, 1), 1, None)
+            and module.padding_mode == "zeros"
             and module.out_channels <= _MOST_CHANNELS
         )
 
