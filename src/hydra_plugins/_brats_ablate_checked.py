@@ -6,7 +6,7 @@ import copy
 import os
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
     from brats_ablate.launch.sweep import SweepRun
 
 SWEEP_JOBS = ("brats_ablate.jobs.sweep.plan.run", "brats_ablate.jobs.sweep.status.run")
@@ -84,7 +86,7 @@ class CheckedLauncher(Launcher):
         return Path(str(self.config.hydra.sweep.dir)).absolute()
 
     def compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[ComposedRun]:
-        """Compose and check each run; `first` is the number of the first one.
+        """Compose and check each run; `first` is the number of the first one. Runs of a grid get their own names.
 
         Raises:
             ConfigError: a configuration is invalid; names the run.
@@ -92,6 +94,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.check import check
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.prepared_data import use_prepared_data
+        from brats_ablate.runs.directory import trains_a_run
 
         runs = []
         compose = _CachedComposition(self.context.config_loader, self.config)
@@ -107,6 +110,12 @@ class CheckedLauncher(Launcher):
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None
             runs.append(ComposedRun(label, overrides, cfg))
+        target = str(runs[0].cfg.job._target_)
+        if trains_a_run(target) or target in SWEEP_JOBS:
+            for each, named in zip(runs, compose.grid_names(job_overrides), strict=True):
+                if named is not None:
+                    each.cfg.name, each.cfg.about.baseline = named
+                    each.cfg.about.question = None
         return runs
 
     def _run_sweep_job(self, target: str, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
@@ -138,6 +147,25 @@ class _CachedComposition:
         self.parser = OverridesParser.create(config_loader=loader)
         self.composed: dict[tuple[str, ...], DictConfig] = {}
 
+    def grid_names(self, grid: Sequence[Sequence[str]]) -> list[tuple[str, str | None] | None]:
+        """Return name and baseline of each run of a grid over options or values; None where `name` stays.
+
+        The baseline is the run that differs from its experiment in nothing, if the grid contains it.
+        """
+        from brats_ablate.launch.grid_names import grid_name, naming_keys
+
+        parsed = [{p.key_or_group: p for p in map(self.parser.parse_override, overrides)} for overrides in grid]
+        keys = naming_keys([{key: p.value() for key, p in run.items() if not p.is_delete()} for run in parsed])
+        if not keys:
+            return [None] * len(grid)
+        plain = [self([str(p.input_line) for key, p in run.items() if key not in keys]) for run in parsed]
+        names = [grid_name(str(cfg.name), _differences(run, keys, cfg)) for cfg, run in zip(plain, parsed, strict=True)]
+        references = [grid_name(str(cfg.name), ()) for cfg in plain]
+        return [
+            (name, reference if reference in names and reference != name else None)
+            for name, reference in zip(names, references, strict=True)
+        ]
+
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         parsed = [(text, self.parser.parse_override(text)) for text in overrides]
         coordinates = {p.key_or_group: p.value() for _, p in parsed if p.key_or_group in _COORDINATES}
@@ -148,6 +176,13 @@ class _CachedComposition:
         for key, value in coordinates.items():
             cfg[key] = value
         return cfg
+
+
+def _differences(run: Mapping[str, Override], keys: Sequence[str], plain: DictConfig) -> list[tuple[str, object]]:
+    """Return the overrides of `keys` that change something in `plain`, the composition without them."""
+    usual = OmegaConf.create({key: plain.hydra.runtime.choices.get(key, OmegaConf.select(plain, key)) for key in keys})
+    values: Any = OmegaConf.to_container(usual)
+    return [(key, run[key].value()) for key in keys if key in run and run[key].value() != values[key]]
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

@@ -21,7 +21,7 @@ TRAINING_GROUPS = (
 )
 """Configuration groups that define a training run; `data` and `inference` count in part."""
 _COORDINATES = ("fold", "lr", "seed", "name")
-_EXECUTION_KEYS = {
+EXECUTION_KEYS = {
     *("trainer.device", "trainer.devices", "trainer.loader_threads", "trainer.compile", "trainer.progress"),
     *("trainer.checkpoint_minutes", "trainer.hang_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained"),
     *("model.checkpointing", "trainer.deterministic", "trainer.profile", "trainer.detect_anomaly"),
@@ -54,7 +54,7 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     kept["data"]["spacing"] = None if spacing is None else [float(edge) for edge in spacing]
     inference = tree["inference"]  # validation chooses the checkpoints
     kept["inference"] = {"window": inference["window"], "average": inference.get("average", "probabilities")}
-    flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in _EXECUTION_KEYS}
+    flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in EXECUTION_KEYS}
     return {k: v for k, v in flat.items() if k not in _ADDED or v != _ADDED[k]}
 
 

@@ -1,0 +1,50 @@
+"""Names for the runs of a grid over options and values: what each differs in from its experiment, or from the defaults.
+
+Only what varies in the grid counts, and what is the usual value is left out, so a larger grid continues a smaller one.
+Where another grid would give a different run the same name, that run is refused before anything starts: `name=…` then
+sets a first part of all names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from brats_ablate.runs.identity import EXECUTION_KEYS, TRAINING_GROUPS
+
+UNNAMED = "custom"
+"""`name` in conf/config.yaml, of a run without an experiment."""
+DEFAULT = "default"
+"""The run of a grid without an experiment that differs in nothing."""
+_COUNTED = (*TRAINING_GROUPS, "inference")
+
+
+def naming_keys(grid: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the keys that name the runs of a grid, in the order of their groups; none if the runs need no names.
+
+    Args:
+        grid: the overrides of each run, key or group to value.
+    """
+    keys = {key for run in grid for key in run if _group(key) in _COUNTED and key not in EXECUTION_KEYS}
+    swept = [key for key in keys if len({repr(run.get(key)) for run in grid}) > 1]
+    return sorted(swept, key=lambda key: (_COUNTED.index(_group(key)), key))
+
+
+def grid_name(base: str, differences: Iterable[tuple[str, object]]) -> str:
+    """Return the name of a run that differs from `base` in these keys and values.
+
+    Examples:
+        >>> grid_name("custom", [("inputs", "onehot"), ("supervision", "deep")])
+        'inputs-onehot_supervision-deep'
+        >>> grid_name("ds", [("encoder.channels", [32, 64])])
+        'ds_encoder.channels-32-64'
+        >>> grid_name("custom", [])
+        'default'
+    """
+    parts = [] if base == UNNAMED else [base]
+    parts += [re.sub(r"[^\w.]+", "-", f"{key}-{value}").strip("-") for key, value in differences]
+    return "_".join(parts) or DEFAULT
+
+
+def _group(key: str) -> str:
+    return re.split(r"[./@]", key)[0]

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from brats_ablate.launch.grid_names import grid_name, naming_keys
+from brats_ablate.runtime.text import is_plain_name
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.parametrize(
+    ("grid", "keys"),
+    [
+        ([{"fold": 0, "experiment": "ds"}, {"fold": 1, "experiment": "baseline"}], []),  # named already
+        ([{"supervision": "deep", "fold": 0}, {"supervision": "deep", "fold": 1}], []),  # one experiment without a name
+        ([{"supervision": "none"}, {"supervision": "deep"}], ["supervision"]),
+        ([{"loss": "focal_dice", "inputs": "plain"}, {"loss": "focal_dice", "inputs": "onehot"}], ["inputs"]),
+        (
+            [{"data": "phantom", "loss": "a", "inputs": "b"}, {"data": "x", "loss": "b", "inputs": "a"}],
+            ["inputs", "loss"],
+        ),
+        ([{"trainer.batch_size": 1}, {"trainer.batch_size": 2}], ["trainer.batch_size"]),
+        ([{"trainer.device": "cpu"}, {"trainer.device": "cuda"}], []),
+        ([{"model/block@model.encoder_block": "residual"}, {}], ["model/block@model.encoder_block"]),
+    ],
+)
+def test_runs_are_named_by_what_they_differ_in(grid: list[dict[str, object]], keys: list[str]) -> None:
+    assert naming_keys(grid) == keys
+
+
+@pytest.mark.parametrize("value", ["deep", 0.5, [1, 2], {"a": 1}, None, "a/b", "../up", "x y", "=", True])
+def test_a_name_is_the_name_of_a_folder(value: object) -> None:
+    assert is_plain_name(grid_name("custom", [("model.block", value)]))
+
+
+def listed(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("experiment"))
+    return [line.split()[0] for line in lines[start + 1 :] if line.strip() and "run" not in line]
+
+
+def test_a_grid_names_its_runs(brats_ablate: Command) -> None:
+    """A larger grid contains the runs of a smaller one under the same names, in whatever order it is written."""
+    status = ("job=status", "-m")
+    small = listed(brats_ablate("supervision=none,deep", "inputs=plain,onehot", *status))
+    assert small == ["default", "inputs-onehot", "supervision-deep", "inputs-onehot_supervision-deep"]
+    large = listed(brats_ablate("loss=bce_dice,focal_dice", "inputs=onehot,plain", "supervision=none,deep", *status))
+    assert len(set(large)) == 8
+    assert set(small) < set(large)
+    of_experiment = listed(brats_ablate("+experiment=ds", "inputs=plain,onehot", *status))
+    assert of_experiment == ["ds", "ds_inputs-onehot"]
+    with_own_name = listed(brats_ablate("name=study", "inputs=plain,onehot", *status))
+    assert with_own_name == ["study", "study_inputs-onehot"]
+
+
+@pytest.mark.slow(minutes=2)
+def test_a_grid_is_trained_and_compared(brats_ablate: Command) -> None:
+    grid = ("supervision=none,deep", "inputs=plain,onehot", "-m")
+    trained = brats_ablate(*grid)
+    assert trained.returncode == 0, trained.stdout
+    again = brats_ablate(*grid, "hydra/launcher=submitit_local")
+    assert "4 already finished" in again.stdout, again.stdout
+    tables = brats_ablate("job=tables", "job.tables=[trained]", "job.baseline=default")
+    assert tables.returncode == 0, tables.stdout
+    assert all(name in tables.stdout for name in ("default", "inputs-onehot", "supervision-deep"))
