@@ -135,6 +135,7 @@ class Process:
             self._file(stage).unlink(missing_ok=True)
         request = json.dumps(options.as_request() | {"compile_only": compile_only})
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(options.work / "inductor"), "PYTHONUNBUFFERED": "1"}
+        environment |= {"OMP_NUM_THREADS": "1"} if options.tiny else {}  # as several processes share few cores
         files = [f"{stage.name}={self._file(stage)}" for stage in stages]
         self.log = self._file(stages[0]).with_suffix(".log")
         with self.log.open("w", encoding="utf-8") as log:
@@ -193,7 +194,7 @@ def summary(result: Result) -> str:
         lines = [line for line in str(result["failed"]).splitlines() if line.strip()]
         return f"FAILED: {lines[-1][:200]}" if lines else "FAILED"
     plain = {key: value for key, value in result.items() if not (isinstance(value, list) and len(value) > 4)}
-    return ", ".join(f"{key} {_plain(value)}" for key, value in plain.items())[:400]
+    return " ".join(", ".join(f"{key} {_plain(value)}" for key, value in plain.items()).split())[:400]
 
 
 def _plain(value: Any) -> str:
@@ -204,7 +205,8 @@ def _plain(value: Any) -> str:
 
 def markdown(results: dict[str, Result]) -> str:
     """Return the results as a table."""
-    rows = [f"| {name} | {summary(result)} |" for name, result in results.items()]
+    lines = {name: summary(result).replace("|", "\\|") for name, result in results.items()}
+    rows = [f"| {name} | {line} |" for name, line in lines.items()]
     return "\n".join(["| Stage | Result |", "|---|---|", *rows]) + "\n"
 
 
