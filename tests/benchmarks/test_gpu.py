@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -110,6 +111,17 @@ def test_what_the_budget_does_not_allow_is_skipped(options: Options) -> None:
     run.all()
     assert run.results["environment"]["failed"] == "killed: the budget is spent"
     assert run.results["step ours"] == {"skipped": "the budget is spent"}
+
+
+def test_an_interrupted_check_leaves_no_process_behind(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(process: Process) -> None:
+        raise KeyboardInterrupt
+
+    process = Process([Stage("environment", 30)], options, 100)
+    monkeypatch.setattr(Process, "new_results", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Run(options, 100, ("environment",)).finish([process])
+    assert process.process.returncode == -signal.SIGKILL
 
 
 def test_the_output_of_a_process_that_ends_early_is_its_reason(
