@@ -146,7 +146,9 @@ def test_every_stage_runs_at_small_sizes(tmp_path: Path) -> None:
     shape = ("patches.shape=[16,16,16]", "encoder.channels=[8,8,16,16]")
     prepared = CommandLine(tmp_path, environment={"BRATS_ABLATE_WORK": str(tmp_path)}).run("job=prepare", *data, *shape)
     assert prepared.returncode == 0, prepared.stdout
-    done = check_node("--tiny", "--prepared", tmp_path / "phantom" / "prepared", "--out", tmp_path / "gpu")
+    done = check_node(
+        "--tiny", "--prepared", tmp_path / "phantom" / "prepared", "--out", tmp_path / "gpu", "--budget", "1500"
+    )
     results = json.loads((tmp_path / "gpu" / "results.json").read_text())
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(results) == NAMES
