@@ -139,7 +139,8 @@ class Process:
             self._file(stage).unlink(missing_ok=True)
         request = json.dumps(options.as_request() | {"compile_only": compile_only})
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(options.work / "inductor"), "PYTHONUNBUFFERED": "1"}
-        environment |= {"OMP_NUM_THREADS": "1"} if options.tiny else {}  # as several processes share few cores
+        if options.tiny and not stages[0].timed:
+            environment["OMP_NUM_THREADS"] = "1"  # as several processes share few cores
         files = [f"{stage.name}={self._file(stage)}" for stage in stages]
         self.log = self._file(stages[0]).with_suffix(".log")
         with self.log.open("w", encoding="utf-8") as log:

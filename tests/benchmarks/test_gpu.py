@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,7 @@ NAMES = [stage.name for stage in STAGES]
 
 def check_node(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
