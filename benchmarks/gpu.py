@@ -103,15 +103,19 @@ class Run:
             self.record(stage.name, {"skipped": "the budget is spent"})
 
     def finish(self, processes: list[Process]) -> None:
-        """Wait for the processes, and record the result of each stage when it ends."""
+        """Wait for the processes, record the result of each stage when it ends, and leave no process behind."""
         waiting = list(processes)
-        while waiting:
+        try:
+            while waiting:
+                for process in waiting:
+                    for name, result in process.new_results():
+                        if not process.compile_only:
+                            self.record(name, result)
+                waiting = [process for process in waiting if not process.has_ended]
+                time.sleep(0.1)
+        finally:
             for process in waiting:
-                for name, result in process.new_results():
-                    if not process.compile_only:
-                        self.record(name, result)
-            waiting = [process for process in waiting if not process.has_ended]
-            time.sleep(0.1)
+                process.kill()
 
     def record(self, name: str, result: Result) -> None:
         """Write all results so far."""
@@ -135,6 +139,8 @@ class Process:
             self._file(stage).unlink(missing_ok=True)
         request = json.dumps(options.as_request() | {"compile_only": compile_only})
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(options.work / "inductor"), "PYTHONUNBUFFERED": "1"}
+        if options.tiny and not stages[0].timed:
+            environment["OMP_NUM_THREADS"] = "1"  # as several processes share few cores
         files = [f"{stage.name}={self._file(stage)}" for stage in stages]
         self.log = self._file(stages[0]).with_suffix(".log")
         with self.log.open("w", encoding="utf-8") as log:
@@ -166,7 +172,7 @@ class Process:
         limit = self.stages[0].limit_s * (TINY_FACTOR if self.options.tiny else 1)
         now = time.monotonic()
         if now - self.since > limit or now > self.end:
-            self._kill()
+            self.kill()
             why = f"over its limit of {limit:.0f} s" if now <= self.end else "the budget is spent"
             found.append((self.stages.pop(0).name, {"failed": f"killed: {why}"} | self._wall()))
             self.has_ended = True
@@ -179,12 +185,14 @@ class Process:
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self._kill()
+            self.kill()
         return True
 
-    def _kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+    def kill(self) -> None:
+        """Kill the process, if it lives, and what it started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def summary(result: Result) -> str:
@@ -193,7 +201,7 @@ def summary(result: Result) -> str:
         lines = [line for line in str(result["failed"]).splitlines() if line.strip()]
         return f"FAILED: {lines[-1][:200]}" if lines else "FAILED"
     plain = {key: value for key, value in result.items() if not (isinstance(value, list) and len(value) > 4)}
-    return ", ".join(f"{key} {_plain(value)}" for key, value in plain.items())[:400]
+    return " ".join(", ".join(f"{key} {_plain(value)}" for key, value in plain.items()).split())[:400]
 
 
 def _plain(value: Any) -> str:
@@ -204,7 +212,8 @@ def _plain(value: Any) -> str:
 
 def markdown(results: dict[str, Result]) -> str:
     """Return the results as a table."""
-    rows = [f"| {name} | {summary(result)} |" for name, result in results.items()]
+    lines = {name: summary(result).replace("|", "\\|") for name, result in results.items()}
+    rows = [f"| {name} | {line} |" for name, line in lines.items()]
     return "\n".join(["| Stage | Result |", "|---|---|", *rows]) + "\n"
 
 
@@ -235,6 +244,7 @@ def main() -> int:
     out = arguments.out.resolve()
     (out / "work").mkdir(parents=True, exist_ok=True)
     options = Options(arguments.prepared.resolve(), out, arguments.tiny)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C does
     run = Run(options, arguments.budget, tuple(name for name in known if {name, name.split()[0]} & set(only)))
     run.all()
     return int(any("failed" in result or result.get("ok") is False for result in run.results.values()))

@@ -19,10 +19,10 @@ CHANNELS = [32, 64, 128, 256, 320, 320]
 OURS, NNUNET, MONAI = "ours", "nnU-Net v2 PlainConvUNet", "MONAI DynUNet"
 
 
-def build(name: str, patch: int, width: float = 1.0) -> nn.Module:
-    """Build the network `name`: (B, 4, X, Y, Z) -> (B, 3, X, Y, Z) logits."""
+def build(name: str, patch: int, width: float = 1.0, levels: int = len(CHANNELS)) -> nn.Module:
+    """Build the network `name`: (B, 4, X, Y, Z) -> (B, 3, X, Y, Z) logits; fewer `levels` only test a script."""
     torch.manual_seed(0)
-    encoder = EncoderConfig(CHANNELS, width)
+    encoder = EncoderConfig(CHANNELS[:levels], width)
     return {OURS: _ours, NNUNET: _nnunet, MONAI: _monai}[name](patch, encoder)
 
 

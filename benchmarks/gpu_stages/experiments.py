@@ -22,7 +22,8 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
 
 
 def _measure_one(options: Options, name: str) -> dict[str, Any]:
-    cfg = compose(f"+experiment={name}", *(["encoder.width=0.25", "patches.shape=[64,64,128]"] if options.tiny else []))
+    experiment = f"+experiment={name}"
+    cfg = compose(experiment, *(_least(experiment) if options.tiny else []))
     reset_peak()
     model, precision = build(options, cfg)
     model.train()
@@ -34,3 +35,9 @@ def _measure_one(options: Options, name: str) -> dict[str, Any]:
         found["ms"] = round(milliseconds(lambda: step(images, labels), 4, 1), 1)
     found["gib"] = peak_gib()
     return found | ({"without_gradient": idle[:3]} if idle else {})
+
+
+def _least(experiment: str) -> list[str]:
+    """Return the overrides of a thin network and of its least patch: one voxel at the bottom, two along Z."""
+    edge = 2 ** (len(compose(experiment).encoder.channels) - 1)
+    return ["encoder.width=0.0625", f"patches.shape=[{edge},{edge},{2 * edge}]"]

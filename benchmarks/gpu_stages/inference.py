@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from contextlib import redirect_stderr
 from typing import Any
 
 import torch
@@ -20,11 +23,16 @@ WINDOWS = {
 
 def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return milliseconds per case."""
-    results = {name: _measure_one(options, *window) for name, window in WINDOWS.items()}
+    said = io.StringIO()
+    with redirect_stderr(said):
+        results = {name: _measure_one(options, *window) for name, window in WINDOWS.items()}
+    print(said.getvalue(), file=sys.stderr)
+    is_compiled = "cannot be compiled" not in said.getvalue()
     outputs = {name: output for name, (_, output) in results.items()}
     difference = relative_error(outputs["window compiled"], outputs["window"])
     times = {name: found for name, (found, _) in results.items()}
-    return times | {"compiled_difference": difference, "ok": difference < 2e-2}
+    found = {"is_compiled": is_compiled, "compiled_difference": difference}
+    return times | found | {"ok": is_compiled and difference < 2e-2}
 
 
 def _measure_one(options: Options, window: str, compiled: bool) -> tuple[dict[str, float], torch.Tensor]:

@@ -14,11 +14,13 @@ from gpu_stages.common import Options, build, compose, relative_error
 TOLERANCE = {"fp32": (1e-4, 2e-2), "tf32": (2e-2, 0.1), "auto": (5e-2, 0.3), "auto compiled": (5e-2, 0.3)}
 """Of the logits, and of the gradient, which instance norm makes sensitive, relative to their norms."""
 EDGE = 32
+NETWORK = ("+experiment=ds", "encoder.channels=[16,32,64,64]")
 
 
 def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return the relative errors of logits, loss and gradient for each precision."""
-    cfg = compose("+experiment=ds", "encoder.channels=[16,32,64,64]", f"patches.shape=[{EDGE},{EDGE},{EDGE}]")
+    network = ("+experiment=baseline", "encoder.channels=[16,32]") if options.tiny else NETWORK
+    cfg = compose(*network, f"patches.shape=[{EDGE},{EDGE},{EDGE}]")
     torch.manual_seed(1)
     images, labels = torch.randn(2, 4, EDGE, EDGE, EDGE), torch.randint(0, 4, (2, EDGE, EDGE, EDGE), dtype=torch.uint8)
     truth = _outcome(Options(options.prepared, options.out, tiny=True), cfg, images, labels, "fp32", torch.float64)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scaffolding import CommandLine
+from scaffolding import CommandLine, assert_same_weights, without_times
 
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime import signals
@@ -179,3 +179,23 @@ def test_the_recorded_loss_is_the_mean_over_the_ranks_also_of_a_resumed_run(
     (resumed,) = run_of(work, "resumed").metrics()
     for name in ("loss", "loss/bce", "loss/dice", "grad_norm", "dice"):
         assert resumed[name] == row[name]
+
+
+def test_three_ranks_interrupted_and_resumed_equal_uninterrupted_ones(
+    brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path, tmp_path: Path
+) -> None:
+    """From three ranks on, the order in which gradients are summed changes their rounding."""
+    line = (*RUN, "trainer.ranks=3", "trainer.devices=3", "trainer.crops_per_case=3", "trainer.epochs=1")
+    line = (*line, "job._target_=recorded.run")
+    environment = {"RECORD": str(tmp_path / "steps")}
+    done = brats_ablate(*line, **environment)
+    assert done.returncode == 0, done.stdout
+    other = (*line, "paths.runs=${paths.work}/resumed")
+    stopped = brats_ablate(*other, **environment, STOP_AT="1")
+    assert stopped.returncode == signals.EXIT_CODE, stopped.stdout
+    done = brats_ablate(*other, **environment)
+    assert done.returncode == 0, done.stdout
+    uninterrupted, resumed = run_of(work, "runs"), run_of(work, "resumed")
+    assert uninterrupted.metrics()[-1]["step"] == 4
+    assert_same_weights(uninterrupted, resumed)
+    assert [without_times(row) for row in resumed.metrics()] == [without_times(row) for row in uninterrupted.metrics()]

@@ -1,6 +1,8 @@
 import errno
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from brats_ablate.errors import RunFailed
 from brats_ablate.training import checkpoint
+from brats_ablate.training.checkpoint import CheckpointWriter
 
 FULL_DISK = """
 import resource, signal, sys
@@ -75,3 +78,124 @@ def test_weights_of_another_architecture_are_refused_with_the_first_difference(t
         RunFailed, match=r"weight is \(8, 5, 3, 3, 3\) in the file and \(8, 4, 3, 3, 3\) in the network"
     ):
         checkpoint.load_weights(path, torch.nn.Conv3d(4, 8, 3))
+
+
+@pytest.fixture
+def writer() -> Iterator[CheckpointWriter]:
+    writer = CheckpointWriter()
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def held(writer: CheckpointWriter) -> threading.Event:
+    """Whatever is written waits until this is set."""
+    event = threading.Event()
+    writer.run(lambda: None if event.wait(20) else pytest.fail("never set"))
+    return event
+
+
+def test_the_writer_writes_the_state_at_the_call(
+    tmp_path: Path, writer: CheckpointWriter, held: threading.Event
+) -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    best = [[1, 0.5]]
+    model(torch.ones(2)).backward()
+    optimizer.step()
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    moment = optimizer.state[model.weight]["exp_avg"].clone()
+    content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "position": {"best": best}}
+    writer.save(content, tmp_path / "last.pt")
+    optimizer.step()
+    best.append([2, 0.6])
+    held.set()
+    writer.wait()
+    written = checkpoint.load(tmp_path / "last.pt")
+    assert written["position"] == {"best": [[1, 0.5]]}
+    assert all(torch.equal(written["model"][name], value) for name, value in expected.items())
+    assert not torch.equal(expected["weight"], model.weight)
+    assert torch.equal(written["optimizer"]["state"][0]["exp_avg"], moment)
+    model.load_state_dict(written["model"])
+    optimizer.load_state_dict(written["optimizer"])
+
+
+def test_the_writer_keeps_the_versions_of_a_state_dict(tmp_path: Path, writer: CheckpointWriter) -> None:
+    state = torch.nn.Sequential(torch.nn.BatchNorm3d(2)).state_dict()
+    checkpoint.save({"model": state}, tmp_path / "plain.pt")
+    writer.save({"model": state}, tmp_path / "last.pt")
+    writer.wait()
+    plain, written = (checkpoint.load(tmp_path / name)["model"] for name in ("plain.pt", "last.pt"))
+    assert list(written) == list(plain)
+    assert written._metadata == plain._metadata
+    assert written._metadata["0"]["version"] == torch.nn.BatchNorm3d._version
+
+
+def test_the_writer_keeps_the_order_and_at_most_three_writes_wait(
+    tmp_path: Path, writer: CheckpointWriter, held: threading.Event
+) -> None:
+    order: list[str] = []
+    writer.save({"step": 1}, tmp_path / "last.pt")
+    writer.run(lambda: order.append(f"after {checkpoint.load(tmp_path / 'last.pt')['step']}"))
+
+    def save_again() -> None:
+        writer.save({"step": 2}, tmp_path / "last.pt")  # the fourth: waits for the first
+        order.append("called")
+
+    training = threading.Thread(target=save_again)
+    training.start()
+    training.join(0.2)
+    assert training.is_alive()
+    assert order == []
+    held.set()
+    training.join(20)
+    writer.wait()
+    assert sorted(order) == ["after 1", "called"]
+    assert checkpoint.load(tmp_path / "last.pt")["step"] == 2
+
+
+def refuse_to_write(*arguments: object, **options: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("ask", ["wait", "save"])
+def test_a_full_disk_is_reported_by_the_next_call_with_the_name_of_the_file(
+    ask: str, tmp_path: Path, writer: CheckpointWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+
+    def next_calls() -> None:
+        for _ in range(4):
+            writer.wait() if ask == "wait" else writer.save({"step": 3}, path)
+
+    checkpoint.save({"step": 1}, path)
+    with monkeypatch.context() as full:
+        full.setattr(torch, "save", refuse_to_write)
+        writer.save({"step": 2}, path)
+        writer.run(lambda: None)
+        with pytest.raises(OSError, match="No space left on device") as raised:
+            next_calls()
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(path))
+    assert checkpoint.load(path)["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_closing_finishes_the_write_that_has_begun_and_drops_the_others(
+    tmp_path: Path, writer: CheckpointWriter
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        begun.set()
+        go_on.wait(20)
+        checkpoint.save({"step": 1}, tmp_path / "begun.pt")
+
+    writer.run(write)
+    writer.save({"step": 2}, tmp_path / "waiting.pt")
+    assert begun.wait(20)
+    threading.Timer(0.05, go_on.set).start()
+    writer.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["begun.pt"]
+    assert not [t for t in threading.enumerate() if t.name.startswith("checkpoint")]
+    with pytest.raises(RuntimeError, match="shutdown"):
+        writer.run(write)

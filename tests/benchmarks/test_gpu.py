@@ -1,0 +1,157 @@
+"""The check of a GPU node, at its small sizes on a CPU: every stage runs, and one that is killed spares the others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scaffolding import CommandLine
+
+import gpu
+from gpu import STAGES, Process, Run, Stage
+from gpu_stages.common import Options
+
+SCRIPT = Path(gpu.__file__)
+NAMES = [stage.name for stage in STAGES]
+
+
+def check_node(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "stepp"], "--only: stepp is no stage; known are: environment, numbers, "),
+        (["--prepared", "nowhere"], "--prepared must be a folder of prepared cases; make one with python -m brats_"),
+        ([], "--prepared must be a folder of prepared cases"),
+    ],
+)
+def test_a_wrong_command_is_refused_in_one_line(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 2
+    assert f"error: {message}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_results_are_summarized_in_a_line_each() -> None:
+    results: dict[str, dict[str, Any]] = {
+        "step ours": {"step_ms": 101.23456, "range_ms": "100.00-102.00", "kernels": [1, 2, 3, 4, 5]},
+        "numbers": {"ok": True, "fp32": {"logits": 0.000012345}},
+        "sizes": {"failed": "Traceback:\n  a line\nRuntimeError: no memory\n\n", "wall_s": 3.0},
+        "launcher": {"failed": " \n"},
+    }
+    assert [gpu.summary(result) for result in results.values()] == [
+        "step_ms 101.2, range_ms 100.00-102.00",
+        "ok True, fp32 {logits 1.234e-05}",
+        "FAILED: RuntimeError: no memory",
+        "FAILED",
+    ]
+    assert gpu.markdown(results).splitlines() == [
+        "| Stage | Result |",
+        "|---|---|",
+        "| step ours | step_ms 101.2, range_ms 100.00-102.00 |",
+        "| numbers | ok True, fp32 {logits 1.234e-05} |",
+        "| sizes | FAILED: RuntimeError: no memory |",
+        "| launcher | FAILED |",
+    ]
+
+
+def test_a_result_of_several_lines_is_one_row() -> None:
+    row = gpu.markdown({"resume": {"said": "epoch 1/2\nloss 5 | 55 s left"}}).splitlines()[2:]
+    assert row == ["| resume | said epoch 1/2 loss 5 \\| 55 s left |"]
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    (tmp_path / "work").mkdir()
+    return Options(tmp_path / "prepared", tmp_path, tiny=True)
+
+
+def test_a_stage_over_its_limit_is_killed_and_the_next_ones_run(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen, started = subprocess.Popen, []
+
+    def start(line: list[str], **more: Any) -> subprocess.Popen[bytes]:
+        names = [word.rpartition("=/") for word in line[line.index("--stages") + 1 :]]
+        code = "import pathlib, time\n"
+        for name, _, file in names:
+            code += f"pathlib.Path('/{file}').write_text('{{}}')\n" if name != "hangs" else "time.sleep(60)\n"
+        started.append(popen([sys.executable, "-c", code], **more))
+        return started[-1]
+
+    monkeypatch.setattr(gpu.subprocess, "Popen", start)
+    monkeypatch.setattr(gpu, "STAGES", (Stage("first", 30), Stage("hangs", 0.1), Stage("last", 30)))
+    run = Run(options, 100, ("first", "hangs", "last"))
+    begun = time.monotonic()
+    run.all()
+    assert time.monotonic() - begun < 20
+    written = json.loads((options.out / "results.json").read_text())
+    assert list(written) == ["first", "hangs", "last"]
+    assert [written[name].get("failed") for name in written] == [None, "killed: over its limit of 0 s", None]
+    assert "| hangs | FAILED: killed: over its limit of 0 s |" in (options.out / "results.md").read_text()
+    assert all(process.poll() is not None for process in started)
+
+
+def test_what_the_budget_does_not_allow_is_skipped(options: Options) -> None:
+    run = Run(options, 0, ("environment", "step ours"))
+    run.all()
+    assert run.results["environment"]["failed"] == "killed: the budget is spent"
+    assert run.results["step ours"] == {"skipped": "the budget is spent"}
+
+
+def test_an_interrupted_check_leaves_no_process_behind(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(process: Process) -> None:
+        raise KeyboardInterrupt
+
+    process = Process([Stage("environment", 30)], options, 100)
+    monkeypatch.setattr(Process, "new_results", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Run(options, 100, ("environment",)).finish([process])
+    assert process.process.returncode == -signal.SIGKILL
+
+
+def test_the_output_of_a_process_that_ends_early_is_its_reason(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        gpu.subprocess, "Popen", lambda line, **more: popen([sys.executable, "-c", "raise KeyError('no card')"], **more)
+    )
+    process = Process([Stage("step ours", 30), Stage("sizes", 30)], options, 100)
+    process.process.wait(20)
+    ((name, result),) = process.new_results()
+    assert name == "step ours"
+    assert gpu.summary(result) == "FAILED: KeyError: 'no card'"
+    assert process.has_ended
+
+
+@pytest.mark.slow(minutes=5)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_every_stage_runs_at_small_sizes(tmp_path: Path) -> None:
+    data = ("data=phantom", "data.phantom.cases=6", "data.phantom.shape=[32,32,24]", "data.n_folds=3")
+    shape = ("patches.shape=[16,16,16]", "encoder.channels=[8,8,16,16]")
+    prepared = CommandLine(tmp_path, environment={"BRATS_ABLATE_WORK": str(tmp_path)}).run("job=prepare", *data, *shape)
+    assert prepared.returncode == 0, prepared.stdout
+    done = check_node(
+        "--tiny", "--prepared", tmp_path / "phantom" / "prepared", "--out", tmp_path / "gpu", "--budget", "1500"
+    )
+    results = json.loads((tmp_path / "gpu" / "results.json").read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(results) == NAMES
+    assert [name for name, result in results.items() if "failed" in result] == []
+    skipped = {name: result["skipped"] for name, result in results.items() if "skipped" in result}
+    assert set(skipped.values()) <= {"dynamic-network-architectures is not installed"}
+    assert len((tmp_path / "gpu" / "results.md").read_text().splitlines()) == 2 + len(NAMES)
