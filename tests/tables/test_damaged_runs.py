@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from schemes import BRATS2021
+from schemes import BRATS2021, REGIONS
 
 from brats_ablate.tables import results
 from brats_ablate.tables.build import ResultsStore, build
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.tabulate import tabulate
+from brats_ablate.tables.tested_scores import read_runs
 
 Write = Callable[..., Any]
 CASES = {f"c{i}": (0.5 + 0.01 * i, 0.4, 0.3) for i in range(4)}
@@ -47,3 +49,52 @@ def test_the_other_runs_are_tabulated(
     else:
         assert values[1] is None
         assert text.count(f"! b fold=1 lr=0.0007 seed=0: {file} is damaged") == 1
+
+
+OTHER_ROWS = {
+    "a key of a later version": ({"later": 1}, "later is no region of this run"),
+    "its size": ({"later_reference": 1}, "later_reference is no region of this run"),
+    "no region": ({"ET": ...}, "no ET"),
+    "text": ({"WT": "high"}, "WT is 'high'"),
+}
+
+
+@pytest.mark.parametrize("other", OTHER_ROWS)
+@pytest.mark.parametrize(
+    "identity", [{"data.convention": "brats2021"}, {f"data.convention.regions.{r}": [] for r in REGIONS}]
+)
+def test_rows_of_other_keys_than_the_recorded_regions_leave_their_run_out(
+    tmp_path: Path, write_run: Write, capsys: pytest.CaptureFixture[str], other: str, identity: dict[str, object]
+) -> None:
+    for fold in range(3):
+        cases = {f"f{fold}{c}": d for c, d in CASES.items()}
+        write_run(tmp_path, "a", fold, [0.5], cases=cases, manifest={"identity": identity})
+    file = next((tmp_path / "a" / "fold=1").rglob("cases.jsonl"))
+    change, reason = OTHER_ROWS[other]
+    rows = [json.loads(line) | change for line in file.read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if value is not ...} for row in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    results._warn_once.cache_clear()
+    runs = load_runs(tmp_path, ["a"])
+    assert set(results.case_rows(runs["a"])["fold"]) == {0, 2}
+    assert set(results.case_rows(runs["a"], "all")["fold"]) == {0, 2}
+    (of_folds,) = read_runs(runs["a"], BRATS2021, str).values()
+    assert set(of_folds) == {0, 2}
+    sentence = capsys.readouterr().err
+    assert sentence.count("brats-ablate: ") == 1
+    assert f"{file} is damaged, or of a later version ({reason})" in sentence
+
+
+@pytest.mark.parametrize("change", [{"dice": "high"}, {"seconds": [1]}, {"epoch": "1"}, {"epoch": None}])
+def test_metrics_that_are_no_numbers_leave_their_run_out(
+    tmp_path: Path, write_run: Write, change: dict[str, object]
+) -> None:
+    run = write_run(tmp_path, "a", 0, [0.5], cases=CASES)
+    row = run.metrics()[0]
+    (run.path / "metrics.jsonl").write_text(json.dumps(row | {"later": "text"}) + "\n")
+    assert load_runs(tmp_path, ["a"])["a"][0].is_finished  # nothing depends on a key of a later version
+    (run.path / "metrics.jsonl").write_text(json.dumps(row | change) + "\n")
+    (summary,) = load_runs(tmp_path, ["a"])["a"]
+    assert summary.status.state == "unreadable"
+    (key, value) = next(iter(change.items()))
+    assert f"metrics.jsonl is damaged, or of a later version ({key} is {value!r})" in str(summary.status.reason)

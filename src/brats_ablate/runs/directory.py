@@ -17,7 +17,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,11 @@ TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
 PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"
 """Reported by the surviving ranks of a run; the process that started the ranks may know the real cause."""
+_COMPUTED_WITH = (
+    *("epoch", "step", "dice", "peak_memory_bytes", "seconds"),
+    *(f"seconds/{phase}" for phase in ("data", "forward", "backward", "optimizer", "validation")),
+)
+"""Keys of `metrics.jsonl` whose values must be numbers; others, also of later versions, are shown or passed over."""
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
 _RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>[^/]+)/seed=(?P<seed>-?\d+)")
 
@@ -98,6 +103,7 @@ class RunDirectory:
         with readable(self.path / "status.json"):
             known = {field.name: content[field.name] for field in fields(RunRecord) if field.name in content}
             reason = content.get("reason")
+            _require_numbers([known], ("epoch", "epochs", "best"))
             shown = {"state": RunState(content["state"]), "reason": printable(reason) if reason else reason}
             return RunRecord(**known | shown)
 
@@ -108,7 +114,10 @@ class RunDirectory:
 
     def manifest(self) -> dict[str, Any]:
         """Return identity, versions and hardware as recorded; {} before the first start."""
-        return read_json(self.path / "manifest.json")
+        manifest = read_json(self.path / "manifest.json")
+        if not isinstance(manifest.get("identity", {}), dict):
+            raise Unreadable(self.path / "manifest.json", "its identity is no object")
+        return manifest
 
     def identity(self) -> dict[str, Any] | None:
         """Return the run's identity as recorded; None before the first start.
@@ -116,8 +125,6 @@ class RunDirectory:
         Earlier versions recorded the number of processes beside it.
         """
         manifest = self.manifest()
-        if not isinstance(manifest.get("identity", {}), dict):
-            raise Unreadable(self.path / "manifest.json", "its identity is no object")
         ranks = manifest.get("world_size", 1)
         recorded: dict[str, Any] | None = manifest.get("identity")
         return recorded if recorded is None or ranks == 1 else {"trainer.ranks": ranks, **recorded}
@@ -143,12 +150,14 @@ class RunDirectory:
         """Return one object per epoch, sorted; epoch 0, if present, is the untrained network."""
         with readable(self.path / "metrics.jsonl", self._train_again):
             rows = {row["epoch"]: row for row in read_jsonl(self.path / "metrics.jsonl")}
+            _require_numbers(rows.values(), _COMPUTED_WITH)
             return [rows[epoch] for epoch in sorted(rows)]
 
     def cases(self) -> list[dict[str, Any]]:
         """Return one object per validated epoch and case, sorted."""
         with readable(self.path / "cases.jsonl", self._train_again):
             rows = {(row["epoch"], row["case"]): row for row in read_jsonl(self.path / "cases.jsonl")}
+            _require_numbers(rows.values(), ("epoch",))
             return [rows[key] for key in sorted(rows)]
 
     @property
@@ -258,6 +267,19 @@ class RunDirectory:
             return False
         with file.open(encoding="utf-8") as stream:
             return not try_lock(stream, shared=True)
+
+
+def _require_numbers(rows: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> None:
+    """Check that the values of `keys`, where recorded, are numbers or null, and epochs integers.
+
+    Raises:
+        TypeError: one is something else.
+    """
+    kinds = {key: int if key.startswith("epoch") else int | float | None for key in keys}
+    for row in rows:
+        for key, kind in kinds.items():
+            if key in row and not isinstance(row[key], kind):
+                raise TypeError(f"{key} is {row[key]!r}")
 
 
 def find_runs(runs: Path) -> list[RunDirectory]:

@@ -65,6 +65,17 @@ def _files_and_labels(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {"layout": name, "convention": LabelScheme.of_run(tree).key}
 
 
+def recorded_regions(flat: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the regions that a run of this identity is scored on; None where it names no labels that are known."""
+    convention, start = flat.get("data.convention"), "data.convention.regions."
+    if isinstance(convention, str):
+        try:
+            return frozenset(LabelScheme.named_before(convention).regions)
+        except KeyError:
+            return None
+    return frozenset(key.removeprefix(start) for key in flat if key.startswith(start)) or None
+
+
 def config_hash(flat: dict[str, Any]) -> str:
     """Return a short hash of an identity."""
     return hashlib.sha256(to_json(flat, sort_keys=True).encode()).hexdigest()[:16]

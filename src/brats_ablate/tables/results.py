@@ -69,9 +69,33 @@ def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
 
 def _rows_of_run(run: RunSummary, epoch: Epoch) -> list[dict[str, Any]]:
     if epoch == "all":
-        return run.directory.cases()
-    metrics = run.best if epoch == "best" else run.last
-    return rows_at_epoch(run.directory, metrics["epoch"]) if metrics else []
+        rows = run.directory.cases()
+    else:
+        metrics = run.best if epoch == "best" else run.last
+        rows = rows_at_epoch(run.directory, metrics["epoch"]) if metrics else []
+    require_recorded_regions(run, rows)
+    return rows
+
+
+def require_recorded_regions(run: RunSummary, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Check that case rows of a run have a number, or null, for each region that it recorded, and no other key.
+
+    Every key of a row is a region's: one that a later version added would be taken for another region's Dice. Without
+    recorded regions those of the first row count.
+
+    Raises:
+        Unreadable: a row has other keys, or another value.
+    """
+    with readable(run.directory.path / "cases.jsonl", f"delete {run.directory.path} and train the run"):
+        regions = run.regions
+        for row in rows:
+            values = {key: value for key, value in row.items() if key not in ("epoch", "case")}
+            scored = {key for key in values if not key.endswith(SIZE)}
+            regions = scored if regions is None else regions
+            if other := sorted(regions ^ scored | {k for k in values if k.removesuffix(SIZE) not in regions}):
+                raise ValueError(f"{other[0]} is no region of this run" if other[0] in row else f"no {other[0]}")
+            if other := [key for key, value in values.items() if not isinstance(value, int | float | None)]:
+                raise TypeError(f"{other[0]} is {values[other[0]]!r}")
 
 
 def rows_at_epoch(directory: RunDirectory, epoch: int) -> list[dict[str, Any]]:

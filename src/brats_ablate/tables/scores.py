@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from brats_ablate.errors import Unreadable
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.identity import recorded_regions
 from brats_ablate.runs.state import RunState
 
 
@@ -39,6 +40,11 @@ class RunSummary:
     def validated(self) -> list[dict[str, Any]]:
         """Metrics of the epochs with a Dice; the untrained network does not count."""
         return validated_rows(self.metrics)
+
+    @cached_property
+    def regions(self) -> frozenset[str] | None:
+        """The regions that the run recorded it is scored on; None where it recorded none."""
+        return recorded_regions(self.manifest.get("identity") or {})
 
     @property
     def is_finished(self) -> bool:

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.tables.results import SIZE, PatientOf, passing_over, require_regions, rows_from_epoch
+from brats_ablate.tables.results import (
+    SIZE,
+    PatientOf,
+    passing_over,
+    require_recorded_regions,
+    require_regions,
+    rows_from_epoch,
+)
 from brats_ablate.tables.scores import RunSummary
 
 EPOCHS = 10
@@ -141,6 +148,7 @@ def _run_scores(run: RunSummary, labels: LabelScheme, patient_of: PatientOf) -> 
     epochs = epochs_under_test([row["epoch"] for row in run.validated], run.status.epochs)
     rows = rows_from_epoch(run.directory, epochs[0])
     by_epoch = {epoch: rows[epoch] for epoch in epochs if rows.get(epoch)}
+    require_recorded_regions(run, (row for of_epoch in by_epoch.values() for row in of_epoch.values()))
     if not by_epoch:
         return None
     cases = sorted(set.intersection(*(set(of_epoch) for of_epoch in by_epoch.values())))
