@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sklearn.model_selection import KFold
 
-from brats_ablate.data.folds import patient_finder, split
-from brats_ablate.errors import DataError
+from brats_ablate.data.folds import fold_of_case, freeze, patient_finder, patient_of_case, split
+from brats_ablate.errors import DataError, Unreadable
 
 # Validation indices for the 1,251 cases of BraTS 2021, as the paper's code draws them.
 PAPER_FIRST_FIVE = [
@@ -52,9 +52,19 @@ def test_fewer_patients_than_folds():
 
 
 def test_patients_are_those_prepared_then_those_of_the_pattern(tmp_path: Path) -> None:
-    find = patient_finder(tmp_path, r"(BraTS-GLI-\d+)-\d{3}")
     (tmp_path / "records.jsonl").write_text(
         '{"case_id": "x-1", "patient_id": "x"}\n{"case_id": "y", "patient_id": "y"}\n'
     )
+    find = patient_finder(patient_of_case(tmp_path), r"(BraTS-GLI-\d+)-\d{3}")
     assert [find(c) for c in ("x-1", "y", "BraTS-GLI-00005-101", "other")] == ["x", "y", "BraTS-GLI-00005", "other"]
-    assert patient_finder(tmp_path / "absent", None)("x-1") == "x-1"
+    assert patient_finder(patient_of_case(tmp_path / "absent"), None)("x-1") == "x-1"
+
+
+@pytest.mark.parametrize("content", ["", "[1, }", '{"case_id": "x"}\n', "[1]\n"])
+def test_damaged_files_of_folds_and_patients_are_named(tmp_path: Path, content: str) -> None:
+    for name, read in (("folds.json", fold_of_case), ("records.jsonl", patient_of_case)):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(Unreadable, match=rf"{name} is damaged, or of a later version"):
+            read(tmp_path)
+    with pytest.raises(Unreadable, match=r"folds\.json is damaged"):
+        freeze(tmp_path / "folds.json", [], 5, 0)

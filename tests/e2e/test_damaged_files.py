@@ -5,9 +5,12 @@ The other runs are shown all the same, and nothing ends in a traceback.
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,19 +26,24 @@ from scaffolding import CommandLine
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs.execute import execute
 from brats_ablate.launch.submission import Submission, write_submission
+from brats_ablate.report import html
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.tables import results
 from brats_ablate.training import checkpoint
 
 pytestmark = pytest.mark.slow(minutes=3)
 Run = Callable[..., tuple[int, str]]
-STORE_FILES = ("cohort.json", "folds.json", "records.jsonl", "cases/*0/images.b2nd", "cases/*0/labels.b2nd")
 OVERRIDES = ("+experiment=baseline", "fold=0")
 COMMANDS = {
     "status": ("job=status",),
     "tables": ("job=tables", "job.tables=[trained]"),
     "report": ("job=report", "job.tables=[trained]"),
-    "predict": (*OVERRIDES, "job=predict"),
+    "predict": (
+        *OVERRIDES,
+        "job=predict",
+        "job.cases=[BraTS2021_00003]",
+        "inference=sliding_window_without_tta",
+    ),  # of fold 0
     "train": OVERRIDES,  # last, as it repairs what it can
 }
 
@@ -88,8 +96,15 @@ def study(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(composed: Callable[..., DictConfig], capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def run(
+    composed: Callable[..., DictConfig],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Run:
     """Runs a command in this process and returns its exit code and output."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(html, "_plotly_file", lambda: Path(__file__))  # 4 MB that each report would compress
 
     def call(name: str) -> tuple[int, str]:
         capfd.readouterr()
@@ -121,29 +136,50 @@ def problems(code: int, output: str, file: Path, *, must_name: bool) -> list[str
     return found + (["does not name the file"] if (code or must_name) and not named else [])
 
 
-# The commands that read a file. "!": an unreadable one (not missing, not of a later version) has to be named.
+def remove_results(study: Path) -> None:
+    for name in ("predictions", "tables"):
+        shutil.rmtree(study / name, ignore_errors=True)
+
+
+def page_of(study: Path) -> str:
+    """What a reader sees of the report: its text without scripts and data."""
+    file = study / "tables" / "report.html"
+    return re.sub(r"(?s)<(script|style).*?</\1>", "", file.read_text()) if file.exists() else ""
+
+
+def shows_the_other_runs(study: Path) -> bool:
+    """Whether the tables or the report that were written have the intact runs of folds 1 and 2."""
+    page, rows = study / "tables" / "report.html", study / "tables" / "cases.csv"
+    if not page.exists():
+        return rows.exists() and {1, 2} <= set(pd.read_csv(rows)["fold"])
+    packed = re.search(r'id="data">([^<]*)<', page.read_text())
+    assert packed
+    curves = json.loads(gzip.decompress(base64.b64decode(packed[1])))["curves"]
+    return {1, 2} <= {curve["fold"] for curve in curves}
+
+
+# The commands that read a file; the report what tables read. "!": an unreadable one (not missing, not of a later version) has to be named.
 READ_BY = {
     "config.yaml": ("status", "tables", "predict!"),
-    "manifest.json": ("status", "tables!", "predict!", "train!"),
-    "status.json": ("status!", "tables!", "predict!", "train!"),
+    "manifest.json": ("status", "tables!", "report!", "predict!", "train!"),
+    "status.json": ("status!", "tables!", "report!", "predict!", "train!"),
     "launch.json": ("status!",),
     "lock": ("status", "train"),
-    "metrics.jsonl": ("status", "tables", "train"),
-    "cases.jsonl": ("tables", "train"),
+    "metrics.jsonl": ("status", "tables", "report", "train"),
+    "cases.jsonl": ("tables", "report", "train"),
     "checkpoints/last.pt": ("status", "train!"),
     "checkpoints/best_*.pt": ("predict!", "train"),
 }
 
 
 @pytest.mark.parametrize("name", READ_BY)
-def test_a_damaged_file_of_a_run(study: Path, run: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "1000")
+def test_a_damaged_file_of_a_run(study: Path, run: Run, name: str) -> None:
     damaged, intact, found = runs_of(study), study / "intact", []
     shutil.copytree(damaged.path, intact)
     for wrong, change in WRONG.items():
         for command in READ_BY[name]:
             shutil.rmtree(damaged.path)
-            shutil.rmtree(study / "predictions", ignore_errors=True)
+            remove_results(study)
             shutil.copytree(intact, damaged.path)
             if command.startswith("train") or name == "launch.json":
                 set_state(damaged, "interrupted")
@@ -153,44 +189,45 @@ def test_a_damaged_file_of_a_run(study: Path, run: Run, name: str, monkeypatch: 
             results._warn_once.cache_clear()
             code, output = run(command.rstrip("!"))
             must_name = command.endswith("!") and wrong not in ("missing", "newer")
-            if name == "cases.jsonl" and wrong == "newer" and "was scored on WT, TC, ET, later" in output:
-                continue  # each of its keys is a region, so that this is a run of another label scheme
+            must_name |= name == "cases.jsonl" and wrong == "newer" and command != "train"  # its keys are regions
             if name == "status.json" and wrong == "missing" and "has no finished run of fold 0" in output:
                 continue  # as a run that was never started
+            output += page_of(study) if command.startswith("report") else ""
             found += [f"{wrong} {command}: {p}: {output}" for p in problems(code, output, file, must_name=must_name)]
             if command.startswith("status") and "2 finished" not in output and "3 finished" not in output:
                 found.append(f"{wrong} {command}: the other runs are not shown: {output}")
-            if command.startswith("tables"):
-                scores = pd.read_csv(study / "tables" / "cases.csv")
-                if code or not {1, 2} <= set(scores["fold"]):
-                    found.append(f"{wrong} {command}: the other runs are not tabulated: {output}")
+            if command.startswith(("tables", "report")) and (code or not shows_the_other_runs(study)):
+                found.append(f"{wrong} {command}: the other runs are not shown: {output}")
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "status.json", "metrics.jsonl", "cases.jsonl"])
-def test_the_report_shows_the_other_runs(study: Path, run: Run, name: str) -> None:
-    file = runs_of(study).path / name
-    WRONG["garbage"](file)
-    results._warn_once.cache_clear()
-    code, output = run("report")
-    assert not problems(code, output, file, must_name=False), output
-    page = (study / "tables" / "report.html").read_text()
-    assert str(file) in page or str(file) in output
-    assert "baseline" in page
+# status reads no file of a store, tables and report none of its arrays, and predict no labels.
+STORE_READ_BY = {
+    **dict.fromkeys(("cohort.json", "folds.json", "records.jsonl"), ("tables", "report", "predict", "train")),
+    "cases/*3/images.b2nd": ("predict", "train"),
+    "cases/*3/labels.b2nd": ("train",),
+}
 
 
-@pytest.mark.parametrize("name", STORE_FILES)
+@pytest.mark.parametrize("name", STORE_READ_BY)
 def test_a_damaged_file_of_a_store(study: Path, run: Run, name: str) -> None:
     (file,) = sorted((study / "prepared").glob(name))[:1]
     intact, found = file.read_bytes(), []
-    (runs_of(study).path / "status.json").unlink()
-    runs_of(study).last_checkpoint.unlink()
-    for wrong, change in WRONG.items():
-        file.write_bytes(intact)
-        change(file)
-        code, output = run("train")
-        must_name = wrong != "newer"
-        found += [f"{wrong}: {p}: {output}" for p in problems(code, output, file, must_name=must_name)]
+    for command in STORE_READ_BY[name]:
+        if command == "train":
+            (runs_of(study).path / "status.json").unlink()
+            runs_of(study).last_checkpoint.unlink()
+        for wrong, change in WRONG.items():
+            remove_results(study)
+            file.write_bytes(intact)
+            change(file)
+            code, output = run(command)
+            must_name = wrong != "newer"
+            found += [f"{wrong} {command}: {p}: {output}" for p in problems(code, output, file, must_name=must_name)]
+            if command in ("tables", "report") and (code or not shows_the_other_runs(study)):
+                found.append(f"{wrong} {command}: the runs are not shown: {output}")
+            if command not in ("tables", "report") and wrong != "newer" and not code:
+                found.append(f"{wrong} {command}: succeeded")
     assert not found, "\n".join(found)
 
 

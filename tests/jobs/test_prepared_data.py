@@ -13,7 +13,7 @@ from schemes import GLI2024
 
 from brats_ablate.data.store import CaseStore, Cohort
 from brats_ablate.errors import ConfigError
-from brats_ablate.jobs.prepared_data import use_prepared_data
+from brats_ablate.jobs.prepared_data import folds_and_patients, use_prepared_data
 from brats_ablate.jobs.train import data_changed_notice
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.launch.sweep import run_directory
@@ -88,3 +88,22 @@ def test_a_finished_run_on_other_data_says_so(composed: Composed, finished_run: 
     notice = data_changed_notice(cfg, run_directory(cfg))
     assert notice is not None
     assert "baseline fold=0 lr=0.01 seed=0: finished on different data than what is prepared now" in notice
+
+
+@pytest.mark.parametrize("name", ["cohort.json", "folds.json", "records.jsonl"])
+def test_damaged_data_leave_the_runs_to_be_shown(
+    phantom_work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    prepared = phantom_work / "phantom" / "prepared"
+    folds, patients = folds_and_patients(prepared)
+    assert sorted(folds) == sorted(patients) == list(CaseStore(prepared).case_ids)
+    assert folds_and_patients(tmp_path) == ({}, {})  # nothing is prepared
+    assert capsys.readouterr().err == ""
+    for file in ("cohort.json", "folds.json", "records.jsonl"):
+        shutil.copy(prepared / file, tmp_path)
+    for content in ("", "[1, }", "[1]\n", None):
+        (tmp_path / name).write_text(content) if content is not None else (tmp_path / name).unlink()
+        assert folds_and_patients(tmp_path) == ({}, {})
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert sentence.startswith(f"brats-ablate: {tmp_path / name} ")
+        assert "until then, labels and folds are those of this command" in sentence

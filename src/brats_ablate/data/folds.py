@@ -11,14 +11,15 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from brats_ablate.cases import RawCase
-from brats_ablate.errors import DataError
-from brats_ablate.runtime.files import write_json
+from brats_ablate.errors import DataError, Unreadable
+from brats_ablate.runtime.files import read_json, readable, write_json
+
+PREPARE = "run job=prepare"
 
 
 def with_patients(cases: Iterable[RawCase], pattern: str) -> list[RawCase]:
@@ -63,14 +64,17 @@ def freeze(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> Non
 
     Raises:
         DataError: cases, number or seed differ from the frozen ones, or a patient's scans are in several folds.
+        Unreadable: the file is damaged.
     """
     ids = sorted({c.case_id for c in cases})
     if not path.exists():
         drawn = split(ids, {c.case_id: c.patient_id for c in cases}, n_folds, seed)
         write_json(path, {"n_folds": n_folds, "seed": seed, "validation": drawn})
         return
-    frozen = json.loads(path.read_bytes())
+    frozen = read_json(path)
     renew = f"delete {path} for new ones (earlier runs are not comparable then), or set paths.prepared to a new folder"
+    if not {"n_folds", "seed", "validation"} <= frozen.keys():
+        raise Unreadable(path, "it holds no folds")
     if (frozen["n_folds"], frozen["seed"]) != (n_folds, seed):
         raise DataError(
             f"the folds were frozen with data.n_folds={frozen['n_folds']} data.fold_seed={frozen['seed']}; {renew}"
@@ -87,29 +91,44 @@ def freeze(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> Non
 
 
 def fold_of_case(prepared: Path) -> dict[str, int]:
-    """Return case id -> validation fold, from the frozen folds; {} where the data set is not prepared."""
+    """Return case id -> validation fold, from the frozen folds; {} where the data set is not prepared.
+
+    Raises:
+        Unreadable: the file is damaged.
+    """
     file = prepared / "folds.json"
+    folds = read_json(file)
     if not file.exists():
         return {}
-    folds = json.loads(file.read_text(encoding="utf-8"))["validation"]
-    return {case_id: fold for fold, case_ids in enumerate(folds) for case_id in case_ids}
+    with readable(file, PREPARE):
+        return {case_id: fold for fold, case_ids in enumerate(folds["validation"]) for case_id in case_ids}
 
 
-def patient_finder(prepared: Path, pattern: str | None) -> Callable[[str], str]:
+def patient_of_case(prepared: Path) -> dict[str, str]:
+    """Return case id -> patient, of the prepared cases; {} where the data set is not prepared.
+
+    Raises:
+        Unreadable: the file is damaged.
+    """
+    file = prepared / "records.jsonl"
+    if not file.exists():
+        return {}
+    with readable(file, PREPARE):
+        records = list(map(json.loads, file.read_text(encoding="utf-8").splitlines()))
+        if not records:
+            raise ValueError("it is empty")
+        return {record["case_id"]: record["patient_id"] for record in records}
+
+
+def patient_finder(prepared: Mapping[str, str], pattern: str | None) -> Callable[[str], str]:
     """Return a function case id -> patient: as prepared, else as `pattern` finds it (see `with_patients`).
 
-    A case that neither has is a patient of its own. Nothing is read before the first call.
+    A case that neither has is a patient of its own.
     """
-
-    @cache
-    def prepared_patients() -> dict[str, str]:
-        file = prepared / "records.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return {record["case_id"]: record["patient_id"] for record in map(json.loads, lines)}
 
     def patient_of(case_id: str) -> str:
         match = None if pattern is None else re.match(pattern, case_id)
         named = match[1 if match.re.groups else 0] if match else None
-        return prepared_patients().get(case_id) or named or case_id
+        return prepared.get(case_id) or named or case_id
 
     return patient_of

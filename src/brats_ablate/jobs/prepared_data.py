@@ -7,14 +7,16 @@ were split into two, or the labels of another challenge.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from brats_ablate.errors import ConfigError
+from brats_ablate.errors import ConfigError, DataError, UserError
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runtime.files import read_json, readable
 
 _PREPARE = "brats_ablate.jobs.prepare.run"
 
@@ -60,6 +62,32 @@ def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
                     "prepare the data again under another data.name"
                 )
             cfg.data[key] = recorded
+
+
+def folds_and_patients(prepared: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """Return fold and patient of each prepared case, for jobs that show runs; both {} where nothing is prepared.
+
+    Damaged data do not keep the runs from being shown: one warning names the file.
+    """
+    from brats_ablate.data.folds import PREPARE, fold_of_case, patient_of_case
+
+    files = [prepared / name for name in ("cohort.json", "folds.json", "records.jsonl")]
+    if not any(file.exists() for file in files):
+        return {}, {}
+    try:
+        head = read_json(files[0])
+        if missing := [file for file in files if not file.exists()]:
+            raise DataError(f"{missing[0]} does not exist; restore it, or {PREPARE} again")
+        with readable(files[0], PREPARE):
+            LabelScheme.recorded(head)
+        return fold_of_case(prepared), patient_of_case(prepared)
+    except UserError as error:
+        print(
+            f"brats-ablate: {error}; until then, labels and folds are those of this command, and patients those that "
+            "data.patient finds",
+            file=sys.stderr,
+        )
+        return {}, {}
 
 
 def _path(cfg: DictConfig) -> Path | None:

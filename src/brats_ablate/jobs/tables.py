@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.locations import table_dirs
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
+from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
@@ -101,7 +102,7 @@ def build_results(
     Raises:
         ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
-    from brats_ablate.data.folds import fold_of_case, patient_finder
+    from brats_ablate.data.folds import patient_finder
     from brats_ablate.tables.build import ResultsStore, build
     from brats_ablate.tables.scores import experiment_names, load_runs
     from brats_ablate.tables.spec import load_table_specs
@@ -118,9 +119,9 @@ def build_results(
             raise ConfigError(f"job.baseline={baseline} is not a column of these tables; {hint}")
     wanted = {c.experiment for spec in specs for c in spec.columns}
     loaded = load_runs(runs, [name for name in trained if name in wanted])
-    prepared = Path(cfg.paths.prepared)
-    patient_of = patient_finder(prepared, cfg.data.get("patient") or layout_of(cfg).patient)
-    store = ResultsStore(loaded, evaluation, fold_of_case(prepared), build_scheme(cfg), patient_of)
+    folds, patients = folds_and_patients(Path(cfg.paths.prepared))
+    patient_of = patient_finder(patients, cfg.data.get("patient") or layout_of(cfg).patient)
+    store = ResultsStore(loaded, evaluation, folds, build_scheme(cfg), patient_of)
     return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed, rope=rope)
 
 

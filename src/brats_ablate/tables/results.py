@@ -90,7 +90,7 @@ def require_recorded_regions(run: RunSummary, rows: Iterable[Mapping[str, Any]])
         regions = run.regions
         for row in rows:
             values = {key: value for key, value in row.items() if key not in ("epoch", "case")}
-            scored = {key for key in values if not key.endswith(SIZE)}
+            scored = frozenset(key for key in values if not key.endswith(SIZE))
             regions = scored if regions is None else regions
             if other := sorted(regions ^ scored | {k for k in values if k.removesuffix(SIZE) not in regions}):
                 raise ValueError(f"{other[0]} is no region of this run" if other[0] in row else f"no {other[0]}")
