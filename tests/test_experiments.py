@@ -24,10 +24,9 @@ from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import (
     average_of,
-    averaged_network,
     build_loss,
     build_model,
-    build_window,
+    build_predictor,
     execute_on,
     input_channels,
     instantiate,
@@ -175,9 +174,9 @@ def test_predicts_a_volume_of_odd_shape_or_is_refused(experiment: str, inference
     x, y, z = cfg.patches.shape
     volume = torch.randn(1, input_channels(cfg), x - 3, y + 3, z + 1)
     average = average_of(cfg.inference)
-    network = averaged_network(model, Precision.resolve("fp32", CPU), average)
+    predict = build_predictor(cfg, model, Precision.resolve("fp32", CPU), compiled=False)
     with torch.no_grad():
-        probabilities = average.to_probabilities(build_window(cfg, model)(network, volume))
+        probabilities = average.to_probabilities(predict(volume))
     assert probabilities.shape == (1, 3, *volume.shape[2:])
     assert 0 <= probabilities.min() < probabilities.max() <= 1
 

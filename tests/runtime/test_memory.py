@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -21,16 +23,22 @@ def test_a_copy_to_a_gpu_is_pinned_and_does_not_block(monkeypatch: pytest.Monkey
         calls.append("pin")
         return tensor
 
-    def to(_: torch.Tensor, device: torch.device, non_blocking: bool = False) -> str:
+    def to(_: torch.Tensor, device: torch.device, non_blocking: bool = False) -> Mock:
         calls.append((device, non_blocking))
-        return "on the GPU"
+        return Mock(spec=["record_stream"])
 
     monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: pinned)
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
     monkeypatch.setattr(torch.Tensor, "to", to)
+    stream = Mock(spec=["wait_stream"])
+    monkeypatch.setattr("brats_ablate.runtime.memory._copy_stream", lambda _: "copy stream")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda used: nullcontext(calls.append(used)))
     device = torch.device("cuda", 1)
-    assert to_device(torch.arange(3), device) == "on the GPU"
-    assert calls == [*([] if pinned else ["pin"]), (device, True)]
+    copy = to_device(torch.arange(3), device)
+    assert calls == [*([] if pinned else ["pin"]), "copy stream", (device, True)]
+    stream.wait_stream.assert_called_once_with("copy stream")
+    copy.record_stream.assert_called_once_with(stream)
 
 
 def test_what_is_on_the_device_stays() -> None:

@@ -74,7 +74,7 @@ def run_directory(cfg: DictConfig) -> RunDirectory:
 
 def overfits_one_batch(cfg: DictConfig) -> bool:
     """Return True for a run of `trainer=debug`: it has a folder that no table reads, and always starts anew."""
-    return bool(cfg.trainer.get("repeat_first_batch", False))
+    return bool(OmegaConf.select(cfg, "trainer.repeat_first_batch", default=False))
 
 
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:

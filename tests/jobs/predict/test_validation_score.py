@@ -51,7 +51,9 @@ def validated(cfg: DictConfig, run: RunDirectory, work: Path) -> tuple[Scores, d
     store = CaseStore(work / "phantom" / "prepared")
     ids = list(store.folds[run.coordinates.fold])
     tracker = NullTracker(RunInfo("r", "r", "train", run.path, {}, ()))
-    validation = build_validation(cfg, store, ids, model, Precision.resolve("fp32", torch.device("cpu")), tracker)
+    validation = build_validation(
+        cfg, store, ids, model, Precision.resolve("fp32", torch.device("cpu")), tracker, compiled=False
+    )
     result = validation.run(DistributedContext(), lambda: False)
     assert result is not None
     with torch.inference_mode():
