@@ -62,7 +62,8 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
     kind = {"ours": networks.OURS, "nnunet": networks.NNUNET, "monai": networks.MONAI}[words[0]]
     is_ours, is_nnunet = words[0] == "ours", words[0] == "nnunet"
     edge = options.edge
-    model = networks.build(kind, edge, 0.25, levels=2) if options.tiny else networks.build(kind, edge)
+    tiny_levels = 3 if words[0] == "monai" else 2  # DynUNet has at least three
+    model = networks.build(kind, edge, 0.25, levels=tiny_levels) if options.tiny else networks.build(kind, edge)
     if "native_norm" in words:
         from one_step import use_native_norm
 
