@@ -29,6 +29,7 @@ def run(cfg):
         replace(source, target, **options)
     def lose_at_the_third(self):
         if self.state.epoch == 3:
+            self._writer.wait()  # what was written before is safe
             os.replace = stale
         save(self)
     Trainer._save = lose_at_the_third

@@ -131,15 +131,17 @@ def test_the_writer_keeps_the_versions_of_a_state_dict(tmp_path: Path, writer: C
     assert written._metadata["0"]["version"] == torch.nn.BatchNorm3d._version
 
 
-def test_the_writer_keeps_the_order_and_at_most_three_writes_wait(
+def test_the_writer_keeps_the_order_and_few_writes_wait(
     tmp_path: Path, writer: CheckpointWriter, held: threading.Event
 ) -> None:
     order: list[str] = []
     writer.save({"step": 1}, tmp_path / "last.pt")
     writer.run(lambda: order.append(f"after {checkpoint.load(tmp_path / 'last.pt')['step']}"))
 
+    writer.run(lambda: None)
+
     def save_again() -> None:
-        writer.save({"step": 2}, tmp_path / "last.pt")  # the fourth: waits for the first
+        writer.save({"step": 2}, tmp_path / "last.pt")  # one too many: waits for the first
         order.append("called")
 
     training = threading.Thread(target=save_again)
@@ -180,9 +182,7 @@ def test_a_full_disk_is_reported_by_the_next_call_with_the_name_of_the_file(
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_closing_finishes_the_write_that_has_begun_and_drops_the_others(
-    tmp_path: Path, writer: CheckpointWriter
-) -> None:
+def test_closing_finishes_what_waits(tmp_path: Path, writer: CheckpointWriter) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def write() -> None:
@@ -195,7 +195,19 @@ def test_closing_finishes_the_write_that_has_begun_and_drops_the_others(
     assert begun.wait(20)
     threading.Timer(0.05, go_on.set).start()
     writer.close()
-    assert [p.name for p in tmp_path.iterdir()] == ["begun.pt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["begun.pt", "waiting.pt"]
     assert not [t for t in threading.enumerate() if t.name.startswith("checkpoint")]
     with pytest.raises(RuntimeError, match="shutdown"):
         writer.run(write)
+
+
+def test_nothing_is_written_after_a_failure(tmp_path: Path, writer: CheckpointWriter) -> None:
+    """What follows depends on it: the status counts saved epochs, and surpassed checkpoints are deleted."""
+
+    def fail() -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    writer.run(fail)
+    writer.run((tmp_path / "status.json").touch)
+    writer.close()
+    assert not (tmp_path / "status.json").exists()

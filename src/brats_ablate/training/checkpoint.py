@@ -19,8 +19,8 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.runtime import files
 from brats_ablate.runtime.files import atomic_write
 
-_WAITING = 3
-"""Writes: the best checkpoint of an epoch, its last checkpoint, and the deletion of surpassed ones."""
+_WAITING = 4
+"""Writes: the best checkpoint of an epoch, its last checkpoint, the deletion of surpassed ones, and the status."""
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -50,6 +50,7 @@ class CheckpointWriter:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writes: deque[Future[None]] = deque()
+        self._failed = False
         self._stream = torch.cuda.Stream() if torch.cuda.is_initialized() else None
 
     def save(self, content: dict[str, Any], path: Path) -> None:
@@ -59,10 +60,10 @@ class CheckpointWriter:
         self.run(partial(self._write, copied, path, ready))
 
     def run(self, work: Callable[[], None]) -> None:
-        """Call `work` when everything before it is written."""
+        """Call `work` when everything before it is written, and never if that failed."""
         while len(self._writes) >= _WAITING:
             self._writes.popleft().result()
-        self._writes.append(self._thread.submit(work))
+        self._writes.append(self._thread.submit(self._unless_failed, work))
 
     def wait(self) -> None:
         """Wait until everything is written.
@@ -74,8 +75,17 @@ class CheckpointWriter:
             self._writes.popleft().result()
 
     def close(self) -> None:
-        """Finish the write that has begun, drop the others, and end the thread."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Finish all writes, unless one fails, and end the thread; errors are lost."""
+        self._thread.shutdown(wait=True)
+
+    def _unless_failed(self, work: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            work()
+        except BaseException:
+            self._failed = True
+            raise
 
     def _write(self, content: dict[str, Any], path: Path, ready: torch.cuda.Event | None) -> None:
         if self._stream is None or ready is None:

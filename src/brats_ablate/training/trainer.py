@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -111,8 +113,9 @@ class Trainer:
                 skipped = self.state.skipped_in_a_row
                 self.state = TrainState(self.state.epoch + 1, best=self.state.best, skipped_in_a_row=skipped)
                 self._save()
-                self._writer.run(self._prune_checkpoints)
-                self._write_status(RunState.RUNNING)
+                self._writer.run(partial(self._prune_checkpoints, self._listed()))
+                if self.ranks.is_main_process:  # after the checkpoint, so that the status counts what is saved
+                    self._writer.run(partial(self.run.write_status, self._record(RunState.RUNNING)))
             self._writer.wait()
         finally:
             self.progress.close()
@@ -241,10 +244,13 @@ class Trainer:
             content = {"model": self.model.state_dict(), "epoch": epoch, "dice": dice, "identity": self.identity}
             self._writer.save(content, self.run.best_checkpoint(epoch, dice))
 
-    def _prune_checkpoints(self) -> None:
-        """Delete best checkpoints that `last.pt` does not list: surpassed, or of an epoch that will be repeated."""
+    def _listed(self) -> set[Path]:
+        """Return the best checkpoints that `last.pt` lists if it is written now."""
+        return {self.run.best_checkpoint(int(epoch), dice) for epoch, dice in self.state.best}
+
+    def _prune_checkpoints(self, kept: set[Path]) -> None:
+        """Delete other best checkpoints than `kept`: surpassed, or of an epoch that will be repeated."""
         if self.ranks.is_main_process:
-            kept = {self.run.best_checkpoint(int(epoch), dice) for epoch, dice in self.state.best}
             for file in set(self.run.best_checkpoints()) - kept:
                 file.unlink()
 
@@ -280,7 +286,7 @@ class Trainer:
             self.state = TrainState(**saved["position"])
             if "sums_of_ranks" in saved:  # checkpoints of earlier versions contain the first rank's only
                 self.state.sums = saved["sums_of_ranks"][self.ranks.rank]
-        self._prune_checkpoints()
+        self._prune_checkpoints(self._listed())
         self._write_status(RunState.RUNNING)
 
     def _stop(self) -> NoReturn:
@@ -291,5 +297,8 @@ class Trainer:
 
     def _write_status(self, state: RunState) -> None:
         if self.ranks.is_main_process:
-            best = self.state.best[0][1] if self.state.best else None
-            self.run.write_status(RunRecord(state, self.state.epoch, self.settings.epochs, best))
+            self.run.write_status(self._record(state))
+
+    def _record(self, state: RunState) -> RunRecord:
+        best = self.state.best[0][1] if self.state.best else None
+        return RunRecord(state, self.state.epoch, self.settings.epochs, best)
