@@ -1,7 +1,7 @@
 """Names for the runs of a grid over options and values: what each differs in from its experiment, or from the defaults.
 
 Only what varies in the grid counts, and what is the usual value is left out, so a larger grid continues a smaller one.
-Where another grid would give a different run the same name, that run is refused before anything starts: `name=…` then
+A run that another grid gave the same name with a different configuration is refused with the difference: `name=…` then
 sets a first part of all names.
 """
 

@@ -73,7 +73,7 @@ def run_directory(cfg: DictConfig) -> RunDirectory:
 
 
 def overfits_one_batch(cfg: DictConfig) -> bool:
-    """Return True for a run of `trainer=debug`: it has a folder that no table reads, and always starts anew."""
+    """Return True for a run of `trainer=debug`: it has a folder that no table reads, and is never resumed."""
     return bool(OmegaConf.select(cfg, "trainer.repeat_first_batch", default=False))
 
 

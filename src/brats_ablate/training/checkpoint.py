@@ -41,7 +41,7 @@ def save(content: dict[str, Any], path: Path) -> None:
 
 
 class CheckpointWriter:
-    """Writes checkpoints on a thread of its own, one after the other, while training goes on.
+    """Writes checkpoints on a thread of its own, one after the other, while training continues.
 
     What is written is the state at the call, as its tensors are copied on their device. At most `_WAITING` writes wait;
     a further call waits for the oldest.
