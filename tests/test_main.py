@@ -83,9 +83,11 @@ def test_experiments_can_be_merged_under_a_name(
 
 
 def test_multirun_may_stand_anywhere() -> None:
-    assert entry.multirun_first(["+experiment=ds", "-m", "fold=0,1"]) == ["-m", "+experiment=ds", "fold=0,1"]
-    assert entry.multirun_first(["fold=0,1", "--multirun"]) == ["--multirun", "fold=0,1"]
-    assert entry.multirun_first(["fold=0"]) == ["fold=0"]
+    assert entry.flags_first(["+experiment=ds", "-m", "fold=0,1"]) == ["-m", "+experiment=ds", "fold=0,1"]
+    assert entry.flags_first(["fold=0,1", "--multirun"]) == ["--multirun", "fold=0,1"]
+    assert entry.flags_first(["fold=0"]) == ["fold=0"]
+    swept = ["data=phantom", "-cd", "sweeps", "-cn=demo", "job=status"]
+    assert entry.flags_first(swept) == ["-cd", "sweeps", "-cn=demo", "data=phantom", "job=status"]
 
 
 def test_keys_of_version_0_1_are_read_as_options_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:

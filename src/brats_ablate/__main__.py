@@ -14,6 +14,7 @@ from brats_ablate.config.locations import make_importable, own_config_dir, resou
 _exit_codes: list[int] = []
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of version 0.1 -> the group that these keys are in now."""
+_FLAGS_WITH_VALUE = ("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package")
 _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.convention": "job.prediction_labels"}
 
 
@@ -38,7 +39,7 @@ def main() -> None:
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
     _exit_codes.clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
-    sys.argv[1:] = multirun_first(own_options(packaged_sweeps(current_keys(sys.argv[1:]))))
+    sys.argv[1:] = flags_first(own_options(packaged_sweeps(current_keys(sys.argv[1:]))))
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
         application()
@@ -65,6 +66,8 @@ def _without_effect() -> str | None:
         if override.startswith("hydra/launcher="):
             return f"{override} applies to sweeps only; add -m"
     task = list(hydra_cfg.overrides.task)
+    if any(o.startswith("design=") and o != "design=none" for o in task):
+        return "a design is a sweep over its combinations; add -m"
     if any(o.startswith("+experiment=[") for o in task) and not any(o.startswith("name=") for o in task):
         return (
             "+experiment=[…] merges experiments under the last one's name; set name=… for the merged one, "
@@ -98,10 +101,14 @@ def current_keys(arguments: list[str]) -> list[str]:
     return renamed
 
 
-def multirun_first(arguments: list[str]) -> list[str]:
-    """Move `-m` to the front: Hydra's parser takes overrides on one side of it only."""
-    flags = [a for a in arguments if a in ("-m", "--multirun")]
-    return flags + [a for a in arguments if a not in flags]
+def flags_first(arguments: list[str]) -> list[str]:
+    """Move flags and their values to the front: Hydra's parser takes overrides on one side of them only."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for previous, argument in zip(["", *arguments], arguments, strict=False):
+        is_flag = argument.startswith("-") or previous in _FLAGS_WITH_VALUE
+        (flags if is_flag else overrides).append(argument)
+    return flags + overrides
 
 
 def packaged_sweeps(arguments: list[str]) -> list[str]:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
-
+    from brats_ablate.config.design import Design
     from brats_ablate.launch.sweep import SweepRun
 
-SWEEP_JOBS = ("brats_ablate.jobs.sweep.plan.run", "brats_ablate.jobs.sweep.status.run")
+SWEEP_JOBS = tuple(f"brats_ablate.jobs.{job}.run" for job in ("sweep.plan", "sweep.status", "tables"))
 """Jobs about a whole sweep: they are called once, with all its configurations."""
 
 _COORDINATES = ("fold", "lr", "seed")
@@ -59,6 +59,7 @@ class CheckedLauncher(Launcher):
         """Launch the runs; exits with 2 before anything is started if a configuration or its data is invalid."""
         from brats_ablate.errors import UserError
         from brats_ablate.jobs.sweep.data_check import check_sweep_data
+        from brats_ablate.jobs.sweep.results import tables_of
         from brats_ablate.launch.sweep import check_ranks
         from brats_ablate.runs.directory import trains_a_run
 
@@ -68,10 +69,13 @@ class CheckedLauncher(Launcher):
             target = str(runs[0].cfg.job._target_)
             if target in SWEEP_JOBS:
                 return self._run_sweep_job(target, runs)
-            for each in runs if trains_a_run(target) else ():
+            if not trains_a_run(target):
+                return self.run_all(runs)
+            for each in runs:
                 check_ranks(each.cfg, self.ranks_per_run, "the launcher")
             check_sweep_data([r.cfg for r in runs])
-            return self.run_all(runs)
+            with tables_of([_without_hydra(r.cfg) for r in runs], self.config.hydra):
+                return self.run_all(runs)
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
@@ -92,17 +96,23 @@ class CheckedLauncher(Launcher):
             ConfigError: a configuration is invalid; names the run.
         """
         from brats_ablate.config.check import check
+        from brats_ablate.config.design import Design
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.prepared_data import use_prepared_data
         from brats_ablate.runs.directory import trains_a_run
 
         runs = []
         compose = _CachedComposition(self.context.config_loader, self.config)
-        for number, overrides in enumerate(job_overrides, start=first):
+        design = Design.from_config(_container(self.config.get("design") or {}))
+        grid = [(of_grid, on) for of_grid in job_overrides for on in (design.combinations if design else [()])]
+        for number, (of_grid, on) in enumerate(grid, start=first):
+            overrides = [*of_grid, *(compose.factors(design.overrides(on), of_grid) if design else ())]
             cfg = compose(overrides)
             with open_dict(cfg):
                 cfg.hydra.job.id = str(number)
                 cfg.hydra.job.num = number
+                if design:
+                    cfg.design.on = list(on)
             label = " ".join(o.lstrip("+") for o in filter_overrides(overrides)) or str(cfg.name)
             try:
                 use_prepared_data(cfg, overrides)
@@ -111,8 +121,8 @@ class CheckedLauncher(Launcher):
                 raise ConfigError(f"{error} (in: {label})") from None
             runs.append(ComposedRun(label, overrides, cfg))
         target = str(runs[0].cfg.job._target_)
-        if trains_a_run(target) or target in SWEEP_JOBS:
-            for each, named in zip(runs, compose.grid_names(job_overrides), strict=True):
+        if design or trains_a_run(target) or target in SWEEP_JOBS:
+            for each, named in zip(runs, compose.names(grid, design), strict=True):
                 if named is not None:
                     each.cfg.name, each.cfg.about.baseline = named
                     each.cfg.about.question = None
@@ -146,6 +156,38 @@ class _CachedComposition:
         self.loader, self.base = loader, base
         self.parser = OverridesParser.create(config_loader=loader)
         self.composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def factors(self, overrides: Mapping[str, object], of_grid: Sequence[str]) -> list[str]:
+        """Return what the factors of a design override as the command line would; `of_grid` are its own overrides.
+
+        Raises:
+            ConfigError: the command line or the grid sets a key that a factor sets.
+        """
+        from brats_ablate.errors import ConfigError
+
+        given = {self.parser.parse_override(text).key_or_group for text in of_grid}
+        for key in overrides:
+            if key.lstrip("+~") in given:
+                raise ConfigError(f"{key} is set by a factor of the design, and again here; leave one out")
+        texts = {key: Override._get_value_element_as_str(_quoted(value)) for key, value in overrides.items()}
+        return [key if key.startswith("~") else f"{key}={text}" for key, text in texts.items()]
+
+    def names(
+        self, grid: Sequence[tuple[Sequence[str], Sequence[str]]], design: Design | None
+    ) -> list[tuple[str, str | None] | None]:
+        """Return name and baseline of each run of a grid, and of the factors that are on in it."""
+        from brats_ablate.config.design import combination_name
+        from brats_ablate.launch.grid_names import grid_name
+
+        named = self.grid_names([of_grid for of_grid, _ in grid])
+        if design is None:
+            return named
+        combined: list[tuple[str, str | None] | None] = []
+        for (of_grid, on), name in zip(grid, named, strict=True):
+            base = grid_name(str(self(of_grid).name), ()) if name is None else name[0]
+            reference = combination_name(base, design.reference)
+            combined.append((combination_name(base, on), None if tuple(on) == design.reference else reference))
+        return combined
 
     def grid_names(self, grid: Sequence[Sequence[str]]) -> list[tuple[str, str | None] | None]:
         """Return name and baseline of each run of a grid over options or values; None where `name` stays.
@@ -183,6 +225,19 @@ def _differences(run: Mapping[str, Override], keys: Sequence[str], plain: DictCo
     usual = OmegaConf.create({key: plain.hydra.runtime.choices.get(key, OmegaConf.select(plain, key)) for key in keys})
     values: Any = OmegaConf.to_container(usual)
     return [(key, run[key].value()) for key in keys if key in run and run[key].value() != values[key]]
+
+
+def _quoted(value: Any) -> Any:
+    """Return a value whose texts Hydra's parser reads as they are."""
+    if isinstance(value, list):
+        return [_quoted(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _quoted(item) for key, item in value.items()}
+    return QuotedString(value, Quote.single) if isinstance(value, str) and not value.isidentifier() else value
+
+
+def _container(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from brats_ablate.config.constraints import CONSTRAINTS
+from brats_ablate.config.design import Design
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import TRAIN_JOB
@@ -25,7 +26,7 @@ from brats_ablate.runtime.text import suggest
 
 GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "metrics", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
-_OPTIONAL = ("trust",)
+_OPTIONAL = ("trust", "design")
 """Keys that configurations of earlier versions lack."""
 
 _KEYS_OF_PLAIN_GROUPS = {
@@ -87,6 +88,7 @@ def check(cfg: DictConfig) -> None:
         _known(group, tree[group], keys)
     for group in GROUPS:
         _check_node(group, tree[group])
+    Design.from_config(tree.get("design") or {})
     for constraint in CONSTRAINTS:
         sentence = constraint(tree)
         if sentence is not None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.locations import table_dirs
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
 from brats_ablate.jobs.prepared_data import folds_and_patients
+from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
 from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from brats_ablate.tables.build import TableResult
+    from brats_ablate.tables.spec import TableSpec
     from brats_ablate.tables.table import Table
 
 _RANKING_FILES = ("ranking", "ranking_pairs")
@@ -39,13 +40,22 @@ def run(
     resamples: int,
     seed: int,
     rope: float,
+    sweep: list[DictConfig] | None = None,
 ) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
+
+    With a `sweep`, and unless `tables` names others, that is the table of the sweep.
 
     Raises:
         ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
-    results = build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope, baseline=baseline)
+    if sweep is not None and tables is None:
+        from hydra.core.hydra_config import HydraConfig
+
+        specs = sweep_specs(sweep, str(HydraConfig.get().job.config_name))
+    else:
+        specs = table_specs(cfg, tables, baseline)
+    results = results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope)
     shown = [result for result in results if result.has_any]
     if not shown:
         what = f"job.tables=[{', '.join(tables)}]" if tables else "any table"
@@ -102,26 +112,42 @@ def build_results(
     Raises:
         ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
-    from brats_ablate.data.folds import patient_finder
-    from brats_ablate.tables.build import ResultsStore, build
-    from brats_ablate.tables.scores import experiment_names, load_runs
+    specs = table_specs(cfg, names, baseline)
+    return results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope)
+
+
+def table_specs(cfg: DictConfig, names: list[str] | None, baseline: str | None = None) -> list[TableSpec]:
+    """Read the named tables, or all: those of `experiments/` and of earlier sweeps.
+
+    Raises:
+        ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
+    """
+    from brats_ablate.tables.scores import experiment_names
     from brats_ablate.tables.spec import load_table_specs
 
-    specs = load_table_specs(table_dirs(), names)
-    runs, evaluation = Path(cfg.paths.runs), Path(cfg.paths.evaluation)
-    trained = experiment_names(runs)
-    evaluated = [path.stem for path in evaluation.glob("*.csv") if path.stem not in _RANKING_FILES]
-    specs = [spec.expanded(trained, evaluated) for spec in specs]
+    trained = experiment_names(Path(cfg.paths.runs))
+    evaluated = [path.stem for path in Path(cfg.paths.evaluation).glob("*.csv") if path.stem not in _RANKING_FILES]
+    specs = [spec.expanded(trained, evaluated) for spec in load_table_specs(all_tables(cfg), names)]
     if baseline is not None:
         specs = [spec.with_baseline(baseline) for spec in specs]
         if all(spec.baseline != baseline for spec in specs):
             hint = suggest(baseline, sorted({*evaluated, *trained}), otherwise="choose from")
             raise ConfigError(f"job.baseline={baseline} is not a column of these tables; {hint}")
-    wanted = {c.experiment for spec in specs for c in spec.columns}
-    loaded = load_runs(runs, [name for name in trained if name in wanted])
+    return specs
+
+
+def results_of(
+    cfg: DictConfig, specs: Sequence[TableSpec], *, resamples: int = 10_000, seed: int = 0, rope: float = 0.001
+) -> list[TableResult]:
+    """Build tables from what exists; those without any run included."""
+    from brats_ablate.data.folds import patient_finder
+    from brats_ablate.tables.build import ResultsStore, build
+    from brats_ablate.tables.scores import load_runs
+
+    loaded = load_runs(Path(cfg.paths.runs), {c.experiment for spec in specs for c in spec.columns if c.experiment})
     folds, patients = folds_and_patients(Path(cfg.paths.prepared))
     patient_of = patient_finder(patients, cfg.data.get("patient") or layout_of(cfg).patient)
-    store = ResultsStore(loaded, evaluation, folds, build_scheme(cfg), patient_of)
+    store = ResultsStore(loaded, Path(cfg.paths.evaluation), folds, build_scheme(cfg), patient_of)
     return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed, rope=rope)
 
 

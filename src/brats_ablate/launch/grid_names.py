@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from brats_ablate.config.design import DEFAULT
 from brats_ablate.runs.identity import EXECUTION_KEYS, TRAINING_GROUPS
 
 UNNAMED = "custom"
 """`name` in conf/config.yaml, of a run without an experiment."""
-DEFAULT = "default"
-"""The run of a grid without an experiment that differs in nothing."""
 _COUNTED = (*TRAINING_GROUPS, "inference")
 
 

@@ -16,7 +16,8 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
 from brats_ablate.tables.comparison import Comparison, Settings, compare
 from brats_ablate.tables.cost import Cost, cost_of
-from brats_ablate.tables.difference import estimate_differences
+from brats_ablate.tables.difference import estimate_differences, pair_contrasts
+from brats_ablate.tables.effects import Effect, effects
 from brats_ablate.tables.evaluated import by_kind, compare_evaluated
 from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
 from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
@@ -73,6 +74,8 @@ class TableResult:
     """Regions of the scores."""
     ranking: tuple[tuple[str, float], ...] = ()
     """Our methods' ranking scores, best first."""
+    effects: tuple[Effect, ...] = ()
+    """Of a full factorial design."""
 
     @property
     def has_any(self) -> bool:
@@ -136,7 +139,16 @@ def _table(
         strata=tuple(strata(pairs, rows, store.patient_of, labels=labels)),
         test_sets=tuple(scores_outside_folds(rows, labels, store.patient_of)),
         labels=labels,
+        effects=tuple(_effects(spec, columns, settings)),
     )
+
+
+def _effects(spec: TableSpec, columns: Sequence[ColumnResult], settings: Settings) -> list[Effect]:
+    """Return the effects of a design whose columns are all trained experiments."""
+    if not spec.factors or any(column.evaluation for column in spec.columns):
+        return []
+    on = [frozenset(column.factors or ()) for column in spec.columns]
+    return effects(spec.factors, on, [c.tested for c in columns], settings)
 
 
 def _column(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
@@ -188,7 +200,7 @@ def _paper_p(spec: TableSpec, pairs: Sequence[tuple[int, int | None]], settings:
     statistics_of_folds = FoldStatistics.of_folds(np.array([printed[i] for i in members]))
     indices = np.array([[members.index(column), members.index(baseline or 0)] for column, baseline in tested])
     options = {"all_folds": settings.folds, "draws": settings.draws, "seed": settings.seed, "families": 1}
-    differences = estimate_differences(statistics_of_folds, indices, **options)
+    differences = estimate_differences(statistics_of_folds, pair_contrasts(indices, len(members)), **options)
     return {column: d.p_adjusted for (column, _), d in zip(tested, differences, strict=True)}
 
 

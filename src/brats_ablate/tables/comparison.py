@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
-from brats_ablate.tables.difference import Difference, estimate_differences
+from brats_ablate.tables.difference import Difference, estimate_differences, pair_contrasts
 from brats_ablate.tables.statistics import LEVEL
 from brats_ablate.tables.tested_scores import ColumnRuns, RunKey, SharedScores, SharedSet, gather, shared_set
 from brats_ablate.tables.variance import FoldStatistics
@@ -57,28 +57,37 @@ class Flips:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Difference):
-    """One column compared with its baseline. Differences are column minus baseline, in mean Dice of the regions."""
+class Tested(Difference):
+    """A difference of columns in mean Dice of the regions, with its verdict."""
 
-    column: int
-    baseline: int
     cases: int = 0
-    """Patients that both have."""
+    """Patients that all of its columns have."""
     folds: int = 0
-    """That both have."""
+    """That all have."""
     runs: tuple[RunKey, ...] = ()
-    """Learning rates and seeds that both have in each of these folds."""
+    """Learning rates and seeds that all have in each of these folds."""
     verdict: Verdict = NOT_DECIDED
     reason: str = ""
-    on_reference: Comparison | None = field(default=None, repr=False)
-    """The same on the patients whose reference has the sized region (ET); a family of its own."""
-    flips: Flips | None = None
-    """None where the reference volumes are not recorded."""
 
     @property
     def is_small(self) -> bool:
         """Whether there are too few patients to rely on the stated error rates."""
         return 0 < self.cases < FEW_PATIENTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Tested):
+    """One column compared with its baseline: column minus baseline."""
+
+    column: int
+    baseline: int
+    on_reference: Comparison | None = field(default=None, repr=False)
+    """The same on the patients whose reference has the sized region (ET); a family of its own."""
+    flips: Flips | None = None
+    """None where the reference volumes are not recorded."""
+
+
+AnyTested = TypeVar("AnyTested", bound=Tested)
 
 
 def compare(
@@ -94,7 +103,7 @@ def compare(
         if baseline is None:
             continue
         shared = shared_set(columns[column], columns[baseline])
-        reason = _not_testable(shared)
+        reason = not_testable(shared)
         if not reason:
             families.setdefault(shared, []).append(len(comparisons))
         size, folds = shared.size, len(shared.folds)
@@ -110,16 +119,16 @@ def compare(
     return comparisons
 
 
-def _not_testable(shared: SharedSet) -> str:
-    """Return why two columns cannot be tested; "" if they can."""
+def not_testable(shared: SharedSet, both: str = "both columns") -> str:
+    """Return why columns cannot be tested; "" if they can. `both` is what the columns are called."""
     if not shared.folds:
         return "no common finished fold with per-case rows"
     if len(shared.folds) < 2:
         return "one fold does not show run-to-run variability"
     if not shared.runs:
-        return "no learning rate and seed is finished in every fold of both columns"
+        return f"no learning rate and seed is finished in every fold of {both}"
     if not all(shared.patients):
-        return "a fold has no patient that both columns have"
+        return f"a fold has no patient that {both} have"
     if shared.size == len(shared.folds):
         return "one patient per fold is not enough for a test"
     return ""
@@ -148,7 +157,8 @@ def _tested(
 ) -> list[Comparison]:
     statistics = FoldStatistics.of_patients(x, fold)
     options: dict[str, Any] = {"draws": settings.draws, "seed": settings.seed, "families": families}
-    differences = estimate_differences(statistics, pairs, all_folds=settings.folds, **options)
+    contrasts = pair_contrasts(pairs, len(x))
+    differences = estimate_differences(statistics, contrasts, all_folds=settings.folds, **options)
     return [decide(replace(c, **vars(d)), settings) for c, d in zip(family, differences, strict=True)]
 
 
@@ -157,7 +167,7 @@ def _flips(column: np.ndarray, baseline: np.ndarray) -> Flips:
     return Flips(len(column), int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
 
 
-def decide(c: Comparison, settings: Settings, notes: Sequence[str] = ()) -> Comparison:
+def decide(c: AnyTested, settings: Settings, notes: Sequence[str] = ()) -> AnyTested:
     """Return `c` with its verdict and the reason for it; `notes` are further parts of the reason."""
     notes = [*notes, *([f"{c.folds} of {settings.folds} folds"] if 0 < c.folds < settings.folds else [])]
     notes += [f"{SMALL_SAMPLE} (n = {c.cases})"] if c.is_small else []

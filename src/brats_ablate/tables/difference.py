@@ -1,4 +1,4 @@
-"""Test the differences of several pairs of columns: estimates, intervals, adjusted p-values and power."""
+"""Test the differences of columns: estimates, intervals, adjusted p-values and power."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_RUNS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A difference of mean Dice between two columns. A number that cannot be estimated is NaN."""
+    """A difference of mean Dice between columns or means of columns. A number that cannot be estimated is NaN."""
 
     difference: float = math.nan
     """Mean over folds."""
@@ -59,24 +59,28 @@ class Difference:
         return runs if runs <= MOST_RUNS else None
 
 
+def pair_contrasts(pairs: np.ndarray, columns: int) -> np.ndarray:
+    """Return (m, columns) weights of the differences `pairs`, (m, 2) indices of column and baseline."""
+    contrasts: np.ndarray = np.eye(columns)[pairs[:, 0]] - np.eye(columns)[pairs[:, 1]]
+    return contrasts
+
+
 def estimate_differences(
-    statistics: FoldStatistics, pairs: np.ndarray, *, all_folds: int, draws: int, seed: int, families: int
+    statistics: FoldStatistics, contrasts: np.ndarray, *, all_folds: int, draws: int, seed: int, families: int
 ) -> list[Difference]:
-    """Estimate and test the difference of each pair of columns.
+    """Estimate and test differences of columns, or of means of columns.
 
     Args:
         statistics: of k columns.
-        pairs: (m, 2) indices of column and baseline.
+        contrasts: (m, k) weight of each column in each difference; 1 and -1 for a column and its baseline.
         all_folds: folds of the cohort; `statistics` may have fewer.
         draws: of the joint distribution of the test statistics.
         seed: of the draws.
         families: number of such tests in the table; p-values are multiplied by it.
 
     Returns:
-        One per pair; p and interval are NaN where the scores of a pair do not vary over patients or folds.
+        One per contrast; p and interval are NaN where its scores do not vary over patients or folds.
     """
-    k = len(statistics.means)
-    contrasts = np.eye(k)[pairs[:, 0]] - np.eye(k)[pairs[:, 1]]
     v = estimate(statistics, contrasts)
     has_cases = statistics.inverse_patients > 0
     varies = (v.variance > _NO_VARIANCE) & (~has_cases | (np.diag(v.case_covariance) > _NO_VARIANCE))
@@ -86,13 +90,13 @@ def estimate_differences(
     t = np.abs(v.differences[tested]) / np.sqrt(v.variance[tested])
     covariance = v.covariance[np.ix_(tested, tested)]
     result = maxt.step_down(t, covariance, v.degrees, draws=draws, seed=seed, families=families)
-    p = np.full(len(pairs), math.nan)
+    p = np.full(len(contrasts), math.nan)
     p[tested] = result.p_adjusted
     return [
         _difference(v, i, float(p[i]), result.critical, all_folds)
         if varies[i]
         else Difference(difference=float(v.differences[i]))
-        for i in range(len(pairs))
+        for i in range(len(contrasts))
     ]
 
 

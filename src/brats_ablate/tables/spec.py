@@ -20,7 +20,7 @@ HALF_A_DIGIT = 5e-5 + 1e-9
 
 _TABLE_KEYS = frozenset({"title", "paper", "baseline", "columns", "sweep", "ranking"})
 """`sweep` names the file of `sweeps/` that trains the table, for readers."""
-_COLUMN_KEYS = frozenset({"title", "experiment", "evaluation", "against", "paper"})
+_COLUMN_KEYS = frozenset({"title", "experiment", "evaluation", "against", "factors", "paper"})
 _PAPER_KEYS = frozenset({"folds", "mean", "erratum", "note"})
 _TRAINED, _EVALUATED = "trained", "evaluated"
 
@@ -58,6 +58,8 @@ class Column:
     paper: PaperFigures | None
     baseline: str | None = None
     """Key of the column that this one is compared with (`against` in the file), if not the table's baseline."""
+    factors: tuple[str, ...] | None = None
+    """In a design, the factors that are on."""
 
     @property
     def key(self) -> str:
@@ -90,6 +92,14 @@ class TableSpec:
         key = self.columns[index].baseline or self.baseline
         baseline = next((i for i, c in enumerate(self.columns) if c.key == key), None)
         return None if baseline == index else baseline
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Factors of the design, if the table is that of a full factorial; else none."""
+        on = [frozenset(c.factors) for c in self.columns if c.factors is not None]
+        if len(on) < len(self.columns) or not is_full_factorial(on):
+            return ()
+        return tuple(dict.fromkeys(name for c in self.columns for name in c.factors or ()))
 
     def expanded(self, trained: Iterable[str], evaluated: Iterable[str]) -> TableSpec:
         """Return this table with its columns filled in if it selects all experiments with runs or all evaluations.
@@ -158,6 +168,24 @@ def load_table_spec(path: Path) -> TableSpec:
     return spec
 
 
+def is_full_factorial(combinations: Sequence[frozenset[str]]) -> bool:
+    """Return whether these are all combinations of two or more factors, once each."""
+    factors = frozenset().union(*combinations)
+    return len(factors) > 1 and len(combinations) == len(set(combinations)) == 2 ** len(factors)
+
+
+def to_yaml(spec: TableSpec) -> str:
+    """Return a table without published figures as the text of its file."""
+    columns = []
+    for column in spec.columns:
+        entries = {"title": column.title, "experiment": column.experiment, "evaluation": column.evaluation}
+        entries |= {"against": column.baseline}
+        factors = {} if column.factors is None else {"factors": list(column.factors)}
+        columns.append({key: value for key, value in entries.items() if value is not None} | factors)
+    tree = {"title": spec.title, "baseline": spec.baseline, "columns": columns}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
 def _check_columns(path: Path, spec: TableSpec) -> None:
     keys = [c.key for c in spec.columns]
     if duplicates := [key for key in keys if keys.count(key) > 1]:
@@ -184,7 +212,17 @@ def _column(path: Path, index: int, node: Any) -> Column:
             raise ConfigError(f"{path}: {where}.paper needs folds and mean (null where none is published)")
         mean = None if figures["mean"] is None else float(figures["mean"])
         figures = PaperFigures(tuple(figures["folds"]), mean, figures.get("erratum"), figures.get("note"))
-    return Column(str(node["title"]), node.get("experiment"), node.get("evaluation"), figures, node.get("against"))
+    factors = node.get("factors")
+    if factors is not None and not (isinstance(factors, list) and all(isinstance(name, str) for name in factors)):
+        raise ConfigError(f"{path}: {where}.factors={factors} must be the list of factors that are on, e.g. [deeper]")
+    return Column(
+        title=str(node["title"]),
+        experiment=node.get("experiment"),
+        evaluation=node.get("evaluation"),
+        paper=figures,
+        baseline=node.get("against"),
+        factors=None if factors is None else tuple(factors),
+    )
 
 
 def _check_keys(path: Path, node: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:

@@ -11,6 +11,7 @@ from brats_ablate.runs.state import RunState
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import FEW_PATIENTS, SMALL_SAMPLE
 from brats_ablate.tables.differences import differences_table, sources_table
+from brats_ablate.tables.effects_table import effects_table
 from brats_ablate.tables.evaluated_tables import outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
@@ -51,8 +52,8 @@ def tabulate(result: TableResult) -> list[Table]:
     if result.spec.ranking:
         return [ranking_table(result)]
     further = (
-        outside_folds_table, differences_table, sources_table, selection_bias_table, strata_table, training_table,
-        cost_table,
+        outside_folds_table, differences_table, effects_table, sources_table, selection_bias_table, strata_table,
+        training_table, cost_table,
     )  # fmt: skip
     return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
 
@@ -64,11 +65,11 @@ def scores_table(result: TableResult) -> Table:
     rows = []
     for fold in range(result.folds):
         scores = [c.scores.per_fold_lr.folds[fold] for c in columns]
-        marks = _best([s.value for s in scores])
+        marks = best_marks([s.value for s in scores])
         ours = [_fold_cell(s, has_several_lr, mark) for s, mark in zip(scores, marks, strict=True)]
         rows.append(_with_paper(f"Fold {fold}", columns, ours, [_paper_cell(c, fold) for c in columns]))
-    marks = _best([c.scores.per_fold_lr.mean for c in columns])
-    means = [_mean_cell(c, mark) for c, mark in zip(columns, marks, strict=True)]
+    marks = best_marks([c.scores.per_fold_lr.mean for c in columns])
+    means = [mean_cell(c, mark) for c, mark in zip(columns, marks, strict=True)]
     rows.append(_with_paper("Mean", columns, means, [_paper_mean(c) for c in columns]))
     rows.append(_with_paper("SD over folds", columns, [Number(c.scores.per_fold_lr.sd, dice) for c in columns]))
     if any(c.column.evaluation is None for c in columns):
@@ -163,7 +164,7 @@ def _with_paper(name: str, columns: Sequence[ColumnResult], ours: Sequence[Cell]
     return tuple(cells)
 
 
-def _best(values: Sequence[float | None]) -> list[Mark]:
+def best_marks(values: Sequence[float | None]) -> list[Mark]:
     """Mark the highest of our values, to four decimals; none if there is only one."""
     rounded = [None if v is None else round(v, 4) for v in values]
     known = [v for v in rounded if v is not None]
@@ -180,7 +181,8 @@ def _lr(score: FoldScore) -> Detail | None:
     return None if score.lr is None else Detail("lr", score.lr, learning_rate)
 
 
-def _mean_cell(c: ColumnResult, mark: Mark) -> Cell:
+def mean_cell(c: ColumnResult, mark: Mark) -> Cell:
+    """Return a column's mean over folds, or how many folds it has."""
     scores = c.scores.per_fold_lr
     if scores.mean is None:
         return Absent(f"{DASH} ({len(scores.finished)} of {len(scores.folds)} folds)")

@@ -64,7 +64,7 @@ class SharedScores:
 
 @dataclass(frozen=True)
 class SharedSet:
-    """What two columns have in common; pairs of the same set are tested together."""
+    """What columns have in common; pairs of the same set are tested together."""
 
     folds: tuple[int, ...]
     runs: tuple[RunKey, ...]
@@ -99,12 +99,12 @@ def epochs_under_test(validated: Sequence[int], epochs: int) -> list[int]:
     return [epoch for epoch in last if 10 * epoch > 9 * epochs] or last[-1:]
 
 
-def shared_set(column: ColumnRuns, baseline: ColumnRuns) -> SharedSet:
-    """Return the folds that both columns have, and the runs and patients that both have in every one of them."""
-    folds = tuple(sorted(_folds(column) & _folds(baseline)))
-    common = sorted(column.keys() & baseline.keys())
-    runs = tuple(key for key in common if all(fold in column[key] and fold in baseline[key] for fold in folds))
-    patients = (_common_patients([of[key][fold] for of in (column, baseline) for key in runs]) for fold in folds)
+def shared_set(*columns: ColumnRuns) -> SharedSet:
+    """Return the folds that all columns have, and the runs and patients that all have in every one of them."""
+    folds = tuple(sorted(set.intersection(*map(_folds, columns))))
+    common = sorted(set.intersection(*(set(column) for column in columns)))
+    runs = tuple(key for key in common if all(fold in column[key] for column in columns for fold in folds))
+    patients = (_common_patients([column[key][fold] for column in columns for key in runs]) for fold in folds)
     return SharedSet(folds, runs, tuple(patients) if runs else ())
 
 

@@ -67,11 +67,11 @@ class FoldStatistics:
 
 @dataclass(frozen=True)
 class Variances:
-    """Differences of m pairs of columns, and the parts of their variances."""
+    """m differences between columns, and the parts of their variances."""
 
     statistics: FoldStatistics
-    pairs: np.ndarray
-    """(m, k) contrasts: 1 for the column, -1 for its baseline."""
+    contrasts: np.ndarray
+    """(m, k) weight of each column: 1 for a column and -1 for its baseline; fractions for means of columns."""
     case_covariance: np.ndarray
     """(m, m) covariance of the differences over samples of patients."""
     training: np.ndarray
@@ -98,31 +98,31 @@ class Variances:
     @cached_property
     def differences(self) -> np.ndarray:
         """(m,) mean over folds of column minus baseline."""
-        differences: np.ndarray = self.pairs @ self.statistics.means.mean(axis=(1, 2))
+        differences: np.ndarray = self.contrasts @ self.statistics.means.mean(axis=(1, 2))
         return differences
 
     @cached_property
     def run_differences(self) -> np.ndarray:
         """(m, L) differences of the single runs."""
-        differences: np.ndarray = self.pairs @ self.statistics.means.mean(axis=2)
+        differences: np.ndarray = self.contrasts @ self.statistics.means.mean(axis=2)
         return differences
 
     @cached_property
     def training_variance(self) -> np.ndarray:
         """(m,) part of the differences' variance that comes from training."""
-        variance: np.ndarray = self.pairs**2 @ self.training / self.folds
+        variance: np.ndarray = self.contrasts**2 @ self.training / self.folds
         return variance
 
     @cached_property
     def noise_floor(self) -> np.ndarray:
         """(m,) |difference| that training alone exceeds in 5 % of repetitions where two recipes are equal."""
-        floor: np.ndarray = self.noise * np.sqrt(self.pairs**2 @ self.share / self.folds)
+        floor: np.ndarray = self.noise * np.sqrt(self.contrasts**2 @ self.share / self.folds)
         return floor
 
     @cached_property
     def covariance(self) -> np.ndarray:
         """(m, m) estimated covariance of the differences."""
-        covariance: np.ndarray = self.case_covariance + (self.pairs * self.training) @ self.pairs.T / self.folds
+        covariance: np.ndarray = self.case_covariance + (self.contrasts * self.training) @ self.contrasts.T / self.folds
         return covariance
 
     def other_cohort(self, all_folds: int) -> np.ndarray:
@@ -139,16 +139,16 @@ class Variances:
         The first is what a fold's runs share. L must be at least 2.
         """
         s, L, J = self.statistics, self.runs, self.folds
-        of_cases = self.pairs**2 @ (s.between_runs * s.inverse_patients) / J
-        of_training = self.pairs**2 @ np.minimum(self.run_training, L * self.training) / J
+        of_cases = self.contrasts**2 @ (s.between_runs * s.inverse_patients) / J
+        of_training = self.contrasts**2 @ np.minimum(self.run_training, L * self.training) / J
         of_runs = np.minimum(of_cases, L * np.diag(self.case_covariance)) + of_training
         return self.variance - of_runs / L, of_runs
 
 
-def estimate(s: FoldStatistics, pairs: np.ndarray) -> Variances:
-    """Estimate the variances of the differences `pairs`, (m, k) contrasts of two columns each."""
+def estimate(s: FoldStatistics, contrasts: np.ndarray) -> Variances:
+    """Estimate the variances of differences with the weights `contrasts`, (m, k)."""
     k, L, J = s.means.shape
-    case_covariance = pairs @ s.between_columns @ pairs.T * (s.inverse_patients / J)
+    case_covariance = contrasts @ s.between_columns @ contrasts.T * (s.inverse_patients / J)
     fold_means = s.means.mean(axis=1)
     degrees = (k - 1) * (J - 1)
     interaction = (_residuals(fold_means) ** 2).sum() / degrees
@@ -156,7 +156,7 @@ def estimate(s: FoldStatistics, pairs: np.ndarray) -> Variances:
     of_cases = mean_variance / (k - 1) * s.inverse_patients
     if L == 1:
         noise = training_noise(interaction, of_cases, degrees)
-        return _of_single_runs(s, pairs, case_covariance, max(interaction - of_cases, 0.0), degrees, noise)
+        return _of_single_runs(s, contrasts, case_covariance, max(interaction - of_cases, 0.0), degrees, noise)
     d = (L - 1) * (J - 1)
     of_runs = (_residuals(s.means) ** 2).sum(axis=(1, 2)) / d
     of_run_cases = s.between_runs * s.inverse_patients
@@ -165,13 +165,13 @@ def estimate(s: FoldStatistics, pairs: np.ndarray) -> Variances:
     total, total_degrees = (pooled, degrees + k * d) if pooled > interaction else (interaction, degrees)
     shrunk = (PRIOR_DEGREES * of_runs.mean() + d * of_runs) / (PRIOR_DEGREES + d)
     of_run = np.maximum(shrunk - of_run_cases, _LEAST_SHARE * of_run_cases)
-    own = np.where(_is_common(pairs), of_runs - of_run_cases, 0)
+    own = np.where(_is_common(contrasts), of_runs - of_run_cases, 0)
     share = np.maximum(of_run, own) / of_run.mean() if of_run.mean() > 0 else np.ones(k)
     training = max(total - of_cases, 0.0) * share
-    variance = np.diag(case_covariance) + pairs**2 @ training / J
+    variance = np.diag(case_covariance) + contrasts**2 @ training / J
     noise = training_noise(total, of_cases, total_degrees)
     joint_degrees = degrees + min(k * d / 2, degrees)
-    return Variances(s, pairs, case_covariance, training, of_run, variance, joint_degrees, noise, share)
+    return Variances(s, contrasts, case_covariance, training, of_run, variance, joint_degrees, noise, share)
 
 
 def training_noise(total: float, of_cases: float, degrees: float) -> float:
@@ -196,7 +196,7 @@ def training_noise(total: float, of_cases: float, degrees: float) -> float:
 
 
 def _of_single_runs(
-    s: FoldStatistics, pairs: np.ndarray, case_covariance: np.ndarray, training: float, degrees: int, noise: float
+    s: FoldStatistics, contrasts: np.ndarray, case_covariance: np.ndarray, training: float, degrees: int, noise: float
 ) -> Variances:
     """Estimate with one run per fold: each pair's variance over folds, shrunk to what all columns have in common.
 
@@ -205,20 +205,22 @@ def _of_single_runs(
     k, _, J = s.means.shape
     of_cases = J * np.diag(case_covariance)
     prior = 0 if k == 2 else min(PRIOR_DEGREES, degrees)
-    of_column = training + np.where(_is_common(pairs), _excess(s.means[:, 0, :]), 0)
-    over_folds = (pairs @ s.means[:, 0, :]).var(axis=1, ddof=1)
-    pooled = (prior * (of_cases + pairs**2 @ of_column) + (J - 1) * over_folds) / (prior + J - 1)
+    of_column = training + np.where(_is_common(contrasts), _excess(s.means[:, 0, :]), 0)
+    over_folds = (contrasts @ s.means[:, 0, :]).var(axis=1, ddof=1)
+    pooled = (prior * (of_cases + contrasts**2 @ of_column) + (J - 1) * over_folds) / (prior + J - 1)
     variance = np.maximum(pooled, of_cases) / J
     degrees_of_pair = float(prior + J - 1)
-    return Variances(s, pairs, case_covariance, of_column, np.zeros(k), variance, degrees_of_pair, noise, np.ones(k))
+    return Variances(
+        s, contrasts, case_covariance, of_column, np.zeros(k), variance, degrees_of_pair, noise, np.ones(k)
+    )
 
 
-def _is_common(pairs: np.ndarray) -> np.ndarray:
-    """Return (k,) whether several columns are compared with a column.
+def _is_common(contrasts: np.ndarray) -> np.ndarray:
+    """Return (k,) whether a column is, with its full weight and one sign, in several contrasts, as a baseline is.
 
     An error in its variance affects all of them. It is therefore never shrunk below its own estimate.
     """
-    is_common: np.ndarray = (pairs < 0).sum(axis=0) > 1
+    is_common: np.ndarray = np.maximum((contrasts <= -1).sum(axis=0), (contrasts >= 1).sum(axis=0)) > 1
     return is_common
 
 
