@@ -23,6 +23,8 @@ from scipy.stats import ttest_rel
 
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.tables.comparison import BETTER, WORSE, compare
+from brats_ablate.tables.designs import INTERIM
+from brats_ablate.tables.statistics import holm
 from brats_ablate.training.validation_schedule import ValidationSchedule
 from calibration import BASE, FOLDS, GENERATORS, NOISY, SETTINGS, as_runs, pairs
 from generators import Drawn, Scenario
@@ -32,8 +34,6 @@ ALPHA = 0.05
 ROOT = Path(__file__).parents[1]
 EPOCHS, STEPS, CASES, RATES = 1000, 500, 251, 3
 """Of a run of the paper: epochs, steps of an epoch, validation cases of fold 0, and learning rates."""
-INTERIM = 1 / 3.09
-"""Time of a whole volume in one pass relative to its windows (docs/speed.md)."""
 A100_EPOCH_S = 175
 """NVIDIA's epoch of BraTS21, fold 0, on one A100: 500 steps and 251 validated volumes."""
 A100_IMAGES_S = 27.5
@@ -62,14 +62,6 @@ def best_of_all(drawn: Drawn, *, adjusted: bool) -> list[int]:
     return signs
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return Holm's adjusted p-values."""
-    order = np.argsort(p)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
-
-
 PROCEDURES: tuple[tuple[str, int, Verdicts], ...] = (
     ("paper: best epoch, best of 3 rates, t-test over folds", 3, lambda d, s: best_of_all(d, adjusted=False)),
     ("the same, Holm over the columns", 3, lambda d, s: best_of_all(d, adjusted=True)),
@@ -83,10 +75,15 @@ SCENARIOS = (BASE, NOISIER, *(replace(BASE, title=f"{gain}", gain=gain) for gain
 
 def simulated(tables: int, seed: int) -> Iterator[str]:
     """Yield the lines of a Markdown table: false verdicts and power of each procedure, by both generators."""
-    yield f"{tables} tables of six columns per cell and generator. False: tables with a verdict on a difference that does"
-    yield "not exist. Power: tables that call column 1 better, by its true gain. In brackets the standard error."
+    yield (
+        f"{tables} tables of six columns per cell and generator. False: tables with a verdict on a difference that does "
+        "not exist. Power: tables that call column 1 better, by its true gain. In brackets the standard error."
+    )
     yield ""
-    yield "| procedure | runs per fold | generator | false | false, epochs 3× noisier in three columns | power, 0.001 | 0.0019 | 0.003 |"
+    yield (
+        "| procedure | runs per fold | generator | false | false, epochs 3× noisier in three columns | power, 0.001 | "
+        "0.0019 | 0.003 |"
+    )
     yield "|---|--:|---|--:|--:|--:|--:|--:|"
     for runs in (3, 1):
         chosen = [(title, verdicts) for title, needed, verdicts in PROCEDURES if needed == runs]
@@ -151,18 +148,22 @@ def priced() -> Iterator[str]:
     interim, final = cheap.count(EPOCHS)
     share = (interim * INTERIM + final) / EPOCHS
     yield (
-        f"{len(experiments)} distinct experiments, whose GFLOPs are together {sum(r for _, r in experiments):.1f} times the "
-        f"baseline's, × {FOLDS} folds × {EPOCHS:,} epochs. Scheduled: {interim} validations in one pass and {final} by the "
+        f"{len(experiments)} distinct experiments, whose GFLOPs are together {sum(r for _, r in experiments):.1f} times "
+        f"the baseline's, × {FOLDS} folds × {EPOCHS:,} epochs. Scheduled: {interim} validations in one pass and {final} by the "
         f"sliding window in place of {EPOCHS:,}, {share:.0%} of their time. GPU-hours:"
     )
     yield ""
-    yield "| epoch of the baseline | training s | validation s | 3 rates, every epoch | 3 rates, scheduled | 1 run, every epoch | **1 run, scheduled** | ratio |"
+    yield (
+        "| epoch of the baseline | training s | validation s | 3 rates, every epoch | 3 rates, scheduled | "
+        "1 run, every epoch | **1 run, scheduled** | ratio |"
+    )
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     for t in epoch_times():
         full, less = (epochs * (t.training + t.validation * part) / 3600 for part in (1, share))
         hours = (RATES * full, RATES * less, full)
         cells = " | ".join(f"{h:,.0f}" for h in hours)
-        yield f"| {t.source} | {t.training:.1f} | {t.validation:.1f} | {cells} | **{less:,.0f}** | **1/{RATES * full / less:.1f}** |"
+        ends = f"**{less:,.0f}** | **1/{RATES * full / less:.1f}** |"
+        yield f"| {t.source} | {t.training:.1f} | {t.validation:.1f} | {cells} | {ends}"
 
 
 def scheduled() -> ValidationSchedule:

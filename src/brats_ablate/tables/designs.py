@@ -132,7 +132,8 @@ def designs_table(
             cells = [Number(hours.get(name), "{:,.1f}".format) for name in validations]
             reached = detect is not None and least <= detect
             for name, price in hours.items() if reached else ():
-                plan = f"{runs} run{'s' if runs > 1 else ''} per fold, {J} folds, validation={name}: {price:,.1f} device-hours"
+                plan = f"{runs} run{'s' if runs > 1 else ''} per fold, {J} folds, validation={name}: "
+                plan += f"{price:,.1f} device-hours"
                 cheapest = min(cheapest or (price, plan), (price, plan))
             marked = [Words("yes" if reached else "no")] if detect is not None else []
             rows.append((Number(runs, str), Number(J, str), Number(trained, str), *cells, Number(least, dice), *marked))
@@ -142,5 +143,8 @@ def designs_table(
     best = [f"Cheapest that detects {detect:g}: {cheapest[1]}."] if cheapest else []
     if detect is not None and seconds and not cheapest:
         best = [f"No design above detects {detect:g}; more runs per fold do if what they differ in dominates."]
-    text = "Runs per fold: learning rates and seeds count alike. Min. detectable Δ: with 80 % power, adjusted for the columns."
+    text = (
+        "Runs per fold: learning rates and seeds count alike. Min. detectable Δ: with 80 % power, adjusted for the "
+        "columns."
+    )
     return Table("designs", title, headers(*heads), tuple(rows), (text, *notes, *best))
