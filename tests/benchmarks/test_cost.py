@@ -47,5 +47,6 @@ def test_the_assumed_variance_is_that_of_generator_b() -> None:
         fixed.append(parts[0].mean() * FOLDS)
         per_run.append(parts[1].mean() * FOLDS)
     assumed = VarianceParts.assumed(BASE.cases / FOLDS)
-    assert assumed.fixed == pytest.approx(np.mean(fixed), rel=0.1)
-    assert assumed.per_run == pytest.approx(np.mean(per_run), rel=0.1)
+    # Of 40 tables the standard error of the sum is 4 %, that of the part which runs share 10 %.
+    assert assumed.fixed + assumed.per_run == pytest.approx(np.mean(fixed) + np.mean(per_run), rel=0.1)
+    assert assumed.fixed == pytest.approx(np.mean(fixed), rel=0.25)
