@@ -219,7 +219,7 @@ def _notes(result: TableResult) -> Iterator[str]:
         yield f"! {run.coordinates}: {run.status.reason}."
     scheduled = [v for c in result.columns for v in recorded_values(c.scores.runs, "validation") if "tenth" in v]
     if scheduled:
-        yield "Best epochs are those of the final tenth of the schedule, not of all epochs."
+        yield "Best epochs are those of the final tenth of training, not of all epochs."
     yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
     for c in result.columns:
         if not c.has_any:
