@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.locations import config_dirs
+from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.dry_run import Measurement
 from brats_ablate.jobs.tables import build_results
@@ -32,7 +33,7 @@ def run(
     by a dry run of `cfg` on this machine; None for `measure` leaves them out.
 
     Raises:
-        ConfigError: a table does not exist.
+        ConfigError: a table does not exist, or there is only one experiment.
         RunFailed: the dry run failed.
     """
     results = build_results(cfg, tables, resamples=10_000, seed=0, rope=detect or 0.001)
@@ -40,7 +41,12 @@ def run(
     columns = len(names)
     if len(names) < 2:
         trained = [[c.column.experiment for c in r.columns if c.column.experiment] for r in results]
-        names, columns = sorted({name for of_table in trained for name in of_table}), max(map(len, trained))
+        names, columns = sorted({name for of_table in trained for name in of_table}), max(map(len, trained), default=0)
+    if columns < 2:
+        raise ConfigError(
+            "job.compare=true needs two experiments to compare; sweep several (+experiment=baseline,ds -m), or name a "
+            "table of trained columns in job.tables"
+        )
     folds = int(cfg.data.n_folds)
     parts, of_variance = _variance(cfg, results, names, folds)
     seconds, of_time = _seconds(results, names, measure, cfg)
