@@ -99,15 +99,18 @@ def test_keys_of_version_0_1_are_read_as_options_with_a_notice(capsys: pytest.Ca
         "job.convention=msd",
         "+job.metrics.extra.x=job.metrics.y",
         "job.metrics=[dice]",
+        "trainer.validate_every=5,10",
     ]
     read = ["job=x", "labels=brats2023", "data/layout=brats2018", "data.raw=data.layout=x", "job.prediction_labels=msd"]
-    read += ["+metrics.extra.x=job.metrics.y", "job.metrics=[dice]"]
+    read += ["+metrics.extra.x=job.metrics.y", "job.metrics=[dice]", "validation.every=5,10"]
     assert entry.current_keys(line) == read
     assert capsys.readouterr().err.splitlines() == [
         "brats-ablate: data.convention is an option now; reading data.convention=brats2023 as labels=brats2023",
         "brats-ablate: data.layout is an option now; reading data.layout=brats2018 as data/layout=brats2018",
         "brats-ablate: job.convention is an option now; reading job.convention=msd as job.prediction_labels=msd",
         "brats-ablate: job.metrics.… is metrics.… now; reading +job.metrics.extra.x=job.metrics.y so",
+        "brats-ablate: trainer.validate_every is validation.every now; reading trainer.validate_every=5,10 as "
+        "validation.every=5,10",
     ]
 
 

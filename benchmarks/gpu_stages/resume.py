@@ -23,7 +23,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
 
 def _compare(options: Options, name: str) -> dict[str, Any]:
     run = [
-        *("+experiment=dropblock", "trainer.epochs=2", "trainer.validate_every=2", "inference=whole_volume"),
+        *("+experiment=dropblock", "trainer.epochs=2", "validation.every=2", "inference=whole_volume"),
         *(f"trainer.crops_per_case={1 if options.tiny else 8}", "trainer.compile=false", *CASES[name]),
     ]
     works = {kind: f"resume_{name}_{kind}" for kind in ("straight", "again", "broken")}

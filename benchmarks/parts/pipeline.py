@@ -55,7 +55,7 @@ def _command(dataset: Dataset, runs: Path, crops: int) -> list[str]:
         f"paths.prepared={dataset.store.folder.resolve()}",
         f"paths.runs={runs}",
         "trainer.epochs=3",
-        "trainer.validate_every=3",
+        "validation.every=3",
         f"trainer.crops_per_case={crops}",
         "inference=whole_volume",
     ]

@@ -13,7 +13,7 @@ from brats_ablate.config.locations import make_importable, own_config_dir, resou
 
 _exit_codes: list[int] = []
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
-"""Start of a key of version 0.1 -> the group that these keys are in now."""
+"""Start of a key of an earlier version -> the group that these keys are in now."""
 _FLAGS_WITH_VALUE = ("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package")
 _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.convention": "job.prediction_labels"}
 
@@ -85,7 +85,9 @@ def own_options(arguments: list[str]) -> list[str]:
 
 
 def current_keys(arguments: list[str]) -> list[str]:
-    """Replace the keys of version 0.1 by the keys and options that took their place, with a notice."""
+    """Replace the keys of earlier versions by the keys and options that took their place, with a notice."""
+    from brats_ablate.config.messages import MOVED_KEYS
+
     renamed = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -97,6 +99,9 @@ def current_keys(arguments: list[str]) -> list[str]:
             if key.lstrip("+~").startswith(before):
                 print(f"brats-ablate: {before}… is {now}… now; reading {argument} so", file=sys.stderr)
                 argument = argument.replace(before, now, 1)
+        if equals and (moved := MOVED_KEYS.get(key.lstrip("+~"))) is not None:
+            print(f"brats-ablate: {key} is {moved} now; reading {argument} as {moved}={value}", file=sys.stderr)
+            argument = f"{moved}={value}"
         renamed.append(argument)
     return renamed
 

@@ -43,6 +43,8 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
             "trainer.epocs is not an argument of brats_ablate.training.settings.TrainerSettings; "
             "did you mean trainer.epochs?",
         ),
+        (["+trainer.validate_every=5"], "trainer.validate_every is validation.every now; set that in its place, outside of trainer"),
+        (["validation.every=0"], "validation.every=0 must be at least 1"),
         (["+model.drop.rate=0.1"], "model.drop.rate is not an argument of brats_ablate.models.dropblock.NoDrop"),
         (["+augment.transforms.blur.sigma=1"], "augment.transforms.blur.sigma is not an argument of brats_ablate.transforms.blur"),
         (["+job.x=1"], "job.x is not an argument of brats_ablate.jobs.train.run; it takes none, remove it"),

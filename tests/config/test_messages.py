@@ -20,6 +20,7 @@ from brats_ablate.config.messages import format_error
         (["model@x=unet"], "model@x is not in the defaults; use +model@x=unet to add it"),
         (["modl=unet"], "modl is not a known key; did you mean model?"),
         (["trainer.epocs=3"], "trainer.epocs is not a known key; did you mean trainer.epochs?"),
+        (["trainer.validate_every=5"], "trainer.validate_every is validation.every now; use validation.every=5"),
         (["job.checkpoint=2"], "job.checkpoint is not a known key; did you mean job.checkpoints?"),
         (["job.checkpoints=2"], "job.checkpoints is a key of job=predict only; choose it too"),
         (["tracker.project=x"], "tracker.project is a key of tracker=wandb only; choose it too"),

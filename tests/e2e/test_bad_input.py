@@ -242,7 +242,7 @@ def test_data_that_changed_since_a_run_started(raw: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_of_one_run(launch: Callable[..., Started], work: Path) -> None:
-    line = ("+experiment=baseline", "trainer.epochs=10000", "trainer.validate_every=10000")
+    line = ("+experiment=baseline", "trainer.epochs=10000", "validation.every=10000")
     first = launch(*line)
     try:
         wait_until(lambda: any(run.metrics() for run in find_runs(work / "phantom" / "runs")), first)

@@ -32,7 +32,7 @@ SLURM = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1")
 COHORT = ("data=phantom", "data.phantom.cases=6", "data.phantom.shape=[40,48,36]", "data.n_folds=3")
 TINY = (
     "trainer=cpu", "encoder.channels=[8,16,16]", "encoder.width=1.0", "patches.shape=[32,32,32]",
-    "trainer.precision=fp32", "trainer.crops_per_case=2", "trainer.validate_every=4",
+    "trainer.precision=fp32", "trainer.crops_per_case=2", "validation.every=4",
 )  # fmt: skip
 
 

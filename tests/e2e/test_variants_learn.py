@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
 COHORT = ("data=phantom", "data.phantom.cases=6", "data.phantom.shape=[48,48,40]", "data.n_folds=3")
 LEARNING = (
-    "trainer=cpu", "trainer.epochs=4", "trainer.crops_per_case=3", "trainer.validate_every=4", "trainer.batch_size=1",
+    "trainer=cpu", "trainer.epochs=4", "trainer.crops_per_case=3", "validation.every=4", "trainer.batch_size=1",
     "trainer.validate_untrained=true", "trainer.precision=fp32", "trainer.progress=none",
     "patches.shape=[32,32,16]", "schedule.warmup_steps=5", "lr=1e-2", "fold=1",
 )  # fmt: skip

@@ -46,7 +46,8 @@ def test_what_does_not_change_the_result_is_not_of_the_identity(composition: Com
         ("trainer.epochs=9", "trainer.epochs"),
         ("trainer.precision=fp32", "trainer.precision"),
         ("trainer.ranks=2", "trainer.ranks"),
-        ("trainer.validate_every=2", "trainer.validate_every"),  # which epochs can be the best
+        ("validation.every=2", "trainer.validate_every"),  # which epochs can be the best
+        ("validation.final_every=1", "validation.final_every"),
         ("patches.tumour_probability=0.5", "patches.tumour_probability"),
         ("encoder.width=0.5", "encoder.width"),
         ("optimizer.weight_decay=0", "optimizer.weight_decay"),

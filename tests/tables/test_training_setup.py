@@ -18,13 +18,21 @@ from brats_ablate.tables.tabulate import scores_table, tabulate, training_rows
 from brats_ablate.tables.training_setup import TrainingSetup, setup_of
 
 Write = Callable[..., RunDirectory]
-ALIKE = ("1000", "10", "2", "bf16", "A100")
+ALIKE = ("1000", "10", "2", "bf16", "every epoch", "A100")
 
 
 def manifest(
-    *, batch: int = 2, processes: int = 1, epochs: int = 1000, precision: str = "bf16", device: str = "A100"
+    *,
+    batch: int = 2,
+    processes: int = 1,
+    epochs: int = 1000,
+    precision: str = "bf16",
+    device: str = "A100",
+    validate_every: int = 1,
+    final_every: int | None = None,
 ) -> dict[str, Any]:
-    flat = {"trainer.batch_size": batch, "trainer.epochs": epochs, "trainer.precision": "auto"}
+    flat: dict[str, Any] = {"trainer.batch_size": batch, "trainer.epochs": epochs, "trainer.precision": "auto"}
+    flat |= {"trainer.validate_every": validate_every, "validation.final_every": final_every}
     return {"identity": flat, "world_size": processes, "precision": precision, "hardware": device}
 
 
@@ -46,7 +54,7 @@ def shown(result: TableResult) -> dict[str, tuple[str, ...]]:
 def test_the_global_batch_counts_all_processes_and_steps_come_from_the_epochs(tmp_path: Path, write_run: Write) -> None:
     run = summarize_run(write_run(tmp_path, "ds", 0, [0.5, 0.6, 0.7], manifest=manifest(batch=3, processes=8)))
     assert run is not None
-    assert setup_of(run) == TrainingSetup(1000, 10, 24, "bf16", "A100")
+    assert setup_of(run) == TrainingSetup(1000, 10, 24, "bf16", "every epoch", "A100")
 
 
 def test_runs_that_were_trained_alike_have_no_flag(tmp_path: Path, write_run: Write) -> None:
@@ -65,6 +73,10 @@ def test_runs_that_were_trained_alike_have_no_flag(tmp_path: Path, write_run: Wr
         ({"processes": 8}, "! Global batch differs: A 2, B 16; these runs were not trained alike."),
         ({"batch": 4}, "! Global batch differs: A 2, B 4; these runs were not trained alike."),
         ({"precision": "fp32"}, "! Precision differs: A bf16, B fp32; these runs were not trained alike."),
+        (
+            {"validate_every": 10, "final_every": 1},
+            "! Validation differs: A every epoch, B every epoch of the final tenth; these runs were not trained alike.",
+        ),
         ({"epochs": 30}, "! Epochs differ: A 1000, B 30; these runs were not trained alike."),
     ],
 )
@@ -75,6 +87,13 @@ def test_columns_that_differ_are_flagged(
         write_run(tmp_path, "a", fold, [0.5], manifest=manifest())
         write_run(tmp_path, "b", fold, [0.5], manifest=manifest(**change))
     assert flags(result_of(tmp_path, "a", "b")) == [note]
+
+
+def test_a_best_epoch_of_the_final_tenth_is_named_as_such(tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path, "a", 0, [0.5], manifest=manifest(validate_every=10, final_every=2))
+    (note,) = (note for note in scores_table(result_of(tmp_path, "a")).notes if "final tenth" in note)
+    assert note.startswith("Best epochs are those of the final tenth")
+    assert shown(result_of(tmp_path, "a"))["A"][4] == "every 2 epochs of the final tenth"
 
 
 def test_two_ranks_of_half_the_batch_are_the_same_global_batch(tmp_path: Path, write_run: Write) -> None:
@@ -91,7 +110,7 @@ def test_runs_of_one_column_that_differ_are_shown_and_named(tmp_path: Path, writ
         "! Global batch differs: A 2 / 16; these runs were not trained alike.",
         "! A, global batch: 2 in fold 0; 16 in fold 1.",
     ]
-    assert shown(result) == {"A": ("1000", "10", "2 / 16", "bf16", "A100 / H100")}
+    assert shown(result) == {"A": ("1000", "10", "2 / 16", "bf16", "every epoch", "A100 / H100")}
     assert training_table(result).frame()["global batch"].tolist() == ["2 / 16"]
 
 
@@ -117,8 +136,8 @@ def test_what_an_earlier_version_did_not_record_is_a_dash_and_no_difference(tmp_
     (old.path / "metrics.jsonl").write_text("")
     (write_run(tmp_path, "c", 0, [0.5]).path / "manifest.json").unlink()
     result = result_of(tmp_path, "a", "b", "c")
-    assert shown(result)["B"] == ("–",) * 5
-    assert shown(result)["C"] == ("–", "10", "–", "–", "–")
+    assert shown(result)["B"] == ("–",) * 6
+    assert shown(result)["C"] == ("–", "10", "–", "–", "–", "–")
     assert flags(result) == []
 
 
@@ -132,6 +151,7 @@ def test_a_table_alone_has_the_same_cells_as_rows(tmp_path: Path, write_run: Wri
         ("Steps per epoch", "10", "10"),
         ("Global batch", "2", "4"),
         ("Precision", "bf16", "bf16"),
+        ("Validation", "every epoch", "every epoch"),
         ("Device", "A100", "A100"),
     ]
 

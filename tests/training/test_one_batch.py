@@ -28,7 +28,7 @@ from brats_ablate.training.one_batch import RepeatedBatch, has_learned, validati
 from brats_ablate.training.settings import TrainerSettings
 
 Composed = Callable[..., DictConfig]
-DEBUG = ("trainer.repeat_first_batch=true", "trainer.detect_anomaly=true", "augment=none", "trainer.validate_every=2")
+DEBUG = ("trainer.repeat_first_batch=true", "trainer.detect_anomaly=true", "augment=none", "validation.every=2")
 
 
 def test_every_step_is_the_first_batch_of_the_first_epoch() -> None:
@@ -171,4 +171,4 @@ def test_a_broken_network_ends_in_a_sentence(
 
 def test_ranks_are_refused() -> None:
     with pytest.raises(ConfigError, match="trains in one process"):
-        TrainerSettings(1, 1, 1, "fp32", 1, 1, ranks=2, devices=2, repeat_first_batch=True)
+        TrainerSettings(1, 1, 1, "fp32", 1, ranks=2, devices=2, repeat_first_batch=True)

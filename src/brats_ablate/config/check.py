@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from brats_ablate.config.constraints import CONSTRAINTS
 from brats_ablate.config.design import Design
+from brats_ablate.config.messages import MOVED_KEYS
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import TRAIN_JOB
@@ -161,6 +162,8 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
         if parameter is None:
             if signature.open_ended:
                 continue
+            if (now := MOVED_KEYS.get(f"{path}.{key}")) is not None:
+                raise ConfigError(f"{path}.{key} is {now} now; set that in its place, outside of {path.split('.')[0]}")
             hint = _hint(key, [p.name for p in signature.parameters if p.name not in injected], f"{path}.")
             raise ConfigError(f"{path}.{key} is not an argument of {target}{hint}")
         annotation = None if isinstance(value, dict) else parameter.annotation

@@ -127,8 +127,8 @@ def chosen_modalities(cfg: Tree) -> str | None:
 
 
 def constructible_groups(cfg: Tree) -> str | None:
-    """Construct this package's trainer, schedule and patches, which import no torch: they check their own values."""
-    for group in ("trainer", "schedule", "patches"):
+    """Construct this package's trainer, schedules and patches, which import no torch: they check their own values."""
+    for group in ("trainer", "schedule", "validation", "patches"):
         node = cfg[group]
         if is_own_class(node["_target_"]):
             module, _, name = node["_target_"].rpartition(".")

@@ -19,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from brats_ablate.config.locations import config_dirs, resource_dir
 from brats_ablate.runtime.text import closest
 
+MOVED_KEYS: Mapping[str, str] = {"trainer.validate_every": "validation.every"}
+"""Key of an earlier version -> the key that took its place."""
 _MOST_SHOWN = 40
 
 
@@ -47,6 +49,8 @@ def _unknown_key(match: re.Match[str]) -> str:
         return f"{key} is not in the defaults; use +{key}={value} to add it"
     if "/" in key:
         return f"{key} is not a known group{_hint(key, ['hydra/launcher', 'hydra/sweeper'])}"
+    if key in MOVED_KEYS:
+        return f"{key} is {MOVED_KEYS[key]} now; use {MOVED_KEYS[key]}={value}"
     owners = _keys_and_owners()
     if key in owners:
         return f"{key} is a key of {' and '.join(owners[key])} only; choose it too"

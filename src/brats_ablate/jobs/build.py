@@ -226,16 +226,23 @@ def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Ten
 
 
 def build_predictor(
-    cfg: DictConfig, model: SegmentationModel, precision: Precision, *, compiled: bool
+    cfg: DictConfig,
+    model: SegmentationModel,
+    precision: Precision,
+    *,
+    compiled: bool,
+    window: Callable[..., Tensor] | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """Build (1, C, X, Y, Z) -> what `cfg.inference.average` averages, (1, K, X, Y, Z) float32, by the window.
+
+    The window is that of `cfg.inference` by default.
 
     Windows of the training patch's shape can be compiled. Whole volumes differ in shape, so they are not, and cuDNN
     does not measure its algorithms for them.
     """
     import torch
 
-    window = build_window(cfg, model)
+    window = window or build_window(cfg, model)
     average, one_shape = average_of(cfg.inference), getattr(window, "keeps_patch_shape", True)
     network: Callable[[Tensor], SegmentationOutput] = model
     if compiled and one_shape:

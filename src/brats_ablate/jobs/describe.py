@@ -24,7 +24,7 @@ REFERENCE = "baseline"
 
 DESCRIBED_GROUPS = (
     *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
-    *("optimizer", "schedule", "trainer", "inference", "postprocess"),
+    *("optimizer", "schedule", "validation", "trainer", "inference", "postprocess"),
 )
 """The groups whose differences are listed."""
 

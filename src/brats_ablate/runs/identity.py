@@ -17,7 +17,7 @@ from brats_ablate.runtime.files import to_json
 
 TRAINING_GROUPS = (
     *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
-    *("optimizer", "schedule", "trainer"),
+    *("optimizer", "schedule", "validation", "trainer"),
 )
 """Configuration groups that define a training run; `data` and `inference` count in part."""
 _COORDINATES = ("fold", "lr", "seed", "name")
@@ -37,6 +37,8 @@ _ADDED: Mapping[str, object] = MappingProxyType(
         "supervision.upsampling": "nearest",
         "inference.average": "probabilities",
         "data.spacing": None,
+        "validation._target_": "brats_ablate.training.validation_schedule.ValidationSchedule",
+        "validation.final_every": None,
     }
 )
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
@@ -48,7 +50,10 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a resolved configuration that identifies a run, as a flat dict of dotted keys."""
     tree = with_first_names(configuration)
     assert isinstance(tree, dict), "resolve the configuration first"
-    kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES)}
+    kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES) if key != "validation"}
+    if "validation" in tree:  # earlier versions had its first key in the trainer, where identities have it still
+        kept["validation"] = dict(tree["validation"])
+        kept["trainer"] = tree["trainer"] | {"validate_every": kept["validation"].pop("every", None)}
     spacing = tree["data"].get("spacing")
     kept["data"] = {key: tree["data"][key] for key in _DATA} | _files_and_labels(tree)
     kept["data"]["spacing"] = None if spacing is None else [float(edge) for edge in spacing]

@@ -34,7 +34,7 @@ from brats_ablate.tables.table import (
     p_value,
     signed,
 )
-from brats_ablate.tables.training_setup import TITLES, setup_differences
+from brats_ablate.tables.training_setup import TITLES, recorded_values, setup_differences
 
 
 def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
@@ -219,6 +219,9 @@ def _notes(result: TableResult) -> Iterator[str]:
         yield "Differences and verdicts compare the means of the last epochs, not these best epochs; see Differences."
     for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
         yield f"! {run.coordinates}: {run.status.reason}."
+    scheduled = [v for c in result.columns for v in recorded_values(c.scores.runs, "validation") if "tenth" in v]
+    if scheduled:
+        yield "Best epochs are those of the final tenth of training, not of all epochs."
     yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
     for c in result.columns:
         if not c.has_any:

@@ -21,12 +21,14 @@ class TrainingSetup:
     """Patches per step: the batch size times the processes of the run."""
     precision: str | None
     """As resolved on the device: fp32, tf32, bf16 or fp16."""
+    validation: str | None
+    """The epochs that can be the best one."""
     device: str | None
 
 
 TITLES: Mapping[str, str] = MappingProxyType({f.name: f.name.replace("_", " ") for f in fields(TrainingSetup)})
 """Field -> its name in tables."""
-_MUST_AGREE = ("epochs", "global_batch", "precision")
+_MUST_AGREE = ("epochs", "global_batch", "precision", "validation")
 """Steps per epoch also depend on the number of training cases, which differs by one between folds."""
 
 
@@ -41,8 +43,20 @@ def setup_of(run: RunSummary) -> TrainingSetup:
         steps_per_epoch=round(steps / epochs) if steps and epochs else None,
         global_batch=batch * processes if batch and processes else None,
         precision=run.manifest.get("precision"),
+        validation=_validation(identity),
         device=run.manifest.get("hardware"),
     )
+
+
+def _validation(identity: Mapping[str, Any]) -> str | None:
+    every, final_every = identity.get("trainer.validate_every"), identity.get("validation.final_every")
+    if final_every is not None:
+        return f"{_every(final_every)} of the final tenth"
+    return None if every is None else _every(every)
+
+
+def _every(epochs: int) -> str:
+    return "every epoch" if epochs == 1 else f"every {epochs} epochs"
 
 
 def recorded_values(runs: Sequence[RunSummary], field: str) -> list[Any]:

@@ -170,8 +170,16 @@ def estimate(s: FoldStatistics, contrasts: np.ndarray) -> Variances:
     training = max(total - of_cases, 0.0) * share
     variance = np.diag(case_covariance) + contrasts**2 @ training / J
     noise = training_noise(total, of_cases, total_degrees)
-    joint_degrees = degrees + min(k * d / 2, degrees)
+    joint_degrees = degrees_of_freedom(k, L, J)
     return Variances(s, contrasts, case_covariance, training, of_run, variance, joint_degrees, noise, share)
+
+
+def degrees_of_freedom(columns: int, runs: int, folds: int) -> float:
+    """Return the degrees of freedom of a difference's variance, of a table with `runs` per fold and column."""
+    of_folds = (columns - 1) * (folds - 1)
+    if runs == 1:
+        return _prior_degrees(columns, of_folds) + folds - 1
+    return of_folds + min(columns * (runs - 1) * (folds - 1) / 2, of_folds)
 
 
 def training_noise(total: float, of_cases: float, degrees: float) -> float:
@@ -204,15 +212,17 @@ def _of_single_runs(
     """
     k, _, J = s.means.shape
     of_cases = J * np.diag(case_covariance)
-    prior = 0 if k == 2 else min(PRIOR_DEGREES, degrees)
+    prior = _prior_degrees(k, degrees)
     of_column = training + np.where(_is_common(contrasts), _excess(s.means[:, 0, :]), 0)
     over_folds = (contrasts @ s.means[:, 0, :]).var(axis=1, ddof=1)
     pooled = (prior * (of_cases + contrasts**2 @ of_column) + (J - 1) * over_folds) / (prior + J - 1)
     variance = np.maximum(pooled, of_cases) / J
-    degrees_of_pair = float(prior + J - 1)
-    return Variances(
-        s, contrasts, case_covariance, of_column, np.zeros(k), variance, degrees_of_pair, noise, np.ones(k)
-    )
+    none, equal, freedom = np.zeros(k), np.ones(k), degrees_of_freedom(k, 1, J)
+    return Variances(s, contrasts, case_covariance, of_column, none, variance, freedom, noise, equal)
+
+
+def _prior_degrees(columns: int, degrees: int) -> int:
+    return 0 if columns == 2 else min(PRIOR_DEGREES, degrees)
 
 
 def _is_common(contrasts: np.ndarray) -> np.ndarray:

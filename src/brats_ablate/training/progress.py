@@ -57,7 +57,7 @@ class BarProgress(Progress):
         self.bar.update(self.task, completed=step, epoch=epoch, rate=f"{rate:.2f} steps/s")
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
-        if "dice" in row:
+        if "dice" in row or "interim/dice" in row:
             self.bar.console.print(format_epoch(row, epochs), highlight=False)
 
     def close(self) -> None:
@@ -76,9 +76,10 @@ def format_epoch(row: Mapping[str, float], epochs: int) -> str:
     text = f"epoch {row['epoch']}/{epochs}"
     if "loss" in row:
         text += f"  loss {row['loss']:.4f}"
-    if "dice" in row:
-        regions = " ".join(f"{k.removeprefix('dice/')} {v:.3f}" for k, v in row.items() if k.startswith("dice/"))
-        text += f"  Dice {row['dice']:.4f} ({regions})"
+    for name, title in (("dice", "Dice"), ("interim/dice", "interim Dice")):
+        if name in row:
+            of_region = {k.removeprefix(f"{name}/"): v for k, v in row.items() if k.startswith(f"{name}/")}
+            text += f"  {title} {row[name]:.4f} ({' '.join(f'{region} {v:.3f}' for region, v in of_region.items())})"
     return text
 
 

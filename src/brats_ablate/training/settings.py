@@ -18,8 +18,6 @@ class TrainerSettings:
     crops_per_case: int
     """Crops of each training case in an epoch; the paper's epoch has one."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
-    validate_every: int
-    """Epochs between validations; the last epoch is always validated."""
     keep_best: int
     """Checkpoints kept for their mean validation Dice; the paper's ensemble uses two per fold."""
     ranks: int = 1
@@ -58,7 +56,6 @@ class TrainerSettings:
             "epochs",
             "batch_size",
             "crops_per_case",
-            "validate_every",
             "keep_best",
             "ranks",
             "devices",

@@ -36,6 +36,7 @@ from brats_ablate.training.settings import TrainerSettings
 from brats_ablate.training.state import StepMetrics, TrainState, cause
 from brats_ablate.training.timer import Timer
 from brats_ablate.training.validation import Validation
+from brats_ablate.training.validation_schedule import Kind, ValidationSchedule
 from brats_ablate.transforms.pipeline import BatchPipeline
 
 SYNC_EVERY = {"cpu": 1, "cuda": 50}
@@ -65,6 +66,9 @@ class Trainer:
     schedule: Schedule
     loader: Loader
     validation: Validation
+    interim_validation: Validation
+    """Of the epochs whose kind is `interim`; its scores select nothing."""
+    validation_schedule: ValidationSchedule
     settings: TrainerSettings
     lr: float
     seed: int
@@ -197,24 +201,29 @@ class Trainer:
     def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Validate if it is due, and record the epoch. Epoch 0 is the untrained network."""
         row: dict[str, float] = {"epoch": epoch, "step": self.step} | metrics
-        if epoch % self.settings.validate_every == 0 or epoch == self.settings.epochs:
-            row |= self._validate(epoch)
+        kind = self.validation_schedule.kind(epoch, self.settings.epochs)
+        if kind is not None:
+            row |= self._validate(epoch, kind)
         row["seconds"] = sum(value for name, value in row.items() if name.startswith("seconds/"))
         if self.ranks.is_main_process:
             self.run.append("metrics.jsonl", [row])
             self.tracker.log(row)
         self.progress.epoch(row, self.settings.epochs)
 
-    def _validate(self, epoch: int) -> dict[str, float]:
+    def _validate(self, epoch: int, kind: Kind) -> dict[str, float]:
         self.model.eval()
-        result = self.validation.run(self.ranks, signals.stop_requested)
+        validation = self.validation if kind == "final" else self.interim_validation
+        result = validation.run(self.ranks, signals.stop_requested)
         if result is None:
             self._stop()
+        seconds = {"seconds/validation": result.seconds}
+        if kind == "interim":  # under keys of its own, as it must not be compared with final scores
+            return {f"interim/{name}": mean for name, mean in result.means.items()} | seconds
         if self.ranks.is_main_process:
             self.run.append("cases.jsonl", [{"epoch": epoch, **case} for case in result.cases])
         if epoch > 0:
             self._keep_if_best(epoch, result.means["dice"])
-        return result.means | {"seconds/validation": result.seconds}
+        return result.means | seconds
 
     def _training_metrics(self) -> dict[str, float]:
         sums = self.ranks.mean(list(self.state.sums.values()))

@@ -29,6 +29,7 @@ def watch_trainer(trainer: Trainer, activity: Activity) -> None:
     trainer.loader = WatchedLoader(trainer.loader, activity)
     trainer.timer = WatchedTimer(trainer.precision.device, activity)
     trainer.validation = watched_validation(trainer.validation, activity)
+    trainer.interim_validation = watched_validation(trainer.interim_validation, activity)
 
 
 class WatchedProgress(Progress):

@@ -70,3 +70,15 @@ def test_what_cannot_be_planned_is_one_sentence(command: CommandLine, overrides:
     done = command.run(*PLAN, *overrides)
     assert message in done.stdout
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_designs_are_compared_by_the_studys_own_runs(command: CommandLine) -> None:
+    """Its runs took an hour on two devices; ten of them, one for each experiment and fold, take 20 device-hours."""
+    line = ("job=plan", "job.compare=true", "job.detect=0.5", "job.tables=[demo]", "data=phantom", "trainer.epochs=1")
+    printed = command.run(*line).stdout
+    assert "Variances: of this study's runs." in printed
+    assert "Times: of this study's finished runs" in printed
+    assert "Cheapest that detects 0.5: 1 run per fold, 3 folds" in " ".join(printed.split())
+    rows = [[cell.strip() for cell in row.split("│")] for row in printed.splitlines()]
+    (ten,) = (row for row in rows if row[1:4] == ["1", "5", "10"])
+    assert ten[4] == "20.0"

@@ -19,6 +19,7 @@ from brats_ablate.runs.state import RunState
 MEASURED: Measurement = {
     "step_s": 2.0,
     "case_s": 10.0,
+    "interim_case_s": 3.0,
     "memory_bytes": 2**30,
     "disk_bytes": 3000,
     "steps_per_epoch": 100,
@@ -29,7 +30,7 @@ MEASURED: Measurement = {
 
 @pytest.fixture
 def sweep(composition: Callable[..., DictConfig], tmp_path: Path) -> list[DictConfig]:
-    base = composition("data=phantom", f"paths.runs={tmp_path}", "trainer.epochs=10", "trainer.validate_every=5")
+    base = composition("data=phantom", f"paths.runs={tmp_path}", "trainer.epochs=10", "validation.every=5")
     configurations = []
     for name in ("a", "b"):
         for fold in range(2):

@@ -1,4 +1,4 @@
-"""Dry run of an experiment: two epochs of one step, one validated case, real data, real checkpoints.
+"""Dry run of an experiment: a few epochs of one step, one validated case, real data, real checkpoints.
 
 `job=plan` starts it in its own process for each experiment, so that a crash or running out of memory does not end the
 plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
@@ -33,6 +33,8 @@ class Measurement(TypedDict):
     step_s: float
     case_s: float
     """Validation of the largest case."""
+    interim_case_s: float
+    """The same in an interim epoch of a validation schedule; 0 without such epochs."""
     memory_bytes: int
     disk_bytes: int
     """All checkpoints that a run keeps."""
@@ -55,13 +57,14 @@ class SingleStepLoader:
 
 
 def measure(cfg: DictConfig, folder: Path) -> Measurement:
-    """Train the run of `cfg` in `folder`, shortened to two steps and the validation of one case."""
+    """Train the run of `cfg` in `folder`, shortened to a few steps and the validation of one case."""
     from brats_ablate.jobs.build import open_store
     from brats_ablate.jobs.train.setup import build_trainer
     from brats_ablate.launch.sweep import run_directory
     from brats_ablate.training.determinism import deterministic_algorithms
     from brats_ablate.training.device import choose_device
     from brats_ablate.training.distributed import DistributedContext
+    from brats_ablate.training.validation_schedule import ValidationSchedule
 
     directory = RunDirectory.at(folder, run_directory(cfg).coordinates)
     device = choose_device(str(cfg.trainer.device), 0)
@@ -70,20 +73,23 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
         build_trainer(cfg, directory, device, DistributedContext()) as full,
     ):
         store = open_store(cfg)
-        validation = full.validation
+        validation, has_interim = full.validation, full.validation_schedule.final_every is not None
         largest = max(validation.case_ids, key=lambda case: math.prod(store.record(case).box.shape))
         trainer = replace(
             full,
             loader=SingleStepLoader(full.loader),
             validation=replace(validation, case_ids=[largest]),
-            settings=replace(full.settings, epochs=2, validate_every=2, validate_untrained=False),
+            interim_validation=replace(full.interim_validation, case_ids=[largest]),
+            validation_schedule=ValidationSchedule(1, 1) if has_interim else ValidationSchedule(2),
+            settings=replace(full.settings, epochs=3 if has_interim else 2, validate_untrained=False),
         )
         trainer.fit()
-    _, row = directory.metrics()  # the first epoch warms up
+    *_, before, row = directory.metrics()  # the first epoch warms up
     last, best = directory.last_checkpoint.stat().st_size, directory.best_checkpoints()[0].stat().st_size
     return {
         "step_s": row["seconds"] - row["seconds/validation"],
         "case_s": row["seconds/validation"],
+        "interim_case_s": before["seconds/validation"] if has_interim else 0.0,
         "memory_bytes": row["peak_memory_bytes"],
         "disk_bytes": last + full.settings.keep_best * best,
         "steps_per_epoch": full.steps_per_epoch,

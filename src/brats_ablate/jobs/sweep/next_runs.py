@@ -8,7 +8,6 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.tables import build_results
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.next_runs import NextRuns, next_runs
@@ -21,10 +20,8 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
     """Print what every column needs, and write a sweep file for each table with an open column.
 
     Raises:
-        ConfigError: `detect` is not positive, or a table does not exist.
+        ConfigError: a table does not exist.
     """
-    if not detect > 0:
-        raise ConfigError(f"job.detect={detect} must be a difference of mean Dice above 0, e.g. 0.001")
     # A column whose interval lies within ± detect is decided for this purpose.
     results = build_results(cfg, tables, resamples=10_000, seed=0, rope=detect)
     shown = [result for result in results if result.has_any and result.comparisons]

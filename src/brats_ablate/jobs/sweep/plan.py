@@ -19,11 +19,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import ConfigError, RunFailed
+from brats_ablate.jobs.build import instantiate
 from brats_ablate.jobs.sweep.dry_run import Measurement
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, run_directory
 from brats_ablate.runtime.files import write_json
 from brats_ablate.runtime.text import align, format_duration
+from brats_ablate.training.validation_schedule import ValidationSchedule
 
 Measure = Callable[[DictConfig], Measurement]
 """Measures one experiment; raises RunFailed with the reason if it would fail."""
@@ -105,6 +107,7 @@ def run(
     dry_run: bool,
     json: str | None,
     detect: float | None = None,
+    compare: bool = False,
     tables: list[str] | None = None,
     sweeps: str = "sweeps",
     sweep: list[DictConfig] | None = None,
@@ -112,12 +115,22 @@ def run(
     """Print the plan of `sweep`, or of the one run of `cfg`.
 
     `dry_run` measures each unfinished experiment. `json` is a file to write the plan to. With `detect` it is the plan
-    of the runs that decide the open columns of `tables` instead, written to the folder `sweeps`.
+    of the runs that decide the open columns of `tables` instead, written to the folder `sweeps`. With `compare` it is
+    a table of designs of `sweep`, or of `tables`: the difference that each detects, and its device-hours.
 
     Raises:
         ConfigError: `detect` is not positive, or a table does not exist.
         RunFailed: an experiment's dry run failed, or the disk is too small.
     """
+    if detect is not None and not detect > 0:
+        raise ConfigError(f"job.detect={detect} must be a difference of mean Dice above 0, e.g. 0.001")
+    if compare:
+        from brats_ablate.jobs.sweep import designs
+
+        designs.run(
+            cfg, sweep or [cfg], detect=detect, tables=tables, measure=measure_in_subprocess if dry_run else None
+        )
+        return
     if detect is not None:
         from brats_ablate.jobs.sweep import next_runs  # imports numpy and pandas, which a plan without it does not need
 
@@ -179,15 +192,18 @@ def _with_cost(counts: Estimate, unfinished: Sequence[SweepRun], measure: Measur
         measured = measure(unfinished[0].cfg)
     except RunFailed as error:
         return replace(counts, fault=str(error))
-    trainer = unfinished[0].cfg.trainer
+    epochs = int(unfinished[0].cfg.trainer.epochs)
+    schedule: ValidationSchedule = instantiate(unfinished[0].cfg.validation)
+    interim, final = schedule.count(epochs)
     steps, cases = (math.ceil(n / counts.ranks) for n in (measured["steps_per_epoch"], measured["validation_cases"]))
-    epoch_s = steps * measured["step_s"] + cases * measured["case_s"] / int(trainer.validate_every)
+    of_case = (interim * measured["interim_case_s"] + final * measured["case_s"]) / epochs
+    epoch_s = steps * measured["step_s"] + cases * of_case
     new_runs = sum(not each.run.last_checkpoint.exists() for each in unfinished if each.run)
     return replace(
         counts,
         measured=measured,
         epoch_s=epoch_s,
-        run_s=epoch_s * int(trainer.epochs),
+        run_s=epoch_s * epochs,
         device_hours=epoch_s * counts.epochs_left * counts.ranks / 3600,
         disk_bytes=measured["disk_bytes"] * new_runs,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from brats_ablate import __version__
 from brats_ablate.config.check import resolve
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import ConfigError, DataError, RunFailed
+from brats_ablate.inference.sliding_window import SlidingWindow
+from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import data_changed_message
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
@@ -98,6 +101,7 @@ def build_trainer(
         if settings.repeat_first_batch:
             loader = RepeatedBatch.first_of(loader)
             on_cases = validation_on(loader.batch, on_cases, pipeline)
+        interim = in_one_pass(on_cases, cfg, model, precision)
         progress = make_progress(settings.progress if ranks.is_main_process else "none", label)
         if settings.profile and ranks.is_main_process:
             progress = ProfiledProgress(progress, directory.path / "profile", device)
@@ -110,6 +114,8 @@ def build_trainer(
             schedule=build.instantiate(cfg.schedule),
             loader=loader,
             validation=on_cases,
+            interim_validation=interim,
+            validation_schedule=build.instantiate(cfg.validation),
             settings=settings,
             lr=float(cfg.lr),
             seed=int(cfg.seed),
@@ -186,6 +192,23 @@ def build_validation(
 
     on_case = ValidationImageLogger(store, case_ids[0], tracker)
     return Validation(case_ids, store.labels, load, predict, dice_per_region, on_case)
+
+
+def in_one_pass(validation: Validation, cfg: DictConfig, model: SegmentationModel, precision: Precision) -> Validation:
+    """Return `validation` in one pass over each volume, without images for the tracker.
+
+    A network that takes patches of one shape passes over the volume in windows without overlap.
+    """
+    window: Callable[..., Tensor] = WholeVolume(model.size_divisor)
+    if model.fixed_shape:
+        window = SlidingWindow(tuple(cfg.patches.shape), overlap=0, sigma_scale=0.125)
+    average = build.average_of(cfg.inference)
+    predict_average = build.build_predictor(cfg, model, precision, compiled=False, window=window)
+    return replace(
+        validation,
+        predict=lambda volume: average.to_probabilities(predict_average(volume)),
+        on_case=lambda case_id, predicted: None,
+    )
 
 
 def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
