@@ -36,6 +36,7 @@ _KEYS_OF_PLAIN_GROUPS = {
         "list",
         "n_folds",
         "fold_seed",
+        "fraction",
         "phantom",
         "background",
         "trust_affine_of",

@@ -93,6 +93,9 @@ def data_set(cfg: Tree) -> str | None:
         return f"data.spacing={data['spacing']} must be three positive numbers (mm), e.g. [1, 1, 1], or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
+    fraction = data.get("fraction", 1)
+    if not _is_number(fraction, int, float) or not 0 < fraction <= 1:
+        return f"data.fraction={fraction} must be above 0 and at most 1, the fraction of the patients to train on"
     return None
 
 

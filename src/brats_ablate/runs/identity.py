@@ -37,6 +37,7 @@ _ADDED: Mapping[str, object] = MappingProxyType(
         "supervision.upsampling": "nearest",
         "inference.average": "probabilities",
         "data.spacing": None,
+        "data.fraction": 1.0,
     }
 )
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
@@ -52,6 +53,7 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     spacing = tree["data"].get("spacing")
     kept["data"] = {key: tree["data"][key] for key in _DATA} | _files_and_labels(tree)
     kept["data"]["spacing"] = None if spacing is None else [float(edge) for edge in spacing]
+    kept["data"]["fraction"] = float(tree["data"].get("fraction", 1))
     inference = tree["inference"]  # validation chooses the checkpoints
     kept["inference"] = {"window": inference["window"], "average": inference.get("average", "probabilities")}
     flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in EXECUTION_KEYS}

@@ -34,6 +34,7 @@ from brats_ablate.tables.table import (
     signed,
 )
 from brats_ablate.tables.training_setup import TITLES, setup_differences
+from brats_ablate.tables.training_size import size_table
 
 
 def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
@@ -51,8 +52,8 @@ def tabulate(result: TableResult) -> list[Table]:
     if result.spec.ranking:
         return [ranking_table(result)]
     further = (
-        outside_folds_table, differences_table, sources_table, selection_bias_table, strata_table, training_table,
-        cost_table,
+        outside_folds_table, differences_table, sources_table, size_table, selection_bias_table, strata_table,
+        training_table, cost_table,
     )  # fmt: skip
     return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
 
