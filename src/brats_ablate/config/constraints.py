@@ -99,6 +99,15 @@ def data_set(cfg: Tree) -> str | None:
     return None
 
 
+def initial_weights(cfg: Tree) -> str | None:
+    """Require a path as `init.checkpoint`, and no checksum without it."""
+    init = cfg.get("init") or {}
+    path, checksum = init.get("checkpoint"), init.get("checksum")
+    if path is not None and (not isinstance(path, str) or not path):
+        return f"init.checkpoint={path!r} must be a run directory or a checkpoint file, or null"
+    return "init.checksum is set without init.checkpoint; set both or neither" if checksum and not path else None
+
+
 def _layout(layout: Any) -> str | None:
     """Return what is wrong with file names, if anything."""
     if not isinstance(layout, dict):
@@ -264,6 +273,6 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, data_set, label_scheme, chosen_modalities, constructible_groups, encoder),
+    *(coordinates, data_set, initial_weights, label_scheme, chosen_modalities, constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts),
 )

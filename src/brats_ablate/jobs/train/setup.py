@@ -18,6 +18,7 @@ from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import data_changed_message
+from brats_ablate.jobs.train.initialize import initialize
 from brats_ablate.jobs.train.split import split
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
 from brats_ablate.metrics.dice import dice_per_region
@@ -59,6 +60,7 @@ def build_trainer(
     store = build.open_training_store(cfg)
     training, validation = split(cfg, store)
     model = build.build_model(cfg)
+    initialize(cfg, directory, model, is_main_process=ranks.is_main_process)
     precision.force_fp32_on_flat_inputs(model)
     build.execute_on(model, device)
     wrapped = ranks.wrap(model, device)
