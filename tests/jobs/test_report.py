@@ -257,6 +257,7 @@ def test_dice_is_drawn_against_the_training_cases(tmp_path: Path, browser: Any) 
     tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
     assert tab.locator("#sizes-trained .point").count() == 3
     assert tab.locator("#sizes-trained .errorbar").count() == 3
+    assert tab.locator("#sizes-trained .xtick text").all_text_contents() == ["8", "16", "32"]
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     tab.close()
     assert errors == []

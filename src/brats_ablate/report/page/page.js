@@ -114,7 +114,8 @@
       error_y: { type: "data", symmetric: false, array: c.dice.map((v, i) => (c.high[i] ?? v) - v), arrayminus: c.dice.map((v, i) => v - (c.low[i] ?? v)), thickness: 1.5 },
       text: c.fractions.map((f, i) => `${c.title}, data.fraction=${f}<br>${Math.round(c.cases[i])} cases: ${c.dice[i].toFixed(4)}${c.low[i] === null ? "" : ` [${c.low[i].toFixed(4)}, ${c.high[i].toFixed(4)}]`}`), hoverinfo: "text",
     }));
-    draw(`sizes-${table.name}`, curves, { showlegend: true, margin: { l: 60, r: 15, t: 30 + 10 * curves.length, b: 45 }, xaxis: { title: { text: "training cases" }, type: "log", dtick: "D2" }, yaxis: { title: { text: "mean Dice" } } });
+    const sizes = [...new Set(curves.flatMap((c) => c.x).map(Math.round))];
+    draw(`sizes-${table.name}`, curves, { showlegend: true, margin: { l: 60, r: 15, t: 30 + 10 * curves.length, b: 45 }, xaxis: { title: { text: "training cases" }, type: "log", tickvals: sizes, ticktext: sizes.map(String) }, yaxis: { title: { text: "mean Dice" } } });
   };
 
   // ---- learning curves
