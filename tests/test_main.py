@@ -57,6 +57,7 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["trainer.epocs=3"], "trainer.epocs is not a known key; did you mean trainer.epochs?"),
         (["patches.shape=[96,96,96]", "encoder=depth7"], "is not divisible by 64, as UNet's 7 stages need"),
         (["fold=0"], PREPARE),
+        (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -80,6 +81,20 @@ def test_experiments_can_be_merged_under_a_name(
 ) -> None:
     assert typed(["+experiment=[ds,focal]", "name=ds_focal"], monkeypatch) == 2
     assert PREPARE in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("init.checkpoint=a/fold=${fold}/x", "init.checkpoint='a/fold=${fold}/x'"),
+        ("init.checkpoint=null,a/fold=0,b.pt", "init.checkpoint=null,'a/fold=0',b.pt"),
+        ("init.checkpoint='a/fold=0'", "init.checkpoint='a/fold=0'"),
+        ("init.checkpoint=b.pt", "init.checkpoint=b.pt"),
+        ("name=a=b", "name=a=b"),
+    ],
+)
+def test_a_run_directory_is_a_value_without_quotes(written: str, read: str) -> None:
+    assert entry.quoted_paths(["-m", written]) == ["-m", read]
 
 
 def test_multirun_may_stand_anywhere() -> None:

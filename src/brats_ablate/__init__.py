@@ -26,8 +26,9 @@ def results(work: str | Path, epoch: Literal["best", "last", "all"] = "best") ->
 
     Returns:
         One row per run, epoch, case, region and metric, with the columns experiment (str), fold (int), lr (float),
-        seed (int), epoch (int), case (str), region (str: WT, TC or ET), metric (str) and value (float). The metric is
-        `dice`; of ET also `reference_voxels`, the voxels of the reference, where recorded.
+        seed (int), epoch (int), case (str), region (str: WT, TC or ET), metric (str), value (float)
+        and training_cases (Int64, of the run; absent where an earlier version recorded none). The metric is `dice`; of
+        ET also `reference_voxels`, the voxels of the reference, where recorded.
 
     Raises:
         DataError: `work` is not a folder.

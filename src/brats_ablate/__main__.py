@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def main() -> None:
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
     _exit_codes.clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
-    sys.argv[1:] = flags_first(own_options(packaged_sweeps(current_keys(sys.argv[1:]))))
+    sys.argv[1:] = flags_first(own_options(packaged_sweeps(quoted_paths(current_keys(sys.argv[1:])))))
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
         application()
@@ -114,6 +115,17 @@ def flags_first(arguments: list[str]) -> list[str]:
         is_flag = argument.startswith("-") or previous in _FLAGS_WITH_VALUE
         (flags if is_flag else overrides).append(argument)
     return flags + overrides
+
+
+def quoted_paths(arguments: list[str]) -> list[str]:
+    """Quote run directories in `init.checkpoint=a,b`: Hydra's grammar takes no = in a value without quotes."""
+    key = "init.checkpoint="
+    return [
+        key + re.sub(r"[^,]*=[^,]*", r"'\g<0>'", argument.removeprefix(key))
+        if argument.startswith(key) and not re.search("[\"']", argument)
+        else argument
+        for argument in arguments
+    ]
 
 
 def packaged_sweeps(arguments: list[str]) -> list[str]:

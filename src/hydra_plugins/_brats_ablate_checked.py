@@ -98,6 +98,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.check import check
         from brats_ablate.config.design import Design
         from brats_ablate.errors import ConfigError
+        from brats_ablate.jobs.initial_weights import use_initial_weights
         from brats_ablate.jobs.prepared_data import use_prepared_data
         from brats_ablate.runs.directory import trains_a_run
 
@@ -126,6 +127,11 @@ class CheckedLauncher(Launcher):
                 if named is not None:
                     each.cfg.name, each.cfg.about.baseline = named
                     each.cfg.about.question = None
+        for each in runs:  # after their names, by which a run finds what it recorded
+            try:
+                use_initial_weights(each.cfg)
+            except ConfigError as error:
+                raise ConfigError(f"{error} (in: {each.label})") from None
         return runs
 
     def _run_sweep_job(self, target: str, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:

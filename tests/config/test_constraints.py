@@ -57,6 +57,8 @@ IMPOSSIBLE = [
     (["+data.layout.imges=x"], "data.layout: got an unexpected keyword argument 'imges'; see docs/data.md"),
     (["~data.layout.segmentations"], "data.layout: missing 1 required positional argument: 'segmentations'; see docs"),
     (["data.list=cases.xlsx"], "data.list=cases.xlsx must be a .csv or .json file; see docs/data.md"),
+    (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1, the fraction of the patients to train on"),
+    (["data.fraction=1.5"], "data.fraction=1.5 must be above 0 and at most 1"),
     (["data.n_folds=1"], "data.n_folds=1 must be an integer of at least 2"),
     (["trainer.epochs=0"], "trainer.epochs=0 must be at least 1"),
     (["trainer.checkpoint_minutes=0"], "trainer.checkpoint_minutes=0 must be positive"),

@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
-from brats_ablate.data.folds import fold_of_case, freeze, patient_finder, patient_of_case, split
+from brats_ablate.data.folds import fold_of_case, fraction_of, freeze, patient_finder, patient_of_case, split
 from brats_ablate.errors import DataError, Unreadable
 
 # Validation indices for the 1,251 cases of BraTS 2021, as the paper's code draws them.
@@ -44,6 +46,36 @@ def test_scans_of_a_patient_stay_together():
     assert sorted(c for fold in folds for c in fold) == ids
     for patient in {i[:3] for i in ids}:
         assert sum(any(c.startswith(patient) for c in fold) for fold in folds) == 1
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    cases=st.sets(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=1),
+    fractions=st.tuples(*[st.floats(0.001, 1.0)] * 2),
+    draw=st.integers(0, 99),
+)
+def test_fractions_are_nested_whole_patients_of_the_right_number(
+    cases: set[tuple[int, int]], fractions: tuple[float, float], draw: int
+) -> None:
+    ids = [f"P{patient:02d}-{scan}" for patient, scan in sorted(cases)]
+    small, large = (fraction_of(ids, lambda c: c[:3], f, draw) for f in sorted(fractions))
+    assert set(small) <= set(large) <= set(ids)
+    patients = {c[:3] for c in ids}
+    for taken, fraction in zip((small, large), sorted(fractions), strict=True):
+        chosen = {c[:3] for c in taken}
+        assert taken == [c for c in ids if c[:3] in chosen]
+        assert abs(len(chosen) - fraction * len(patients)) <= 0.5 or (len(chosen) == 1 and fraction * len(patients) < 1)
+    assert fraction_of(ids, lambda c: c[:3], 1.0, draw) == ids
+
+
+def test_a_fraction_depends_on_the_draw_and_not_on_the_other_cases() -> None:
+    ids = _ids(200)
+    half = fraction_of(ids, str, 0.5, 12345, 0)
+    assert half != fraction_of(ids, str, 0.5, 12345, 1)
+    ranked = [set(fraction_of(ids, str, (k + 1) / 200, 12345, 0)) for k in range(200)]
+    place = {c: next(k for k, taken in enumerate(ranked) if c in taken) for c in ids}
+    some = ids[::3]
+    assert set(fraction_of(some, str, 0.1, 12345, 0)) == set(sorted(some, key=place.__getitem__)[:7])
 
 
 def test_fewer_patients_than_folds():

@@ -45,6 +45,7 @@ def _write_run(
     epochs: int = 3,
     state: str = "finished",
     labels: LabelScheme = BRATS2021,
+    fraction: float | None = None,
 ) -> None:
     regions = labels.region_names
     run = RunDirectory.at(runs, Coordinates(name, fold, 7e-4, 0))
@@ -66,8 +67,17 @@ def _write_run(
                 for c, v in rows
             ],
         )
-    identity = {"model._target_": name, "fold": fold}
-    run.write_manifest({"identity": identity, "packages": {"torch": "2.13.0"}, "data_fingerprint": "abc"})
+    identity: dict[str, object] = {"model._target_": name, "fold": fold}
+    if fraction is not None:
+        identity = {"data.fraction": fraction, "fold": fold}
+    run.write_manifest(
+        {
+            "identity": identity,
+            "training_cases": round(32 * (fraction or 1)),
+            "packages": {"torch": "2.13.0"},
+            "data_fingerprint": "abc",
+        }
+    )
     run.write_status(RunRecord(state, epochs, epochs if state == "finished" else 99, best))
 
 
@@ -227,6 +237,30 @@ def test_a_study_of_one_case_is_drawn(tmp_path: Path, browser: Any) -> None:
     assert tab.locator("#forest-table2 .point").count() == 0
     assert "one fold does not show run-to-run variability" in tab.inner_text("#table2")
     tab.close()
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_dice_is_drawn_against_the_training_cases(tmp_path: Path, browser: Any) -> None:
+    runs = tmp_path / "work" / "brats21" / "runs"
+    for fraction, fold in itertools.product((0.25, 0.5, 1.0), (0, 1)):
+        _write_run(runs, f"ds_{fraction:g}", fold, fraction / 10, fraction=fraction)
+    _write_run(runs, "focal", 0, 0.1)
+    assert _report(tmp_path / "work", "job.tables=[trained]").returncode == 0
+    page = tmp_path / "work" / "brats21" / "tables" / "report.html"
+    (curve,) = json.loads(_unpacked(page, "data"))["tables"][0]["sizes"]
+    assert (curve["title"], curve["cases"], curve["dice"]) == ("ds_1", [8, 16, 32], sorted(curve["dice"]))
+    tab = browser.new_page()
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    assert tab.locator("#sizes-trained .point").count() == 3
+    assert tab.locator("#sizes-trained .errorbar").count() == 3
+    assert tab.locator("#sizes-trained .xtick text").all_text_contents() == ["8", "16", "32"]
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab.close()
+    assert errors == []
 
 
 def test_without_runs_it_prints_one_sentence(tmp_path: Path) -> None:

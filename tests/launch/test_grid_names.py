@@ -24,6 +24,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
         ),
         ([{"trainer.batch_size": 1}, {"trainer.batch_size": 2}], ["trainer.batch_size"]),
         ([{"trainer.device": "cpu"}, {"trainer.device": "cuda"}], []),
+        ([{"data.fraction": 0.1, "data.raw": "/a"}, {"data.fraction": 0.5, "data.raw": "/b"}], ["data.fraction"]),
         ([{"model/block@model.encoder_block": "residual"}, {}], ["model/block@model.encoder_block"]),
     ],
 )
@@ -53,6 +54,8 @@ def test_a_grid_names_its_runs(brats_ablate: Command) -> None:
     assert set(small) < set(large)
     of_experiment = listed(brats_ablate("+experiment=ds", "inputs=plain,onehot", *status))
     assert of_experiment == ["ds", "ds_inputs-onehot"]
+    of_fractions = listed(brats_ablate("+experiment=ds", "data.fraction=.1,0.25,1", *status))
+    assert of_fractions == ["ds_data.fraction-0.1", "ds_data.fraction-0.25", "ds"]
     with_own_name = listed(brats_ablate("name=study", "inputs=plain,onehot", *status))
     assert with_own_name == ["study", "study_inputs-onehot"]
 

@@ -43,6 +43,7 @@ def test_what_does_not_change_the_result_is_not_of_the_identity(composition: Com
         ("seed=1", "seed"),
         ("data.fold_seed=1", "data.fold_seed"),
         ("data.spacing=[1,1,1]", "data.spacing"),
+        ("data.fraction=0.5", "data.fraction"),
         ("trainer.epochs=9", "trainer.epochs"),
         ("trainer.precision=fp32", "trainer.precision"),
         ("trainer.ranks=2", "trainer.ranks"),

@@ -53,11 +53,13 @@ def test_rows_with_keys_in_another_order_are_found(tmp_path: Path, write_run: Wr
 
 def test_results_are_one_row_per_run_case_region_and_metric(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path / "runs", "a", 1, [0.1, 0.3, 0.2], lr=5e-5, seed=2, cases=CASES, et_voxels={"x": 7, "y": 0})
-    write_run(tmp_path / "runs", "b", 0, [0.1], cases=CASES, state="running", epochs=9)
+    recorded = {"training_cases": 12}
+    write_run(tmp_path / "runs", "b", 0, [0.1], cases=CASES, state="running", epochs=9, manifest=recorded)
     rows = brats_ablate.results(tmp_path)
-    assert list(rows.columns) == COLUMNS
+    assert list(rows.columns) == [*COLUMNS, "training_cases"]
     numbers = rows.drop(columns=["experiment", "case", "region", "metric"]).dtypes.astype(str)
-    assert dict(numbers) == {"fold": "int64", "lr": "float64", "seed": "int64", "epoch": "int64", "value": "float64"}
+    assert dict(numbers) == {"fold": "int64", "lr": "float64", "seed": "int64", "epoch": "int64", "value": "float64",
+                             "training_cases": "Int64"}  # fmt: skip
     first = rows[rows["experiment"] == "a"]
     assert first[["fold", "lr", "seed", "epoch"]].drop_duplicates().to_numpy().tolist() == [[1, 5e-5, 2, 2]]
     assert first[["case", "region", "metric", "value"]].to_numpy().tolist() == [
@@ -65,6 +67,8 @@ def test_results_are_one_row_per_run_case_region_and_metric(tmp_path: Path, writ
         ["y", "WT", "dice", 0.4], ["y", "TC", "dice", 0.5], ["y", "ET", "dice", 0.6], ["y", "ET", "reference_voxels", 0],
     ]  # fmt: skip
     assert (rows["experiment"] == "b").sum() == 6  # an unfinished run counts, without the voxels that it lacks
+    sizes = rows.groupby("experiment")["training_cases"].agg(lambda of_run: set(of_run.dropna()))
+    assert dict(sizes) == {"a": set(), "b": {12}}
     assert rows.equals(brats_ablate.results(tmp_path / "runs"))
     assert rows.equals(brats_ablate.results(str(tmp_path)))
 
@@ -79,7 +83,7 @@ def test_results_of_other_epochs(tmp_path: Path, write_run: Write) -> None:
 
 def test_no_results_are_an_empty_frame_and_no_folder_an_error(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [])
-    assert list(brats_ablate.results(tmp_path).columns) == COLUMNS
+    assert list(brats_ablate.results(tmp_path).columns) == [*COLUMNS, "training_cases"]
     assert brats_ablate.results(tmp_path).empty
     with pytest.raises(DataError, match="not a folder"):
         brats_ablate.results(tmp_path / "nowhere")

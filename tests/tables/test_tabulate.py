@@ -211,7 +211,8 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
 def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write) -> None:
     spec = load_table_spec(EXPERIMENTS / "demo.yaml")
     for fold, epochs in enumerate((10, 20)):
-        write_run(tmp_path, "ds", fold, [0.9], manifest={"identity": {"trainer.epochs": epochs, "fold": fold}})
+        of_fold = {"fold": fold, "init.checksum": f"{fold}"}  # each fold may start from weights of its own
+        write_run(tmp_path, "ds", fold, [0.9], manifest={"identity": {"trainer.epochs": epochs, **of_fold}})
     assert (
         "DS: its runs differ in trainer.epochs (10, 20); they are not one experiment."
         in scores_table(_build(spec, tmp_path)).notes

@@ -27,7 +27,7 @@ from brats_ablate.runtime.text import suggest
 
 GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "metrics", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
-_OPTIONAL = ("trust", "design")
+_OPTIONAL = ("trust", "design", "init")
 """Keys that configurations of earlier versions lack."""
 
 _KEYS_OF_PLAIN_GROUPS = {
@@ -38,6 +38,7 @@ _KEYS_OF_PLAIN_GROUPS = {
         "list",
         "n_folds",
         "fold_seed",
+        "fraction",
         "phantom",
         "background",
         "trust_affine_of",
@@ -85,6 +86,7 @@ def check(cfg: DictConfig) -> None:
             "the metrics of job=evaluate and job=rank are the group metrics now; move their keys to an option "
             "conf/metrics/<name>.yaml that builds on default, and choose it with metrics=<name>"
         )
+    _known("init", tree.get("init", {}), ("checkpoint", "checksum"))
     for group, keys in _KEYS_OF_PLAIN_GROUPS.items():
         _known(group, tree[group], keys)
     for group in GROUPS:

@@ -93,7 +93,19 @@ def data_set(cfg: Tree) -> str | None:
         return f"data.spacing={data['spacing']} must be three positive numbers (mm), e.g. [1, 1, 1], or null"
     if not _is_number(data["n_folds"], int) or data["n_folds"] < 2:
         return f"data.n_folds={data['n_folds']} must be an integer of at least 2"
+    fraction = data.get("fraction", 1)
+    if not _is_number(fraction, int, float) or not 0 < fraction <= 1:
+        return f"data.fraction={fraction} must be above 0 and at most 1, the fraction of the patients to train on"
     return None
+
+
+def initial_weights(cfg: Tree) -> str | None:
+    """Require a path as `init.checkpoint`, and no checksum without it."""
+    init = cfg.get("init") or {}
+    path, checksum = init.get("checkpoint"), init.get("checksum")
+    if path is not None and (not isinstance(path, str) or not path):
+        return f"init.checkpoint={path!r} must be a run directory or a checkpoint file, or null"
+    return "init.checksum is set without init.checkpoint; set both or neither" if checksum and not path else None
 
 
 def _layout(layout: Any) -> str | None:
@@ -261,6 +273,6 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, data_set, label_scheme, chosen_modalities, constructible_groups, encoder),
+    *(coordinates, data_set, initial_weights, label_scheme, chosen_modalities, constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts),
 )

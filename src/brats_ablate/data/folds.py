@@ -18,6 +18,7 @@ import numpy as np
 from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.runtime.files import read_json, readable, write_json
+from brats_ablate.runtime.random import derive_seed
 
 PREPARE = "run job=prepare"
 
@@ -57,6 +58,23 @@ def split(
     np.random.RandomState(seed).shuffle(order)
     members = [{patients[i] for i in part} for part in np.array_split(order, n_folds)]
     return [sorted(c for c in case_ids if patient_ids[c] in fold) for fold in members]
+
+
+def fraction_of(case_ids: Sequence[str], patient_of: Callable[[str], str], fraction: float, *draw: int) -> list[str]:
+    """Return the training cases of a fraction of the patients, in the order of `case_ids`.
+
+    Patients are ranked by a random number that depends on `draw` and on the patient alone, and the first ones are
+    taken: those of a smaller fraction are among those of a larger one, and a case that is added moves no other.
+
+    Args:
+        case_ids: the training cases of a fold.
+        patient_of: case id -> patient, all of whose scans are taken or left.
+        fraction: of the patients, above 0 and at most 1; rounded to whole patients, at least one.
+        draw: what the order is drawn by, such as seed and fold.
+    """
+    patients = sorted({patient_of(c) for c in case_ids}, key=lambda patient: derive_seed("fraction", *draw, patient))
+    taken = set(patients[: max(1, round(fraction * len(patients)))])
+    return [c for c in case_ids if patient_of(c) in taken]
 
 
 def freeze(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> None:

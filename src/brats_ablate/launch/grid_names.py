@@ -15,7 +15,8 @@ from brats_ablate.runs.identity import EXECUTION_KEYS, TRAINING_GROUPS
 
 UNNAMED = "custom"
 """`name` in conf/config.yaml, of a run without an experiment."""
-_COUNTED = (*TRAINING_GROUPS, "inference")
+_COUNTED = (*TRAINING_GROUPS, "inference", "data.fraction", "init.checkpoint")
+"""Groups and single keys whose values name a run."""
 
 
 def naming_keys(grid: Sequence[Mapping[str, object]]) -> list[str]:
@@ -37,13 +38,20 @@ def grid_name(base: str, differences: Iterable[tuple[str, object]]) -> str:
         'inputs-onehot_supervision-deep'
         >>> grid_name("ds", [("encoder.channels", [32, 64])])
         'ds_encoder.channels-32-64'
+        >>> grid_name("ds", [("init.checkpoint", "work/brats21/runs/ds/fold=0/lr=0.0007/seed=0")])
+        'ds_init.checkpoint-ds'
         >>> grid_name("custom", [])
         'default'
     """
     parts = [] if base == UNNAMED else [base]
-    parts += [re.sub(r"[^\w.]+", "-", f"{key}-{value}").strip("-") for key, value in differences]
+    parts += [re.sub(r"[^\w.]+", "-", f"{key}-{_shown(value)}").strip("-") for key, value in differences]
     return "_".join(parts) or DEFAULT
 
 
 def _group(key: str) -> str:
-    return re.split(r"[./@]", key)[0]
+    return key if key in _COUNTED else re.split(r"[./@]", key)[0]
+
+
+def _shown(value: object) -> str:
+    """Return a value as text, and a run directory by its experiment."""
+    return re.sub(r"(?:.*/)?([^/]+)/fold=.*", r"\1", str(value))

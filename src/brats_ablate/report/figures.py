@@ -17,6 +17,7 @@ from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.strata import paired_differences
 from brats_ablate.tables.table import known
+from brats_ablate.tables.training_size import size_curves
 
 CURVE_POINTS = 120
 """Points kept of a learning curve: the first, the last, the best and evenly spaced ones."""
@@ -75,6 +76,18 @@ def _table(result: TableResult) -> dict[str, Any]:
             if not math.isnan(c.difference)
         ],
         "noise": result.noise_floor,
+        "sizes": [
+            {
+                "title": curve.title,
+                "key": curve.source,
+                "fractions": [p.fraction for p in curve.points],
+                "cases": [p.cases for p in curve.points],
+                "dice": [p.mean for p in curve.points],
+                "low": [known(p.interval.low) for p in curve.points],
+                "high": [known(p.interval.high) for p in curve.points],
+            }
+            for curve in size_curves(result.columns)
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from brats_ablate.tables.comparison import Comparison
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import Bounds, Cell, Number, Table, p_value, signed, words_table
 from brats_ablate.tables.tabulate import metric_policy, tabulate
+from brats_ablate.tables.training_size import size_curves
 
 _FIGURES = (
     '<div class="figures">'
@@ -20,8 +21,13 @@ _FIGURES = (
     "</div></figure>"
     "<figure><figcaption>Mean Dice of every fold, fold 0 at the top{paper}</figcaption>"
     '<div class="plot" id="dots-{name}" role="img" aria-label="Scores per fold; they are in the table above"></div>'
-    "</figure></div>"
+    "</figure>{sizes}</div>"
 )  # fmt: skip
+_SIZES = (
+    "<figure><figcaption>Mean Dice by number of training cases, with its 95 % CI over folds</figcaption>"
+    '<div class="plot" id="sizes-{name}" role="img" aria-label="Its numbers are in the table of this name">'
+    "</div></figure>"
+)
 
 
 def table_section(result: TableResult) -> str:
@@ -31,7 +37,8 @@ def table_section(result: TableResult) -> str:
     verdicts = "".join(f"<li>{_verdict(result, c)}</li>" for c in result.comparisons)
     noise = "; shaded: noise floor, what training alone reaches" if result.noise_floor else ""
     paper = "; dashes: the paper" if any(c.column.paper for c in result.columns) else ""
-    figures = "" if result.spec.ranking else _FIGURES.format(name=name, noise=noise, paper=paper)
+    sizes = _SIZES.format(name=name) if size_curves(result.columns) else ""
+    figures = "" if result.spec.ranking else _FIGURES.format(name=name, noise=noise, paper=paper, sizes=sizes)
     return (
         f'<section id="{name}"><h2>{escape(result.spec.title)}</h2>'
         + (f'<p class="where">{escape(result.spec.paper)}</p>' if result.spec.paper else "")

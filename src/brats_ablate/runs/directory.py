@@ -5,6 +5,7 @@
         status.json     state and progress                  lock            held while a process trains it
         metrics.jsonl   one object per epoch                cases.jsonl     one object per validated epoch and case
         checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt     profile/        with trainer.profile=true
+        initialization.json     where the run started from other weights
 
 JSON files are replaced atomically; JSONL files only grow. An epoch can occur twice in them, after a resume: the later
 line counts. A measured value that is infinite or NaN is null.

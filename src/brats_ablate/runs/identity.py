@@ -39,6 +39,8 @@ _ADDED: Mapping[str, object] = MappingProxyType(
         "data.spacing": None,
         "validation._target_": "brats_ablate.training.validation_schedule.ValidationSchedule",
         "validation.final_every": None,
+        "data.fraction": 1.0,
+        "init.checksum": None,
     }
 )
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
@@ -57,6 +59,10 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     spacing = tree["data"].get("spacing")
     kept["data"] = {key: tree["data"][key] for key in _DATA} | _files_and_labels(tree)
     kept["data"]["spacing"] = None if spacing is None else [float(edge) for edge in spacing]
+    kept["data"]["fraction"] = float(tree["data"].get("fraction", 1))
+    init = tree.get("init") or {}
+    assert (init.get("checkpoint") is None) == (init.get("checksum") is None), "call use_initial_weights first"
+    kept["init"] = {"checksum": init.get("checksum")}  # of the weights, wherever they are
     inference = tree["inference"]  # validation chooses the checkpoints
     kept["inference"] = {"window": inference["window"], "average": inference.get("average", "probabilities")}
     flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in EXECUTION_KEYS}

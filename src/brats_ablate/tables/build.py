@@ -205,11 +205,14 @@ def _paper_p(spec: TableSpec, pairs: Sequence[tuple[int, int | None]], settings:
 
 
 def mixed_settings(runs: Sequence[RunSummary]) -> list[str]:
-    """Return the settings in which the runs of one experiment differ, each as "key (a, b)"; there should be none."""
+    """Return the settings in which the runs of one experiment differ, each as "key (a, b)"; there should be none.
+
+    Initial weights may differ, as each fold has its own.
+    """
     values: dict[str, list[Any]] = {}
     for run in runs:
         for key, value in (run.manifest.get("identity") or {}).items():
-            if key not in RUN_COORDINATES and value not in values.setdefault(key, []):
+            if key not in RUN_COORDINATES | {"init.checksum"} and value not in values.setdefault(key, []):
                 values[key].append(value)
     return [f"{key} ({', '.join(map(str, several))})" for key, several in sorted(values.items()) if len(several) > 1]
 

@@ -45,7 +45,11 @@ def results(work: Path, epoch: Epoch = "best") -> DataFrame:
         raise DataError(f"{work} is not a folder; name the work folder of a data set, e.g. work/brats21")
     runs = work / "runs" if (work / "runs").is_dir() else work
     summaries = load_runs(runs, experiment_names(runs))
-    return case_rows((run for of_experiment in summaries.values() for run in of_experiment), epoch)
+    started = [run for of_experiment in summaries.values() for run in of_experiment]
+    rows = case_rows(started, epoch)
+    sizes = {tuple(vars(run.coordinates).values()): run.manifest.get("training_cases") for run in started}
+    keys = zip(*(rows[key] for key in COLUMNS[:4]), strict=True)
+    return rows.assign(training_cases=pd.array([sizes[key] for key in keys], dtype="Int64"))
 
 
 def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:

@@ -35,6 +35,7 @@ from brats_ablate.tables.table import (
     signed,
 )
 from brats_ablate.tables.training_setup import TITLES, recorded_values, setup_differences
+from brats_ablate.tables.training_size import size_table
 
 
 def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
@@ -52,8 +53,8 @@ def tabulate(result: TableResult) -> list[Table]:
     if result.spec.ranking:
         return [ranking_table(result)]
     further = (
-        outside_folds_table, differences_table, effects_table, sources_table, selection_bias_table, strata_table,
-        training_table, cost_table,
+        outside_folds_table, differences_table, effects_table, sources_table, size_table, selection_bias_table,
+        strata_table, training_table, cost_table,
     )  # fmt: skip
     return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
 

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.jobs.train.setup import split
+from brats_ablate.jobs.train.split import split
 
 
 def store(*unlabeled: str) -> Any:
@@ -26,6 +26,24 @@ def test_a_fold_trains_on_the_cases_of_the_others() -> None:
     assert split(cfg, store()) == (["a", "b"], ["c"])
     cfg.fold = 0
     assert split(cfg, store()) == (["c"], ["a", "b"])
+
+
+def test_a_fraction_takes_whole_patients_and_leaves_validation_as_it_is() -> None:
+    patients = {f"p{i}-{scan}": f"p{i}" for i in range(20) for scan in range(1 + i % 3)}
+    folds = [[c for c, p in patients.items() if int(p[1:]) % 2 == fold] for fold in (0, 1)]
+    of_all: Any = SimpleNamespace(
+        folds=folds, record=lambda c: SimpleNamespace(has_labels=True, patient_id=patients[c]), case_ids=list(patients)
+    )
+    whole, quarter = (
+        OmegaConf.create({"fold": 1, "paths": {"prepared": "x"}, "data": {"fraction": f, "fold_seed": 1}})
+        for f in (1, 0.25)
+    )
+    assert split(whole, of_all) == (sorted(folds[0]), folds[1])
+    training, validation = split(quarter, of_all)
+    assert validation == folds[1]
+    taken = {patients[c] for c in training}
+    assert len(taken) == 2  # of 10 patients, 2.5 are rounded to 2
+    assert training == sorted(c for c, patient in patients.items() if patient in taken)
 
 
 def test_a_fold_that_does_not_exist_and_a_lost_segmentation_are_refused() -> None:

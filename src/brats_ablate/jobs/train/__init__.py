@@ -20,6 +20,7 @@ from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_direc
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runs.state import RunState
+from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime import signals
 from brats_ablate.training.failure import record_failure
 
@@ -142,6 +143,7 @@ def _report(directory: RunDirectory) -> None:
     rows = [row for row in directory.metrics() if row.get("dice") is not None]
     untrained = [row for row in rows if row["epoch"] == 0]
     best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"], default=None)
-    before = f" (untrained {untrained[0]['dice']:.4f})" if untrained else ""
+    start = "initial weights" if (directory.path / RECORD).exists() else "untrained"
+    before = f" ({start} {untrained[0]['dice']:.4f})" if untrained else ""
     score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}" if best else "no finite Dice"
     print(f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}", flush=True)

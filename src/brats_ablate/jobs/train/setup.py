@@ -16,11 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate import __version__
 from brats_ablate.config.check import resolve
 from brats_ablate.data.loader import PatchLoader
-from brats_ablate.errors import ConfigError, DataError, RunFailed
+from brats_ablate.errors import RunFailed
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import data_changed_message
+from brats_ablate.jobs.train.initialize import initialize
+from brats_ablate.jobs.train.split import split
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
 from brats_ablate.metrics.dice import dice_per_region
 from brats_ablate.runs.directory import RunDirectory
@@ -61,6 +63,7 @@ def build_trainer(
     store = build.open_training_store(cfg)
     training, validation = split(cfg, store)
     model = build.build_model(cfg)
+    initialize(cfg, directory, model, is_main_process=ranks.is_main_process)
     precision.force_fp32_on_flat_inputs(model)
     build.execute_on(model, device)
     wrapped = ranks.wrap(model, device)
@@ -71,15 +74,16 @@ def build_trainer(
 
         network = CompiledNetwork(wrapped)
     if ranks.is_main_process:
-        write_manifest(cfg, directory, store, model, precision, ranks)
+        write_manifest(cfg, directory, store, model, precision, ranks, training_cases=len(training))
     ranks.barrier()
 
     keeps_memory = settings.keep_freed_memory and disable_malloc_trim()
     label = str(directory.coordinates)
     if ranks.is_main_process:
+        part = "" if cfg.data.get("fraction", 1) == 1 else f" (data.fraction={cfg.data.fraction:g})"
         print(
-            f"{label}: {len(training)} training and {len(validation)} validation cases, {precision.name} on {device}, "
-            f"{ranks.world_size} process(es), freed memory {'kept' if keeps_memory else 'returned'}",
+            f"{label}: {len(training)}{part} training and {len(validation)} validation cases, {precision.name} on "
+            f"{device}, {ranks.world_size} process(es), freed memory {'kept' if keeps_memory else 'returned'}",
             flush=True,
         )
     info = run_info(cfg, directory)
@@ -139,29 +143,6 @@ def _backward_of_empty_patches(
     with precision.autocast():
         total, _ = loss(network(images), labels, images)
     total.backward()
-
-
-def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
-    """Return the training and validation cases of `cfg.fold`, as frozen with the prepared data.
-
-    Cases that were prepared without a segmentation, for prediction, belong to no fold.
-
-    Raises:
-        ConfigError: the prepared data has fewer folds.
-        DataError: a case of a fold has no segmentation any more.
-    """
-    fold = int(cfg.fold)
-    if fold >= len(store.folds):
-        raise ConfigError(f"fold={fold} does not exist: {cfg.paths.prepared} is split into {len(store.folds)} folds")
-    validation = list(store.folds[fold])
-    training = sorted(case_id for k, ids in enumerate(store.folds) if k != fold for case_id in ids)
-    for case_id in (*training, *validation):
-        if not store.record(case_id).has_labels:
-            raise DataError(
-                f"case {case_id} had a segmentation when the folds were drawn, and has none now; restore it and "
-                "prepare again, or draw new folds"
-            )
-    return training, validation
 
 
 def build_validation(
@@ -235,6 +216,8 @@ def write_manifest(
     model: torch.nn.Module,
     precision: Precision,
     ranks: DistributedContext,
+    *,
+    training_cases: int,
 ) -> None:
     """Write configuration and manifest.
 
@@ -260,6 +243,7 @@ def write_manifest(
             "identity": flat,
             "config_hash": config_hash(flat),
             "data_fingerprint": store.fingerprint,
+            "training_cases": training_cases,
             "code_version": code_version(__version__),
             "packages": {name: version(name) for name in _PACKAGES},
             "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,

@@ -106,6 +106,18 @@
     draw(`dots-${table.name}`, dots, { ...byName(`dots-${table.name}`, table.columns.map((c) => c.title), 40), xaxis: { tickformat: ".3f", nticks: 6, zeroline: false } });
   };
 
+  // ---- per table: Dice by number of training cases
+  const drawSizes = (table) => {
+    if (!byId(`sizes-${table.name}`)) return;
+    const curves = table.sizes.map((c) => ({
+      type: "scatter", mode: "lines+markers", name: c.title, x: c.cases, y: c.dice, line: { color: color(c.key), dash: dash(c.key), width: 2 }, marker: { size: 8 },
+      error_y: { type: "data", symmetric: false, array: c.dice.map((v, i) => (c.high[i] ?? v) - v), arrayminus: c.dice.map((v, i) => v - (c.low[i] ?? v)), thickness: 1.5 },
+      text: c.fractions.map((f, i) => `${c.title}, data.fraction=${f}<br>${Math.round(c.cases[i])} cases: ${c.dice[i].toFixed(4)}${c.low[i] === null ? "" : ` [${c.low[i].toFixed(4)}, ${c.high[i].toFixed(4)}]`}`), hoverinfo: "text",
+    }));
+    const sizes = [...new Set(curves.flatMap((c) => c.x).map(Math.round))];
+    draw(`sizes-${table.name}`, curves, { showlegend: true, margin: { l: 60, r: 15, t: 30 + 10 * curves.length, b: 45 }, xaxis: { title: { text: "training cases" }, type: "log", tickvals: sizes, ticktext: sizes.map(String) }, yaxis: { title: { text: "mean Dice" } } });
+  };
+
   // ---- learning curves
   const option = (select, value, text) => select.add(new Option(text, value));
   [["dice", "mean Dice"], ...data.regions.map((r) => [`dice/${r}`, `Dice ${r}`]), ["loss", "training loss"]].forEach(([value, text]) => option(byId("curve-metric"), value, text));
@@ -233,6 +245,7 @@
     byId("theme").setAttribute("aria-pressed", String(isDark()));
     document.querySelectorAll(".swatch").forEach((swatch) => { swatch.style.background = color(swatch.dataset.key); });
     data.tables.forEach(drawTable);
+    data.tables.forEach(drawSizes);
     drawCurves();
     drawCases();
     drawCalibration();

@@ -1,0 +1,109 @@
+"""Dice against the number of training cases, of columns that differ in `data.fraction`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from brats_ablate.tables.build import RUN_COORDINATES, ColumnResult, TableResult
+from brats_ablate.tables.scores import RunSummary
+from brats_ablate.tables.statistics import Interval, t_interval
+from brats_ablate.tables.table import Bounds, Number, Row, Table, Words, dice, headers
+from brats_ablate.tables.training_setup import setup_of
+
+_FRACTION, _CROPS = "data.fraction", "trainer.crops_per_case"
+
+
+@dataclass(frozen=True)
+class SizePoint:
+    """One column of a curve, scored on the folds that all columns of the curve have."""
+
+    fraction: float
+    cases: float
+    """Training cases, the mean over the folds."""
+    mean: float
+    """Mean Dice over the folds."""
+    interval: Interval
+    """Student's over the folds; they share training cases, so it is approximate."""
+
+
+@dataclass(frozen=True)
+class SizeCurve:
+    """One experiment at several numbers of training cases, in increasing order."""
+
+    title: str
+    source: str
+    """Key of the column with the most cases, as `Column.source`."""
+    folds: int
+    points: tuple[SizePoint, ...]
+
+
+def size_curves(columns: Sequence[ColumnResult]) -> list[SizeCurve]:
+    """Return a curve for each set of columns that differ in nothing but `data.fraction`.
+
+    Columns that differ in `trainer.crops_per_case`, too, so that their epochs are of as many samples, are a further
+    curve. A curve has at least two fractions and one fold that all of its columns have finished.
+    """
+    groups: dict[tuple[Any, ...], list[tuple[float, ColumnResult]]] = defaultdict(list)
+    for column in columns:
+        if runs := column.scores.per_fold_lr.runs:
+            identity = runs[0].manifest.get("identity") or {}
+            fraction, crops = float(identity.get(_FRACTION, 1)), identity.get(_CROPS, 1)
+            excluded = RUN_COORDINATES | {_FRACTION, _CROPS}
+            others = repr(sorted((k, v) for k, v in identity.items() if k not in excluded))
+            groups[others, "", crops].append((fraction, column))
+            groups[others, ", as many samples per epoch", round(crops * fraction, 6)].append((fraction, column))
+    curves = []
+    for (_, kind, _), members in groups.items():
+        if len({fraction for fraction, _ in members}) > 1 and (curve := _curve(kind, members)):
+            curves.append(curve)
+    return curves
+
+
+def size_table(result: TableResult) -> Table:
+    """Return a row for each point of every curve."""
+    rows: list[Row] = [
+        (
+            *(Words(curve.title), Number(p.fraction, "{:g}".format), Number(p.cases, "{:.0f}".format)),
+            *(Number(curve.folds, str), Number(p.mean, dice), Bounds(p.interval, dice)),
+        )
+        for curve in size_curves(result.columns)
+        for p in curve.points
+    ]
+    heads = headers("", _FRACTION, "training cases", "folds", "mean Dice", "95 % CI")
+    notes = (
+        "Mean over the folds that all fractions have finished. 95 % CI: Student's t over these folds; they share "
+        "training cases, so it is approximate.",
+    )
+    return Table(f"{result.spec.name}_training_size", "Dice by number of training cases", heads, tuple(rows), notes)
+
+
+def _curve(kind: str, members: Sequence[tuple[float, ColumnResult]]) -> SizeCurve | None:
+    members = sorted(members, key=lambda member: member[0])
+    shared = set.intersection(*(_finished_folds(column) for _, column in members))
+    if not shared:
+        return None
+    points = []
+    for fraction, column in members:
+        scores = [column.scores.per_fold_lr.folds[fold] for fold in sorted(shared)]
+        values = np.array([score.value for score in scores], dtype=float)
+        cases = fmean(training_cases(run) for score in scores for run in score.runs)
+        points.append(SizePoint(fraction, cases, float(values.mean()), t_interval(values)))
+    largest = members[-1][1].column
+    return SizeCurve(largest.title + kind, largest.source, len(shared), tuple(points))
+
+
+def _finished_folds(column: ColumnResult) -> set[int]:
+    return {fold for fold, value in enumerate(column.scores.per_fold_lr.values) if value is not None}
+
+
+def training_cases(run: RunSummary) -> int:
+    """Return a run's number of training cases: as recorded, or by an epoch's samples where it was not yet."""
+    recorded: int | None = run.manifest.get("training_cases")
+    setup, crops = setup_of(run), (run.manifest.get("identity") or {}).get(_CROPS, 1)
+    return recorded or round((setup.steps_per_epoch or 0) * (setup.global_batch or 1) / crops)
