@@ -64,6 +64,8 @@ class CheckedLauncher(Launcher):
         from brats_ablate.runs.directory import trains_a_run
 
         setup_globals()
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(self.config)  # printed commands have the options of the sweep
         try:
             runs = self.compose(job_overrides, initial_job_idx)
             target = str(runs[0].cfg.job._target_)
@@ -79,6 +81,8 @@ class CheckedLauncher(Launcher):
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
+        finally:
+            HydraConfig.instance().cfg = before
 
     @abstractmethod
     def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:

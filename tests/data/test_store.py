@@ -156,9 +156,7 @@ def test_original_space_is_zero_outside_and_rejects_another_shape(prepared):
 
 
 def test_not_prepared_names_the_command(tmp_path):
-    with pytest.raises(
-        DataError, match=r"is not prepared; run `python -m brats_ablate job=prepare data\.raw="
-    ) as caught:
+    with pytest.raises(DataError, match=r"is not prepared; run job=prepare again, with") as caught:
         CaseStore(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -29,7 +29,7 @@ def test_writes_and_prepares_the_phantom_and_prints_the_next_command(phantom_cfg
     _run(phantom_cfg)
     first = capsys.readouterr().out
     assert "5 cases in" in first
-    assert "next: python -m brats_ablate +experiment=baseline data=phantom fold=0,1,2,3,4 -m" in first
+    assert "next: python -m brats_ablate +experiment=baseline data=phantom trainer=demo fold=0,1,2,3,4 -m" in first
     assert len(CaseStore(tmp_path / "prepared").case_ids) == 5
     _run(phantom_cfg)
     printed = capsys.readouterr().out

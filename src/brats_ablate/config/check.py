@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from brats_ablate.config.command import options_of_data, shell_command
 from brats_ablate.config.constraints import CONSTRAINTS
 from brats_ablate.config.design import Design
 from brats_ablate.config.messages import MOVED_KEYS
@@ -123,8 +124,8 @@ def check_data(cfg: DictConfig) -> None:
     """
     if cfg.job._target_ != TRAIN_JOB or (Path(cfg.paths.prepared) / "cohort.json").is_file():
         return
-    raw = " data.raw=<folder of the data set>" if cfg.data.raw is None else ""
-    command = f"python -m brats_ablate job=prepare data={cfg.data.name}{raw}"
+    raw = " data.raw=<folder of the data set>" if cfg.data.raw is None and cfg.data.list is None else ""
+    command = shell_command("job=prepare", *options_of_data(cfg)) + raw
     raise ConfigError(f"{cfg.paths.prepared} is not prepared; run `{command}` first")
 
 

@@ -74,11 +74,11 @@ def read_array(
     except MemoryError:
         raise
     except Exception as error:  # of any kind, SyntaxError included, as wrong bytes lead blosc2 anywhere
-        remedy = "delete its folder and run `python -m brats_ablate job=prepare` again"
+        remedy = "delete its folder and run job=prepare again"
         raise DataError(f"{path} {_reason(path)}; {remedy}") from error
     if not same:
         raise DataError(
-            f"{path} was prepared again since the cohort was last completed; run `python -m brats_ablate job=prepare`"
+            f"{path} was prepared again since the cohort was last completed; run job=prepare again to complete it"
         )
     return array
 

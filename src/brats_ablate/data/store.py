@@ -169,8 +169,7 @@ class CaseStore:
         if content_hash(images, labels, record.box, record.grid, reference) != record.content_hash:
             folder = self.folder / CASES / case_id
             raise DataError(
-                f"{folder} is damaged: it is not what was prepared; delete this folder and run "
-                "`python -m brats_ablate job=prepare` again"
+                f"{folder} is damaged: it is not what was prepared; delete this folder and run job=prepare again"
             )
         self._verified.add(case_id)
 
@@ -291,4 +290,4 @@ def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, An
     write_json(folder / COHORT, head)
 
 
-_COMMAND = "run `python -m brats_ablate job=prepare data.raw=<folder of the data set>` with the same data option"
+_COMMAND = "run job=prepare again, with the options of this data set"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check
+from brats_ablate.config.command import experiment_option, options_of_grid, shell_command
 from brats_ablate.config.locations import experiment_names, resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.runtime.files import write_text
@@ -190,8 +191,9 @@ def _provenance(
     from brats_ablate.training.device import choose_device
     from brats_ablate.training.precision import Precision
 
-    which = f"+experiment={cfg.name}" if experiments is None else f"'job.experiments=[{','.join(experiments)}]'"
-    command = f"python -m brats_ablate job=describe {which}" + (" job.measure=true" if timed else "")
+    which = [experiment_option() or ""] if experiments is None else [f"job.experiments=[{','.join(experiments)}]"]
+    measured = ["job.measure=true"] if timed else []
+    command = shell_command("job=describe", *filter(None, which), *options_of_grid(), *measured)
     patch = f"patch of {'×'.join(str(s) for s in cfg.patches.shape)} voxels"
     if timed is None:
         return Provenance(command, patch, None)

@@ -7,10 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.command import experiment_option, options_of_training, shell_command
 from brats_ablate.config.label_schemes import known_schemes
 from brats_ablate.config.layouts import known_layouts
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.jobs.build import build_scheme, layout_of
+from brats_ablate.launch.devices import visible_devices
 
 
 def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_convention: bool) -> None:
@@ -66,13 +68,16 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
             f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are invalid, for the reasons "
             f"in {prepared / PROBLEMS}{hint_of(summary.fitting)}; fix them and run the same command again"
         )
-    folds = ",".join(str(fold) for fold in range(data.n_folds))
-    print(f"next: python -m brats_ablate +experiment=baseline data={option_of(cfg)} fold={folds} -m")
+    print(f"next: {next_command(cfg)}")
 
 
-def option_of(cfg: DictConfig) -> str:
-    """Return what chooses the data set on a command line: the option of `data`, and its name if that is another."""
-    from hydra.core.hydra_config import HydraConfig
-
-    option = HydraConfig.get().runtime.choices.get("data") if HydraConfig.initialized() else cfg.data.name
-    return str(option) if option == cfg.data.name else f"{option} data.name={cfg.data.name}"
+def next_command(cfg: DictConfig) -> str:
+    """Return the command that trains the baseline on the prepared data: at a size that suits data and machine."""
+    options = options_of_training(cfg)
+    if not any(option.startswith("trainer=") for option in options):
+        if cfg.data.phantom is not None:
+            options.append("trainer=demo")
+        elif not visible_devices():
+            options.append("trainer=cpu")
+    folds = ",".join(str(fold) for fold in range(cfg.data.n_folds))
+    return shell_command(experiment_option() or "+experiment=baseline", *options, f"fold={folds}", "-m")

@@ -33,7 +33,9 @@ def test_data_that_is_not_prepared(brats_ablate: Command, work: Path, launcher: 
     assert done.returncode == 2
     folder = work / "phantom" / "nothing"
     assert done.stdout == (
-        f"brats-ablate: {folder} is not prepared; run `python -m brats_ablate job=prepare data=phantom` first\n"
+        f"brats-ablate: {folder} is not prepared; run `python -m brats_ablate job=prepare data=phantom "
+        "data.phantom.cases=6 'data.phantom.shape=[32,32,24]' data.n_folds=3 'paths.prepared=${paths.work}/nothing'` "
+        "first\n"
     )
     assert all_files(work) == before
 

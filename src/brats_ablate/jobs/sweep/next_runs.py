@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.command import options_of_grid, own_options, shell_command
 from brats_ablate.jobs.tables import build_results
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.next_runs import NextRuns, next_runs
-
-_OF_GRID = frozenset({"experiment", "fold", "lr", "seed", "name", "job"})
-"""Keys that the sweep file sets itself, or that belong to this job."""
 
 
 def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str) -> None:
@@ -38,12 +37,12 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
         if not planned.missing:
             continue
         file = Path(sweeps) / f"{planned.table}_next.yaml"
-        base, options = _this_command()
+        base, options = str(HydraConfig.get().job.config_name or "config"), options_of_grid()
         if base == file.stem:  # the plan of an earlier plan: start from what that one started from
             base = str(OmegaConf.load(file).defaults[0])
         write_text(file, sweep_file(planned, detect, base, options))
         hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} device-hours"
-        command = f"python -m brats_ablate -cd {sweeps} -cn {file.stem}"
+        command = shell_command("-cd", sweeps, "-cn", file.stem)
         console.print(f"{planned.missing} training runs{hours}: {command}\n", soft_wrap=True)
 
 
@@ -63,16 +62,12 @@ def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[st
         "seed": ",".join(map(str, planned.seeds)),
     }
     params = dict(option.split("=", 1) for option in options) | grid
-    body = {"defaults": [base, "_self_"], "hydra": {"mode": "MULTIRUN", "sweeper": {"params": params}}}
+    hydra: dict[str, Any] = {"mode": "MULTIRUN", "sweeper": {"params": params}}
+    if (own := own_options()) is not None:  # -cd names the folder of the sweep then
+        hydra["searchpath"] = [f"file://{own}"]
+    body = {"defaults": [base, "_self_"], "hydra": hydra}
     head = (
         f"# Decides the open columns of {planned.table} down to a difference of {detect:g}: {planned.missing} runs to "
         "train; finished ones are skipped.\n"
     )
     return head + OmegaConf.to_yaml(OmegaConf.create(body))
-
-
-def _this_command() -> tuple[str, list[str]]:
-    """Return the name of the composed configuration, and the options of the command line that are not this job's."""
-    hydra = HydraConfig.get()
-    options = [o for o in hydra.overrides.task if o.lstrip("+~").split("=")[0].split(".")[0] not in _OF_GRID]
-    return str(hydra.job.config_name or "config"), options

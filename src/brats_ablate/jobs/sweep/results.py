@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.command import options_of_data, shell_command
 from brats_ablate.config.locations import table_dirs
 from brats_ablate.jobs.sweep.specs import sweep_specs, sweep_tables
 from brats_ablate.launch.sweep import overfits_one_batch
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.spec import TableSpec, load_table_specs, to_yaml
-
-_OF_RESULTS = ("data", "labels", "paths")
-"""Groups that a command about results needs as well."""
 
 
 @contextlib.contextmanager
@@ -62,13 +59,4 @@ def _show(cfg: DictConfig, specs: Sequence[TableSpec], hydra: DictConfig) -> Non
         terminal.show(summary_tables(result), console)
         console.print(f"the whole table as text, Markdown, CSV and LaTeX: {out / result.spec.name}.*", soft_wrap=True)
     if shown:
-        console.print(f"figures: python -m brats_ablate {options_of_results(hydra)}job=report", soft_wrap=True)
-
-
-def options_of_results(hydra: DictConfig) -> str:
-    """Return the options of a sweep that a command about its results needs too, ready to be pasted into a shell."""
-    data = str(hydra.runtime.choices.data)
-    options = [o for o in hydra.overrides.task if o.partition("=")[0].lstrip("+~").split(".")[0] in _OF_RESULTS]
-    if data != "brats21" and f"data={data}" not in options:
-        options.insert(0, f"data={data}")
-    return "".join(f"{shlex.quote(option)} " for option in options)
+        console.print(f"next: {shell_command(*options_of_data(cfg), 'job=report')}", soft_wrap=True)

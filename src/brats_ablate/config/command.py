@@ -1,0 +1,91 @@
+"""Commands that the program prints: they carry the options of the command that is running, quoted for a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.config.locations import own_config_dir
+
+OF_DATA = frozenset({"data", "labels", "paths"})
+"""Groups that every command about the same data set needs."""
+_OF_RUNS = frozenset({"experiment", "fold", "lr", "seed", "name", "job", "hydra"})
+"""Keys of single runs, of this job, and of the launcher."""
+
+
+def shell_command(*arguments: str) -> str:
+    """Return a command line of this program that can be pasted into a shell."""
+    return shlex.join(["python", "-m", "brats_ablate", *arguments])
+
+
+def options_of_data(cfg: DictConfig) -> list[str]:
+    """Return the options that another command on the data set of `cfg` needs."""
+    typed = [option for option in _typed() if _group(option) in OF_DATA]
+    return [*_config_dir_flag(), *_named_data(cfg, typed), *typed]
+
+
+def options_of_training(cfg: DictConfig) -> list[str]:
+    """Return the options that a command needs which trains other runs like this command's, on prepared data."""
+    typed = [option for option in _typed() if _group(option) not in _OF_RUNS and not _is_raw(option)]
+    return [*_config_dir_flag(), *_named_data(cfg, typed), *typed]
+
+
+def options_of_grid() -> list[str]:
+    """Return the options of this command that each run of a grid needs, whose configuration names the rest."""
+    return [option for option in _typed() if _group(option) not in _OF_RUNS]
+
+
+def chosen(group: str) -> str | None:
+    """Return the option of a group that Hydra composed; None for a configuration that Hydra did not compose."""
+    return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
+
+
+def experiment_option() -> str | None:
+    """Return +experiment=… as this command has it; None without one."""
+    return next((option for option in _typed() if _group(option) == "experiment"), None)
+
+
+def _typed() -> list[str]:
+    """Return what the command line sets, with its interpolations."""
+    if not HydraConfig.initialized():
+        return []
+    options: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    return [str(option) for option in options]
+
+
+def _group(option: str) -> str:
+    return re.split(r"[=./@]", option.lstrip("+~"))[0]
+
+
+def _is_raw(option: str) -> bool:
+    """Return whether an option says where raw cases are, or which phantoms to make."""
+    return option.lstrip("+~").startswith(("data.raw=", "data.list=", "data.phantom."))
+
+
+def _named_data(cfg: DictConfig, typed: Collection[str]) -> Sequence[str]:
+    """Return the option of `data`, and its name if that is another, unless the command line has them."""
+    option, keys = chosen("data") or str(cfg.data.name), {text.partition("=")[0].lstrip("+") for text in typed}
+    name = [] if cfg.data.name == option or "data.name" in keys else [f"data.name={cfg.data.name}"]
+    return [*([] if "data" in keys else [f"data={option}"]), *name]
+
+
+def own_options() -> Path | None:
+    """Return the folder that the command line names by -cd, if it has options of groups."""
+    folder = own_config_dir()
+    return folder if folder is not None and any(folder.glob("*/*.yaml")) else None
+
+
+def _config_dir_flag() -> list[str]:
+    """Return -cd with its folder; a folder `conf` here is found without it."""
+    folder = own_options()
+    if folder is None or folder.resolve() == Path("conf").resolve():
+        return []
+    inside = os.path.relpath(folder)
+    return ["-cd", str(folder) if inside.startswith("..") else inside]
