@@ -60,7 +60,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.errors import UserError
         from brats_ablate.jobs.sweep.data_check import check_sweep_data
         from brats_ablate.jobs.sweep.results import tables_of
-        from brats_ablate.launch.sweep import check_ranks
+        from brats_ablate.launch.sweep import check_no_conflict, check_ranks
         from brats_ablate.runs.directory import trains_a_run
 
         setup_globals()
@@ -76,6 +76,7 @@ class CheckedLauncher(Launcher):
             for each in runs:
                 check_ranks(each.cfg, self.ranks_per_run, "the launcher")
             check_sweep_data([r.cfg for r in runs])
+            check_no_conflict([r.as_sweep_run() for r in runs])
             with tables_of([_without_hydra(r.cfg) for r in runs], self.config.hydra):
                 return self.run_all(runs)
         except UserError as error:

@@ -19,14 +19,16 @@ class SerialLauncher(CheckedLauncher):
     def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
         """Run them one after the other."""
         from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome, print_summary
+        from brats_ablate.launch.time_left import SweepClock
         from brats_ablate.runs.state import RunState
         from brats_ablate.runtime.signals import EXIT_CODE
 
         returns: list[JobReturn] = []
         sweep_runs = [each.as_sweep_run() for each in runs]
         outcomes = {i: Outcome(each.label, RunState.NOT_STARTED) for i, each in enumerate(sweep_runs)}
+        clock = SweepClock(sweep_runs)
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
-            print(f"[{i + 1}/{len(runs)}] {each.label}", flush=True)
+            print(f"[{i + 1}/{len(runs)}] {each.label}{clock.text(range(i, len(runs)))}", flush=True)
             was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
             folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
             returns.append(run_job(self.task_function, each.cfg, *folders, hydra_context=self.context))

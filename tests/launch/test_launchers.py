@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
-from scaffolding import FakeStudy, finish, wait_until
+from scaffolding import FakeStudy, finish, run_at, wait_until, write_run
 
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.runtime import signals
@@ -60,6 +60,22 @@ def test_an_invalid_configuration_stops_the_sweep_before_anything_starts(
         instance.launch([["fold=0"], ["fold=9"]], 0)
     assert leaving.value.code == 2
     assert "fold=9 does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["serial", "submitit_local"])
+def test_a_run_of_another_configuration_stops_the_sweep_before_anything_starts(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(run_at(tmp_path / "runs", "ds", fold=1), manifest={"identity": {"seed": 0, "loss.beta": 1}})
+    monkeypatch.setattr("brats_ablate.jobs.sweep.data_check.check_sweep_data", lambda sweep: None)
+    instance = launcher(f"hydra/launcher={name}")
+    monkeypatch.setattr(instance, "run_all", lambda runs: pytest.fail("started"))
+    with pytest.raises(SystemExit) as leaving:
+        instance.launch([["+experiment=ds", f"fold={fold}", f"paths.work={tmp_path}"] for fold in (0, 1)], 0)
+    assert leaving.value.code == 2
+    message = capsys.readouterr().err
+    assert f"{tmp_path}/runs/ds/fold=1/lr=0.0007/seed=0 contains a run with a different configuration (" in message
+    assert not (tmp_path / "tables").exists()
 
 
 @pytest.mark.slow

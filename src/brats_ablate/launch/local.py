@@ -17,6 +17,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.launch.outcome import ended_outcomes, print_plan, print_summary, skipped_outcomes
 from brats_ablate.launch.submission import Submission, is_alive, local_submission, write_submission
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
+from brats_ablate.launch.time_left import SweepClock
 from brats_ablate.launch.worker import Execute, RunTask
 from brats_ablate.runtime.workers import available_cores
 
@@ -70,6 +71,7 @@ def launch(
     running = dict(plan.already_submitted)
     to_start = list(plan.to_submit)
     stopped = False
+    clock = SweepClock(sweep_runs)
     while to_start or running:
         try:
             while to_start and (slot := _free_slot(slots, running)) is not None:
@@ -85,7 +87,10 @@ def launch(
             for i, each in ended_outcomes(sweep_runs, ended).items():
                 del running[i]
                 outcomes[i] = each
-                print(f"{time.strftime('%H:%M:%S')}  {each.label}: {each.result} {each.reason}".rstrip(), flush=True)
+                line = f"{time.strftime('%H:%M:%S')}  {each.label}: {each.result} {each.reason}".rstrip()
+                print(f"{line}{clock.text([*running, *to_start])}", flush=True)
+            if clock.is_due and (left := clock.text([*running, *to_start])):
+                print(f"{time.strftime('%H:%M:%S')}{left}", flush=True)
             if running:
                 time.sleep(poll_seconds)
         except KeyboardInterrupt:

@@ -104,7 +104,7 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
     Raises:
         ConfigError: a run exists with a different configuration, or occurs twice in the sweep.
     """
-    _check_no_duplicates(sweep_runs)
+    check_no_conflict(sweep_runs)
     plan = SweepPlan([], {}, [], [])
     submissions = {i: s for i, r in enumerate(sweep_runs) if r.run and (s := read_submission(r.run.path))}
     active = active_states(submissions.values())
@@ -112,7 +112,6 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
         if each.run is None:
             plan.to_submit.append(i)
             continue
-        _check_same_configuration(each, each.run)
         if each.run.is_finished():
             plan.finished.append(i)
         elif i in submissions and submissions[i] in active:
@@ -122,6 +121,18 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
         else:
             plan.to_submit.append(i)
     return plan
+
+
+def check_no_conflict(sweep_runs: Sequence[SweepRun]) -> None:
+    """Check that no run exists with a different configuration or occurs twice in the sweep.
+
+    Raises:
+        ConfigError: one does.
+    """
+    _check_no_duplicates(sweep_runs)
+    for each in sweep_runs:
+        if each.run is not None:
+            _check_same_configuration(each, each.run)
 
 
 @contextlib.contextmanager
