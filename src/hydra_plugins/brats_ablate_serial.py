@@ -28,7 +28,7 @@ class SerialLauncher(CheckedLauncher):
         outcomes = {i: Outcome(each.label, RunState.NOT_STARTED) for i, each in enumerate(sweep_runs)}
         clock = SweepClock(sweep_runs)
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
-            print(f"[{i + 1}/{len(runs)}] {each.label}{clock.text(range(i, len(runs)))}", flush=True)
+            print(f"[{i + 1}/{len(runs)}] {sweep_run.label}{clock.text(range(i, len(runs)))}", flush=True)
             was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
             folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
             returns.append(run_job(self.task_function, each.cfg, *folders, hydra_context=self.context))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from brats_ablate.training.progress import format_duration, format_epoch, time_breakdown
+from brats_ablate.training.progress import EstimatedProgress, Progress, format_duration, format_epoch, time_breakdown
 
 
 def test_an_epoch_as_a_line() -> None:
@@ -23,8 +25,26 @@ def test_the_shares_of_a_runs_time_add_up_over_its_epochs() -> None:
     assert time_breakdown([{"epoch": 0, "dice": 0.1}]) == "no time recorded"
 
 
+def test_a_long_run_on_a_cpu_has_one_estimate_after_its_first_steps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for total, expected in (
+        (100_000, ["run: about 6 days for 99,989 steps of 5 s on this CPU, and the validation; x"]),
+        (400, []),
+    ):
+        progress = EstimatedProgress(Progress("run"), "; x")
+        progress.start(0, total)
+        for step in range(1, 30):
+            now[0] += 100.0 if step == 1 else 5.0
+            progress.step(step, epoch=1)
+        assert capsys.readouterr().out.splitlines() == expected
+
+
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(45, "45 s"), (89.6, "90 s"), (720, "12 min"), (5340, "89 min"), (12000, "3 h 20 min")]
+    ("seconds", "text"),
+    [(45, "45 s"), (89.6, "90 s"), (720, "12 min"), (5340, "89 min"), (12000, "3 h 20 min"), (6e5, "7 days")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.locations import own_config_dir
+from brats_ablate.runs.identity import TRAINING_GROUPS
 
 OF_DATA = frozenset({"data", "labels", "paths"})
 """Groups that every command about the same data set needs."""
@@ -37,9 +38,23 @@ def options_of_training(cfg: DictConfig) -> list[str]:
     return [*_config_dir_flag(), *_named_data(cfg, typed), *typed]
 
 
+def options_of_sweep(cfg: DictConfig) -> list[str] | None:
+    """Return the options that trains another experiment in the grid of this command; None for that of a -cn file."""
+    if not HydraConfig.initialized() or HydraConfig.get().job.config_name != "config":
+        return None
+    launcher = [o for o in HydraConfig.get().overrides.hydra if o.startswith(("hydra/launcher", "hydra.launcher"))]
+    grid = [option for option in _typed() if _group(option) in ("fold", "lr", "seed")]
+    return [*options_of_training(cfg), *grid, *launcher]
+
+
 def options_of_grid() -> list[str]:
     """Return the options of this command that each run of a grid needs, whose configuration names the rest."""
     return [option for option in _typed() if _group(option) not in _OF_RUNS]
+
+
+def options_of_runs() -> list[str]:
+    """Return the options of this command that decide what a run trains."""
+    return [option for option in _typed() if _group(option) in TRAINING_GROUPS or _group(option) == "init"]
 
 
 def chosen(group: str) -> str | None:

@@ -6,6 +6,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+SMALLER = (
+    "; training continues. The shorter way: stop it with Ctrl-C and add trainer=cpu, a narrower network in 36 epochs"
+)
+"""The end of the sentence about the time of the paper's schedule on a CPU."""
+_STEPS_TIMED, _MOST_SECONDS_TIMED = 10, 60.0
+_LONG_SECONDS = 3600.0
+_SHOWN_IN_DAYS = 3
+
 
 class Progress:
     """Reports nothing: for ranks other than the first, and `trainer.progress=none`. Base of the other reports."""
@@ -47,10 +55,11 @@ class BarProgress(Progress):
         from rich import progress as rich
 
         super().start(first_step, total_steps)
-        columns = ("epoch {task.fields[epoch]}  {task.fields[rate]}", rich.TimeRemainingColumn())
-        self.bar = rich.Progress("{task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), *columns)
+        # Without the label, which fills half of a terminal: the lines above the bar have it.
+        columns = (rich.BarColumn(None), rich.MofNCompleteColumn(), "{task.fields[rate]}", rich.TimeRemainingColumn())
+        self.bar = rich.Progress("epoch {task.fields[epoch]}", *columns)
         self.bar.start()
-        self.task = self.bar.add_task(self.label, total=total_steps, completed=first_step, epoch=0, rate="")
+        self.task = self.bar.add_task("", total=total_steps, completed=first_step, epoch=0, rate="")
 
     def step(self, step: int, epoch: int) -> None:
         rate = (step - self.first) / max(1e-9, time.monotonic() - self.started_at)
@@ -62,6 +71,40 @@ class BarProgress(Progress):
 
     def close(self) -> None:
         self.bar.stop()
+
+
+class EstimatedProgress(Progress):
+    """Reports as `progress` does, and once the time of a long run, from the first steps that this process takes.
+
+    It is for a CPU, where a step has ended when the next one begins. `remedy` ends the sentence.
+    """
+
+    def __init__(self, progress: Progress, remedy: str) -> None:
+        super().__init__(progress.label)
+        self.progress, self.remedy, self.is_open = progress, remedy, True
+
+    def start(self, first_step: int, total_steps: int) -> None:
+        super().start(first_step, total_steps)
+        self.progress.start(first_step, total_steps)
+
+    def step(self, step: int, epoch: int) -> None:
+        super().step(step, epoch)
+        self.progress.step(step, epoch)
+        taken, now = step - self.first - 1, time.monotonic()
+        if taken == 0:
+            self.warm_at = now  # the first step compiles and allocates
+        elif self.is_open and (taken >= _STEPS_TIMED or now - self.warm_at > _MOST_SECONDS_TIMED):
+            self.is_open = False
+            per_step = (now - self.warm_at) / taken
+            if (left := per_step * (self.total - step)) >= _LONG_SECONDS:
+                steps = f"{self.total - step:,} steps of {per_step:.2g} s on this CPU, and the validation"
+                print(f"{self.label}: about {format_duration(left)} for {steps}{self.remedy}", flush=True)
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        self.progress.epoch(row, epochs)
+
+    def close(self) -> None:
+        self.progress.close()
 
 
 def make_progress(kind: str, label: str) -> Progress:
@@ -94,8 +137,10 @@ def time_breakdown(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Format seconds as 45 s, 12 min, or 3 h 20 min."""
+    """Format seconds as 45 s, 12 min, 3 h 20 min, or 5 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
+    if minutes >= _SHOWN_IN_DAYS * 24 * 60:
+        return f"{minutes / (24 * 60):.0f} days"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

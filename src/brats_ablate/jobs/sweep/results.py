@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.command import options_of_data, shell_command
+from brats_ablate.config.command import options_of_data, options_of_sweep, shell_command
 from brats_ablate.config.locations import table_dirs
 from brats_ablate.jobs.sweep.specs import sweep_specs, sweep_tables
-from brats_ablate.launch.sweep import overfits_one_batch
+from brats_ablate.launch.sweep import overfits_one_batch, run_directory
+from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.spec import TableSpec, load_table_specs, to_yaml
 
@@ -36,13 +38,13 @@ def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
     try:
         yield
     except SystemExit:  # a launcher's exit code: some run failed
-        _show(sweep[0], specs, hydra)
+        _show(sweep, specs)
         raise
-    _show(sweep[0], specs, hydra)
+    _show(sweep, specs)
 
 
-def _show(cfg: DictConfig, specs: Sequence[TableSpec], hydra: DictConfig) -> None:
-    """Print a summary of each table that has a finished run, where it was written, and the command for the report."""
+def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec]) -> None:
+    """Print a summary of each table that has a finished run, where it was written, and the next command."""
     from rich.console import Console
 
     from brats_ablate.jobs.tables import results_of
@@ -51,6 +53,7 @@ def _show(cfg: DictConfig, specs: Sequence[TableSpec], hydra: DictConfig) -> Non
     from brats_ablate.tables.tabulate import tabulate
     from brats_ablate.tables.writers import write_tables
 
+    cfg = sweep[0]
     console, out = Console(), Path(str(cfg.paths.tables))
     shown = [r for r in results_of(cfg, specs) if any(run.is_finished for c in r.columns for run in c.scores.runs)]
     for result in shown:
@@ -59,4 +62,20 @@ def _show(cfg: DictConfig, specs: Sequence[TableSpec], hydra: DictConfig) -> Non
         terminal.show(summary_tables(result), console)
         console.print(f"the whole table as text, Markdown, CSV and LaTeX: {out / result.spec.name}.*", soft_wrap=True)
     if shown:
-        console.print(f"next: {shell_command(*options_of_data(cfg), 'job=report')}", soft_wrap=True)
+        console.print(f"next: {next_command(sweep)}", soft_wrap=True, highlight=False)
+
+
+def next_command(sweep: Sequence[DictConfig]) -> str:
+    """Return the command that trains the baseline if the sweep has runs without theirs, else that of the report."""
+    cfg = sweep[0]
+    runs, swept = Path(str(cfg.paths.runs)), {str(each.name) for each in sweep}
+    absent = {
+        str(each.about.baseline)
+        for each in sweep
+        if each.about.baseline
+        and str(each.about.baseline) not in swept
+        and not RunDirectory.at(runs, replace(run_directory(each).coordinates, name=each.about.baseline)).is_finished()
+    }
+    if len(absent) == 1 and (grid := options_of_sweep(cfg)) is not None:
+        return shell_command(f"+experiment={absent.pop()}", *grid, "-m")
+    return shell_command(*options_of_data(cfg), "job=report")

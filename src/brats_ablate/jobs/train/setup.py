@@ -15,12 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate import __version__
 from brats_ablate.config.check import resolve
+from brats_ablate.config.command import chosen
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import RunFailed
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import data_changed_message
+from brats_ablate.jobs.train.announcement import announcement
 from brats_ablate.jobs.train.initialize import initialize
 from brats_ablate.jobs.train.split import split
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
@@ -35,7 +37,7 @@ from brats_ablate.tracking.guarded import GuardedTracker
 from brats_ablate.training.one_batch import RepeatedBatch, validation_on
 from brats_ablate.training.precision import Precision
 from brats_ablate.training.profiling import ProfiledProgress
-from brats_ablate.training.progress import make_progress
+from brats_ablate.training.progress import SMALLER, EstimatedProgress, make_progress
 from brats_ablate.training.trainer import Loader, Trainer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
@@ -77,15 +79,8 @@ def build_trainer(
         write_manifest(cfg, directory, store, model, precision, ranks, training_cases=len(training))
     ranks.barrier()
 
-    keeps_memory = settings.keep_freed_memory and disable_malloc_trim()
-    label = str(directory.coordinates)
-    if ranks.is_main_process:
-        part = "" if cfg.data.get("fraction", 1) == 1 else f" (data.fraction={cfg.data.fraction:g})"
-        print(
-            f"{label}: {len(training)}{part} training and {len(validation)} validation cases, {precision.name} on "
-            f"{device}, {ranks.world_size} process(es), freed memory {'kept' if keeps_memory else 'returned'}",
-            flush=True,
-        )
+    if settings.keep_freed_memory:
+        disable_malloc_trim()
     info = run_info(cfg, directory)
     start = partial(build.instantiate, cfg.tracker, run=info)
     tracker = GuardedTracker(start, info) if ranks.is_main_process else NullTracker(info)
@@ -105,8 +100,14 @@ def build_trainer(
         if settings.repeat_first_batch:
             loader = RepeatedBatch.first_of(loader)
             on_cases = validation_on(loader.batch, on_cases, pipeline)
+        if ranks.is_main_process:
+            cases = len(training), len(validation)
+            steps = loader.steps_per_epoch
+            print(announcement(cfg, directory, precision, ranks, cases=cases, steps_per_epoch=steps), flush=True)
         interim = in_one_pass(on_cases, cfg, model, precision)
-        progress = make_progress(settings.progress if ranks.is_main_process else "none", label)
+        progress = make_progress(settings.progress if ranks.is_main_process else "none", str(directory.coordinates))
+        if device.type == "cpu" and ranks.is_main_process and settings.progress != "none":
+            progress = EstimatedProgress(progress, SMALLER if chosen("trainer") == "paper" else "")
         if settings.profile and ranks.is_main_process:
             progress = ProfiledProgress(progress, directory.path / "profile", device)
         yield Trainer(

@@ -1,0 +1,58 @@
+"""The first lines that a run prints: what is trained, on which data, for how long, on what, and where it goes."""
+
+from __future__ import annotations
+
+import os
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from brats_ablate.config.command import options_of_runs
+from brats_ablate.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from brats_ablate.training.distributed import DistributedContext
+    from brats_ablate.training.precision import Precision
+
+_EPOCHS_TIMED = 10
+
+
+def announcement(
+    cfg: DictConfig,
+    directory: RunDirectory,
+    precision: Precision,
+    ranks: DistributedContext,
+    *,
+    cases: tuple[int, int],
+    steps_per_epoch: int,
+) -> str:
+    """Return the lines. `cases` are the numbers of training and of validation cases."""
+    training, validation = cases
+    part = "" if cfg.data.get("fraction", 1) == 1 else f" (data.fraction={cfg.data.fraction:g})"
+    processes = f", {ranks.world_size} processes" if ranks.world_size > 1 else ""
+    lines = [
+        f"{directory.coordinates}: {_subject(cfg)}",
+        f"  {cfg.data.name}: {training}{part} training and {validation} validation cases; "
+        f"{cfg.trainer.epochs:,} epochs of {steps_per_epoch} steps; {precision.name} on {precision.device}{processes}",
+        f"  {min(str(directory.path), os.path.relpath(directory.path), key=len)}",
+    ]
+    if directory.last_checkpoint.exists() and (rows := directory.metrics()):
+        lines.append(f"  {_continuation(rows, int(cfg.trainer.epochs))}")
+    return "\n".join(lines)
+
+
+def _subject(cfg: DictConfig) -> str:
+    """Return the question that the run answers, or the options that it is trained with."""
+    if cfg.about.question:
+        baseline = f" (compared with {cfg.about.baseline})" if cfg.about.baseline else ""
+        return f"{cfg.about.question}{baseline}"
+    return " ".join(options_of_runs()) or "default configuration"
+
+
+def _continuation(rows: list[dict[str, Any]], epochs: int) -> str:
+    from brats_ablate.training.progress import format_duration
+
+    done, timed = int(rows[-1]["epoch"]), [row["seconds"] for row in rows[-_EPOCHS_TIMED:] if row.get("seconds")]
+    left = f", about {format_duration(median(timed) * (epochs - done))} left" if timed else ""
+    return f"continues after epoch {done}{left}"

@@ -1,0 +1,51 @@
+"""The summary at the end of a sweep: means over the folds that the columns share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from schemes import BRATS2021
+
+from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.scores import load_runs
+from brats_ablate.tables.spec import Column, TableSpec
+from brats_ablate.tables.summary import summary_tables
+
+
+def result_of(runs: Path, *names: str) -> TableResult:
+    columns = tuple(Column(name, name, None, None) for name in names)
+    spec = TableSpec("sweep", "Variants of baseline", None, names[0], columns)
+    store = ResultsStore(load_runs(runs, names), runs / "nothing", {}, BRATS2021)
+    return build([spec], store, folds=5, resamples=100, seed=0)[0]
+
+
+def cells(result: TableResult) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in summary_tables(result)[0].rows]
+
+
+def test_means_are_over_the_folds_that_all_columns_have(tmp_path: Path, write_run: Callable[..., object]) -> None:
+    for fold, dice in enumerate((0.6, 0.7, 0.8)):
+        write_run(tmp_path, "baseline", fold, [dice])
+    for fold, dice in enumerate((0.7, 0.9)):
+        write_run(tmp_path, "ds", fold, [dice])
+    write_run(tmp_path, "ds", 2, [0.5], state="failed", epochs=9)
+    write_run(tmp_path, "focal", 0, [0.5], state="failed", epochs=9)
+    result = result_of(tmp_path, "baseline", "ds", "focal")
+    shown = {row[0]: (row[1], row[-1]) for row in cells(result)}
+    assert shown["baseline"] == ("0.6500", "baseline")
+    assert shown["ds"][0] == "0.8000"
+    assert shown["focal"][0] == "no finished run"
+    assert summary_tables(result)[0].notes[0].startswith("Mean Dice over folds 0, 1: ")
+
+
+def test_a_single_column_is_not_called_a_baseline(tmp_path: Path, write_run: Callable[..., object]) -> None:
+    write_run(tmp_path, "ds", 3, [0.75])
+    ((title, mean, *_, verdict),) = cells(result_of(tmp_path, "ds"))
+    assert (title, mean, verdict) == ("ds", "0.7500", "–")
+
+
+def test_columns_without_a_common_fold_have_no_mean(tmp_path: Path, write_run: Callable[..., object]) -> None:
+    write_run(tmp_path, "baseline", 0, [0.6])
+    write_run(tmp_path, "ds", 1, [0.7])
+    assert [row[1] for row in cells(result_of(tmp_path, "baseline", "ds"))] == ["no common fold"] * 2
