@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from brats_ablate import __main__ as entry
 
@@ -23,6 +26,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     GlobalHydra.instance().clear()
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # and restore it: other tests compose without a command
     return tmp_path
 
 
@@ -57,6 +61,18 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["trainer.epocs=3"], "trainer.epocs is not a known key; did you mean trainer.epochs?"),
         (["patches.shape=[96,96,96]", "encoder=depth7"], "is not divisible by 64, as UNet's 7 stages need"),
         (["fold=0"], PREPARE),
+        (["trainer=gpu"], "trainer=gpu is not an option; a GPU is used without one, and trainer=cpu is"),
+        (["epochs=3"], "epochs is not a known key; use trainer.epochs=3"),
+        (["+epochs=3"], "epochs is not a known key; use trainer.epochs="),
+        (["folds=0"], "folds is not a known key; use fold=0"),
+        (["experiments=ds"], "experiments is not a known key; use +experiment=ds"),
+        (["+experiments=ds"], "experiments is not a known key; use +experiment="),
+        (["train"], "train has no value; write job=train"),
+        (["ds"], "ds has no value; write +experiment=ds"),
+        (["--fold=0"], "--fold=0 is not a flag; write options without dashes, as fold=0"),
+        (["data=/data/BraTS"], "data= is the kind of data set, its folder is data.raw=/data/BraTS"),
+        (["data=BraTS2021"], "data=BraTS2021 is not an option; did you mean brats21?"),
+        (["name=a=b"], """quote the value for the program and for the shell: "name='a=b'\""""),
         (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -91,10 +107,42 @@ def test_experiments_can_be_merged_under_a_name(
         ("init.checkpoint='a/fold=0'", "init.checkpoint='a/fold=0'"),
         ("init.checkpoint=b.pt", "init.checkpoint=b.pt"),
         ("name=a=b", "name=a=b"),
+        ("data.raw=~/BraTS 2021", "data.raw='/home/me/BraTS 2021'"),
+        ("data.raw=/a,b/c=d", "data.raw='/a,b/c=d'"),
+        ("data.raw=/plain/${name}", "data.raw=/plain/${name}"),
+        ("paths.work=~/x", "paths.work=/home/me/x"),
+        ("job.source=/a/O'Brien (1)", r"job.source='/a/O\'Brien (1)'"),
     ],
 )
-def test_a_run_directory_is_a_value_without_quotes(written: str, read: str) -> None:
-    assert entry.quoted_paths(["-m", written]) == ["-m", read]
+def test_a_path_is_a_value_without_quotes(written: str, read: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    quoted = entry.quoted_paths(["-m", written])
+    assert quoted == ["-m", read]
+    assert entry.quoted_paths(quoted) == quoted
+    if written.startswith(("data", "job")):  # Hydra reads what was written
+        value = OverridesParser.create().parse_override(read).value()
+        assert value == written.partition("=")[2].replace("~", "/home/me")
+
+
+def test_the_help_lists_experiments_with_their_questions_and_fits_a_terminal(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert typed(["--help"], monkeypatch) == 0
+    shown, _, groups = capsys.readouterr().out.partition("== Groups ==")
+    assert re.search(r"^ds  +Does deep supervision of the lower decoder levels\n +help\?$", shown, re.M)
+    groups = groups.partition("--help,-h")[0]
+    assert "inputs: onehot, onehot_as_released, plain" in groups
+    assert max(map(len, groups.splitlines())) <= 80
+
+
+def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "brats_ablate", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_multirun_may_stand_anywhere() -> None:

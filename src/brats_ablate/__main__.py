@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import sys
@@ -16,6 +18,17 @@ _exit_codes: list[int] = []
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of an earlier version -> the group that these keys are in now."""
 _FLAGS_WITH_VALUE = ("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package")
+_FLAGS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--info"),
+    *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun"),
+)
+"""Hydra's; a start of one stands for it."""
+_PATHS = re.compile(
+    r"(?P<key>\+{0,2}(data\.(raw|list)|paths\.\w+|init\.checkpoint|"
+    r"job\.(source|predictions|references|settings|reuse|output|json|sweeps)))=(?P<value>.+)"
+)
+_LISTED = ("init.checkpoint", "job.")
+"""Start of the keys of paths that a grid or a list can have several of, separated by commas."""
 _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.convention": "job.prediction_labels"}
 
 
@@ -40,10 +53,16 @@ def main() -> None:
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
     _exit_codes.clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
+    if (refusal := unknown_flag(sys.argv[1:])) is not None:
+        print(f"brats-ablate: {refusal}", file=sys.stderr)
+        sys.exit(2)
     sys.argv[1:] = flags_first(own_options(packaged_sweeps(quoted_paths(current_keys(sys.argv[1:])))))
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
-        application()
+        _help() if {"--help", "-h"} & set(sys.argv) else application()
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit("brats-ablate: interrupted; re-run the same command to resume")
     except Exception as error:
@@ -53,6 +72,24 @@ def main() -> None:
         print(f"brats-ablate: {sentence}", file=sys.stderr)
         sys.exit(2)
     sys.exit(max(_exit_codes, default=0))
+
+
+def _help() -> None:
+    """Print the help, with the experiments' questions."""
+    from brats_ablate.config.help import with_questions
+
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        application()
+    print(with_questions(text.getvalue()), end="")
+
+
+def unknown_flag(arguments: list[str]) -> str | None:
+    """Return a sentence about an option that is written as a flag; None if there is none."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and not any(known.startswith(name) for known in _FLAGS):
+            return f"{argument} is not a flag; write options without dashes, as {argument.lstrip('-')}"
+    return None
 
 
 def _without_effect() -> str | None:
@@ -118,14 +155,24 @@ def flags_first(arguments: list[str]) -> list[str]:
 
 
 def quoted_paths(arguments: list[str]) -> list[str]:
-    """Quote run directories in `init.checkpoint=a,b`: Hydra's grammar takes no = in a value without quotes."""
-    key = "init.checkpoint="
-    return [
-        key + re.sub(r"[^,]*=[^,]*", r"'\g<0>'", argument.removeprefix(key))
-        if argument.startswith(key) and not re.search("[\"']", argument)
-        else argument
-        for argument in arguments
-    ]
+    """Expand ~ in paths, and quote those with characters that Hydra's grammar takes in quotes only, such as =."""
+    return [_quoted(match) if (match := _PATHS.fullmatch(each)) else each for each in arguments]
+
+
+def _quoted(match: re.Match[str]) -> str:
+    key, value = match["key"], match["value"]
+    is_list = key.startswith(_LISTED) and not re.search(r"\$\{[^}]*,", value)
+    paths = value.split(",") if is_list else [value]
+    return f"{key}={','.join(map(_quoted_path, paths))}"
+
+
+def _quoted_path(path: str) -> str:
+    if path[:1] in ("'", '"', "[", "{"):
+        return path
+    path = os.path.expanduser(path)
+    if re.fullmatch(r"[\w/.+%*@?|:${}-]*", path, re.ASCII):
+        return path
+    return "'" + path.replace("'", "\\'") + "'"
 
 
 def packaged_sweeps(arguments: list[str]) -> list[str]:

@@ -6,12 +6,14 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from schemes import BRATS2021, GLI2024, LAYOUTS, MEN_RT
 from scipy import ndimage
 
 from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.data.case_reader import ReadingRules, read_case
-from brats_ablate.data.phantom import PhantomCohort
+from brats_ablate.data.phantom import CASE_ID, PhantomCohort
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import ConfigError, DataError
 
@@ -94,6 +96,20 @@ def test_written_files_are_brats2021_and_read_back(tmp_path):
     prepared = read_case(cases[1], ReadingRules(BRATS2021))
     assert prepared.labels is not None
     assert prepared.labels.sum() == cohort.case(1)[1].sum()
+
+
+def test_a_folder_of_an_earlier_version_keeps_its_ids(tmp_path):
+    """`data=phantom` has ids of its own; what was written and prepared with others stays valid."""
+    named = {"cases": 1, "shape": [32, 30, 24], "seed": 4}
+    PhantomCohort(**named, case_id=CASE_ID).write(tmp_path / "new", LAYOUT, BRATS2021)
+    assert [path.name for path in (tmp_path / "new").glob("*/")] == ["Phantom_00000"]
+    PhantomCohort(**named).write(tmp_path / "old", LAYOUT, BRATS2021)
+    before = sorted(tmp_path.rglob("old/**/*"))
+    PhantomCohort(**named, case_id=CASE_ID).write(tmp_path / "old", LAYOUT, BRATS2021)
+    assert sorted(tmp_path.rglob("old/**/*")) == before
+    with pytest.raises(DataError, match="contains a phantom with different settings"):
+        PhantomCohort(**named | {"seed": 5}, case_id=CASE_ID).write(tmp_path / "old", LAYOUT, BRATS2021)
+    assert OmegaConf.load(resource_dir("conf") / "data/phantom.yaml").phantom.case_id == CASE_ID
 
 
 def test_other_schemes_write_the_same_lesions_with_their_values(tmp_path):

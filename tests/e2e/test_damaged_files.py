@@ -41,7 +41,7 @@ COMMANDS = {
     "predict": (
         *OVERRIDES,
         "job=predict",
-        "job.cases=[BraTS2021_00003]",
+        "job.cases=[Phantom_00003]",
         "inference=sliding_window_without_tta",
     ),  # of fold 0
     "train": OVERRIDES,  # last, as it repairs what it can

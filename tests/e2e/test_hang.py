@@ -51,7 +51,7 @@ def stand_in(importable: Callable[[str, str], None]) -> None:
 @pytest.mark.parametrize(
     ("ranks", "fault", "reason"),
     [
-        ((), "rank 0 reads", "the run made no progress for 0.3 minutes (last: reading case BraTS2021_"),
+        ((), "rank 0 reads", "the run made no progress for 0.3 minutes (last: reading case Phantom_"),
         (TWO_RANKS, "rank 1 sleeps", "rank 1 made no progress for 0.3 minutes (last: forward); check its file system"),
         (TWO_RANKS, "rank 0 is stopped", "rank 0 made no progress for 0.3 minutes (last: "),
     ],

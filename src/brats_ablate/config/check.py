@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from brats_ablate.config.command import options_of_data, shell_command
 from brats_ablate.config.constraints import CONSTRAINTS
 from brats_ablate.config.design import Design
-from brats_ablate.config.messages import MOVED_KEYS
+from brats_ablate.config.messages import MOVED_KEYS, meant_key
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import TRAIN_JOB
@@ -215,6 +215,8 @@ def _known(path: str, node: Any, known: Collection[str]) -> None:
     for key in node:
         if key not in known:
             prefix = f"{path}." if path else ""
+            if not path and (meant := meant_key(str(key))) is not None:
+                raise ConfigError(f"{key} is not a known key; use {meant}=…")
             raise ConfigError(f"{prefix}{key} is not a known key{_hint(str(key), known, prefix)}")
 
 

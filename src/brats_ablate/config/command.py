@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.locations import own_config_dir
 from brats_ablate.runs.identity import TRAINING_GROUPS
+from brats_ablate.runtime.text import shell_quoted
 
 OF_DATA = frozenset({"data", "labels", "paths"})
 """Groups that every command about the same data set needs."""
@@ -23,7 +23,7 @@ _OF_RUNS = frozenset({"experiment", "fold", "lr", "seed", "name", "job", "hydra"
 
 def shell_command(*arguments: str) -> str:
     """Return a command line of this program that can be pasted into a shell."""
-    return shlex.join(["python", "-m", "brats_ablate", *arguments])
+    return " ".join(["python -m brats_ablate", *map(shell_quoted, arguments)])
 
 
 def options_of_data(cfg: DictConfig) -> list[str]:

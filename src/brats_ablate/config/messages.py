@@ -17,10 +17,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from brats_ablate.config.locations import config_dirs, resource_dir
-from brats_ablate.runtime.text import closest
+from brats_ablate.runtime.text import closest, shell_quoted
 
 MOVED_KEYS: Mapping[str, str] = {"trainer.validate_every": "validation.every"}
 """Key of an earlier version -> the key that took its place."""
+_MEANT = {
+    "experiments": "+experiment", "folds": "fold", "seeds": "seed", "learning_rate": "lr", "dataset": "data",
+    "gpus": "trainer.devices", "network": "model",
+}  # fmt: skip
+"""What others call a key -> the key."""
 _MOST_SHOWN = 40
 
 
@@ -32,8 +37,12 @@ def format_error(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, OverrideParseException):
         if "=" not in error.override:
-            return f"{error.override} has no value; write {error.override}=<value>"
+            return f"{error.override} has no value; write {_with_value(error.override)}"
         remedy = "write key=value, lists in brackets and all of it in quotes, as 'patches.shape=[128,128,128]'"
+        key, _, value = error.override.partition("=")
+        if not re.search("[\"'\\[{,]", value):  # a text with characters that Hydra's grammar reserves
+            quoted = f"{key}='{value}'"
+            remedy = f"quote the value for the program and for the shell: {shell_quoted(quoted)}"
         return f"{error.override} cannot be parsed; {remedy}"
     for pattern, sentence in _SENTENCES:
         if match := re.search(pattern, text, re.S):
@@ -45,6 +54,8 @@ def _unknown_key(match: re.Match[str]) -> str:
     key, value = match.groups()
     if key == "experiment":
         return f"experiments are added, not overridden: use +experiment={value}"
+    if (meant := meant_key(key)) is not None:
+        return f"{key} is not a known key; use {meant}={value}"
     if "@" in key:
         return f"{key} is not in the defaults; use +{key}={value} to add it"
     if "/" in key:
@@ -57,12 +68,36 @@ def _unknown_key(match: re.Match[str]) -> str:
     return f"{key} is not a known key{_hint(key, list(owners))}"
 
 
+def meant_key(key: str) -> str | None:
+    """Return the key that a key of another program, or one without its group, stands for; None if that is not clear."""
+    if key in _MEANT:
+        return _MEANT[key]
+    owners = [] if "." in key else [known for known in _keys_and_owners() if known.endswith(f".{key}")]
+    return next((known for known in owners if known.startswith("trainer.")), owners[0] if len(owners) == 1 else None)
+
+
+def _with_value(word: str) -> str:
+    """Return what a word without = stands for: a job, an experiment, or a key."""
+    name = word.lstrip("+-")
+    if name in _options("job"):
+        return f"job={name}"
+    return f"+experiment={name}" if name in _options("experiment") else f"{word}=<value>"
+
+
+def _options(group: str) -> set[str]:
+    return {file.stem for folder in config_dirs() for file in (folder / group).glob("*.yaml")}
+
+
 def _unknown_option(match: re.Match[str]) -> str:
     wanted, group, rest = match.groups()
     option = wanted.removeprefix(f"{group}/")
     options = re.findall(r"^\t(\S+)$", rest, re.M)
     if not option:
         return f"{group}= has no value; choose one of {', '.join(options)}"
+    if group == "trainer" and option.lower() in ("gpu", "gpus", "cuda"):
+        return f"{group}={option} is not an option; a GPU is used without one, and trainer=cpu is the option for a CPU"
+    if group == "data" and "/" in option:
+        return f"{group}={option} is not an option; data= is the kind of data set, its folder is data.raw={option}"
     return f"{group}={option} is not an option{_hint(option, options)}"
 
 

@@ -9,7 +9,7 @@ tumor. Tumors are irregular, of nested edema, enhancing rim and necrosis, and di
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import random
 from brats_ablate.runtime.files import to_json
 
+CASE_ID = "Phantom_%05d"
+"""Of `data=phantom`. Versions before wrote ids like those of BraTS 2021."""
 _SETTINGS_FILE = "phantom.json"
 _AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """LPS axes, 1 mm, as BraTS files."""
@@ -55,7 +57,8 @@ class PhantomCohort:
         cases: how many.
         shape: voxels of every volume, 1 mm each; at least 24 per axis. BraTS has [240, 240, 155].
         seed: of everything drawn.
-        case_id: pattern of the ids, with a printf format for the number, as the layout's `case` expects them.
+        case_id: pattern of the ids, with a printf format for the number, as the layout's `case` expects them; by
+            default that of version 0.1.
     """
 
     cases: int
@@ -72,6 +75,7 @@ class PhantomCohort:
     def write(self, folder: Path, layout: Layout, labels: LabelScheme) -> None:
         """Write the cohort below `folder` in a layout (`conf/data/layout`) and a label scheme; existing cases are kept.
 
+        A folder that an earlier version wrote keeps the ids of that version, and so its prepared cohort and runs.
         A compartment that the scheme has no tissue for belongs to the next one inside it, edema to the background.
 
         Raises:
@@ -83,7 +87,12 @@ class PhantomCohort:
         settings = to_json(self._settings(layout, labels)) + "\n"
         file = folder / _SETTINGS_FILE
         if file.exists():
-            if file.read_text(encoding="utf-8") != settings:
+            recorded = file.read_text(encoding="utf-8")
+            earlier = replace(self, case_id=PhantomCohort.case_id)
+            if self.case_id == CASE_ID and recorded == to_json(earlier._settings(layout, labels)) + "\n":
+                earlier.write(folder, layout, labels)
+                return
+            if recorded != settings:
                 raise DataError(
                     f"{folder} contains a phantom with different settings; delete it, or choose another data.name"
                 )

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from brats_ablate.errors import Unreadable
@@ -36,6 +36,8 @@ class RunStatus:
     epochs: int = 0
     best: float | None = None
     seconds_left: float | None = None
+    patches_per_second: float | None = None
+    """While it runs, over the last epochs, without validation."""
     reason: str | None = None
     updated: str | None = None
 
@@ -91,7 +93,7 @@ def format_status_grid(statuses: Sequence[RunStatus]) -> str:
     for (name, lr, seed), by_fold in cells.items():
         rows.append([name, f"{lr:g}", *([str(seed)] if has_seeds else []), *(by_fold.get(f, "") for f in folds)])
     counts = [f"{n} {state}" for state in RunState if (n := sum(s.state == state for s in statuses))]
-    lines = [align(rows), "", f"{len(statuses)} runs: {', '.join(counts)}"]
+    lines = [align(rows), "", f"{len(statuses)} runs: {', '.join(counts)}{_pace_of_all(statuses)}"]
     lines += [f"  {s.coordinates}: {s.state} at epoch {s.epoch}/{s.epochs}: {s.reason}" for s in statuses if s.reason]
     return "\n".join(lines)
 
@@ -111,8 +113,8 @@ def _run_status(
         reason = f"its job ended before the run started; see the log in {submission.folder}"
     elif state == RunState.LOST:
         reason = f"its process was lost ({run.lock_owner()}); run the same command again to resume"
-    left = _seconds_left(run, record) if state == RunState.RUNNING else None
-    progress = (record.epoch, record.epochs, record.best, left)
+    pace = _pace(run, record) if state == RunState.RUNNING else (None, None)
+    progress = (record.epoch, record.epochs, record.best, *pace)
     return RunStatus(run.coordinates, str(run.path), state, *progress, reason, record.updated or None)
 
 
@@ -128,12 +130,31 @@ def _lacks_cause(status: RunStatus) -> bool:
     return status.state == RunState.LOST or (status.state == RunState.FAILED and PEER_LOST in (status.reason or ""))
 
 
-def _seconds_left(run: RunDirectory, record: RunRecord) -> float | None:
-    """Return the time left by the last epochs' median time (validation included); None before the first epoch."""
-    seconds = [float(row["seconds"]) for row in _last_rows(run.path / "metrics.jsonl") if "seconds" in row]
-    if not seconds or not record.epochs:
-        return None
-    return median(seconds[-_EPOCHS_TIMED:]) * (record.epochs - record.epoch)
+def _pace(run: RunDirectory, record: RunRecord) -> tuple[float | None, float | None]:
+    """Return the time left by the last epochs' median time (validation included), and their patches per second.
+
+    Both are None before the first epoch.
+    """
+    rows = _last_rows(run.path / "metrics.jsonl")
+    seconds, patches = ([float(row[k]) for row in rows if row.get(k)] for k in ("seconds", "patches_per_second"))
+    left = median(seconds[-_EPOCHS_TIMED:]) * (record.epochs - record.epoch) if seconds and record.epochs else None
+    return left, median(patches[-_EPOCHS_TIMED:]) if patches else None
+
+
+def _pace_of_all(statuses: Sequence[RunStatus]) -> str:
+    """Return throughput and time left of all runs as the end of a line, if some run; "" if not known.
+
+    Waiting runs count like a whole run of those that are running, as many at a time as are running now.
+    """
+    running = [s for s in statuses if s.state == RunState.RUNNING and s.seconds_left is not None and s.epochs > s.epoch]
+    if not running:
+        return ""
+    waiting = sum(s.state in (RunState.QUEUED, RunState.NOT_STARTED) for s in statuses)
+    left = [s.seconds_left or 0.0 for s in running]
+    whole = fmean(seconds * s.epochs / (s.epochs - s.epoch) for seconds, s in zip(left, running, strict=True))
+    patches = sum(s.patches_per_second or 0.0 for s in running)
+    rate = f"; {patches:.3g} patches/s" if patches else ""
+    return f"{rate}; about {format_duration(max(max(left), (sum(left) + waiting * whole) / len(running)))} left"
 
 
 def _last_rows(file: Path) -> list[dict[str, Any]]:

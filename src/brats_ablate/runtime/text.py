@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that `word` most likely stands for; None if none is similar."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+    known = list(known)
+    matches = difflib.get_close_matches(word, known, n=1) or difflib.get_close_matches(word.lower(), known, n=1)
+    return next(iter(matches), None)
 
 
 def suggest(word: str, known: Iterable[str], *, prefix: str = "", otherwise: str = "known are") -> str:
@@ -28,6 +32,17 @@ def suggest(word: str, known: Iterable[str], *, prefix: str = "", otherwise: str
 def is_plain_name(name: str) -> bool:
     """Return whether `name` is a file or folder name that leads to no other folder, and is not hidden."""
     return bool(name) and name == printable(name).strip() and "/" not in name and not name.startswith(".")
+
+
+def shell_quoted(text: str) -> str:
+    """Return text as one word of a shell: in double quotes where that is enough, as a value may have single ones.
+
+    Examples:
+        >>> print(shell_quoted("data.raw='/a b/c'"))
+        "data.raw='/a b/c'"
+    """
+    quoted = shlex.quote(text)
+    return quoted if quoted == text or re.search(r'["$`!\\]', text) or "'" not in text else f'"{text}"'
 
 
 def printable(text: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -22,24 +23,48 @@ def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig]
     statuses to; "-" prints JSON instead of the grid.
     """
     runs = Path(str(cfg.paths.runs)).absolute()
-    while True:
-        statuses = collect_statuses([run_directory(each) for each in sweep] if sweep else find_runs(runs))
-        if watch > 0 and sys.stdout.isatty():
-            print("\x1b[H\x1b[2J", end="")
-        _print(statuses, json, runs)
-        if watch <= 0:
-            return
-        try:
+
+    def collect() -> list[RunStatus]:
+        return collect_statuses([run_directory(each) for each in sweep] if sweep else find_runs(runs))
+
+    if watch <= 0:
+        _print(collect(), json, runs)
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        if json != "-" and sys.stdout.isatty():
+            _show_live(collect, watch, json, runs)
+        while True:
+            _print(collect(), json, runs)
             time.sleep(watch)
-        except KeyboardInterrupt:
-            return
+
+
+def _show_live(collect: Callable[[], Sequence[RunStatus]], watch: float, json: str | None, runs: Path) -> None:
+    """Refresh the grid in place until Ctrl-C; a grid that is taller than the terminal keeps its end."""
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            statuses = collect()
+            heading = f"{time.strftime('%H:%M:%S')}, refreshed every {watch:g} s until Ctrl-C\n\n"
+            live.update(Text(heading + _grid(statuses, runs)), refresh=True)
+            _write(statuses, json)
+            time.sleep(watch)
+
+
+def _grid(statuses: Sequence[RunStatus], runs: Path) -> str:
+    return format_status_grid(statuses) if statuses else f"no runs in {runs}"
 
 
 def _print(statuses: Sequence[RunStatus], json: str | None, runs: Path) -> None:
+    if json != "-":
+        print(_grid(statuses, runs), flush=True)
+    _write(statuses, json)
+
+
+def _write(statuses: Sequence[RunStatus], json: str | None) -> None:
     content = {"runs": [status.as_dict() for status in statuses]}
     if json == "-":
         print(to_json(content, indent=1), flush=True)
-        return
-    print(format_status_grid(statuses) if statuses else f"no runs in {runs}", flush=True)
-    if json is not None:
+    elif json is not None:
         write_json(Path(json), content)

@@ -1,0 +1,35 @@
+"""The text of `--help`: Hydra's, with the question of each experiment, wrapped to the terminal's width."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from textwrap import fill
+
+from omegaconf import OmegaConf
+
+from brats_ablate.config.locations import config_dirs
+
+_GROUPS = "== Groups =="
+
+
+def with_questions(text: str) -> str:
+    """Return Hydra's help with a section that lists each experiment and the question that it answers."""
+    width = max(60, shutil.get_terminal_size().columns)
+    questions = _questions()
+    indent = max(map(len, questions)) + 2
+    listed = [
+        fill(f"{name:<{indent}}{question}", width, subsequent_indent=" " * indent, break_on_hyphens=False)
+        for name, question in questions.items()
+    ]
+    section = "\n".join(["== Experiments (+experiment=NAME) ==", *listed, "", _GROUPS])
+    text = re.sub(r"^experiment: .*\n", "", text, flags=re.M).replace(_GROUPS, section, 1)
+    groups = re.compile(r"^[\w/]+: .+$", re.M)
+    return groups.sub(lambda m: fill(m[0], width, subsequent_indent="    ", break_on_hyphens=False), text)
+
+
+def _questions() -> dict[str, str]:
+    """Return the question of each experiment, by name."""
+    files = {file.stem: file for folder in config_dirs() for file in (folder / "experiment").glob("*.yaml")}
+    questions = {name: OmegaConf.select(OmegaConf.load(files[name]), "about.question") for name in sorted(files)}
+    return {name: str(question or "") for name, question in questions.items()}
