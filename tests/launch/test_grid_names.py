@@ -65,8 +65,10 @@ def test_a_grid_is_trained_and_compared(brats_ablate: Command) -> None:
     grid = ("supervision=none,deep", "inputs=plain,onehot", "-m")
     trained = brats_ablate(*grid)
     assert trained.returncode == 0, trained.stdout
+    table = trained.stdout.partition("Variants of default")[2]
+    assert all(name in table for name in ("default", "inputs-onehot", "supervision-deep"))
     again = brats_ablate(*grid, "hydra/launcher=submitit_local")
     assert "4 already finished" in again.stdout, again.stdout
-    tables = brats_ablate("job=tables", "job.tables=[trained]", "job.baseline=default")
+    tables = brats_ablate("job=tables", "job.tables=[sweep_default]")
     assert tables.returncode == 0, tables.stdout
     assert all(name in tables.stdout for name in ("default", "inputs-onehot", "supervision-deep"))
