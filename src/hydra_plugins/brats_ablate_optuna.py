@@ -95,7 +95,7 @@ class OptunaStudySweeper(Sweeper):
         optuna.logging.set_verbosity(logging.WARNING)
         make_launch_folder(Path(str(self.config.hydra.sweep.dir)).absolute())
         with self._only_command():
-            self.searching.storage = optuna.storages.get_storage(self.storage)
+            self.searching.storage = _storage(self.storage)
             study = optuna.create_study(
                 study_name=self.searching.study_name,
                 storage=self.searching.storage,
@@ -103,14 +103,20 @@ class OptunaStudySweeper(Sweeper):
                 load_if_exists=True,
             )
             self._check_same_study(study)
+            _repeat_interrupted(study)
             ended = _ended_trials(study)
             if ended:
                 self.searching.sampler.reseed_rng()  # the sampler's seed would draw the first trials again
             print(f"study {study.study_name}: {ended} of {self.n_trials} trials done", flush=True)
             self.searching.n_trials = max(0, self.n_trials - ended)
-            if self.searching.n_trials:
-                self.searching.sweep(arguments)
-            if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+            complete = (optuna.trial.TrialState.COMPLETE,)
+            try:
+                if self.searching.n_trials:
+                    self.searching.sweep(arguments)
+            except ValueError:  # at its end, if there is no best trial
+                if study.get_trials(states=complete) or _ended_trials(study) < self.n_trials:
+                    raise
+            if not study.get_trials(states=complete):
                 raise RunFailed(f"every trial of study {study.study_name} failed; their messages are above")
             best = study.best_trial
             shown = " ".join(f"{key}={value}" for key, value in best.params.items())
@@ -145,7 +151,9 @@ class OptunaStudySweeper(Sweeper):
             return
         assert self.config is not None
         name = re.sub(r"[^\w.-]", "_", str(self.study_name))
-        with lock_file(Path(str(self.config.paths.work)) / f".{name}.study.lock") as stream:
+        folder = Path(str(self.config.paths.work))
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock_file(folder / f".{name}.study.lock") as stream:
             if not try_lock(stream):
                 raise ConfigError(
                     f"study {self.study_name} is run by another command; wait for its end, or raise its n_jobs"
@@ -153,16 +161,43 @@ class OptunaStudySweeper(Sweeper):
             yield
 
 
-def _ended_trials(study: Study) -> int:
-    """Return the number of finished and failed trials, and queue those again that an earlier command left running."""
+def _storage(url: str | None) -> Any:
+    """Open a study's database.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from brats_ablate.errors import ConfigError
+
+    try:
+        return optuna.storages.get_storage(url)
+    except (SQLAlchemyError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"hydra.sweeper.storage={url} cannot be opened ({reason}); give a URL such as sqlite:///optuna.db"
+        ) from None
+
+
+def _repeat_interrupted(study: Study) -> None:
+    """Queue the trials again that an earlier command left running."""
     from optuna.trial import TrialState
 
-    repeated = set(study.user_attrs.get(_REPEATED, []))
+    repeated = list(study.user_attrs.get(_REPEATED, []))
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         if trial.params:
             study.enqueue_trial(trial.params)
-        repeated.add(trial.number)
-        study.set_user_attr(_REPEATED, sorted(repeated))
+        repeated.append(trial.number)
+        study.set_user_attr(_REPEATED, repeated)
         study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _ended_trials(study: Study) -> int:
+    """Return the number of finished and failed trials, without those that others repeat."""
+    from optuna.trial import TrialState
+
     ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
+    repeated = study.user_attrs.get(_REPEATED, [])
     return sum(trial.number not in repeated for trial in ended)

@@ -42,7 +42,20 @@ def fake_study(tmp_path: Path) -> FakeStudy:
     return FakeStudy(tmp_path, (*SEARCH, "encoder.width=interval(0.2,1.0)"))
 
 
-@pytest.mark.slow(minutes=2)
+def test_the_highest_dice_is_searched_for(tmp_path: Path) -> None:
+    """hydra-optuna-sweeper itself minimizes by default."""
+    command = CommandLine(tmp_path, ("-m", "data=phantom", "lr=interval(1e-4,1e-2)"))
+    done = command.run("hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1")
+    assert done.returncode == 2
+    assert "direction=minimize would search for the lowest Dice" in done.stdout
+    done = command.run(
+        "hydra/sweeper=optuna_study", "hydra.sweeper.storage=sqlite:////no/such/folder.db", "hydra.sweeper.study_name=s"
+    )
+    assert done.returncode == 2
+    assert done.stdout.startswith("brats-ablate: hydra.sweeper.storage=sqlite:////no/such/folder.db cannot be opened (")
+
+
+@pytest.mark.slow(minutes=3)
 def test_a_killed_search_of_trained_runs_continues_to_its_total(work: Path, small: tuple[str, ...]) -> None:
     command = CommandLine(work, (*small, *SEARCH), {"BRATS_ABLATE_WORK": str(work)})
     search = ("hydra.sweeper.n_trials=4", "objective=dice/ET")
