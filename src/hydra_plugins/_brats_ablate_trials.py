@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -66,13 +65,13 @@ def launch_trials(launcher: CheckedLauncher, trials: Sequence[Sequence[str]], fi
         try:
             (runs[overrides],) = launcher.compose([overrides], number)
         except ConfigError as error:
-            print(f"brats-ablate: {error}", file=sys.stderr)
             exit_code.record(error.exit_code)
             invalid[overrides] = _result(overrides, error)
     for each in runs.values():
         if each.as_sweep_run().run is None:
             raise ConfigError(f"{each.label} has no score to search by; use hydra/sweeper=grid")
-    launcher.start(list(runs.values()))
+    if runs:
+        launcher.start(list(runs.values()))
     results: Mapping[tuple[str, ...], JobReturn] = invalid | {key: _ended(run) for key, run in runs.items()}
     return [results[tuple(overrides)] for overrides in trials]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -135,7 +136,7 @@ class OptunaStudySweeper(Sweeper):
         if different := sorted(key for key in before.keys() | settings if before.get(key) != settings.get(key)):
             key = different[0]
             raise ConfigError(
-                f"study {study.study_name} was started with {key}={before.get(key)}, not {settings.get(key)}; "
+                f"study {study.study_name} was started with {key}={before.get(key, 'unset')}, not {settings.get(key, 'unset')}; "
                 "give this one its own hydra.sweeper.study_name"
             )
         study.set_user_attr(_SETTINGS, settings)
@@ -183,12 +184,15 @@ def _storage(url: str | None) -> Any:
 
 def _repeat_interrupted(study: Study) -> None:
     """Queue the trials again that an earlier command left running."""
+    from optuna.exceptions import ExperimentalWarning
     from optuna.trial import TrialState
 
     repeated = list(study.user_attrs.get(_REPEATED, []))
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         if trial.params:
-            study.enqueue_trial(trial.params)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # of a pinned version, so it stays as it is
+                study.enqueue_trial(trial.params)
         repeated.append(trial.number)
         study.set_user_attr(_REPEATED, repeated)
         study.tell(trial.number, state=TrialState.FAIL)
