@@ -135,8 +135,9 @@ class OptunaStudySweeper(Sweeper):
         before = study.user_attrs.get(_SETTINGS, settings)
         if different := sorted(key for key in before.keys() | settings if before.get(key) != settings.get(key)):
             key = different[0]
+            old, new = (values.get(key, "unset") for values in (before, settings))
             raise ConfigError(
-                f"study {study.study_name} was started with {key}={before.get(key, 'unset')}, not {settings.get(key, 'unset')}; "
+                f"study {study.study_name} was started with {key}={old}, not {new}; "
                 "give this one its own hydra.sweeper.study_name"
             )
         study.set_user_attr(_SETTINGS, settings)

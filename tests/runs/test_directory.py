@@ -72,14 +72,6 @@ def strict(text: str) -> dict[str, Any]:
     return content
 
 
-def test_the_best_score_is_of_the_validated_epoch_with_the_highest_mean(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    assert run.best_score("dice") is None
-    rows = [(0, 0.9, 0.9), (1, 0.5, 0.1), (2, math.nan, 0.8), (3, 0.6, 0.2), (4, 0.6, 0.3)]
-    run.append("metrics.jsonl", [{"epoch": e, "dice": dice, "dice/ET": et} for e, dice, et in rows] + [{"epoch": 5}])
-    assert [run.best_score(key) for key in ("dice", "dice/ET", "dice/NETC")] == [0.6, 0.2, None]
-
-
 def test_a_measured_value_that_is_not_finite_is_null(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.append("metrics.jsonl", [{"epoch": 1, "grad_norm": math.inf, "dice": math.nan, "lr": 0.5}])

@@ -18,6 +18,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
+from brats_ablate.runs.score import best_score
 from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 
@@ -80,7 +81,7 @@ def overfits_one_batch(cfg: DictConfig) -> bool:
 def score(cfg: DictConfig) -> float | None:
     """Return the `objective` of the run that a configuration trained; None if there is no such run or value."""
     run = as_sweep_run(cfg, "").run
-    return None if run is None else run.best_score(str(OmegaConf.select(cfg, "objective", default="dice")))
+    return None if run is None else best_score(run, str(OmegaConf.select(cfg, "objective", default="dice")))
 
 
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:

@@ -153,16 +153,6 @@ class RunDirectory:
             _require_numbers(rows.values(), _COMPUTED_WITH)
             return [rows[epoch] for epoch in sorted(rows)]
 
-    def best_score(self, key: str) -> float | None:
-        """Return the value `key` of the epoch with the highest mean Dice, of equal ones the earlier; None without any.
-
-        Args:
-            key: "dice", the mean over the regions, or one region's, such as "dice/ET".
-        """
-        validated = [row for row in self.metrics() if row["epoch"] and row.get("dice") is not None]
-        best = max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={})
-        return best.get(key)
-
     def cases(self) -> list[dict[str, Any]]:
         """Return one object per validated epoch and case, sorted."""
         with readable(self.path / "cases.jsonl", self._train_again):
