@@ -117,13 +117,13 @@ def test_a_failed_run_is_a_failed_trial_and_the_exit_code(fake_study: FakeStudy)
 
 
 @pytest.mark.slow
-def test_an_invalid_trial_is_a_failed_one_and_a_job_without_a_score_is_refused(fake_study: FakeStudy) -> None:
+def test_an_invalid_trial_is_a_failed_one_and_a_run_without_a_score_is_refused(fake_study: FakeStudy) -> None:
     search = ("fold=8,9", "hydra.sweeper.n_trials=2", "hydra.sweeper.max_failure_rate=1")
     done = fake_study.run(*search)
     assert done.returncode == 2
     assert done.stdout.count("Failed experiment: fold=") == 2
     assert [t.state.name for t in trials(fake_study.folder)] == ["FAIL", "FAIL"]
-    done = fake_study.run(*search[1:], "hydra.sweeper.study_name=other", "job._target_=brats_ablate.jobs.evaluate.run")
+    done = fake_study.run(*search[1:], "hydra.sweeper.study_name=other", "trainer=debug")
     assert done.returncode == 2
     assert "has no score to search by; use hydra/sweeper=grid" in done.stdout
 
