@@ -95,6 +95,19 @@ def test_a_sweep_is_one_array_and_a_finished_sweep_submits_nothing(fake_study: F
     assert all(fake_state(run)["starts"] == 1 for run in fake_study.runs())
 
 
+def test_a_sweep_is_submitted_from_within_a_job_as_from_outside(fake_study: FakeStudy) -> None:
+    """The array, the partition and the number of tasks of that job would be those of the sweep's."""
+    surrounding = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_CPUS_PER_TASK": "3", "SLURM_TRES_PER_TASK": "cpu:3"}
+    surrounding |= {"SBATCH_ARRAY_INX": "0-0", "SBATCH_TIMELIMIT": "1-00:00:00", "SBATCH_PARTITION": "high"}
+    done = fake_study.run("+experiment=baseline", "fold=0,1", *SLURM, "hydra.launcher.partition=low", **surrounding)
+    assert done.returncode == 0, done.stdout
+    assert "2 runs: 2 finished" in done.stdout
+    shown = ["scontrol", "show", "job", job(fake_study.runs()[1])]
+    described = subprocess.run(shown, capture_output=True, text=True, check=True).stdout
+    assert "Partition=low" in described
+    assert "TimeLimit=01:00:00" in described
+
+
 def test_a_run_that_fails_is_not_requeued_and_has_its_reason(fake_study: FakeStudy) -> None:
     faults = {"baseline/0": "raises", "baseline/1": "rank 1 raises", "baseline/2": "killed"}
     done = fake_study.run(
