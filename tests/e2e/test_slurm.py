@@ -108,6 +108,15 @@ def test_a_sweep_is_submitted_from_within_a_job_as_from_outside(fake_study: Fake
     assert "TimeLimit=01:00:00" in described
 
 
+def test_a_design_ends_with_its_table(study: CommandLine) -> None:
+    factors = ("+design.factors.focal.loss=focal_dice", "+design.factors.onehot.inputs=onehot")
+    done = study.run("design=leave_one_out", *factors)
+    assert done.returncode == 0, done.stdout
+    assert "3 runs: 3 finished" in done.stdout
+    table = done.stdout.partition("leave one out")[2]
+    assert all(text in table for text in ("all", "without onehot", "without focal", "job=report"))
+
+
 def test_a_run_that_fails_is_not_requeued_and_has_its_reason(fake_study: FakeStudy) -> None:
     faults = {"baseline/0": "raises", "baseline/1": "rank 1 raises", "baseline/2": "killed"}
     done = fake_study.run(
@@ -150,7 +159,7 @@ def test_canceled_runs_are_not_requeued_and_a_second_submission_finishes_them(fa
 
 
 def test_a_launcher_that_is_killed_is_replaced_by_the_same_command(fake_study: FakeStudy) -> None:
-    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=300", *SLURM)
+    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=1000", *SLURM)
     process = fake_study.start(*sweep)
     wait_until(lambda: len(fake_study.runs()) == 2 and max(map(finished_epochs, fake_study.runs())) >= 1, process)
     process.kill()
