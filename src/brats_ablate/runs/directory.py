@@ -3,7 +3,7 @@
     runs/<name>/fold=<f>/lr=<lr>/seed=<s>/
         config.yaml     the resolved configuration          manifest.json   identity, versions, hardware
         status.json     state and progress                  lock            held while a process trains it
-        metrics.jsonl   one object per epoch                cases.jsonl     one object per validated epoch and case
+        metrics.jsonl   one object per epoch                cases.jsonl     Dice per validated epoch and case (case_table)
         checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt     profile/        with trainer.profile=true
 
 JSON files are replaced atomically; JSONL files only grow. An epoch can occur twice in them, after a resume: the later
@@ -17,11 +17,11 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import RunFailed, Unreadable
 from brats_ablate.runs.renamed import with_current_names
@@ -29,6 +29,9 @@ from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import finite_or_null, read_json, read_jsonl, readable, to_json, write_json
 from brats_ablate.runtime.locks import lock_file, try_lock
 from brats_ablate.runtime.text import printable
+
+if TYPE_CHECKING:
+    from brats_ablate.runs.case_table import CaseTable
 
 TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
@@ -79,6 +82,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._is_held = False
+        self._listed_cases = ""
 
     @classmethod
     def at(cls, runs: Path, coordinates: Coordinates) -> RunDirectory:
@@ -155,10 +159,14 @@ class RunDirectory:
 
     def cases(self) -> list[dict[str, Any]]:
         """Return one object per validated epoch and case, sorted."""
+        return [row for table in self.case_tables().values() for row in table.rows]
+
+    def case_tables(self, epochs: Container[int] | None = None) -> dict[int, CaseTable]:
+        """Return the Dice of all cases in each validated epoch, or in those of `epochs`, sorted by epoch."""
+        from brats_ablate.runs.case_table import read_case_tables  # imports numpy, which most readers do not need
+
         with readable(self.path / "cases.jsonl", self._train_again):
-            rows = {(row["epoch"], row["case"]): row for row in read_jsonl(self.path / "cases.jsonl")}
-            _require_numbers(rows.values(), ("epoch",))
-            return [rows[key] for key in sorted(rows)]
+            return read_case_tables(self.path / "cases.jsonl", epochs)
 
     @property
     def _train_again(self) -> str:
@@ -215,9 +223,22 @@ class RunDirectory:
         They are on the disk when it returns, so that no checkpoint of an epoch outlives a power failure without them.
         A measured value that is infinite or NaN is written as null.
         """
+        self._append(file, "".join(to_json(finite_or_null(row)) + "\n" for row in rows))
+
+    def append_cases(self, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append a validated epoch to `cases.jsonl`, as `append` does.
+
+        Each row has `case`, a Dice per region, and reference voxels. A value that is infinite or NaN becomes NaN.
+        """
+        from brats_ablate.runs.case_table import case_line, epoch_line
+
+        cases, scores = case_line(rows), epoch_line(epoch, rows)
+        self._append("cases.jsonl", scores if cases == self._listed_cases else cases + scores)
+        self._listed_cases = cases
+
+    def _append(self, file: str, text: str) -> None:
         self.ensure_exists()
         path = self.path / file
-        text = "".join(to_json(finite_or_null(row)) + "\n" for row in rows)
         with path.open("ab+") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size:

@@ -105,10 +105,19 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    rows = [_DECODER.decode(line) for line in lines if line]
-    if other := [row for row in rows if not isinstance(row, dict)]:
-        raise ValueError(f"{other[0]!r} is no JSON object")
-    return rows
+    return [parse_object(line) for line in lines if line]
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return the object of a JSON text, with null for Infinity and NaN.
+
+    Raises:
+        ValueError: the text is no JSON object.
+    """
+    content = _DECODER.decode(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"{content!r} is no JSON object")
+    return content
 
 
 def os_error_remedy(error: OSError) -> str:

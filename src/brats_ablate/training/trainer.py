@@ -211,7 +211,7 @@ class Trainer:
         if result is None:
             self._stop()
         if self.ranks.is_main_process:
-            self.run.append("cases.jsonl", [{"epoch": epoch, **case} for case in result.cases])
+            self.run.append_cases(epoch, result.cases)
         if epoch > 0:
             self._keep_if_best(epoch, result.means["dice"])
         return result.means | {"seconds/validation": result.seconds}
