@@ -101,7 +101,7 @@ def read_case_tables(file: Path, epochs: Container[int] | None = None) -> dict[i
 
 def _line(content: Mapping[str, object]) -> str:
     text = to_json(content)[:-1]
-    return f'{text}{_CHECKSUM.decode()}{zlib.crc32(text.encode())}}}\n'
+    return f"{text}{_CHECKSUM.decode()}{zlib.crc32(text.encode())}}}\n"
 
 
 def _checked(line: bytes) -> dict[str, Any]:

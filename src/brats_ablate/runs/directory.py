@@ -3,7 +3,7 @@
     runs/<name>/fold=<f>/lr=<lr>/seed=<s>/
         config.yaml     the resolved configuration          manifest.json   identity, versions, hardware
         status.json     state and progress                  lock            held while a process trains it
-        metrics.jsonl   one object per epoch                cases.jsonl     Dice per validated epoch and case (case_table)
+        metrics.jsonl   one object per epoch                cases.jsonl     Dice per epoch and case (`case_table`)
         checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt     profile/        with trainer.profile=true
 
 JSON files are replaced atomically; JSONL files only grow. An epoch can occur twice in them, after a resume: the later
@@ -17,13 +17,15 @@ import os
 import re
 import socket
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import RunFailed, Unreadable
+from brats_ablate.runs.disk import folders_in
+from brats_ablate.runs.numbers import COMPUTED_WITH, require_numbers
 from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import finite_or_null, read_json, read_jsonl, readable, to_json, write_json
@@ -37,11 +39,6 @@ TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
 PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"
 """Reported by the surviving ranks of a run; the process that started the ranks may know the real cause."""
-_COMPUTED_WITH = (
-    *("epoch", "step", "dice", "peak_memory_bytes", "seconds"),
-    *(f"seconds/{phase}" for phase in ("data", "forward", "backward", "optimizer", "validation")),
-)
-"""Keys of `metrics.jsonl` whose values must be numbers; others, also of later versions, are shown or passed over."""
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
 _RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>[^/]+)/seed=(?P<seed>-?\d+)")
 
@@ -61,6 +58,9 @@ class RunRecord:
     def names_cause(self) -> bool:
         """True if `reason` is why the run failed, and not only that another rank was lost."""
         return bool(self.reason) and PEER_LOST not in str(self.reason)
+
+
+_OF_RECORD = tuple(field.name for field in fields(RunRecord))
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ class RunDirectory:
         if not content:
             return None
         with readable(self.path / "status.json"):
-            known = {field.name: content[field.name] for field in fields(RunRecord) if field.name in content}
+            known = {name: content[name] for name in _OF_RECORD if name in content}
             reason = content.get("reason")
-            _require_numbers([known], ("epoch", "epochs", "best"))
+            require_numbers([known], ("epoch", "epochs", "best"))
             shown = {"state": RunState(content["state"]), "reason": printable(reason) if reason else reason}
             return RunRecord(**known | shown)
 
@@ -154,7 +154,7 @@ class RunDirectory:
         """Return one object per epoch, sorted; epoch 0, if present, is the untrained network."""
         with readable(self.path / "metrics.jsonl", self._train_again):
             rows = {row["epoch"]: row for row in read_jsonl(self.path / "metrics.jsonl")}
-            _require_numbers(rows.values(), _COMPUTED_WITH)
+            require_numbers(rows.values(), COMPUTED_WITH)
             return [rows[epoch] for epoch in sorted(rows)]
 
     def cases(self) -> list[dict[str, Any]]:
@@ -290,23 +290,12 @@ class RunDirectory:
             return not try_lock(stream, shared=True)
 
 
-def _require_numbers(rows: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> None:
-    """Check that the values of `keys`, where recorded, are numbers or null, and epochs integers.
-
-    Raises:
-        TypeError: one is something else.
-    """
-    kinds = {key: int if key.startswith("epoch") else int | float | None for key in keys}
-    for row in rows:
-        for key, kind in kinds.items():
-            if key in row and not isinstance(row[key], kind):
-                raise TypeError(f"{key} is {row[key]!r}")
-
-
 def find_runs(runs: Path) -> list[RunDirectory]:
     """Return every run directory below `runs`, sorted by path."""
-    paths = Path(runs).glob("*/fold=*/lr=*/seed=*")
-    return [RunDirectory(path) for path in sorted(paths) if _RUN.fullmatch("/".join(path.parts[-4:]))]
+    found = [""]
+    for _ in range(4):  # name, fold, lr, seed; three times as fast as a glob
+        found = [f"{path}/{name}" for path in found for name in folders_in(f"{runs}{path}")]
+    return [RunDirectory(Path(f"{runs}{path}")) for path in sorted(found) if _RUN.fullmatch(path[1:])]
 
 
 def trains_a_run(target: str) -> bool:

@@ -77,10 +77,12 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         Unreadable: it holds anything else.
     """
-    if not path.exists():
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     with readable(path):
-        content: dict[str, Any] = _DECODER.decode(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = _DECODER.decode(text.decode())
         if not isinstance(content, dict):
             raise TypeError(f"a JSON {type(content).__name__}, not an object")
     return content

@@ -139,7 +139,7 @@ def _positions(patients: tuple[str, ...], wanted: tuple[str, ...]) -> slice | li
 
 def _run_scores(run: RunSummary, labels: LabelScheme, patient_of: PatientOf) -> RunScores | None:
     """Average one run over its tested epochs, then over each patient's scans; None without case rows."""
-    epochs = epochs_under_test([row["epoch"] for row in run.validated], run.status.epochs)
+    epochs = epochs_under_test(run.validated_epochs, run.status.epochs)
     tables = list(run.directory.case_tables(set(epochs)).values())
     require_recorded_regions(run, tables)
     cases = _common_cases(tables)
