@@ -130,8 +130,8 @@ def _write_run(
     run.write_status(RunRecord(RunState.FINISHED, EPOCHS, EPOCHS, best))
 
 
-def measure(arguments: list[str], work: Path) -> tuple[float, float]:
-    """Run a command in a process of its own; return its wall time in seconds and its peak memory in GiB."""
+def measure(arguments: list[str], work: Path) -> tuple[float, float, float]:
+    """Run a command in a process of its own; return wall time and processor time in seconds, and peak memory in GiB."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "brats_ablate", *arguments, f"paths.work={work}/brats21"], stdout=subprocess.DEVNULL
@@ -140,7 +140,7 @@ def measure(arguments: list[str], work: Path) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, arguments)
-    return time.perf_counter() - start, usage.ru_maxrss / 2**20
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
 def main() -> None:
@@ -160,8 +160,8 @@ def main() -> None:
         sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e3:,.0f} kB" for file in sorted(files))
         print(f"{sum(1 for _ in runs.glob('*/fold=*/lr=*/seed=*')):,} runs, each: {sizes}")
         for job in arguments.jobs:
-            seconds, peak = measure(JOBS[job], work)
-            print(f"job={job}: {seconds:.1f} s, {peak:.2f} GiB", flush=True)
+            seconds, busy, peak = measure(JOBS[job], work)
+            print(f"job={job}: {seconds:.1f} s ({busy:.1f} s of a processor), {peak:.2f} GiB", flush=True)
         report = work / "brats21" / "tables" / "report.html"
         if report.exists():
             print(f"report.html: {report.stat().st_size / 1e6:.1f} MB")

@@ -1,21 +1,23 @@
 """The text of `cases.jsonl`: the Dice of every case in every validated epoch of a run.
 
-    {"cases": ["BraTS2021_00000", …], "ET_reference": [311, …], "crc32": …}
-    {"epoch": 1, "WT": "<base64>", "TC": "<base64>", "ET": "<base64>", "crc32": …}
+    {"cases": ["BraTS2021_00000", …], "ET_reference": [311, …], "crc32": 3353398171}
+    {"epoch": 1, "cases": 3353398171, "WT": "<base64>", "TC": "<base64>", "ET": "<base64>", "crc32": …}
 
-A line of cases, with the voxels of their reference, holds for the epochs below it, up to the next such line. An epoch
-has one array per region, a little-endian float32 for each case; float64 where float32 would round; NaN where no number
-was measured. `crc32` is the checksum of the line before it. Version 0.1.0 wrote an object per epoch and case instead;
-one file can have both. An epoch can occur twice, after a resume: the later line counts.
+A line of cases, with the voxels of their reference, precedes the epochs that name its checksum. An epoch has one array
+per region, a little-endian float32 for each case; float64 where float32 would round; NaN where no number was measured.
+`crc32` is the checksum of the text before it in the line. Version 0.1.0 wrote an object per epoch and case instead; one
+file can have both. An epoch can occur twice, after a resume: the later line counts.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import mmap
 import re
 import zlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +29,7 @@ from brats_ablate.runtime.files import parse_object, to_json
 
 SIZE = "_reference"
 """End of the key, after a region's name, of the voxels that a reference has of it."""
-_EPOCH = re.compile(rb'\{"epoch": (\d+), (?!"case")')
+_EPOCH = re.compile(rb'\{"epoch": (\d+), "cases": (\d+), ')
 _ROW = re.compile(rb'\{"epoch": (\d+), "case"')
 _CASES = b'{"cases": '
 _CHECKSUM = b', "crc32": '
@@ -55,19 +57,16 @@ class CaseTable:
         return sorted(named, key=lambda row: str(row["case"]))
 
 
-def case_line(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the line of cases for the rows of one epoch, each with `case`, a Dice per region and voxels."""
-    sizes = [key for key in (rows[0] if rows else ()) if key.endswith(SIZE)]
-    return _line({"cases": [row["case"] for row in rows]} | {key: [row[key] for row in rows] for key in sizes})
+def case_lines(epoch: int, rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return the line of cases and the line of an epoch for rows with `case`, a Dice per region, and voxels."""
+    keys = [key for key in rows[0] if key != "case"]
+    sizes = {key: [row[key] for row in rows] for key in keys if key.endswith(SIZE)}
+    dice = {key: _encode([row[key] for row in rows]) for key in keys if not key.endswith(SIZE)}
+    cases = _line({"cases": [row["case"] for row in rows]} | sizes)
+    return cases, _line({"epoch": epoch, "cases": _checksum(cases.encode())} | dice)
 
 
-def epoch_line(epoch: int, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the line of an epoch for the same rows."""
-    regions = [key for key in (rows[0] if rows else ()) if key != "case" and not key.endswith(SIZE)]
-    return _line({"epoch": epoch} | {region: _encode([row[region] for row in rows]) for region in regions})
-
-
-def read_case_tables(file: Path, epochs: Container[int] | None = None) -> dict[int, CaseTable]:
+def read_case_tables(file: Path, epochs: AbstractSet[int] | None = None) -> dict[int, CaseTable]:
     """Return the validated epochs in `file`, or those of `epochs`, sorted; {} if there is no file.
 
     Only these are decoded. Skips a last line without its line end.
@@ -77,18 +76,23 @@ def read_case_tables(file: Path, epochs: Container[int] | None = None) -> dict[i
     """
     if not file.exists():
         return {}
+    if epochs is not None and (last := _read_from_end(file, epochs)) is not None:
+        return last
     *lines, _ = file.read_bytes().split(b"\n")
     compact: dict[int, tuple[bytes, bytes]] = {}
     rows: dict[int, dict[str, dict[str, Any]]] = {}
-    cases = b""
+    cases: dict[int, bytes] = {}
     for line in lines:
         if match := _EPOCH.match(line):
-            if epochs is None or int(match[1]) in epochs:
-                compact[int(match[1])] = (cases, line)
-                rows.pop(int(match[1]), None)
+            epoch, of = map(int, match.groups())
+            if epochs is None or epoch in epochs:
+                if of not in cases:
+                    raise ValueError(f"the line of the cases of epoch {epoch} is missing")
+                compact[epoch] = (cases[of], line)
+                rows.pop(epoch, None)
         elif line.startswith(_CASES):
             _decode_cases(line)  # checks it, also if no epoch needs it
-            cases = line
+            cases[_checksum(line)] = line
         elif line and ((match := _ROW.match(line)) is None or epochs is None or int(match[1]) in epochs):
             row = parse_object(line.decode())
             if epochs is None or row["epoch"] in epochs:
@@ -99,9 +103,39 @@ def read_case_tables(file: Path, epochs: Container[int] | None = None) -> dict[i
     return dict(sorted(tables.items()))
 
 
+def _read_from_end(file: Path, epochs: AbstractSet[int]) -> dict[int, CaseTable] | None:
+    """Read the last lines only, up to the first of `epochs`; None if they are not of the cases in the first line."""
+    if file.stat().st_size == 0:
+        return {}
+    found: dict[int, bytes] = {}
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        cases = stream.readline().rstrip(b"\n")
+        if not cases.startswith(_CASES):
+            return None
+        end = content.rfind(b"\n")
+        while end > 0 and len(found) < len(epochs):
+            start = content.rfind(b"\n", 0, end) + 1
+            line = content[start:end]
+            if match := _EPOCH.match(line):
+                epoch, of = map(int, match.groups())
+                if of != _checksum(cases):
+                    return None
+                if epoch in epochs:
+                    found.setdefault(epoch, line)
+            elif not line.startswith(_CASES):
+                return None
+            end = start - 1
+    return {epoch: _decode(epoch, cases, found[epoch]) for epoch in sorted(found)}
+
+
 def _line(content: Mapping[str, object]) -> str:
     text = to_json(content)[:-1]
     return f"{text}{_CHECKSUM.decode()}{zlib.crc32(text.encode())}}}\n"
+
+
+def _checksum(line: bytes) -> int:
+    """Return the recorded checksum of a line."""
+    return int(line.rstrip(b"}\n").rpartition(_CHECKSUM)[2])
 
 
 def _checked(line: bytes) -> dict[str, Any]:
@@ -121,13 +155,10 @@ def _encode(values: Sequence[float | None]) -> str:
 
 
 def _decode(epoch: int, cases: bytes, line: bytes) -> CaseTable:
-    if not cases:
-        raise ValueError(f"no line of cases precedes epoch {epoch}")
     names, sizes = _decode_cases(cases)
     content = _checked(line)
-    del content["epoch"]
     dice = {}
-    for region, text in content.items():
+    for region, text in list(content.items())[2:]:
         packed = base64.b64decode(text)
         dice[region] = np.frombuffer(packed, "<f4" if len(packed) == 4 * len(names) else "<f8").astype(float)
         if len(dice[region]) != len(names):

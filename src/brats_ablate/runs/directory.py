@@ -17,8 +17,9 @@ import os
 import re
 import socket
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,6 @@ class RunRecord:
         return bool(self.reason) and PEER_LOST not in str(self.reason)
 
 
-_OF_RECORD = tuple(field.name for field in fields(RunRecord))
-
-
 @dataclass(frozen=True)
 class Coordinates:
     """What identifies a run among the runs of a data set."""
@@ -92,8 +90,7 @@ class RunDirectory:
 
     @property
     def coordinates(self) -> Coordinates:
-        match = _RUN.fullmatch("/".join(self.path.parts[-4:]))
-        if match is None:
+        if (match := _RUN.fullmatch("/".join(self.path.parts[-4:]))) is None:
             raise ValueError(f"{self.path} is not a run directory")
         return Coordinates(match["name"], int(match["fold"]), float(match["lr"]), int(match["seed"]))
 
@@ -105,7 +102,7 @@ class RunDirectory:
         if not content:
             return None
         with readable(self.path / "status.json"):
-            known = {name: content[name] for name in _OF_RECORD if name in content}
+            known = {key: content[key] for key in RunRecord.__dataclass_fields__ if key in content}
             reason = content.get("reason")
             require_numbers([known], ("epoch", "epochs", "best"))
             shown = {"state": RunState(content["state"]), "reason": printable(reason) if reason else reason}
@@ -161,7 +158,7 @@ class RunDirectory:
         """Return one object per validated epoch and case, sorted."""
         return [row for table in self.case_tables().values() for row in table.rows]
 
-    def case_tables(self, epochs: Container[int] | None = None) -> dict[int, CaseTable]:
+    def case_tables(self, epochs: AbstractSet[int] | None = None) -> dict[int, CaseTable]:
         """Return the Dice of all cases in each validated epoch, or in those of `epochs`, sorted by epoch."""
         from brats_ablate.runs.case_table import read_case_tables  # imports numpy, which most readers do not need
 
@@ -230,9 +227,9 @@ class RunDirectory:
 
         Each row has `case`, a Dice per region, and reference voxels. A value that is infinite or NaN becomes NaN.
         """
-        from brats_ablate.runs.case_table import case_line, epoch_line
+        from brats_ablate.runs.case_table import case_lines
 
-        cases, scores = case_line(rows), epoch_line(epoch, rows)
+        cases, scores = case_lines(epoch, rows)
         self._append("cases.jsonl", scores if cases == self._listed_cases else cases + scores)
         self._listed_cases = cases
 

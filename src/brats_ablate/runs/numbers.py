@@ -18,8 +18,10 @@ def require_numbers(rows: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> N
     Raises:
         TypeError: one is something else.
     """
-    kinds = {key: int if key.startswith("epoch") else int | float | None for key in keys}
-    for row in rows:
-        for key, kind in kinds.items():
-            if key in row and not isinstance(row[key], kind):
-                raise TypeError(f"{key} is {row[key]!r}")
+    rows = list(rows)
+    for key in keys:
+        kind = int if key.startswith("epoch") else int | float | None
+        for recorded in {type(row[key]) for row in rows if key in row}:
+            if not issubclass(recorded, kind):
+                wrong = next(row[key] for row in rows if type(row.get(key)) is recorded)
+                raise TypeError(f"{key} is {wrong!r}")

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
@@ -129,10 +130,13 @@ def _total(metrics: Iterable[Mapping[str, Any]], key: str) -> float:
 
 def _learning_curve(metrics: Sequence[Mapping[str, Any]]) -> LearningCurve:
     scored, trained = ([row for row in metrics if key in row] for key in ("dice", "loss"))
-    keys = list(dict.fromkeys(key for row in scored for key in row if key.partition("/")[0] == "dice"))
+    keys = [key for key in dict.fromkeys(chain.from_iterable(scored)) if key == "dice" or key.startswith("dice/")]
 
     def column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-        return np.array([row[key] if _is_number(row.get(key)) else np.nan for row in rows], dtype=float)
+        values = [row.get(key) for row in rows]
+        if not {type(value) for value in values} <= {float, int, type(None)}:
+            values = [value if _is_number(value) else None for value in values]
+        return np.array(values, dtype=float)
 
     def epochs(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         return np.array([row["epoch"] for row in rows], dtype=int)
