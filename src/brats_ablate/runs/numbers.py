@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 COMPUTED_WITH = (
@@ -21,7 +22,11 @@ def require_numbers(rows: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> N
     rows = list(rows)
     for key in keys:
         kind = int if key.startswith("epoch") else int | float | None
-        for recorded in {type(row[key]) for row in rows if key in row}:
+        try:  # all rows have most keys
+            recorded_types = set(map(type, map(itemgetter(key), rows)))
+        except KeyError:
+            recorded_types = {type(row[key]) for row in rows if key in row}
+        for recorded in recorded_types:
             if not issubclass(recorded, kind):
                 wrong = next(row[key] for row in rows if type(row.get(key)) is recorded)
                 raise TypeError(f"{key} is {wrong!r}")

@@ -90,11 +90,12 @@ def require_recorded_regions(run: RunSummary, tables: Iterable[CaseTable]) -> No
         regions = run.regions
         for table in tables:
             regions = frozenset(table.dice) if regions is None else regions
+            if table.dice.keys() == regions and table.sizes.keys() <= regions:
+                continue
             if lacking := sorted(regions - table.dice.keys()):
                 raise ValueError(f"no {lacking[0]}")
             other = sorted(table.dice.keys() - regions) + [f"{r}{SIZE}" for r in sorted(table.sizes.keys() - regions)]
-            if other:
-                raise ValueError(f"{other[0]} is no region of this run")
+            raise ValueError(f"{other[0]} is no region of this run")
 
 
 @contextmanager

@@ -117,15 +117,15 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
         validated_epochs=tuple(row["epoch"] for row in validated),
         curve=_learning_curve(metrics) if metrics else None,
         recorded_epochs=metrics[-1]["epoch"] if metrics else 0,
-        steps=max((int(row.get("step") or 0) for row in metrics), default=0),
+        steps=int(max([row.get("step") or 0 for row in metrics], default=0)),
         seconds=seconds,
         training_seconds=seconds - _total(metrics, "seconds/validation"),
-        peak_memory_bytes=max((row.get("peak_memory_bytes") or 0 for row in metrics), default=0),
+        peak_memory_bytes=max([row.get("peak_memory_bytes") or 0 for row in metrics], default=0),
     )
 
 
 def _total(metrics: Iterable[Mapping[str, Any]], key: str) -> float:
-    return sum(float(row.get(key) or 0) for row in metrics)
+    return float(sum([row.get(key) or 0 for row in metrics]))
 
 
 def _learning_curve(metrics: Sequence[Mapping[str, Any]]) -> LearningCurve:

@@ -6,8 +6,9 @@ more. The last epochs, at learning rates near zero, are fixed in advance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -78,10 +79,15 @@ def read_runs(runs: Iterable[RunSummary], labels: LabelScheme, patient_of: Patie
         DataError: a run was scored on other regions than `labels` has.
     """
     tested: dict[RunKey, dict[int, RunScores]] = {}
+
+    @lru_cache  # the runs of a fold have the same cases
+    def patients_of(cases: tuple[str, ...]) -> list[str]:
+        return [patient_of(case) for case in cases]
+
     for run in runs:
         scores = None
         with passing_over():
-            scores = _run_scores(run, labels, patient_of) if run.is_finished else None
+            scores = _run_scores(run, labels, patients_of) if run.is_finished else None
         if scores is not None:
             tested.setdefault((run.coordinates.lr, run.coordinates.seed), {})[run.coordinates.fold] = scores
     return tested
@@ -137,7 +143,9 @@ def _positions(patients: tuple[str, ...], wanted: tuple[str, ...]) -> slice | li
     return [at[patient] for patient in wanted]
 
 
-def _run_scores(run: RunSummary, labels: LabelScheme, patient_of: PatientOf) -> RunScores | None:
+def _run_scores(
+    run: RunSummary, labels: LabelScheme, patients_of: Callable[[tuple[str, ...]], list[str]]
+) -> RunScores | None:
     """Average one run over its tested epochs, then over each patient's scans; None without case rows."""
     epochs = epochs_under_test(run.validated_epochs, run.status.epochs)
     tables = list(run.directory.case_tables(set(epochs)).values())
@@ -151,7 +159,7 @@ def _run_scores(run: RunSummary, labels: LabelScheme, patient_of: PatientOf) -> 
     dice = {r: np.mean([table.dice[r][at] for table, at in zip(tables, rows, strict=True)], axis=0) for r in scored}
     averaged = np.mean([dice[region] for region in labels.averaged_names], axis=0)
     voxels = tables[-1].sizes.get(labels.sized_region, np.full(len(tables[-1].cases), np.nan))[rows[-1]]
-    return over_scans([patient_of(case) for case in cases], averaged, dice[labels.sized_region], voxels)
+    return over_scans(patients_of(cases), averaged, dice[labels.sized_region], voxels)
 
 
 def _common_cases(tables: Sequence[CaseTable]) -> tuple[str, ...]:
