@@ -63,7 +63,7 @@ def case_lines(epoch: int, rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]
     sizes = {key: [row[key] for row in rows] for key in keys if key.endswith(SIZE)}
     dice = {key: _encode([row[key] for row in rows]) for key in keys if not key.endswith(SIZE)}
     cases = _line({"cases": [row["case"] for row in rows]} | sizes)
-    return cases, _line({"epoch": epoch, "cases": _checksum(cases.encode())} | dice)
+    return cases, _line({"epoch": epoch, "cases": _checksum(cases.encode()), **dice})
 
 
 def read_case_tables(file: Path, epochs: AbstractSet[int] | None = None) -> dict[int, CaseTable]:

@@ -110,8 +110,7 @@ class RunDirectory:
 
     def is_finished(self) -> bool:
         """Return True if the run recorded that it was trained to its end."""
-        status = self.status()
-        return status is not None and status.state == RunState.FINISHED
+        return (status := self.status()) is not None and status.state == RunState.FINISHED
 
     def manifest(self) -> dict[str, Any]:
         """Return identity, versions and hardware as recorded; {} before the first start."""
@@ -144,8 +143,7 @@ class RunDirectory:
                 raise ValueError(error) from error
             if not isinstance(tree, dict):
                 raise TypeError(f"a YAML {type(tree).__name__}, not a mapping")
-            config: dict[str, Any] = with_current_names(tree)
-            return config
+            return dict(with_current_names(tree))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return one object per epoch, sorted; epoch 0, if present, is the untrained network."""
