@@ -221,10 +221,7 @@ class RunDirectory:
         self._append(file, "".join(to_json(finite_or_null(row)) + "\n" for row in rows))
 
     def append_cases(self, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append a validated epoch to `cases.jsonl`, as `append` does.
-
-        Each row has `case`, a Dice per region, and reference voxels. A value that is infinite or NaN becomes NaN.
-        """
+        """Append a validated epoch to `cases.jsonl` as `append` does; rows have `case`, Dice per region, and voxels."""
         from brats_ablate.runs.case_table import case_lines
 
         cases, scores = case_lines(epoch, rows)
