@@ -80,3 +80,16 @@ def test_the_grid_has_a_row_per_experiment_and_rate_and_a_column_per_fold(tmp_pa
         ["b", "0.0005", "0.4000", "0.5000"],
         ["b", "0.0007", "0.6000", "0.7000"],
     ]
+
+
+def test_the_last_line_has_throughput_and_time_left_of_all_runs(tmp_path: Path) -> None:
+    runs = [run_at(tmp_path, fold=fold) for fold in range(4)]
+    for run, seconds in zip(runs[:2], (60.0, 120.0), strict=True):
+        write_run(run, RunState.RUNNING, dice=()).write_status(RunRecord(RunState.RUNNING, 5, 10))
+        run.append("metrics.jsonl", [{"epoch": 5, "seconds": seconds, "patches_per_second": 1.5}])
+    with runs[0].lock(), runs[1].lock():
+        statuses = collect_statuses(runs)
+    # 5 and 10 minutes of two runs, and two whole runs of 15 minutes on average: 45 minutes, two at a time.
+    assert "4 runs: 2 running, 2 not started; 3 patches/s; about 22m left" in format_status_grid(statuses)
+    assert [s.as_dict()["patches_per_second"] for s in statuses] == [1.5, 1.5, None, None]
+    assert "left" not in format_status_grid(collect_statuses(runs[2:]))

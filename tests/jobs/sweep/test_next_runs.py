@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +53,8 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     }  # fmt: skip
     missing = 2 * 5 * 2 * (len(seeds) - 1)  # seed 0 is finished
     assert f"{missing} training runs, about {2 * missing}.0 device-hours: python -m" in printed
-    assert "-cd sweeps -cn demo_next" in printed
-    again = command.run(
-        "-cd", "sweeps", "-cn", "demo_next", *PLAN, "+experiment=ds", "fold=0", "seed=0", "job.detect=0.013"
-    )
+    (pasted,) = re.findall(r"python -m brats_ablate (.*)", printed)
+    again = command.run(*shlex.split(pasted), *PLAN, "+experiment=ds", "fold=0", "seed=0", "job.detect=0.013")
     assert again.returncode == 0, again.stdout
     assert yaml.safe_load(file.read_text()) == written
 

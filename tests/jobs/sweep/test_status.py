@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,35 @@ def test_the_jobs_import_no_heavy_packages(tmp_path: Path) -> None:
     code = "import sys, brats_ablate.jobs.sweep.status, brats_ablate.jobs.sweep.plan; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"torch", "monai", "pandas", "numpy", "submitit", "wandb", "scipy"} & set(modules)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_watching_refreshes_the_grid_until_ctrl_c(
+    cfg: DictConfig, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    run(cfg, watch=5, json=None)
+    printed = capsys.readouterr().out
+    assert waited == [5, 5]
+    assert ("refreshed every 5 s until Ctrl-C" in printed) == is_terminal
+    assert "0.9100" in printed
+
+
+def test_json_is_all_that_is_printed_also_while_watching(
+    cfg: DictConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", stop)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run(cfg, watch=5, json="-")
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 1

@@ -50,7 +50,8 @@ def _show_live(collect: Callable[[], Sequence[RunStatus]], watch: float, json: s
             statuses = collect()
             heading = f"{time.strftime('%H:%M:%S')}, refreshed every {watch:g} s until Ctrl-C\n\n"
             live.update(Text(heading + _grid(statuses, runs)), refresh=True)
-            _write(statuses, json)
+            if json is not None:
+                _write(statuses, _disk_use(statuses), json)
             time.sleep(watch)
 
 
@@ -58,29 +59,28 @@ def _grid(statuses: Sequence[RunStatus], runs: Path) -> str:
     return format_status_grid(statuses) if statuses else f"no runs in {runs}"
 
 
-def _disk_use(runs: Iterable[Path]) -> dict[str, int]:
+def _disk_use(statuses: Iterable[RunStatus]) -> dict[str, int]:
     """Return the bytes of the runs' checkpoints and of their records."""
     sizes = {"checkpoints": 0, "records": 0}
-    for file in (file for run in runs for file in files_of_run(run)):
+    for file in (file for status in statuses for file in files_of_run(Path(status.path))):
         sizes["checkpoints" if file.path.endswith(".pt") else "records"] += file.size
     return sizes
 
 
 def _print(statuses: Sequence[RunStatus], json: str | None, runs: Path) -> None:
+    disk = _disk_use(statuses)
     if json != "-":
         print(_grid(statuses, runs), flush=True)
-    disk = _write(statuses, json)
     if statuses and json != "-":
         parts = ", ".join(f"{format_size(size)} of {kind}" for kind, size in disk.items())
         print(f"disk: {parts}; job=clean lists what finished runs do not need", flush=True)
+    if json is not None:
+        _write(statuses, disk, json)
 
 
-def _write(statuses: Sequence[RunStatus], json: str | None) -> dict[str, int]:
-    """Write the JSON to standard output or a file if `json` says so; return the disk use."""
-    disk = _disk_use(Path(status.path) for status in statuses)
+def _write(statuses: Sequence[RunStatus], disk: dict[str, int], json: str) -> None:
     content = {"runs": [status.as_dict() for status in statuses], "bytes": disk}
     if json == "-":
         print(to_json(content, indent=1), flush=True)
-    elif json is not None:
+    else:
         write_json(Path(json), content)
-    return disk
