@@ -59,8 +59,9 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
         from rich.console import Console
         from rich.table import Table
 
-        table = Table("case", title="Invalid cases")
-        table.add_column("reason", overflow="fold")
+        table = Table(title="Invalid cases")
+        for column in ("case", "reason"):
+            table.add_column(column, overflow="fold")
         for case_id, reason in sorted(dict(summary.problems).items()):
             table.add_row(case_id, reason)
         Console().print(table)
