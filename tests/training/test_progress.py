@@ -31,7 +31,7 @@ def test_a_long_run_on_a_cpu_has_one_estimate_after_its_first_steps(
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for total, expected in (
-        (100_000, ["run: about 6 days for 99,989 steps of 5 s on this CPU, and the validation; x"]),
+        (100_000, ["run: about 6 days for 99,992 steps of 5 s on this CPU, and the validation; x"]),
         (400, []),
     ):
         progress = EstimatedProgress(Progress("run"), "; x")

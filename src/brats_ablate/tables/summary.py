@@ -10,7 +10,6 @@ from brats_ablate.tables.differences import verdict_cell
 from brats_ablate.tables.effects_table import effects_table
 from brats_ablate.tables.statistics import UNKNOWN
 from brats_ablate.tables.table import (
-    DASH,
     Absent,
     Bounds,
     Cell,
@@ -30,7 +29,6 @@ def summary_tables(result: TableResult) -> list[Table]:
     """Return the summary of a table, and the effects of a design."""
     compared = {c.column: c for c in result.comparisons}
     folds = _shared_folds(result)
-    baselines = {result.spec.baseline_of(i) for i in range(len(result.columns))}
     means = [_mean(c, folds) for c in result.columns]
     marks = best_marks(means)
     rows: list[Row] = []
@@ -39,7 +37,7 @@ def summary_tables(result: TableResult) -> list[Table]:
         if means[i] is not None:
             mean = Number(means[i], dice, mark=mark)
         c = compared.get(i)
-        verdict: Cell = Absent("baseline" if i in baselines else DASH) if c is None else verdict_cell(c)
+        verdict: Cell = Absent("baseline") if c is None else verdict_cell(c)
         rows.append(
             (
                 Words(column.column.title), mean, Number(c.difference if c else None, signed),
@@ -49,6 +47,8 @@ def summary_tables(result: TableResult) -> list[Table]:
     over = "" if len(folds) in (0, result.folds) else f" over fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
     notes = (f"Mean Dice{over}: best epochs. Δ, interval and verdict: last epochs, to the baseline of the column.",)
     heads = headers("", "mean Dice", "Δ", "95 % CI", "p", "verdict")
+    if not compared:
+        notes, heads, rows = (f"Mean Dice{over}: best epochs.",), heads[:2], [row[:2] for row in rows]
     summary = Table(result.spec.name, result.spec.title, heads, tuple(rows), notes)
     return [summary, *([table] if (table := effects_table(result)).rows else [])]
 

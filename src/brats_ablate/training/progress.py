@@ -10,7 +10,7 @@ SMALLER = (
     "; training continues. The shorter way: stop it with Ctrl-C and add trainer=cpu, a narrower network in 36 epochs"
 )
 """The end of the sentence about the time of the paper's schedule on a CPU."""
-_STEPS_TIMED, _MOST_SECONDS_TIMED = 10, 60.0
+_STEPS_TIMED, _MOST_SECONDS_TIMED = 10, 30.0
 _LONG_SECONDS = 3600.0
 _SHOWN_IN_DAYS = 3
 
