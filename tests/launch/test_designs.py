@@ -117,3 +117,10 @@ def test_leaving_each_of_three_factors_out_is_four_runs_and_their_table(brats_ab
     assert "4 runs: 4 finished" in trained.stdout
     for text in ("all", "without focal", "without onehot", "without deep"):
         assert text in trained.stdout, text
+
+
+def test_modalities_beside_t1ce_as_a_design(brats_ablate: Command) -> None:
+    names = listed(brats_ablate("-cd", "sweeps", "-cn", "modalities_design", "fold=0", "job=status"))
+    assert names[0] == "t1ce"
+    assert len(names) == len(set(names)) == 8
+    assert names[-1] == "t1ce_flair_t1_t2"
