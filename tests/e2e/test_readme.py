@@ -1,0 +1,83 @@
+"""Every command of the README and of the demo runs, in their order, on a small cohort."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import small_study
+from scaffolding import CommandLine
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PROGRAM = "python -m brats_ablate "
+
+SHORTER = {
+    "data.raw=/data/BraTS2021": "",  # the phantom writes its own files
+    "fold=0,1,2,3,4": "fold=0,1,2",
+    "-cn table2": "-cn demo",
+    "hydra/launcher=slurm_a100": "hydra/launcher=submitit_local",
+    "ds_deeper_channels_onehot": "ds_onehot",  # the small patches have no seven levels
+    "ds_deeper_onehot": "ds",
+}
+"""What the small cohort cannot do → what is run instead."""
+
+
+def code_lines(document: str) -> list[str]:
+    return [line.strip() for line in re.findall(r"^    (\S.*)$", document, re.M)]
+
+
+def commands() -> list[str]:
+    return [line.split("    #")[0].strip() for line in code_lines(README) if line.startswith(PROGRAM)]
+
+
+def demo() -> list[str]:
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)
+    assert recipe
+    return [line.strip().replace("$(RUN)", PROGRAM.strip()) for line in recipe[1].splitlines()]
+
+
+def run(study: CommandLine, command: str, **replaced: str) -> None:
+    for text, other in (*SHORTER.items(), *replaced.items()):
+        command = command.replace(text, other)
+    arguments = shlex.split(command.removeprefix(PROGRAM))
+    flags = [a for a in arguments if a.startswith("-")]
+    done = study.run(*arguments) if "--help" not in flags else CommandLine(study.folder).run("--help")
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    assert "Traceback" not in done.stdout
+
+
+def test_the_readme_has_no_other_commands() -> None:
+    """So that a new kind of command cannot stay untested."""
+    others = [line for line in code_lines(README) if not line.startswith(PROGRAM)]
+    assert [line.split("  ")[0] for line in others if not line.startswith(("import ", "brats_ablate."))] == [
+        "make demo",
+        "make test",
+    ]
+
+
+@pytest.mark.slow(minutes=6)
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    study = small_study(tmp_path)
+    files = {"/data/new": str(tmp_path / "phantom/raw"), "/data/theirs": str(tmp_path / "phantom/predictions/ds")}
+    for command in commands():
+        run(study, command, **files)
+    lines = [line for line in code_lines(README) if line.startswith(("import ", "brats_ablate."))]
+    script = "\n".join(lines).replace("work/brats21", str(tmp_path / "phantom"))
+    shown = subprocess.run([sys.executable, "-c", f"{script}"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+
+
+@pytest.mark.slow(minutes=2)
+def test_the_demo_runs_and_skips_what_is_finished(tmp_path: Path) -> None:
+    study = small_study(tmp_path)
+    for command in demo():
+        run(study, command)
+    again = study.run(*shlex.split(demo()[1].removeprefix(PROGRAM)))
+    assert "finished" in again.stdout
+    assert not re.search(r"epoch +1/", again.stdout)
