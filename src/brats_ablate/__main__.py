@@ -118,14 +118,15 @@ def flags_first(arguments: list[str]) -> list[str]:
 
 
 def quoted_paths(arguments: list[str]) -> list[str]:
-    """Quote run directories in `init.checkpoint=a,b`: Hydra's grammar takes no = in a value without quotes."""
-    key = "init.checkpoint="
-    return [
-        key + re.sub(r"[^,]*=[^,]*", r"'\g<0>'", argument.removeprefix(key))
-        if argument.startswith(key) and not re.search("[\"']", argument)
-        else argument
-        for argument in arguments
-    ]
+    """Quote run directories in `init.checkpoint=a,b` and `job.run=a`: Hydra takes no = in a value without quotes."""
+    quoted = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in ("init.checkpoint", "job.run") and not re.search("[\"']", value):
+            value = re.sub(r"[^,]*=[^,]*", r"'\g<0>'", value)
+            argument = f"{key}={value}"
+        quoted.append(argument)
+    return quoted
 
 
 def packaged_sweeps(arguments: list[str]) -> list[str]:

@@ -1,0 +1,152 @@
+"""Exports agree with this program's own output, on any size, and run without it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from brats_ablate.errors import ConfigError, RunFailed, UserError
+from brats_ablate.jobs import build
+from brats_ablate.jobs.export import network
+from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.training.checkpoint import load_weights
+
+Job = Callable[..., None]
+FinishedRun = Callable[..., RunDirectory]
+ONE_PASS = "inference=sliding_window_without_tta"
+BUNDLE = ("job=export", "job.format=monai_bundle")
+
+
+def model_of(run: RunDirectory) -> torch.nn.Module:
+    cfg = OmegaConf.create(run.config())
+    assert isinstance(cfg, DictConfig)
+    model = build.build_model(cfg)
+    load_weights(run.best_checkpoints()[0], model)
+    return model.eval()
+
+
+def metadata(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+    return content
+
+
+@pytest.mark.slow(minutes=1)
+def test_onnx_agrees_on_any_size_and_says_how_to_use_it(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+    ds = ("+experiment=ds", "inputs=onehot", "fold=1")
+    run = finished_run(*ds, dice=(0.5,))
+    job(*ds, "job=export")
+    folder = work / "phantom" / "exports" / "ds_fold1_onnx"
+    assert sorted(file.name for file in folder.iterdir()) == ["metadata.json", "model.onnx"]
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    model = model_of(run)
+    for shape in ((16, 16, 16), (24, 32, 40), (8, 16, 48)):
+        image = torch.randn(1, 5, *shape)
+        with torch.no_grad():
+            expected = model(image).logits[0].sigmoid()
+        (logits,) = session.run(["logits"], {"image": image.numpy()})
+        assert np.abs(torch.from_numpy(logits).sigmoid() - expected).max() < 1e-4
+    content = metadata(folder)
+    assert content["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["8*n", "8*n", "8*n"]
+    own = content["brats_ablate"]
+    assert own["preprocessing"]["channels"] == ["flair", "t1", "t1ce", "t2", "foreground"]
+    assert max(own["verified"]["largest_difference_of_a_probability"].values()) < 1e-4
+    assert own["window"]["patch_shape"] == [16, 16, 16]
+    assert [(r["region"], r["value"], r["within"]) for r in own["decoding"]["regions"]] == [
+        ("WT", 2, []),
+        ("TC", 1, ["WT"]),
+        ("ET", 4, ["WT", "TC"]),
+    ]
+    np.testing.assert_allclose([r["threshold"] for r in own["decoding"]["regions"]], [0.45, 0.4, 0.45], atol=2e-4)
+
+
+@pytest.mark.slow(minutes=1)
+@pytest.mark.parametrize("options", [("inputs=onehot",), ("inputs=onehot_as_released", "inference=as_released")])
+def test_the_bundle_runs_by_monai_alone(
+    options: tuple[str, ...], job: Job, finished_run: FinishedRun, work: Path, tmp_path: Path
+) -> None:
+    ds = ("+experiment=ds", "fold=0", "trainer.precision=fp32", *options)
+    finished_run(*ds, dice=(0.5,))
+    bundle, raw = tmp_path / "bundle", work / "phantom" / "raw"
+    job(*ds, *BUNDLE, f"job.output={bundle}")
+    job(*ds, "job=predict", f"job.source={raw}", "job.checkpoints=1", "trainer.precision=fp32")
+
+    config = (bundle / "configs" / "inference.json").read_text()
+    assert "brats_ablate" not in config
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle / "configs/inference.json")]
+    command += ["--bundle_root", str(bundle), "--dataset_dir", str(raw)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = sorted((bundle / "predictions").glob("*.nii.gz"))
+    expected = sorted((work / "phantom" / "predictions" / "ds").glob("*.nii.gz"))
+    assert len(written) == len(expected) == 6
+    for mine, theirs in zip(expected, written, strict=True):
+        assert theirs.name.startswith(mine.name.removesuffix(".nii.gz"))
+        one, other = nib.load(mine), nib.load(theirs)
+        np.testing.assert_array_equal(np.asarray(other.dataobj), np.asarray(one.dataobj))
+        np.testing.assert_allclose(other.affine, one.affine)
+    assert np.asarray(one.dataobj).any()
+
+
+def test_torchscript_takes_any_size_and_batch(finished_run: FinishedRun, job: Job, tmp_path: Path) -> None:
+    ds = ("+experiment=ds", "fold=0")
+    run = finished_run(*ds, dice=(0.5,))
+    job(*ds, *BUNDLE, f"job.output={tmp_path}/bundle", f"job.run='{run.path}'")
+    exported = network.open_exported(tmp_path / "bundle" / "models" / "model.ts")
+    image, model = torch.randn(3, 4, 16, 24, 32), model_of(run)
+    with torch.no_grad():
+        assert (exported(image).sigmoid() - model(image).logits[0].sigmoid()).abs().max() < 1e-5
+    image_format = metadata(tmp_path / "bundle" / "configs")["network_data_format"]["inputs"]["image"]
+    assert image_format["num_channels"] == 4
+
+
+def test_an_export_that_differs_is_not_kept(
+    finished_run: FinishedRun, job: Job, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = ("+experiment=ds", "fold=0")
+    finished_run(*ds, dice=(0.5,))
+    real = network.open_exported
+    monkeypatch.setattr(network, "open_exported", lambda file: lambda image: real(file)(image) + 1e-2)
+    with pytest.raises(RunFailed, match=r"model\.ts is not kept: a probability differs by .* on a patch"):
+        job(*ds, *BUNDLE)
+    assert not list((work / "phantom" / "exports").iterdir())
+
+
+def test_what_cannot_be_exported_is_one_sentence(
+    finished_run: FinishedRun, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ds = ("+experiment=ds", "fold=0")
+    finished_run(*ds, dice=(0.5,))
+    refused = {
+        r"job\.format=coreml does not exist; choose onnx or monai_bundle": ("job.format=coreml",),
+        r"job\.run=.* is not a run directory": (f"job.run={tmp_path}",),
+        r"ds has no finished run of fold 2; train it, or choose fold=0": ("fold=2",),
+        r"set postprocess=none, or export ONNX": ("job.format=monai_bundle", "postprocess=paper"),
+        r"set inference=sliding_window, or export ONNX": ("job.format=monai_bundle", "inference=whole_volume"),
+    }
+    monkeypatch.setattr(network, "find_spec", lambda name: object())
+    for message, overrides in refused.items():
+        with pytest.raises(ConfigError, match=message):
+            job(*ds, "job=export", *overrides)
+    monkeypatch.setattr(network, "find_spec", lambda name: None if name == "onnxscript" else object())
+    with pytest.raises(UserError, match=r"needs onnxscript; install it with pip install 'brats-ablate\[export\]'"):
+        job(*ds, "job=export")
+
+
+def test_a_network_that_torch_cannot_trace_is_named() -> None:
+    class Odd(network.SegmentationModel):
+        def forward(self, x: torch.Tensor) -> Any:
+            raise NotImplementedError("no such operation")
+
+    with pytest.raises(RunFailed, match=r"Odd cannot be exported to TorchScript \(no such operation\)"):
+        network.save_torchscript(Odd((8, 8, 8)), 4, Path("x.ts"))
