@@ -65,9 +65,12 @@ class Exported:
             own.data.layout = OmegaConf.structured(known_layouts()[own.data.layout])
         inputs, tta = build.instantiate(own.inputs), build.instantiate(own.inference.tta)
         thresholds = build.instantiate(own.inference.labels)
-        known = (("inputs", inputs, tuple(_FOREGROUND)), ("inference.tta", tta, (FlipTTA, NoTTA)))
-        known += (("inference.labels", thresholds, (RegionThresholds, ThresholdsAsReleased)),)
-        for key, part, classes in known:
+        known: dict[str, tuple[Any, tuple[type, ...]]] = {
+            "inputs": (inputs, tuple(_FOREGROUND)),
+            "inference.tta": (tta, (FlipTTA, NoTTA)),
+            "inference.labels": (thresholds, (RegionThresholds, ThresholdsAsReleased)),
+        }
+        for key, (part, classes) in known.items():
             if type(part) not in classes:
                 raise ConfigError(
                     f"{key}: {type(part).__name__} cannot be described to other programs; choose an option of "

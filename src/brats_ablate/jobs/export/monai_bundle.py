@@ -16,6 +16,7 @@ from brats_ablate.transforms.foreground import WithForegroundMask, WithForegroun
 
 _CORNERS = "x[:, :: x.shape[1] - 1, :: x.shape[2] - 1, :: x.shape[3] - 1]"
 _FLIPS = "$[[2 + axis for axis in range(3) if number >> axis & 1] for number in range(8 if @tta else 1)]"
+_NAME = "$lambda meta, saver: {'subject': os.path.basename(meta['filename_or_obj'])[: -len(@endings[0])], 'idx': None}"
 
 
 def inference_config(exported: Exported) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def inference_config(exported: Exported) -> dict[str, Any]:
         raise ConfigError("job.format=monai_bundle slides a window; set inference=sliding_window, or export ONNX")
     ending = "" if exported.average == "probabilities" else ".sigmoid()"
     return {
-        "imports": ["$import glob", "$import os", "$import torch"],
+        "imports": ["$import glob", "$import monai", "$import os", "$import torch"],
         "bundle_root": ".",
         "dataset_dir": "/data/new",
         "output_dir": "$@bundle_root + '/predictions'",
@@ -62,8 +63,8 @@ def inference_config(exported: Exported) -> dict[str, Any]:
         "predict": "$lambda x: sum(torch.flip(@inferer(torch.flip(x, axes), @forward), axes) for axes in @flips)"
         f".div(len(@flips)){ending}",
         "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(exported)},
-        "segment": "$torch.inference_mode()(lambda case: @postprocessing({**case, "
-        "'pred': @predict(case['image'].as_tensor()[None].to(@device))[0].cpu()}))",
+        "segment": "$torch.inference_mode()(lambda case: @postprocessing({**case, 'pred': monai.data.MetaTensor("
+        "@predict(case['image'].as_tensor()[None].to(@device))[0].cpu(), meta=case['raw'].meta)}))",
         "run": ["$[@segment(@preprocessing(case)) and None for case in @data]"],
     }
 
@@ -78,9 +79,8 @@ def _endings(exported: Exported) -> list[str]:
 
 
 def _preprocessing(exported: Exported) -> list[dict[str, Any]]:
-    steps: list[dict[str, Any]] = [
-        {"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True},
-    ]
+    both = ["image", "raw"]
+    steps: list[dict[str, Any]] = [{"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True}]
     if exported.layout.is_4d:
         order = list(exported.layout.volumes or exported.layout.modalities)
         steps.append(_lambda("image", f"x[{[order.index(m) for m in exported.modalities]}]"))
@@ -89,14 +89,14 @@ def _preprocessing(exported: Exported) -> list[dict[str, Any]]:
     elif exported.background != "none":
         steps.append(_lambda("image", f"x - {float(exported.background)}"))
     steps += [
-        {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
-        {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": "$lambda x: x != 0"},
-        {"_target_": "CopyItemsd", "keys": "image", "times": 1, "names": "raw"},
+        {"_target_": "CopyItemsd", "keys": "image", "times": 1, "names": "raw"},  # on the image's voxels, for Invertd
+        {"_target_": "Orientationd", "keys": both, "axcodes": "RAS", "labels": None},
+        {"_target_": "CropForegroundd", "keys": both, "source_key": "image", "select_fn": "$lambda x: x != 0"},
         {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True, "channel_wise": True},
     ]
     if exported.inputs is WithForegroundMask:
         steps.append(_lambda("raw", "(x != 0).any(dim=0, keepdim=True).float()"))
-        steps.append({"_target_": "ConcatItemsd", "keys": ["image", "raw"], "name": "image"})
+        steps.append({"_target_": "ConcatItemsd", "keys": both, "name": "image"})
     elif exported.inputs is WithForegroundMaskAsReleased:
         steps.append(_lambda("image", "torch.cat([x, (x > 0).all(dim=0, keepdim=True).float()])"))
     return steps
@@ -115,6 +115,7 @@ def _postprocessing(exported: Exported) -> list[dict[str, Any]]:
         "keys": "pred",
         "output_dir": "@output_dir",
         "output_postfix": "seg",
+        "output_name_formatter": _NAME,
         "output_dtype": "$torch.uint8",
         "resample": False,
         "separate_folder": False,

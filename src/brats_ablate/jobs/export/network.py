@@ -116,7 +116,8 @@ def verify(cfg: DictConfig, model: SegmentationModel, channels: int, file: Path,
     patch, divisor = model.patch_shape, model.size_divisor
 
     def own(image: Tensor) -> Tensor:
-        return FinestHead(model)(image.contiguous(memory_format=torch.channels_last_3d)).sigmoid()
+        logits: Tensor = FinestHead(model)(image.contiguous(memory_format=torch.channels_last_3d))
+        return logits.sigmoid()
 
     def other(image: Tensor) -> Tensor:
         return exported(image).sigmoid()
