@@ -15,13 +15,15 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.data.store import to_original_space
+from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, RunFailed, UserError
 from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.jobs import build
 from brats_ablate.jobs.export import network
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.training.checkpoint import load_weights
+from brats_ablate.transforms.foreground import WithForegroundMask
+from brats_ablate.transforms.pipeline import case_input
 
 Job = Callable[..., None]
 FinishedRun = Callable[..., RunDirectory]
@@ -129,6 +131,32 @@ def test_torchscript_takes_any_size_and_batch(finished_run: FinishedRun, job: Jo
         assert (exported(image).sigmoid() - model(image).logits[0].sigmoid()).abs().max() < 1e-5
     image_format = metadata(tmp_path / "bundle" / "configs")["network_data_format"]["inputs"]["image"]
     assert image_format["num_channels"] == 4
+
+
+def test_the_bundle_prepares_a_4d_file_as_this_program(
+    finished_run: FinishedRun, job: Job, work: Path, tmp_path: Path
+) -> None:
+    parser = pytest.importorskip("monai.bundle").ConfigParser()
+    volumes = ("t2", "flair", "t1", "t1ce")
+    msd = ("name=msd", "fold=0", "inputs=onehot", "data/layout=msd", f"data.layout.volumes=[{','.join(volumes)}]")
+    finished_run(*msd, dice=(0.5,))
+    job(*msd, *BUNDLE, f"job.output={tmp_path}/bundle")
+    store = CaseStore(work / "phantom" / "prepared")
+    folder = work / "phantom" / "raw" / (case_id := store.case_ids[0])
+    images = [nib.load(folder / f"{case_id}_{m}.nii.gz") for m in volumes]
+    stacked = np.stack([np.asarray(image.dataobj) for image in images], axis=-1)
+    stacked[..., 1] -= 1000  # a background that is not 0
+    (tmp_path / "imagesTr").mkdir()
+    nib.save(nib.Nifti1Image(stacked, images[0].affine), tmp_path / "imagesTr" / f"{case_id}.nii.gz")
+
+    parser.read_config(tmp_path / "bundle" / "configs" / "inference.json")
+    parser["dataset_dir"] = str(tmp_path / "imagesTr")
+    (case,) = parser.get_parsed_content("data")
+    actual = parser.get_parsed_content("preprocessing")(case)["image"]
+    record, channels = store.record(case_id), WithForegroundMask()
+    expected = case_input(store.read_images(case_id), record, channels, torch.device("cpu"))[0]
+    assert actual.shape == expected.shape
+    assert (actual.as_tensor() - expected).abs().max() < 1e-4
 
 
 def test_an_export_that_differs_is_not_kept(
