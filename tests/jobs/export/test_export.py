@@ -20,6 +20,7 @@ from brats_ablate.errors import ConfigError, RunFailed, UserError
 from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.jobs import build
 from brats_ablate.jobs.export import network
+from brats_ablate.models.base import SegmentationOutput
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.training.checkpoint import load_weights
 from brats_ablate.transforms.foreground import WithForegroundMask
@@ -28,6 +29,7 @@ from brats_ablate.transforms.pipeline import case_input
 Job = Callable[..., None]
 FinishedRun = Callable[..., RunDirectory]
 ONE_PASS = "inference=sliding_window_without_tta"
+WINDOW = {"_target_": "brats_ablate.inference.sliding_window.SlidingWindow", "overlap": 0.5, "sigma_scale": 0.125}
 BUNDLE = ("job=export", "job.format=monai_bundle")
 
 
@@ -64,7 +66,7 @@ def test_onnx_agrees_on_any_size_and_says_how_to_use_it(job: Job, finished_run: 
     assert content["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["8*n", "8*n", "8*n"]
     own = content["brats_ablate"]
     assert own["preprocessing"]["channels"] == ["flair", "t1", "t1ce", "t2", "foreground"]
-    assert max(own["verified"]["largest_difference_of_a_probability"].values()) < 1e-4
+    assert max(own["verified"]["largest_difference"].values()) < 1e-4
     assert own["window"]["patch_shape"] == [16, 16, 16]
     assert [(r["region"], r["value"], r["within"]) for r in own["decoding"]["regions"]] == [
         ("WT", 2, []),
@@ -169,6 +171,22 @@ def test_an_export_that_differs_is_not_kept(
     with pytest.raises(RunFailed, match=r"model\.ts is not kept: a probability differs by .* on a patch"):
         job(*ds, *BUNDLE)
     assert not list((work / "phantom" / "exports").iterdir())
+
+
+def test_a_network_whose_trace_holds_for_one_shape_is_exported_for_the_patch(tmp_path: Path) -> None:
+    class Shifted(network.SegmentationModel):
+        """Adds numbers that Python computes from the shape, which a trace keeps as constants."""
+
+        def forward(self, x: torch.Tensor) -> SegmentationOutput:
+            return SegmentationOutput([x[:, :3] + torch.linspace(0, 1, int(x.shape[2]))[:, None, None]], {})
+
+    cfg, file = OmegaConf.create({"inference": {"window": WINDOW}, "patches": {"shape": [8, 8, 8]}}), tmp_path / "x.ts"
+    model = Shifted((8, 8, 8), (8, 8, 8))
+    assert not network.has_fixed_shape(model)
+    network.save_torchscript(model, 4, file)
+    with pytest.raises(RunFailed, match=r"does not take an input of \[16, 8, 24\] voxels; set job\.fixed_shape=true"):
+        network.verify(cfg, model, 4, file, 1e-4, fixed_shape=False)
+    assert network.verify(cfg, model, 4, file, 1e-4, fixed_shape=True).keys() == {"patch", "odd volume"}
 
 
 def test_what_cannot_be_exported_is_one_sentence(

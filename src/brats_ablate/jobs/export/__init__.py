@@ -26,7 +26,14 @@ ONNX, BUNDLE = "onnx", "monai_bundle"
 
 
 def run(
-    cfg: DictConfig, *, format: str, run: str | None, lr: float | str, output: str | None, tolerance: float
+    cfg: DictConfig,
+    *,
+    format: str,
+    run: str | None,
+    lr: float | str,
+    fixed_shape: bool | str,
+    output: str | None,
+    tolerance: float,
 ) -> None:
     """Export the best checkpoint of a run; conf/job/export.yaml describes the keys.
 
@@ -37,10 +44,12 @@ def run(
     """
     if format not in (ONNX, BUNDLE):
         raise ConfigError(f"job.format={format} does not exist; choose {ONNX} or {BUNDLE}")
+    if fixed_shape not in (True, False, "auto"):
+        raise ConfigError(f"job.fixed_shape={fixed_shape} must be true, false or auto")
     member = _member(cfg, run, lr)
     check_runs([member], named_targets(resolve(cfg)))
     from brats_ablate.jobs.export.metadata import Exported, metadata_of
-    from brats_ablate.jobs.export.network import load, require, save_onnx, save_torchscript, verify
+    from brats_ablate.jobs.export.network import has_fixed_shape, load, require, save_onnx, save_torchscript, verify
 
     require(format)
     exported = Exported.of(cfg, member)
@@ -51,17 +60,20 @@ def run(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         part = Path(temporary)
         model = load(exported.cfg, member.checkpoint)
+        is_fixed = has_fixed_shape(model) if fixed_shape == "auto" else bool(fixed_shape)
         if format == ONNX:
             file, metadata = part / "model.onnx", part / "metadata.json"
-            save_onnx(model, exported.in_channels, file)
+            save_onnx(model, exported.in_channels, file, fixed_shape=is_fixed)
         else:
             from brats_ablate.jobs.export.monai_bundle import inference_config
 
             file, metadata = part / "models" / "model.ts", part / "configs" / "metadata.json"
             write_text(part / "configs" / "inference.json", to_json(inference_config(exported), indent=2))
             save_torchscript(model, exported.in_channels, file)
-        differences = verify(exported.cfg, model, exported.in_channels, file, tolerance)
-        write_text(metadata, to_json(metadata_of(exported, format, differences, tolerance), indent=2))
+        differences = verify(exported.cfg, model, exported.in_channels, file, tolerance, fixed_shape=is_fixed)
+        shape = list(model.patch_shape) if is_fixed else [f"{divisor}*n" for divisor in model.size_divisor]
+        content = metadata_of(exported, format, shape, {"tolerance": tolerance, "largest_difference": differences})
+        write_text(metadata, to_json(content, indent=2))
         shutil.copytree(part, folder, dirs_exist_ok=True)
     largest = max(differences.values())
     print(f"written: {folder}; probabilities differ by {largest:.1e} at most from this program's")

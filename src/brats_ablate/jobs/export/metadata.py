@@ -118,8 +118,11 @@ class Exported:
         ]
 
 
-def metadata_of(exported: Exported, format: str, differences: Mapping[str, float], tolerance: float) -> dict[str, Any]:
-    """Return the content of `metadata.json`: MONAI's schema, and this program's own part as `brats_ablate`."""
+def metadata_of(exported: Exported, format: str, shape: list[Any], verified: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of `metadata.json`: MONAI's schema, and this program's own part as `brats_ablate`.
+
+    `shape` is that of an input, X, Y, Z, as MONAI writes it; `verified` the differences that were measured.
+    """
     cfg, member = exported.cfg, exported.member
     packages = {"nibabel": version("nibabel")} if format == "monai_bundle" else {"onnxruntime": version("onnxruntime")}
     return {
@@ -137,7 +140,7 @@ def metadata_of(exported: Exported, format: str, differences: Mapping[str, float
         "authors": "",
         "copyright": "",
         "intended_use": "Research only; not a medical device",
-        "network_data_format": _data_format(exported),
+        "network_data_format": _data_format(exported, shape),
         "brats_ablate": {
             "code_version": code_version(brats_ablate.__version__),
             "run": {"checkpoint": member.checkpoint.name, **vars(member.run.coordinates)},
@@ -154,7 +157,7 @@ def metadata_of(exported: Exported, format: str, differences: Mapping[str, float
             },
             "postprocess": _plain(cfg.postprocess),
             "labels": exported.scheme.to_dict(),
-            "verified": {"tolerance": tolerance, "largest_difference_of_a_probability": dict(differences)},
+            "verified": dict(verified),
         },
     }
 
@@ -177,12 +180,7 @@ def _preprocessing(exported: Exported) -> dict[str, Any]:
     }
 
 
-def _data_format(exported: Exported) -> dict[str, Any]:
-    from brats_ablate.models.base import SegmentationModel
-
-    model: SegmentationModel = build.build_model(exported.cfg)
-    fixed, divisor = model.fixed_shape, model.size_divisor
-    shape = list(model.patch_shape) if fixed else [f"{d}*n" for d in divisor]
+def _data_format(exported: Exported, shape: list[Any]) -> dict[str, Any]:
     common = {"type": "image", "spatial_shape": shape, "dtype": "float32", "is_patch_data": True}
     channels = {str(i): name for i, name in enumerate(exported.channels)}
     regions = {str(i): name for i, name in enumerate(exported.scheme.region_names)}

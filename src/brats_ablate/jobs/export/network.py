@@ -65,13 +65,18 @@ class FinestHead(nn.Module):
         return logits
 
 
-def save_onnx(model: SegmentationModel, channels: int, file: Path) -> None:
-    """Write ONNX with the input `image` (1, C, X, Y, Z) and the output `logits`; X, Y, Z are dynamic if they can be.
+def has_fixed_shape(model: SegmentationModel) -> bool:
+    """Return whether an export of the network takes the training patch only."""
+    return model.fixed_shape or not model.traces_any_shape
+
+
+def save_onnx(model: SegmentationModel, channels: int, file: Path, *, fixed_shape: bool) -> None:
+    """Write ONNX with the input `image` (1, C, X, Y, Z) and the output `logits`; X, Y, Z are dynamic or the patch's.
 
     Raises:
         RunFailed: torch cannot translate an operation of the network.
     """
-    axes = {} if model.fixed_shape else dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
+    axes = {} if fixed_shape else dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
     with _quiet(), _named(model, "ONNX"), torch.no_grad():
         program = torch.onnx.export(
             _portable(model),
@@ -99,11 +104,13 @@ def save_torchscript(model: SegmentationModel, channels: int, file: Path) -> Non
         traced.save(str(file))
 
 
-def verify(cfg: DictConfig, model: SegmentationModel, channels: int, file: Path, tolerance: float) -> dict[str, float]:
+def verify(
+    cfg: DictConfig, model: SegmentationModel, channels: int, file: Path, tolerance: float, *, fixed_shape: bool
+) -> dict[str, float]:
     """Compare the exported network with `model`, executed as this program executes it in fp32 on a CPU.
 
-    Compared are a patch, a larger input, and a volume of odd size, by the window of `cfg.inference`, which pads it. The
-    inputs are random. `model` gets the fused layers of a CPU.
+    Compared are a patch, a volume of odd size by the window of `cfg.inference`, which pads it, and unless `fixed_shape`
+    a larger input. The inputs are random. `model` gets the fused layers of a CPU.
 
     Returns:
         The largest difference of a probability on each of the three.
@@ -120,11 +127,17 @@ def verify(cfg: DictConfig, model: SegmentationModel, channels: int, file: Path,
         return logits.sigmoid()
 
     def other(image: Tensor) -> Tensor:
-        return exported(image).sigmoid()
+        try:
+            return exported(image).sigmoid()
+        except RuntimeError as error:  # also onnxruntime's
+            raise RunFailed(
+                f"{file.name} is not kept: it does not take an input of {list(image.shape[2:])} voxels; set "
+                "job.fixed_shape=true to export it for the training patch only"
+            ) from error
 
     x, y, z = patch
     shapes = {"patch": patch, "odd volume": (x + 5, max(1, y - 3), z)}
-    if not model.fixed_shape:
+    if not fixed_shape:
         shapes["larger input"] = (x + divisor[0], y, z + 2 * divisor[2])
     differences = {}
     with torch.inference_mode():
