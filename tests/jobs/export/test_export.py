@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser, verify_net_in_out
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.data.store import CaseStore, to_original_space
@@ -103,6 +104,7 @@ def test_the_bundle_runs_by_monai_alone(
     command += ["--bundle_root", str(bundle), "--dataset_dir", str(raw)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "6 cases in" in done.stdout
     folder, thresholds = PredictionFolder(work / "phantom" / "predictions" / "ds"), [0.45, 0.4, 0.45]
     if "inference=as_released" in options:
         thresholds = [0.5] * 3
@@ -131,14 +133,16 @@ def test_torchscript_takes_any_size_and_batch(finished_run: FinishedRun, job: Jo
     image, model = torch.randn(3, 4, 16, 24, 32), model_of(run)
     with torch.no_grad():
         assert (exported(image).sigmoid() - model(image).logits[0].sigmoid()).abs().max() < 1e-5
-    image_format = metadata(tmp_path / "bundle" / "configs")["network_data_format"]["inputs"]["image"]
-    assert image_format["num_channels"] == 4
+    configs = tmp_path / "bundle" / "configs"
+    assert metadata(configs)["network_data_format"]["inputs"]["image"]["num_channels"] == 4
+    # MONAI's own check of channels and shapes; raises where the network contradicts the metadata.
+    files = {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
+    verify_net_in_out("network_def", **files, device="cpu", n=3, bundle_root=str(tmp_path / "bundle"))
 
 
 def test_the_bundle_prepares_a_4d_file_as_this_program(
     finished_run: FinishedRun, job: Job, work: Path, tmp_path: Path
 ) -> None:
-    parser = pytest.importorskip("monai.bundle").ConfigParser()
     volumes = ("t2", "flair", "t1", "t1ce")
     msd = ("name=msd", "fold=0", "inputs=onehot", "data/layout=msd", f"data.layout.volumes=[{','.join(volumes)}]")
     finished_run(*msd, dice=(0.5,))
@@ -151,6 +155,7 @@ def test_the_bundle_prepares_a_4d_file_as_this_program(
     (tmp_path / "imagesTr").mkdir()
     nib.save(nib.Nifti1Image(stacked, images[0].affine), tmp_path / "imagesTr" / f"{case_id}.nii.gz")
 
+    parser = ConfigParser()
     parser.read_config(tmp_path / "bundle" / "configs" / "inference.json")
     parser["dataset_dir"] = str(tmp_path / "imagesTr")
     (case,) = parser.get_parsed_content("data")

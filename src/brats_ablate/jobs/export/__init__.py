@@ -59,7 +59,7 @@ def run(
     print(f"exporting {member}", flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         part = Path(temporary)
-        model = load(exported.cfg, member.checkpoint)
+        model = load(exported.cfg, member)
         is_fixed = has_fixed_shape(model) if fixed_shape == "auto" else bool(fixed_shape)
         if format == ONNX:
             file, metadata = part / "model.onnx", part / "metadata.json"

@@ -11,7 +11,6 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 import brats_ablate
-from brats_ablate.config.layouts import known_layouts
 from brats_ablate.data.layouts import Layout
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.ensemble import EnsembleMember
@@ -61,8 +60,6 @@ class Exported:
         own = OmegaConf.create(member.run.config())
         assert isinstance(own, DictConfig)
         own.inference, own.postprocess = cfg.inference, cfg.postprocess
-        if isinstance(own.data.layout, str):  # recorded by version 0.1
-            own.data.layout = OmegaConf.structured(known_layouts()[own.data.layout])
         inputs, tta = build.instantiate(own.inputs), build.instantiate(own.inference.tta)
         thresholds = build.instantiate(own.inference.labels)
         known: dict[str, tuple[Any, tuple[type, ...]]] = {

@@ -65,7 +65,10 @@ def inference_config(exported: Exported) -> dict[str, Any]:
         "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(exported)},
         "segment": "$torch.inference_mode()(lambda case: @postprocessing({**case, 'pred': monai.data.MetaTensor("
         "@predict(case['image'].as_tensor()[None].to(@device))[0].cpu(), meta=case['raw'].meta)}))",
-        "run": ["$[@segment(@preprocessing(case)) and None for case in @data]"],
+        "run": [
+            "$print(len(@data), 'cases in', @dataset_dir)",
+            "$[@segment(@preprocessing(case)) and None for case in @data]",
+        ],
     }
 
 

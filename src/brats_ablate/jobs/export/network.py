@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from brats_ablate.config.constraints import whole_volume_and_model
 from brats_ablate.errors import ConfigError, RunFailed, UserError
+from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint
 from brats_ablate.jobs import build
 from brats_ablate.models.base import SegmentationModel
 from brats_ablate.models.norm import restore_norms
@@ -39,17 +40,18 @@ def require(format: str) -> None:
         )
 
 
-def load(cfg: DictConfig, file: Path) -> SegmentationModel:
-    """Build the network of a run's configuration with the weights of a checkpoint, in fp32 on the CPU.
+def load(cfg: DictConfig, member: EnsembleMember) -> SegmentationModel:
+    """Build the network of a run's configuration `cfg` with the member's weights, in fp32 on the CPU.
 
     Raises:
-        RunFailed: the checkpoint is damaged, or of another network.
+        RunFailed: the checkpoint is damaged, or of another run.
         ConfigError: the network does not support the window of `cfg.inference`.
     """
     if (reason := whole_volume_and_model({"inference": dict(cfg.inference), "model": dict(cfg.model)})) is not None:
         raise ConfigError(reason)
+    check_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
     model = build.build_model(cfg)
-    checkpoint.load_weights(file, model)
+    checkpoint.load_weights(member.checkpoint, model)
     return model.eval()
 
 
@@ -129,7 +131,7 @@ def verify(
     def other(image: Tensor) -> Tensor:
         try:
             return exported(image).sigmoid()
-        except RuntimeError as error:  # also onnxruntime's
+        except Exception as error:  # onnxruntime's have no other base
             raise RunFailed(
                 f"{file.name} is not kept: it does not take an input of {list(image.shape[2:])} voxels; set "
                 "job.fixed_shape=true to export it for the training patch only"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig, open_dict
 
-from brats_ablate.config.layouts import known_layouts
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.config.messages import format_error
 from brats_ablate.config.trust import require_trusted
@@ -170,8 +169,6 @@ def _configuration(
             cfg[group] = recorded.get(group)
         if "labels" not in recorded:  # a run of version 0.1
             del cfg["labels"]
-        if isinstance(cfg.data.layout, str):
-            cfg.data.layout = asdict(known_layouts()[cfg.data.layout])
         cfg.trainer.device, cfg.trust = device, list(trust)
         cfg.trainer.precision = precision or recorded["trainer"]["precision"]
     return cfg
