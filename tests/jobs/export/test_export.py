@@ -15,12 +15,16 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, verify_net_in_out
 from omegaconf import DictConfig, OmegaConf
+from schemes import BRATS2021, GLI2024
 
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, RunFailed, UserError
 from brats_ablate.inference.prediction_store import PredictionFolder
+from brats_ablate.inference.thresholds import RegionThresholds
 from brats_ablate.jobs import build
 from brats_ablate.jobs.export import network
+from brats_ablate.jobs.export.monai_bundle import labels_expression
+from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.models.base import SegmentationOutput
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.training.checkpoint import load_weights
@@ -164,6 +168,19 @@ def test_the_bundle_prepares_a_4d_file_as_this_program(
     expected = case_input(store.read_images(case_id), record, channels, torch.device("cpu"))[0]
     assert actual.shape == expected.shape
     assert (actual.as_tensor() - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("scheme", [BRATS2021, GLI2024], ids=lambda s: s.name)
+def test_the_thresholds_of_a_bundle_are_the_cascade(scheme: LabelScheme) -> None:
+    thresholds = RegionThresholds(wt=0.45, tc=0.4, et=0.45, others=0.5)
+    rows = [
+        row | {"threshold": float(np.float16(t)), "comparison": ">="}
+        for row, t in zip(scheme.decoding(), thresholds.of(scheme), strict=True)
+    ]
+    # Multiples of .05 in float16, so that many lie at a threshold.
+    probabilities = (np.random.default_rng(0).integers(6, 13, (len(rows), 9, 9, 9)) / 20).astype(np.float16)
+    actual = eval(labels_expression(rows), {"torch": torch, "x": torch.from_numpy(probabilities).float()})
+    np.testing.assert_array_equal(actual[0].numpy(), scheme.decode(thresholds(probabilities, scheme)))
 
 
 def test_an_export_that_differs_is_not_kept(

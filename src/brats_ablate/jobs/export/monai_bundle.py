@@ -5,6 +5,7 @@ python -m monai.bundle run --config_file configs/inference.json --bundle_root . 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brats_ablate.errors import ConfigError
@@ -123,15 +124,14 @@ def _postprocessing(exported: Exported) -> list[dict[str, Any]]:
         "resample": False,
         "separate_folder": False,
     }
-    return [inverse, _lambda("pred", labels_expression(exported)), save]
+    return [inverse, _lambda("pred", labels_expression(exported.decoding())), save]
 
 
-def labels_expression(exported: Exported) -> str:
+def labels_expression(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the thresholds as a Python expression of torch: probabilities x (R, X, Y, Z) to file values (1, X, Y, Z).
 
-    It is nested: the last region that is claimed decides.
+    `rows` are those of `Exported.decoding`. The expression is nested: the last region that is claimed decides.
     """
-    rows = exported.decoding()
     names = [row["region"] for row in rows]
     reached = [f"(x[{k}].half() {row['comparison']} {row['threshold']})" for k, row in enumerate(rows)]
     result = "torch.zeros_like(x[0])"
