@@ -151,7 +151,8 @@ def verify(
             if not differences[name] < tolerance:  # also NaN
                 raise RunFailed(
                     f"{file.name} is not kept: a probability differs by {differences[name]:.1e} from this program's on "
-                    f"a {name}, more than job.tolerance={tolerance:g}; report it with the run's config.yaml"
+                    f"a {name}, more than job.tolerance={tolerance:g}; report it with the run's config.yaml, or set a "
+                    "larger tolerance if its logits are in the hundreds, where fp32 rounds by so much"
                 )
     return differences
 
