@@ -9,7 +9,6 @@ start-up.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brats_ablate.runs.case_table import case_lines
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 
@@ -48,7 +48,7 @@ def write_study(runs: Path, epochs: int) -> None:
 
 def _write_run(run: RunDirectory, names: list[str], dice: np.ndarray, epochs: int, draw: np.random.Generator) -> None:
     run.path.mkdir(parents=True)
-    metrics, lines = [], []
+    metrics, lines, listed = [], [], ""
     best = 0.0
     for epoch in range(1, epochs + 1):
         values = np.clip(dice * (1 - 0.3 / epoch) + draw.normal(0, 0.01, size=dice.shape), 0, 1)
@@ -58,10 +58,12 @@ def _write_run(run: RunDirectory, names: list[str], dice: np.ndarray, epochs: in
         metrics.append(
             {"epoch": epoch, "step": 500 * epoch, "loss": 1.0 / epoch, "lr": 7e-4, **scores, "seconds": 175.0}
         )
-        for case, (wt, tc, et) in zip(names, values.tolist(), strict=True):
-            lines.append(json.dumps({"epoch": epoch, "case": case, "WT": wt, "TC": tc, "ET": et, "ET_reference": 900}))
+        of_case = zip(names, values.astype("f4").tolist(), strict=True)
+        rows = [{"case": case, "WT": wt, "TC": tc, "ET": et, "ET_reference": 900} for case, (wt, tc, et) in of_case]
+        listed, scores_line = case_lines(epoch, rows)
+        lines.append(scores_line)
     run.append("metrics.jsonl", metrics)
-    (run.path / "cases.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (run.path / "cases.jsonl").write_text(listed + "".join(lines), encoding="utf-8")
     run.write_manifest({"parameters": 31_190_000, "identity": {}, "data_fingerprint": "a"})
     run.write_status(RunRecord(RunState.FINISHED, epochs, epochs, best))
 

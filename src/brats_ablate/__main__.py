@@ -11,8 +11,8 @@ import hydra
 from omegaconf import DictConfig
 
 from brats_ablate.config.locations import make_importable, own_config_dir, resource_dir
+from brats_ablate.runtime import exit_code
 
-_exit_codes: list[int] = []
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of an earlier version -> the group that these keys are in now."""
 _FLAGS_WITH_VALUE = ("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package")
@@ -20,25 +20,41 @@ _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.co
 
 
 @hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")
-def application(cfg: DictConfig) -> int:
-    """Check and execute one composed configuration. Never raises: `main` exits with the recorded exit code."""
+def application(cfg: DictConfig) -> float | None:
+    """Check and execute one composed configuration, and return the score of a trained run (`objective`).
+
+    That is Hydra's convention for sweepers. `main` exits with the recorded exit code.
+
+    Raises:
+        JobFailed: the exit code of a sweep's job is not 0.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from brats_ablate.errors import JobFailed
     from brats_ablate.jobs.execute import execute
+    from brats_ablate.launch.sweep import score
 
     refusal = _without_effect()
     if refusal is not None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
     code = execute(cfg) if refusal is None else 2
-    _exit_codes.append(code)
-    return code
+    exit_code.record(code)
+    if code == 0:
+        return score(cfg)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise JobFailed(code)
+    return None
 
 
 def main() -> None:
     """Run the application and exit with 0, with 2 for a configuration error, else with 1."""
     from brats_ablate.config.messages import format_error
+    from brats_ablate.errors import UserError
 
     if os.name == "nt":
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
-    _exit_codes.clear()
+    exit_code.reset()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
     sys.argv[1:] = flags_first(own_options(packaged_sweeps(quoted_paths(current_keys(sys.argv[1:])))))
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
@@ -46,13 +62,16 @@ def main() -> None:
         application()
     except KeyboardInterrupt:
         sys.exit("brats-ablate: interrupted; re-run the same command to resume")
+    except UserError as error:
+        print(f"brats-ablate: {error}", file=sys.stderr)
+        exit_code.record(error.exit_code)
     except Exception as error:
         sentence = format_error(error)
         if sentence is None:
             raise
         print(f"brats-ablate: {sentence}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(max(_exit_codes, default=0))
+    sys.exit(exit_code.highest())
 
 
 def _without_effect() -> str | None:

@@ -36,6 +36,17 @@ class Unreadable(UserError):
         super().__init__(f"{file} is damaged, or of a later version ({text}); restore it, or {remedy} again")
 
 
+class JobFailed(UserError):
+    """A job of a sweep ended with exit code `code` and has printed why: what a sweeper gets in place of a score."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.exit_code = code
+
+    def __str__(self) -> str:
+        return f"a run of the sweep ended with exit code {self.exit_code}; its message is above"
+
+
 class WorkerKilled(UserError):
     """A worker process ended without a result: killed by the system, or by somebody."""
 

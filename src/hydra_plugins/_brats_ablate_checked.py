@@ -7,6 +7,7 @@ import os
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from hydra_plugins._brats_ablate_trials import fixed_overrides, grid_result, launch_trials, wants_scores
 
 if TYPE_CHECKING:
     from brats_ablate.config.design import Design
@@ -58,31 +61,52 @@ class CheckedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Launch the runs; exits with 2 before anything is started if a configuration or its data is invalid."""
         from brats_ablate.errors import UserError
-        from brats_ablate.jobs.sweep.data_check import check_sweep_data
         from brats_ablate.jobs.sweep.results import tables_of
-        from brats_ablate.launch.sweep import check_ranks
         from brats_ablate.runs.directory import trains_a_run
 
         setup_globals()
         try:
+            if wants_scores(self.config):
+                return launch_trials(self, job_overrides, initial_job_idx)
             runs = self.compose(job_overrides, initial_job_idx)
             target = str(runs[0].cfg.job._target_)
             if target in SWEEP_JOBS:
                 return self._run_sweep_job(target, runs)
-            if not trains_a_run(target):
-                return self.run_all(runs)
-            for each in runs:
-                check_ranks(each.cfg, self.ranks_per_run, "the launcher")
-            check_sweep_data([r.cfg for r in runs])
-            with tables_of([_without_hydra(r.cfg) for r in runs], self.config.hydra):
-                return self.run_all(runs)
+            plain = [_without_hydra(r.cfg) for r in runs]
+            self.start(runs, tables_of(plain, self.config.hydra) if trains_a_run(target) else None)
+            return [grid_result(r.overrides) for r in runs]
         except UserError as error:
             print(f"brats-ablate: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
 
+    def start(self, runs: Sequence[ComposedRun], around: AbstractContextManager[None] | None = None) -> None:
+        """Check what a configuration alone does not show, run or submit all runs, and record their exit code.
+
+        Args:
+            runs: all of the sweep or of one batch.
+            around: entered when all checks have passed, and left when the runs have ended.
+
+        Raises:
+            ConfigError: a run has another number of processes, or data that does not fit.
+            SystemExit: a run was interrupted.
+        """
+        from brats_ablate.jobs.sweep.data_check import check_sweep_data
+        from brats_ablate.launch.sweep import check_ranks
+        from brats_ablate.runs.directory import trains_a_run
+        from brats_ablate.runtime import exit_code, signals
+
+        for each in runs:
+            if trains_a_run(str(each.cfg.job._target_)):
+                check_ranks(each.cfg, self.ranks_per_run, "the launcher")
+        check_sweep_data([r.cfg for r in runs])
+        with around or nullcontext():
+            exit_code.record(self.run_all(runs))
+        if exit_code.highest() == signals.EXIT_CODE:
+            sys.exit(signals.EXIT_CODE)
+
     @abstractmethod
-    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
-        """Run or submit all runs."""
+    def run_all(self, runs: Sequence[ComposedRun]) -> int:
+        """Run or submit all runs and return the exit code."""
 
     @property
     def folder(self) -> Path:
@@ -105,6 +129,8 @@ class CheckedLauncher(Launcher):
         runs = []
         compose = _CachedComposition(self.context.config_loader, self.config)
         design = Design.from_config(_container(self.config.get("design") or {}))
+        if design and wants_scores(self.config):
+            raise ConfigError("a design is a grid of its combinations; use hydra/sweeper=grid")
         grid = [(of_grid, on) for of_grid in job_overrides for on in (design.combinations if design else [()])]
         for number, (of_grid, on) in enumerate(grid, start=first):
             overrides = [*of_grid, *(compose.factors(design.overrides(on), of_grid) if design else ())]
@@ -142,17 +168,7 @@ class CheckedLauncher(Launcher):
         sweep = [_without_hydra(r.cfg) for r in runs]
         HydraConfig.instance().set_config(runs[0].cfg)
         get_method(target)(runs[0].cfg, sweep=sweep, **job)
-        return completed(runs, 0)
-
-
-def completed(runs: Sequence[ComposedRun], exit_code: int) -> Sequence[JobReturn]:
-    """Return what Hydra expects of runs that ran in other processes; exits if `exit_code` is not 0."""
-    if exit_code:
-        sys.exit(exit_code)
-    returns = [JobReturn(overrides=list(r.overrides), cfg=r.cfg, status=JobStatus.COMPLETED) for r in runs]
-    for each in returns:
-        each.return_value = 0
-    return returns
+        return [grid_result(r.overrides) for r in runs]
 
 
 class _CachedComposition:
@@ -203,7 +219,8 @@ class _CachedComposition:
         from brats_ablate.launch.grid_names import grid_name, naming_keys
 
         parsed = [{p.key_or_group: p for p in map(self.parser.parse_override, overrides)} for overrides in grid]
-        keys = naming_keys([{key: p.value() for key, p in run.items() if not p.is_delete()} for run in parsed])
+        fixed = fixed_overrides(self.base, self.parser) if wants_scores(self.base) else None
+        keys = naming_keys([{key: p.value() for key, p in run.items() if not p.is_delete()} for run in parsed], fixed)
         if not keys:
             return [None] * len(grid)
         plain = [self([str(p.input_line) for key, p in run.items() if key not in keys]) for run in parsed]

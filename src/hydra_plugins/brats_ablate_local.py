@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra.core.utils import JobReturn
-
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun, completed
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
 
 
 class SubmititLocalLauncher(CheckedLauncher):
@@ -22,7 +20,7 @@ class SubmititLocalLauncher(CheckedLauncher):
         self.max_parallel, self.ranks_per_run = _check_positive(max_parallel), ranks_per_run
         self.poll_seconds = poll_seconds
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
+    def run_all(self, runs: Sequence[ComposedRun]) -> int:
         """Run them all, `max_parallel` at a time."""
         return _launch(self, runs, [()] * self.max_parallel, self.poll_seconds)
 
@@ -44,7 +42,7 @@ class LocalGpusLauncher(CheckedLauncher):
         self.ranks_per_run, self.poll_seconds = devices_per_run, poll_seconds
         self.max_parallel = None if max_parallel is None else _check_positive(max_parallel)
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
+    def run_all(self, runs: Sequence[ComposedRun]) -> int:
         """Run them all, as many at a time as there are devices."""
         from brats_ablate.launch.devices import named_devices, visible_devices
         from brats_ablate.launch.local import make_slots
@@ -56,12 +54,12 @@ class LocalGpusLauncher(CheckedLauncher):
 
 def _launch(
     launcher: CheckedLauncher, runs: Sequence[ComposedRun], slots: Sequence[tuple[str, ...]], poll_seconds: float
-) -> Sequence[JobReturn]:
+) -> int:
     from brats_ablate.jobs.execute import execute
     from brats_ablate.launch.local import launch
 
     sweep_runs = [r.as_sweep_run() for r in runs]
-    return completed(runs, launch(sweep_runs, execute, launcher.folder, slots, launcher.ranks_per_run, poll_seconds))
+    return launch(sweep_runs, execute, launcher.folder, slots, launcher.ranks_per_run, poll_seconds)
 
 
 def _check_positive(max_parallel: int) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra.core.utils import JobReturn, run_job
+from hydra.core.utils import run_job
+from omegaconf import DictConfig
 
 from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
 
@@ -16,21 +17,22 @@ from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
 class SerialLauncher(CheckedLauncher):
     """`hydra/launcher=serial`."""
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
+    def run_all(self, runs: Sequence[ComposedRun]) -> int:
         """Run them one after the other."""
         from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome, print_summary
         from brats_ablate.runs.state import RunState
         from brats_ablate.runtime.signals import EXIT_CODE
 
-        returns: list[JobReturn] = []
         sweep_runs = [each.as_sweep_run() for each in runs]
+        codes = [0]
         outcomes = {i: Outcome(each.label, RunState.NOT_STARTED) for i, each in enumerate(sweep_runs)}
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
             print(f"[{i + 1}/{len(runs)}] {each.label}", flush=True)
             was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
             folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
-            returns.append(run_job(self.task_function, each.cfg, *folders, hydra_context=self.context))
-            code, status, label = int(returns[-1].return_value), sweep_run.status, sweep_run.label
+            code = int(run_job(self._exit_code, each.cfg, *folders, hydra_context=self.context).return_value)
+            codes.append(code)
+            status, label = sweep_run.status, sweep_run.label
             finished = ALREADY_FINISHED if was_finished else RunState.FINISHED
             state = {0: finished, EXIT_CODE: RunState.INTERRUPTED}.get(code, RunState.FAILED)
             outcomes[i] = Outcome.from_record(label, status, state)
@@ -40,4 +42,13 @@ class SerialLauncher(CheckedLauncher):
                 break
         if print_summary(outcomes):
             print("run the same command again to resume unfinished runs", flush=True)
-        return returns
+        return max(codes)
+
+    def _exit_code(self, cfg: DictConfig) -> int:
+        from brats_ablate.errors import JobFailed
+
+        try:
+            self.task_function(cfg)
+        except JobFailed as failure:
+            return failure.exit_code
+        return 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun, completed
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
+from hydra_plugins._brats_ablate_trials import wants_scores
 
 
 class SlurmLauncher(CheckedLauncher):
@@ -62,14 +62,16 @@ class SlurmLauncher(CheckedLauncher):
         parameters |= {f"slurm_{key}": value for key, value in site.items()}
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:
+    def run_all(self, runs: Sequence[ComposedRun]) -> int:
         """Submit them all as one array; with `wait`, follow them to their end."""
+        from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.execute import execute
         from brats_ablate.launch.slurm import launch
 
+        if not self.wait and wants_scores(self.config):
+            raise ConfigError("hydra.launcher.wait=false returns before there are scores to search by; leave it out")
         sweep_runs = [r.as_sweep_run() for r in runs]
-        code = launch(sweep_runs, execute, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
-        return completed(runs, code)
+        return launch(sweep_runs, execute, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
 
 
 def _to_container(node: Any) -> Any:

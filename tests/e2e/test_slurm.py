@@ -95,6 +95,28 @@ def test_a_sweep_is_one_array_and_a_finished_sweep_submits_nothing(fake_study: F
     assert all(fake_state(run)["starts"] == 1 for run in fake_study.runs())
 
 
+def test_a_sweep_is_submitted_from_within_a_job_as_from_outside(fake_study: FakeStudy) -> None:
+    """The array, the partition and the number of tasks of that job would be those of the sweep's."""
+    surrounding = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_CPUS_PER_TASK": "3", "SLURM_TRES_PER_TASK": "cpu:3"}
+    surrounding |= {"SBATCH_ARRAY_INX": "0-0", "SBATCH_TIMELIMIT": "1-00:00:00", "SBATCH_PARTITION": "high"}
+    done = fake_study.run("+experiment=baseline", "fold=0,1", *SLURM, "hydra.launcher.partition=low", **surrounding)
+    assert done.returncode == 0, done.stdout
+    assert "2 runs: 2 finished" in done.stdout
+    shown = ["scontrol", "show", "job", job(fake_study.runs()[1])]
+    described = subprocess.run(shown, capture_output=True, text=True, check=True).stdout
+    assert "Partition=low" in described
+    assert "TimeLimit=01:00:00" in described
+
+
+def test_a_design_ends_with_its_table(study: CommandLine) -> None:
+    factors = ("+design.factors.focal.loss=focal_dice", "+design.factors.onehot.inputs=onehot")
+    done = study.run("design=leave_one_out", *factors)
+    assert done.returncode == 0, done.stdout
+    assert "3 runs: 3 finished" in done.stdout
+    table = done.stdout.partition("leave one out")[2]
+    assert all(text in table for text in ("all", "without onehot", "without focal", "job=report"))
+
+
 def test_a_run_that_fails_is_not_requeued_and_has_its_reason(fake_study: FakeStudy) -> None:
     faults = {"baseline/0": "raises", "baseline/1": "rank 1 raises", "baseline/2": "killed"}
     done = fake_study.run(
@@ -137,7 +159,7 @@ def test_canceled_runs_are_not_requeued_and_a_second_submission_finishes_them(fa
 
 
 def test_a_launcher_that_is_killed_is_replaced_by_the_same_command(fake_study: FakeStudy) -> None:
-    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=300", *SLURM)
+    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=1000", *SLURM)
     process = fake_study.start(*sweep)
     wait_until(lambda: len(fake_study.runs()) == 2 and max(map(finished_epochs, fake_study.runs())) >= 1, process)
     process.kill()

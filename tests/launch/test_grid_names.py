@@ -32,6 +32,12 @@ def test_runs_are_named_by_what_they_differ_in(grid: list[dict[str, object]], ke
     assert naming_keys(grid) == keys
 
 
+def test_a_part_of_a_search_is_named_by_all_that_can_vary() -> None:
+    trial = {"loss": "focal_dice", "encoder.width": 0.5, "lr": 1e-3, "trainer.epochs": 5, "data": "phantom"}
+    assert naming_keys([trial], fixed={"trainer.epochs", "data"}) == ["encoder.width", "loss"]
+    assert naming_keys([trial], fixed=trial) == []
+
+
 @pytest.mark.parametrize("value", ["deep", 0.5, [1, 2], {"a": 1}, None, "a/b", "../up", "x y", "=", True])
 def test_a_name_is_the_name_of_a_folder(value: object) -> None:
     assert is_plain_name(grid_name("custom", [("model.block", value)]))
@@ -65,8 +71,10 @@ def test_a_grid_is_trained_and_compared(brats_ablate: Command) -> None:
     grid = ("supervision=none,deep", "inputs=plain,onehot", "-m")
     trained = brats_ablate(*grid)
     assert trained.returncode == 0, trained.stdout
+    table = trained.stdout.partition("Variants of default")[2]
+    assert all(name in table for name in ("default", "inputs-onehot", "supervision-deep"))
     again = brats_ablate(*grid, "hydra/launcher=submitit_local")
     assert "4 already finished" in again.stdout, again.stdout
-    tables = brats_ablate("job=tables", "job.tables=[trained]", "job.baseline=default")
+    tables = brats_ablate("job=tables", "job.tables=[sweep_default]")
     assert tables.returncode == 0, tables.stdout
     assert all(name in tables.stdout for name in ("default", "inputs-onehot", "supervision-deep"))

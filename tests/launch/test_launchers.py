@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from scaffolding import FakeStudy, finish, wait_until
 
+from brats_ablate.config.check import check
 from brats_ablate.config.locations import resource_dir
+from brats_ablate.errors import ConfigError
 from brats_ablate.runtime import signals
+from hydra_plugins import brats_ablate_optuna
 
 
 def launcher(*overrides: str) -> Any:
@@ -95,6 +100,10 @@ def test_site_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert parameters["slurm_partition"] == "a100"
     assert parameters["slurm_account"] == "lab"
     assert "slurm_qos" not in parameters
+    monkeypatch.setenv("SBATCH_PARTITION", "other")
+    monkeypatch.setenv("SBATCH_QOS", "long")
+    parameters = launcher("hydra/launcher=slurm_a100").parameters
+    assert [parameters[key] for key in ("slurm_partition", "slurm_qos")] == ["a100", "long"]
     assert parameters["slurm_additional_parameters"] == {"requeue": True}
 
 
@@ -123,7 +132,7 @@ def test_max_parallel_must_be_positive() -> None:
 
 def test_every_sweep_names_experiments_that_exist() -> None:
     known = {file.stem for file in (resource_dir("conf") / "experiment").glob("*.yaml")}
-    files = sorted(Path(resource_dir("sweeps")).glob("*.yaml"))
+    files = sorted(f for f in Path(resource_dir("sweeps")).glob("*.yaml") if f.stem != "optuna")
     assert [f.stem for f in files] == ["demo", "full", "table1", "table2", "table3"]
     counts = {}
     for file in files:
@@ -133,3 +142,19 @@ def test_every_sweep_names_experiments_that_exist() -> None:
         folds, rates = (len(str(parameters.get(key, 1)).split(",")) for key in ("fold", "lr"))
         counts[file.stem] = len(names) * folds * rates
     assert counts == {"demo": 10, "full": 180, "table1": 45, "table2": 90, "table3": 75}
+
+
+@pytest.mark.parametrize(
+    ("installed", "message"), [(False, "needs Optuna; run `pip install"), (True, "hydra.sweeper.study_name is missing")]
+)
+def test_what_a_search_by_optuna_needs(monkeypatch: pytest.MonkeyPatch, installed: bool, message: str) -> None:
+    monkeypatch.setattr(brats_ablate_optuna, "find_spec", lambda name: installed or None)
+    sweeper = brats_ablate_optuna.OptunaStudySweeper("sqlite:///x.db", None, 1, 1, 0.0, None)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        sweeper.setup(hydra_context=None, task_function=lambda cfg: 0, config=OmegaConf.create())  # type: ignore[arg-type]
+
+
+def test_an_objective_is_a_score_of_a_run(composition: Callable[..., DictConfig]) -> None:
+    check(composition("objective=dice/ET"))
+    with pytest.raises(ConfigError, match="objective=dice/XX is no score of a run; choose one of dice, dice/WT, "):
+        check(composition("objective=dice/XX"))

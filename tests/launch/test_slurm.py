@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,41 @@ def test_unfinished_runs_are_submitted_once_as_one_array(
     text = capsys.readouterr().out
     assert "0 of 3 runs to do, 1 already finished, 2 already queued or running" in text
     assert "3 runs: 1 already finished, 2 already submitted" in text
+
+
+def test_a_long_sweep_is_cut_into_arrays_that_keep_the_parallelism(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [OmegaConf.merge(sweep_runs[0].cfg, {"seed": seed}) for seed in range(1, 6)]
+    sweep_runs += [as_sweep_run(cfg, "") for cfg in more if isinstance(cfg, DictConfig)]
+    count = tmp_path / "submitted"
+    fake_command("srun", "")
+    fake_command("squeue", "")
+    fake_command("scontrol", "echo 'MaxArraySize            = 3'")
+    fake_command("sbatch", f'/bin/cat "$1" >> {count}; echo "Submitted batch job $(/bin/grep -c array= {count})"')
+    parameters = {**PARAMETERS, "slurm_array_parallelism": 5}
+    assert launch(sweep_runs, execute, tmp_path / "logs", parameters, wait=False, poll_seconds=0.01) == 0
+    arrays = [line.split("=")[1] for line in count.read_text().splitlines() if "--array=" in line]
+    assert arrays == ["0-2%2", "0-1%2", "0-1%1"]
+    submissions = [read_submission(directory(each).path) for each in sweep_runs[1:]]
+    assert [s and s.job for s in submissions] == ["1_0", "1_1", "1_2", "2_0", "2_1", "3_0", "3_1"]
+
+
+def test_the_settings_of_a_surrounding_job_are_not_passed_on(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = {"SLURM_NTASKS": "8", "SLURM_MEM_PER_NODE": "100", "SBATCH_TIMELIMIT": "1", "SRUN_CPUS_PER_TASK": "2"}
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "MY_OWN": "1"}
+    for key, value in (theirs | kept).items():
+        monkeypatch.setenv(key, value)
+    fake_command("srun", "")
+    fake_command("squeue", "")
+    fake_command("sbatch", f'/usr/bin/env > {tmp_path}/environment; echo "Submitted batch job 42"')
+    assert submit(sweep_runs, tmp_path, wait=False) == 0
+    environment = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines())
+    assert not environment.keys() & theirs.keys()
+    assert kept.items() <= environment.items()
+    assert {key: os.environ[key] for key in theirs} == theirs
 
 
 def test_waiting_ends_with_the_outcome_of_each_job(

@@ -72,6 +72,12 @@ def test_jobs_are_found_by_their_id_whoever_submitted_them(fake_command: FakeCom
     assert (tmp_path / "line").read_text() == "--noheader --array --format=%i|%T --jobs=12,7\n"
 
 
+def test_a_users_own_filters_hide_no_job(fake_command: FakeCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQUEUE_USERS", "me")
+    fake_command("squeue", 'test -n "$SQUEUE_USERS" || echo "7|PENDING"')
+    assert active_states([replace(SUBMITTED, job="7")]).popitem()[1] == RunState.QUEUED
+
+
 def test_a_job_that_slurm_has_forgotten_has_ended(fake_command: FakeCommand) -> None:
     fake_command("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert active_states([SUBMITTED]) == {}

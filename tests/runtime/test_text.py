@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from brats_ablate.runtime.text import align, format_duration, is_plain_name, printable, suggest
+from brats_ablate.runtime.text import align, format_duration, format_size, is_plain_name, printable, suggest
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,18 @@ def test_names_that_lead_elsewhere(name: str) -> None:
 
 def test_control_characters_are_left_out() -> None:
     assert printable("out of memory\x1b[2J\x1b]0;title\x07\r\n\tnext") == "out of memory[2J]0;title\n\tnext"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (5 * 2**30, "5.0 GiB"),
+        (2**51, "2,048.0 TiB"),
+    ],
+)
+def test_sizes(size: int, text: str) -> None:
+    assert format_size(size) == text

@@ -137,11 +137,12 @@ def write_run(
         row |= {f"dice/{region}": value for region in ("WT", "TC", "ET")}
         run.append("metrics.jsonl", [row | {"seconds": 30.0, "seconds/validation": 10.0}])
         rows = [
-            {"epoch": epoch, "case": case, **dict(zip(("WT", "TC", "ET"), values, strict=True))}
+            {"case": case, **dict(zip(("WT", "TC", "ET"), values, strict=True))}
             | ({"ET_reference": et_voxels[case]} if et_voxels else {})
             for case, values in (cases or {}).items()
         ]
-        run.append("cases.jsonl", rows)
+        if rows:
+            run.append_cases(epoch, rows)
     run.write_manifest({"parameters": 1_000_000, "identity": {}, **(manifest or {})})
     run.write_status(RunRecord(RunState(state), len(dice), epochs or len(dice), max(dice, default=None), reason))
     return run

@@ -39,14 +39,13 @@ def write_run(
     ]
     run.append("metrics.jsonl", rows)
     for epoch in range(1, len(dice) + 1):
-        run.append(
-            "cases.jsonl",
-            [
-                {"epoch": epoch, "case": case, **dict(zip(regions, values, strict=True))}
-                | ({f"{sized}_reference": et_voxels[case]} if et_voxels else {})
-                for case, values in (cases or {}).items()
-            ],
-        )
+        case_rows = [
+            {"case": case, **dict(zip(regions, values, strict=True))}
+            | ({f"{sized}_reference": et_voxels[case]} if et_voxels else {})
+            for case, values in (cases or {}).items()
+        ]
+        if case_rows:
+            run.append_cases(epoch, case_rows)
     run.write_manifest({"parameters": 1_000_000, "identity": {}, **(manifest or {})})
     run.write_status(RunRecord(state, len(dice), epochs or len(dice), max(dice, default=None), None))
     return run

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from schemes import BRATS2021, REGIONS
 
+from brats_ablate.runs.directory import find_runs
 from brats_ablate.tables import results
 from brats_ablate.tables.build import ResultsStore, build
 from brats_ablate.tables.scores import load_runs
@@ -69,9 +70,10 @@ def test_rows_of_other_keys_than_the_recorded_regions_leave_their_run_out(
     for fold in range(3):
         cases = {f"f{fold}{c}": d for c, d in CASES.items()}
         write_run(tmp_path, "a", fold, [0.5], cases=cases, manifest={"identity": identity})
-    file = next((tmp_path / "a" / "fold=1").rglob("cases.jsonl"))
+    (run,) = (each for each in find_runs(tmp_path) if each.coordinates.fold == 1)
+    file = run.path / "cases.jsonl"
     change, reason = OTHER_ROWS[other]
-    rows = [json.loads(line) | change for line in file.read_text().splitlines()]
+    rows = [row | change for row in run.cases()]  # in the form of version 0.1.0
     kept = [{key: value for key, value in row.items() if value is not ...} for row in rows]
     file.write_text("".join(json.dumps(row) + "\n" for row in kept))
     results._warn_once.cache_clear()

@@ -17,7 +17,6 @@ from brats_ablate.tables.results import (
     case_scores,
     evaluated_dice,
     read_evaluation,
-    rows_at_epoch,
 )
 from brats_ablate.tables.scores import load_runs, score
 
@@ -27,28 +26,6 @@ CASES = {"x": (0.1, 0.2, 0.3), "y": (0.4, 0.5, 0.6)}
 
 def _case_scores(runs: Path) -> pd.DataFrame:
     return case_scores(case_rows(score(load_runs(runs, ["a"])["a"], 1).per_fold_lr.runs), REGIONS)
-
-
-def test_rows_of_an_epoch_are_those_that_the_run_directory_parses(tmp_path: Path, write_run: Write) -> None:
-    run = write_run(tmp_path, "a", 0, [0.1] * 12, cases=CASES)
-    again = [{"epoch": 1, "case": case, "WT": 1.0, "TC": 1.0, "ET": 1.0} for case in "xy"]
-    run.append("cases.jsonl", again)  # after a resume
-    for epoch in (1, 2, 12):
-        assert rows_at_epoch(run, epoch) == [row for row in run.cases() if row["epoch"] == epoch]
-    assert rows_at_epoch(run, 1)[0]["WT"] == 1.0
-
-
-def test_an_incomplete_last_line_is_left_out(tmp_path: Path, write_run: Write) -> None:
-    run = write_run(tmp_path, "a", 0, [0.1, 0.2], cases=CASES)
-    file = run.path / "cases.jsonl"
-    file.write_bytes(file.read_bytes()[:-5])
-    assert [row["case"] for row in rows_at_epoch(run, 2)] == ["x"]
-
-
-def test_rows_with_keys_in_another_order_are_found(tmp_path: Path, write_run: Write) -> None:
-    run = write_run(tmp_path, "a", 0, [0.1])
-    run.append("cases.jsonl", [{"case": "x", "epoch": 1, "WT": 1.0, "TC": 1.0, "ET": 1.0}])
-    assert [row["case"] for row in rows_at_epoch(run, 1)] == ["x"]
 
 
 def test_results_are_one_row_per_run_case_region_and_metric(tmp_path: Path, write_run: Write) -> None:

@@ -32,11 +32,8 @@ def _read(runs: Path, patients: dict[str, str] | None = None) -> ColumnRuns:
 def _write_cases(run: RunDirectory, dice: dict[int, dict[str, tuple[float, float, float]]], voxels: int = 7) -> None:
     (run.path / "cases.jsonl").unlink(missing_ok=True)
     for epoch, of_case in dice.items():
-        rows = [
-            {"epoch": epoch, "case": c, "WT": w, "TC": t, "ET": e, "ET_reference": voxels}
-            for c, (w, t, e) in of_case.items()
-        ]
-        run.append("cases.jsonl", rows)
+        rows = [{"case": c, "WT": w, "TC": t, "ET": e, "ET_reference": voxels} for c, (w, t, e) in of_case.items()]
+        run.append_cases(epoch, rows)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +68,8 @@ def test_after_a_resume_the_later_rows_count(tmp_path: Path, write_run: Write) -
     new = (run.path / "cases.jsonl").read_text()
     (run.path / "cases.jsonl").write_text(old + new)
     assert _read(tmp_path)[KEY][0].dice == pytest.approx([0.4])
-    (run.path / "cases.jsonl").write_text(old + new[:-5])  # an incomplete last line does not count
-    assert _read(tmp_path)[KEY][0].dice == pytest.approx([0.3])
+    (run.path / "cases.jsonl").write_text(old + new[:-5])  # an incomplete last line does not count: epoch 20 is the old
+    assert _read(tmp_path)[KEY][0].dice == pytest.approx([0.15])
 
 
 def test_rows_in_another_order_of_keys_are_read(tmp_path: Path, write_run: Write) -> None:

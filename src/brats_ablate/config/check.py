@@ -27,7 +27,7 @@ from brats_ablate.runtime.text import suggest
 
 GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "metrics", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
-_OPTIONAL = ("trust", "design", "init")
+_OPTIONAL = ("trust", "design", "init", "objective")
 """Keys that configurations of earlier versions lack."""
 
 _KEYS_OF_PLAIN_GROUPS = {

@@ -252,6 +252,13 @@ def label_scheme(cfg: Tree) -> str | None:
     return None
 
 
+def objective(cfg: Tree) -> str | None:
+    """Require a score that a run records."""
+    known = ["dice", *(f"dice/{region}" for region in LabelScheme.of_run(cfg).region_names)]
+    key = cfg.get("objective", "dice")
+    return None if key in known else f"objective={key} is no score of a run; choose one of {', '.join(known)}"
+
+
 def inference_parts(cfg: Tree) -> str | None:
     """Require components, not the names of options, and a known average."""
     inference = cfg["inference"]
@@ -273,6 +280,7 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, data_set, initial_weights, label_scheme, chosen_modalities, constructible_groups, encoder),
+    *(coordinates, data_set, initial_weights, label_scheme, objective, chosen_modalities),
+    *(constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts),
 )

@@ -70,7 +70,7 @@ def _runs(runs: Path) -> Iterator[Check]:
     def check(run: RunDirectory) -> None:
         run.status()
         run.metrics()
-        run.cases()
+        run.case_tables()
         if run.manifest():
             check_configuration(run)
 

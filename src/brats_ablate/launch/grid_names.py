@@ -8,7 +8,7 @@ sets a first part of all names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from brats_ablate.config.design import DEFAULT
 from brats_ablate.runs.identity import EXECUTION_KEYS, TRAINING_GROUPS
@@ -19,14 +19,18 @@ _COUNTED = (*TRAINING_GROUPS, "inference", "data.fraction", "init.checkpoint")
 """Groups and single keys whose values name a run."""
 
 
-def naming_keys(grid: Sequence[Mapping[str, object]]) -> list[str]:
+def naming_keys(grid: Sequence[Mapping[str, object]], fixed: Container[str] | None = None) -> list[str]:
     """Return the keys that name the runs of a grid, in the order of their groups; none if the runs need no names.
 
     Args:
         grid: the overrides of each run, key or group to value.
+        fixed: keys whose value never varies, if `grid` is only a part of all runs; None to compare its runs.
     """
     keys = {key for run in grid for key in run if _group(key) in _COUNTED and key not in EXECUTION_KEYS}
-    swept = [key for key in keys if len({repr(run.get(key)) for run in grid}) > 1]
+    if fixed is None:
+        swept = [key for key in keys if len({repr(run.get(key)) for run in grid}) > 1]
+    else:
+        swept = [key for key in keys if key not in fixed]
     return sorted(swept, key=lambda key: (_COUNTED.index(_group(key)), key))
 
 

@@ -121,7 +121,7 @@ def _with_slurm_causes(statuses: list[RunStatus], submissions: Mapping[Path, Sub
     lost = {s.path: submissions[Path(s.path)] for s in statuses if _lacks_cause(s) and Path(s.path) in submissions}
     final_states = slurm_final_states(s.job for s in lost.values() if s.cluster == SLURM)
     causes = {path: cause for path, s in lost.items() if (cause := final_state_cause(final_states.get(s.job)))}
-    return [replace(s, reason=causes.get(s.path, s.reason)) for s in statuses]
+    return [replace(s, reason=causes[s.path]) if s.path in causes else s for s in statuses]
 
 
 def _lacks_cause(status: RunStatus) -> bool:

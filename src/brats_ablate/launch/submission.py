@@ -155,8 +155,12 @@ def make_launch_folder(folder: Path) -> None:
 
 
 def run_command(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the system's commands for at most 60 s; its output is captured, its exit code not checked."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    """Run one of the system's commands for at most 60 s; its output is captured, its exit code not checked.
+
+    A user's own filters and formats of squeue and sacct do not apply, as jobs that they hide would count as ended.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
 def _start_time(process: int) -> str:

@@ -18,6 +18,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
+from brats_ablate.runs.score import best_score
 from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 
@@ -77,6 +78,12 @@ def overfits_one_batch(cfg: DictConfig) -> bool:
     return bool(OmegaConf.select(cfg, "trainer.repeat_first_batch", default=False))
 
 
+def score(cfg: DictConfig) -> float | None:
+    """Return the `objective` of the run that a configuration trained; None if there is no such run or value."""
+    run = as_sweep_run(cfg, "").run
+    return None if run is None else best_score(run, str(OmegaConf.select(cfg, "objective", default="dice")))
+
+
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:
     """Check that a training run is started with its `trainer.ranks` processes.
 
@@ -112,7 +119,7 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
         if each.run is None:
             plan.to_submit.append(i)
             continue
-        _check_same_configuration(each, each.run)
+        check_same_configuration(each, each.run)
         if each.run.is_finished():
             plan.finished.append(i)
         elif i in submissions and submissions[i] in active:
@@ -142,7 +149,12 @@ def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
         labels[run.path] = label
 
 
-def _check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
+def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
+    """Check that `run`, if it was started, has the configuration of `each`.
+
+    Raises:
+        ConfigError: it has another one; names the first differences.
+    """
     recorded = run.identity()
     expected = identity(resolve(each.cfg))
     if recorded is not None and recorded != expected:

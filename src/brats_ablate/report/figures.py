@@ -14,13 +14,15 @@ from pandas import DataFrame
 
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables.build import ColumnResult, TableResult
-from brats_ablate.tables.scores import RunSummary
+from brats_ablate.tables.scores import LearningCurve, RunSummary
 from brats_ablate.tables.strata import paired_differences
 from brats_ablate.tables.table import known
 from brats_ablate.tables.training_size import size_curves
 
 CURVE_POINTS = 120
 """Points kept of a learning curve: the first, the last, the best and evenly spaced ones."""
+ALL_POINTS, _FEWEST_POINTS = 40_000, 8
+"""Points of all curves together, so that thousands of runs have fewer each, but not less than a few."""
 PICTURES_PER_PAIR = 6
 PICTURE_BYTES = 1_200_000
 """Of all pictures together; further ones are left out."""
@@ -34,7 +36,7 @@ def figure_data(results: Sequence[TableResult], pictures: Mapping[str, Mapping[s
     labels = results[0].labels
     return {
         "tables": [_table(result) for result in results],
-        "curves": [_curve(run, labels) for column in columns.values() for run in column.scores.runs if run.metrics],
+        "curves": _curves([run for column in columns.values() for run in column.scores.runs], labels),
         "cases": _cases(columns, labels),
         "pairs": [
             [r.columns[c.baseline].column.source, r.columns[c.column].column.source]
@@ -91,31 +93,37 @@ def _table(result: TableResult) -> dict[str, Any]:
     }
 
 
-def _curve(run: RunSummary, labels: LabelScheme) -> dict[str, Any]:
-    rows = _downsample([row for row in run.metrics if "dice" in row], run.best.get("epoch"))
-    losses = _downsample([row for row in run.metrics if "loss" in row], None)
+def _curves(runs: Sequence[RunSummary], labels: LabelScheme) -> list[dict[str, Any]]:
+    points = min(CURVE_POINTS, max(_FEWEST_POINTS, ALL_POINTS // max(1, len(runs))))
+    return [_curve(run, run.curve, labels, points) for run in runs if run.curve is not None]
+
+
+def _curve(run: RunSummary, curve: LearningCurve, labels: LabelScheme, points: int) -> dict[str, Any]:
+    kept = _downsample(curve.epochs, points, run.best.get("epoch"))
+    losses = _downsample(curve.loss_epochs, points, None)
     coordinates = run.coordinates
+    dice = {key: values[kept].tolist() for key, values in curve.dice.items()}
     return {
         "name": coordinates.name,
         "fold": coordinates.fold,
         "lr": f"{coordinates.lr:g}",
         "seed": coordinates.seed,
         "state": run.status.state,
-        "epochs": [row["epoch"] for row in rows],
+        "epochs": curve.epochs[kept].tolist(),
         **{
-            key: [_ten_thousandths(row.get(key)) for row in rows]
+            key: [_ten_thousandths(value) for value in dice.get(key, [None] * len(kept))]
             for key in ("dice", *(f"dice/{region}" for region in labels.regions))
         },
-        "loss_epochs": [row["epoch"] for row in losses],
-        "loss": [_rounded(row.get("loss")) for row in losses],
+        "loss_epochs": curve.loss_epochs[losses].tolist(),
+        "loss": [_rounded(value) for value in curve.loss[losses].tolist()],
     }
 
 
-def _downsample(rows: list[dict[str, Any]], keep: int | None) -> list[dict[str, Any]]:
-    if len(rows) <= CURVE_POINTS:
-        return rows
-    kept = set(np.linspace(0, len(rows) - 1, CURVE_POINTS).astype(int).tolist())
-    return [row for i, row in enumerate(rows) if i in kept or row["epoch"] == keep]
+def _downsample(epochs: np.ndarray, points: int, keep: int | None) -> np.ndarray:
+    """Return the positions to keep, with that of epoch `keep`."""
+    if len(epochs) <= points:
+        return np.arange(len(epochs))
+    return np.union1d(np.linspace(0, len(epochs) - 1, points).astype(int), np.flatnonzero(epochs == keep))
 
 
 def _cases(columns: Mapping[str, ColumnResult], labels: LabelScheme) -> dict[str, Any]:

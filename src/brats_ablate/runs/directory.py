@@ -3,7 +3,7 @@
     runs/<name>/fold=<f>/lr=<lr>/seed=<s>/
         config.yaml     the resolved configuration          manifest.json   identity, versions, hardware
         status.json     state and progress                  lock            held while a process trains it
-        metrics.jsonl   one object per epoch                cases.jsonl     one object per validated epoch and case
+        metrics.jsonl   one object per epoch                cases.jsonl     Dice per epoch and case (`case_table`)
         checkpoints/    last.pt, best_epoch=<e>_dice=<d>.pt     profile/        with trainer.profile=true
         initialization.json     where the run started from other weights
 
@@ -18,28 +18,29 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import RunFailed, Unreadable
+from brats_ablate.runs.disk import folders_in
+from brats_ablate.runs.numbers import COMPUTED_WITH, require_numbers
 from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import finite_or_null, read_json, read_jsonl, readable, to_json, write_json
 from brats_ablate.runtime.locks import lock_file, try_lock
 from brats_ablate.runtime.text import printable
 
+if TYPE_CHECKING:
+    from brats_ablate.runs.case_table import CaseTable
+
 TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
 PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"
 """Reported by the surviving ranks of a run; the process that started the ranks may know the real cause."""
-_COMPUTED_WITH = (
-    *("epoch", "step", "dice", "peak_memory_bytes", "seconds"),
-    *(f"seconds/{phase}" for phase in ("data", "forward", "backward", "optimizer", "validation")),
-)
-"""Keys of `metrics.jsonl` whose values must be numbers; others, also of later versions, are shown or passed over."""
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
 _RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>[^/]+)/seed=(?P<seed>-?\d+)")
 
@@ -80,6 +81,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._is_held = False
+        self._listed_cases = ""
 
     @classmethod
     def at(cls, runs: Path, coordinates: Coordinates) -> RunDirectory:
@@ -89,8 +91,7 @@ class RunDirectory:
 
     @property
     def coordinates(self) -> Coordinates:
-        match = _RUN.fullmatch("/".join(self.path.parts[-4:]))
-        if match is None:
+        if (match := _RUN.fullmatch("/".join(self.path.parts[-4:]))) is None:
             raise ValueError(f"{self.path} is not a run directory")
         return Coordinates(match["name"], int(match["fold"]), float(match["lr"]), int(match["seed"]))
 
@@ -102,16 +103,15 @@ class RunDirectory:
         if not content:
             return None
         with readable(self.path / "status.json"):
-            known = {field.name: content[field.name] for field in fields(RunRecord) if field.name in content}
+            known = {key: content[key] for key in RunRecord.__dataclass_fields__ if key in content}
             reason = content.get("reason")
-            _require_numbers([known], ("epoch", "epochs", "best"))
+            require_numbers([known], ("epoch", "epochs", "best"))
             shown = {"state": RunState(content["state"]), "reason": printable(reason) if reason else reason}
             return RunRecord(**known | shown)
 
     def is_finished(self) -> bool:
         """Return True if the run recorded that it was trained to its end."""
-        status = self.status()
-        return status is not None and status.state == RunState.FINISHED
+        return (status := self.status()) is not None and status.state == RunState.FINISHED
 
     def manifest(self) -> dict[str, Any]:
         """Return identity, versions and hardware as recorded; {} before the first start."""
@@ -144,22 +144,25 @@ class RunDirectory:
                 raise ValueError(error) from error
             if not isinstance(tree, dict):
                 raise TypeError(f"a YAML {type(tree).__name__}, not a mapping")
-            config: dict[str, Any] = with_current_names(tree)
-            return config
+            return dict(with_current_names(tree))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return one object per epoch, sorted; epoch 0, if present, is the untrained network."""
         with readable(self.path / "metrics.jsonl", self._train_again):
             rows = {row["epoch"]: row for row in read_jsonl(self.path / "metrics.jsonl")}
-            _require_numbers(rows.values(), _COMPUTED_WITH)
+            require_numbers(rows.values(), COMPUTED_WITH)
             return [rows[epoch] for epoch in sorted(rows)]
 
     def cases(self) -> list[dict[str, Any]]:
         """Return one object per validated epoch and case, sorted."""
+        return [row for table in self.case_tables().values() for row in table.rows]
+
+    def case_tables(self, epochs: AbstractSet[int] | None = None) -> dict[int, CaseTable]:
+        """Return the Dice of all cases in each validated epoch, or in those of `epochs`, sorted by epoch."""
+        from brats_ablate.runs.case_table import read_case_tables  # imports numpy, which most readers do not need
+
         with readable(self.path / "cases.jsonl", self._train_again):
-            rows = {(row["epoch"], row["case"]): row for row in read_jsonl(self.path / "cases.jsonl")}
-            _require_numbers(rows.values(), ("epoch",))
-            return [rows[key] for key in sorted(rows)]
+            return read_case_tables(self.path / "cases.jsonl", epochs)
 
     @property
     def _train_again(self) -> str:
@@ -216,9 +219,19 @@ class RunDirectory:
         They are on the disk when it returns, so that no checkpoint of an epoch outlives a power failure without them.
         A measured value that is infinite or NaN is written as null.
         """
+        self._append(file, "".join(to_json(finite_or_null(row)) + "\n" for row in rows))
+
+    def append_cases(self, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append a validated epoch to `cases.jsonl` as `append` does; rows have `case`, Dice per region, and voxels."""
+        from brats_ablate.runs.case_table import case_lines
+
+        cases, scores = case_lines(epoch, rows)
+        self._append("cases.jsonl", scores if cases == self._listed_cases else cases + scores)
+        self._listed_cases = cases
+
+    def _append(self, file: str, text: str) -> None:
         self.ensure_exists()
         path = self.path / file
-        text = "".join(to_json(finite_or_null(row)) + "\n" for row in rows)
         with path.open("ab+") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size:
@@ -270,23 +283,12 @@ class RunDirectory:
             return not try_lock(stream, shared=True)
 
 
-def _require_numbers(rows: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> None:
-    """Check that the values of `keys`, where recorded, are numbers or null, and epochs integers.
-
-    Raises:
-        TypeError: one is something else.
-    """
-    kinds = {key: int if key.startswith("epoch") else int | float | None for key in keys}
-    for row in rows:
-        for key, kind in kinds.items():
-            if key in row and not isinstance(row[key], kind):
-                raise TypeError(f"{key} is {row[key]!r}")
-
-
 def find_runs(runs: Path) -> list[RunDirectory]:
     """Return every run directory below `runs`, sorted by path."""
-    paths = Path(runs).glob("*/fold=*/lr=*/seed=*")
-    return [RunDirectory(path) for path in sorted(paths) if _RUN.fullmatch("/".join(path.parts[-4:]))]
+    found = [""]
+    for _ in range(4):  # name, fold, lr, seed; three times as fast as a glob
+        found = [f"{path}/{name}" for path in found for name in folders_in(f"{runs}{path}")]
+    return [RunDirectory(Path(f"{runs}{path}")) for path in sorted(found) if _RUN.fullmatch(path[1:])]
 
 
 def trains_a_run(target: str) -> bool:

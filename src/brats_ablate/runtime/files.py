@@ -77,10 +77,12 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         Unreadable: it holds anything else.
     """
-    if not path.exists():
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     with readable(path):
-        content: dict[str, Any] = _DECODER.decode(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = _DECODER.decode(text.decode())
         if not isinstance(content, dict):
             raise TypeError(f"a JSON {type(content).__name__}, not an object")
     return content
@@ -105,10 +107,26 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    rows = [_DECODER.decode(line) for line in lines if line]
-    if other := [row for row in rows if not isinstance(row, dict)]:
-        raise ValueError(f"{other[0]!r} is no JSON object")
-    return rows
+    lines = [line for line in lines if line]
+    try:  # one array is parsed in half the time of its lines
+        rows: list[dict[str, Any]] = _DECODER.decode(f"[{','.join(lines)}]")
+    except ValueError:
+        rows = []
+    if len(rows) == len(lines) and all(isinstance(row, dict) for row in rows):
+        return rows
+    return [parse_object(line) for line in lines]  # raises where it is wrong
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return the object of a JSON text, with null for Infinity and NaN.
+
+    Raises:
+        ValueError: the text is no JSON object.
+    """
+    content = _DECODER.decode(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"{content!r} is no JSON object")
+    return content
 
 
 def os_error_remedy(error: OSError) -> str:

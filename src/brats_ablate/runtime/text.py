@@ -45,6 +45,16 @@ def format_duration(seconds: float) -> str:
     return f"{minutes}m" if minutes else f"{int(seconds)}s"
 
 
+def format_size(size: int) -> str:
+    """Return a size on disk as 312 B, 4.0 KiB, 1.5 MiB, 20.3 GiB or 1.2 TiB."""
+    if size < 1024:
+        return f"{size} B"
+    number, units = size / 1024, ["KiB", "MiB", "GiB", "TiB"]
+    while number >= 1024 and len(units) > 1:
+        number, units = number / 1024, units[1:]
+    return f"{number:,.1f} {units[0]}"
+
+
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as lines of left-aligned columns, two blanks apart."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []

@@ -33,7 +33,7 @@ def cost_of(runs: Sequence[RunSummary]) -> Cost:
     """Sum up an experiment's runs."""
     finished = [run for run in runs if run.is_finished]
     timed = [run for run in runs if run.seconds and run.steps]
-    peaks = [row["peak_memory_bytes"] for run in runs for row in run.metrics if row.get("peak_memory_bytes")]
+    peak = max((run.peak_memory_bytes for run in runs), default=0)
     parameters = _recorded(runs, "parameters")
     return Cost(
         parameters=None if parameters is None else int(parameters),
@@ -44,7 +44,7 @@ def cost_of(runs: Sequence[RunSummary]) -> Cost:
         device_hours=sum(run.seconds * int(run.manifest.get("world_size") or 1) for run in runs) / 3600
         if runs
         else None,
-        peak_memory_gib=max(peaks) / 2**30 if peaks else None,
+        peak_memory_gib=peak / 2**30 if peak else None,
         runs=len(runs),
         finished=len(finished),
     )

@@ -90,11 +90,9 @@ class EpochSeconds:
 def _times(run: RunSummary) -> tuple[float, float, float]:
     """Return device-seconds of an epoch's training, and of an interim and a final validation."""
     devices = int(run.manifest.get("world_size") or 1)
-    rows = [row for row in run.metrics if row["epoch"] > 0]
-    final = fmean(float(row.get("seconds/validation") or 0) for row in run.validated)
-    of_interim = [float(row.get("seconds/validation") or 0) for row in rows if "interim/dice" in row]
-    interim = fmean(of_interim) if of_interim else INTERIM * final
-    return devices * run.training_seconds / len(rows), devices * interim, devices * final
+    final = run.validation_seconds or 0.0
+    interim = INTERIM * final if run.interim_seconds is None else run.interim_seconds
+    return devices * run.training_seconds / run.recorded_epochs, devices * interim, devices * final
 
 
 def designs_table(

@@ -1,32 +1,24 @@
-"""Per-case rows of runs and evaluations as DataFrames: what tables, the report and exports are built on.
-
-`cases.jsonl` grows by one line per validated epoch and case: 1,000 epochs of 250 cases are 20 MB. Where one epoch is
-wanted, the file is searched for its lines instead of being parsed.
-"""
+"""Per-case rows of runs and evaluations as DataFrames: what tables, the report and exports are built on."""
 
 from __future__ import annotations
 
-import json
-import mmap
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
 from brats_ablate.errors import DataError, Unreadable
-from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.case_table import SIZE, CaseTable
 from brats_ablate.runtime.files import readable
 from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
 
 COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metric", "value"]
-SIZE = "_reference"
-"""End of the key, after a region's name, of the reference's voxels in a record of `cases.jsonl`."""
 Epoch = Literal["best", "last", "all"]
 PatientOf = Callable[[str], str]
 """Case id -> patient."""
@@ -54,91 +46,60 @@ def results(work: Path, epoch: Epoch = "best") -> DataFrame:
 
 def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
     """Return the per-case rows of `runs` in long form, with `COLUMNS`, in the order of the runs."""
-    records = []
+    parts = []
     for run in runs:
         with passing_over():
-            records += [(run.coordinates, row) for row in _rows_of_run(run, epoch)]
-    heads = [(c.name, c.fold, c.lr, c.seed, row["epoch"], row["case"]) for c, row in records]
-    keys = list(dict.fromkeys(key for _, row in records for key in row if key not in ("epoch", "case")))
-    regions = tuple(key.removesuffix(SIZE) for key in keys)
-    metrics = tuple("reference_voxels" if key.endswith(SIZE) else "dice" for key in keys)
-    wide = DataFrame.from_records(heads, columns=COLUMNS[:6])
-    values = np.array([row.get(key) for _, row in records for key in keys], dtype=float)
-    scored = np.array([key in row for _, row in records for key in keys], dtype=bool)  # runs may differ in regions
-    long = wide.loc[wide.index.repeat(len(keys))].assign(
-        region=regions * len(records), metric=metrics * len(records), value=values
-    )
-    return long[long["value"].notna() | ((long["metric"] == "dice") & scored)].reset_index(drop=True)
+            parts += [_long(run, table) for table in _tables_of_run(run, epoch)]
+    return pd.concat(parts, ignore_index=True) if parts else DataFrame(columns=COLUMNS)
 
 
-def _rows_of_run(run: RunSummary, epoch: Epoch) -> list[dict[str, Any]]:
+def _long(run: RunSummary, table: CaseTable) -> DataFrame:
+    """Return one epoch in long form; voxels that are not recorded have no row."""
+    keys = [(region, "dice", values) for region, values in table.dice.items()]
+    keys += [(region, "reference_voxels", values) for region, values in table.sizes.items()]
+    order = sorted(range(len(table.cases)), key=table.cases.__getitem__)
+    c = run.coordinates
+    long = DataFrame(
+        {
+            "experiment": c.name, "fold": c.fold, "lr": c.lr, "seed": c.seed, "epoch": table.epoch,
+            "case": np.repeat(np.array(table.cases, dtype=object)[order], len(keys)),
+            "region": [region for region, _, _ in keys] * len(order),
+            "metric": [metric for _, metric, _ in keys] * len(order),
+            "value": np.stack([values for _, _, values in keys], axis=1)[order].ravel() if keys else [],
+        }
+    )  # fmt: skip
+    return long[long["value"].notna() | (long["metric"] == "dice")]
+
+
+def _tables_of_run(run: RunSummary, epoch: Epoch) -> list[CaseTable]:
     if epoch == "all":
-        rows = run.directory.cases()
+        tables = run.directory.case_tables()
     else:
         metrics = run.best if epoch == "best" else run.last
-        rows = rows_at_epoch(run.directory, metrics["epoch"]) if metrics else []
-    require_recorded_regions(run, rows)
-    return rows
+        tables = run.directory.case_tables({metrics["epoch"]}) if metrics else {}
+    require_recorded_regions(run, tables.values())
+    return list(tables.values())
 
 
-def require_recorded_regions(run: RunSummary, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Check that case rows of a run have a number, or null, for each region that it recorded, and no other key.
+def require_recorded_regions(run: RunSummary, tables: Iterable[CaseTable]) -> None:
+    """Check that the case records of a run have a Dice of each region that it recorded, and nothing else.
 
-    Every key of a row is a region's: one that a later version added would be taken for another region's Dice. Without
-    recorded regions those of the first row count.
+    Every array is a region's: one that a later version added would be taken for another region's Dice. Without recorded
+    regions those of the first epoch count.
 
     Raises:
-        Unreadable: a row has other keys, or another value.
+        Unreadable: an epoch has other regions.
     """
     with readable(run.directory.path / "cases.jsonl", f"delete {run.directory.path} and train the run"):
         regions = run.regions
-        for row in rows:
-            values = {key: value for key, value in row.items() if key not in ("epoch", "case")}
-            scored = frozenset(key for key in values if not key.endswith(SIZE))
-            regions = scored if regions is None else regions
-            if other := sorted(regions ^ scored | {k for k in values if k.removesuffix(SIZE) not in regions}):
-                raise ValueError(f"{other[0]} is no region of this run" if other[0] in row else f"no {other[0]}")
-            if other := [key for key, value in values.items() if not isinstance(value, int | float | None)]:
-                raise TypeError(f"{other[0]} is {values[other[0]]!r}")
-
-
-def rows_at_epoch(directory: RunDirectory, epoch: int) -> list[dict[str, Any]]:
-    """Return the per-case records of one validated epoch, by case id.
-
-    The records of an epoch are written together; where a resumed run validated it again, the later block counts.
-    """
-    file = directory.path / "cases.jsonl"
-    if not file.exists() or file.stat().st_size == 0:
-        return []
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        lines = _last_block(content, b'{"epoch": %d, ' % epoch)
-    if not lines:  # keys in another order, e.g. records written by hand
-        return [row for row in directory.cases() if row["epoch"] == epoch]
-    with readable(file):
-        return sorted(map(json.loads, lines), key=lambda row: str(row["case"]))
-
-
-def rows_from_epoch(directory: RunDirectory, first: int) -> dict[int, dict[str, dict[str, Any]]]:
-    """Return the per-case records of validated epoch `first` and of those after it: epoch → case id → record.
-
-    Only the end of the file is parsed. Where a resumed run validated an epoch again, the later records count.
-    """
-    file = directory.path / "cases.jsonl"
-    if not file.exists() or file.stat().st_size == 0:
-        return {}
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        block = _last_block(content, b'{"epoch": %d, ' % first)
-        start = content.rfind(block[-1]) if block else -1
-        end = content.rfind(b"\n") + 1
-        tail = content[start:end] if block else b""
-    # One array parses faster than one line after another. Without a block: keys in another order, written by hand.
-    with readable(file):
-        records = json.loads(b"[%s]" % tail.rstrip().replace(b"\n", b",")) if tail else directory.cases()
-        rows: dict[int, dict[str, dict[str, Any]]] = {}
-        for row in records:
-            if row["epoch"] >= first:
-                rows.setdefault(row["epoch"], {})[row["case"]] = row
-        return rows
+        for table in tables:
+            regions = frozenset(table.dice) if regions is None else regions
+            if table.dice.keys() == regions and table.sizes.keys() <= regions:
+                continue
+            if lacking := sorted(regions - table.dice.keys()):
+                raise ValueError(f"no {lacking[0]}")
+            other = sorted(table.dice.keys() - regions) + [f"{r}{SIZE}" for r in sorted(table.sizes.keys() - regions)]
+            raise ValueError(f"{other[0]} is no region of this run")
 
 
 @contextmanager
@@ -153,18 +114,6 @@ def passing_over() -> Iterator[None]:
 @lru_cache
 def _warn_once(sentence: str) -> None:
     print(f"brats-ablate: {sentence}; until then, its cases are missing here", file=sys.stderr)
-
-
-def _last_block(content: mmap.mmap, start: bytes) -> list[bytes]:
-    """Return the last run of adjacent complete lines that begin with `start`."""
-    lines: list[bytes] = []
-    at = content.rfind(start)
-    while at >= 0 and content[at : at + len(start)] == start and (at == 0 or content[at - 1 : at] == b"\n"):
-        end = content.find(b"\n", at)
-        if end >= 0:
-            lines.append(content[at:end])
-        at = content.rfind(b"\n", 0, at - 1) + 1 if at > 0 else -1
-    return lines
 
 
 def read_evaluation(file: Path) -> DataFrame:

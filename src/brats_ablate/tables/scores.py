@@ -11,15 +11,32 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+import numpy as np
+
 from brats_ablate.errors import Unreadable
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.identity import recorded_regions
 from brats_ablate.runs.state import RunState
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What the report draws of a run; NaN where no number was recorded. Arrays, as a study has millions of epochs."""
+
+    epochs: np.ndarray
+    """(v,) validated ones, with the untrained network's 0."""
+    dice: Mapping[str, np.ndarray]
+    """`dice` and `dice/<region>` -> (v,)."""
+    loss_epochs: np.ndarray
+    """(e,)"""
+    loss: np.ndarray
+    """(e,)"""
 
 
 @dataclass(frozen=True)
@@ -29,17 +46,28 @@ class RunSummary:
     directory: RunDirectory
     coordinates: Coordinates
     status: RunRecord
-    metrics: list[dict[str, Any]] = field(repr=False)
-    manifest: dict[str, Any] = field(repr=False)
-    best: dict[str, Any] = field(repr=False)
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    best: dict[str, Any] = field(default_factory=dict, repr=False)
     """Metrics of the first validated epoch with the highest mean Dice; {} before the first validation."""
-    last: dict[str, Any] = field(repr=False)
+    last: dict[str, Any] = field(default_factory=dict, repr=False)
     """Metrics of the last validated epoch."""
-
-    @property
-    def validated(self) -> list[dict[str, Any]]:
-        """Metrics of the epochs with a Dice; the untrained network does not count."""
-        return validated_rows(self.metrics)
+    validated_epochs: tuple[int, ...] = field(default=(), repr=False)
+    """Those with a Dice; the untrained network does not count."""
+    curve: LearningCurve | None = field(default=None, repr=False)
+    """None before the first epoch."""
+    recorded_epochs: int = 0
+    steps: int = 0
+    """Training steps recorded."""
+    seconds: float = 0.0
+    """Time of all recorded epochs, validation included."""
+    training_seconds: float = 0.0
+    """The same without validation."""
+    validation_seconds: float | None = None
+    """Mean of the validated epochs; None before the first."""
+    interim_seconds: float | None = None
+    """Mean of the validations in one pass (`validation=scheduled`); None where there are none."""
+    peak_memory_bytes: int = 0
+    """0 where not recorded."""
 
     @cached_property
     def regions(self) -> frozenset[str] | None:
@@ -56,21 +84,6 @@ class RunSummary:
         if self.status.state == RunState.UNREADABLE:
             return str(self.status.state)
         return f"{self.status.state}, epoch {self.status.epoch} of {self.status.epochs}"
-
-    @cached_property
-    def seconds(self) -> float:
-        """Time of all recorded epochs, validation included, in seconds."""
-        return sum(float(row.get("seconds") or 0) for row in self.metrics)
-
-    @cached_property
-    def training_seconds(self) -> float:
-        """The same without validation."""
-        return self.seconds - sum(float(row.get("seconds/validation") or 0) for row in self.metrics)
-
-    @property
-    def steps(self) -> int:
-        """Training steps recorded."""
-        return max((int(row.get("step") or 0) for row in self.metrics), default=0)
 
 
 def experiment_names(runs: Path) -> list[str]:
@@ -93,13 +106,53 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
     try:
         status, metrics, manifest = run.status(), run.metrics(), run.manifest()
     except Unreadable as error:
-        return RunSummary(run, run.coordinates, RunRecord(RunState.UNREADABLE, reason=str(error)), [], {}, {}, {})
+        return RunSummary(run, run.coordinates, RunRecord(RunState.UNREADABLE, reason=str(error)))
     if status is None:
         return None
     validated = validated_rows(metrics)
-    best = max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={})
-    last = validated[-1] if validated else {}
-    return RunSummary(run, run.coordinates, status, metrics, manifest, best, last)
+    seconds = _total(metrics, "seconds")
+    return RunSummary(
+        run,
+        run.coordinates,
+        status,
+        manifest,
+        best=max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={}),
+        last=validated[-1] if validated else {},
+        validated_epochs=tuple(row["epoch"] for row in validated),
+        curve=_learning_curve(metrics) if metrics else None,
+        recorded_epochs=metrics[-1]["epoch"] if metrics else 0,
+        steps=int(max([row.get("step") or 0 for row in metrics], default=0)),
+        seconds=seconds,
+        training_seconds=seconds - _total(metrics, "seconds/validation"),
+        validation_seconds=_mean_validation(validated),
+        interim_seconds=_mean_validation([row for row in metrics if "interim/dice" in row]),
+        peak_memory_bytes=max([row.get("peak_memory_bytes") or 0 for row in metrics], default=0),
+    )
+
+
+def _total(metrics: Iterable[Mapping[str, Any]], key: str) -> float:
+    return float(sum([row.get(key) or 0 for row in metrics]))
+
+
+def _mean_validation(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    return _total(rows, "seconds/validation") / len(rows) if rows else None
+
+
+def _learning_curve(metrics: Sequence[Mapping[str, Any]]) -> LearningCurve:
+    scored, trained = ([row for row in metrics if key in row] for key in ("dice", "loss"))
+    keys = [key for key in dict.fromkeys(chain.from_iterable(scored)) if key == "dice" or key.startswith("dice/")]
+
+    def column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+        values = [row.get(key) for row in rows]
+        if not {type(value) for value in values} <= {float, int, type(None)}:
+            values = [value if _is_number(value) else None for value in values]
+        return np.array(values, dtype=float)
+
+    def epochs(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        return np.array([row["epoch"] for row in rows], dtype=int)
+
+    dice = {key: column(scored, key) for key in keys}
+    return LearningCurve(epochs(scored), dice, epochs(trained), column(trained, "loss"))
 
 
 def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,20 +6,15 @@ more. The last epochs, at learning rates near zero, are fixed in advance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.tables.results import (
-    SIZE,
-    PatientOf,
-    passing_over,
-    require_recorded_regions,
-    require_regions,
-    rows_from_epoch,
-)
+from brats_ablate.runs.case_table import CaseTable
+from brats_ablate.tables.results import PatientOf, passing_over, require_recorded_regions, require_regions
 from brats_ablate.tables.scores import RunSummary
 
 EPOCHS = 10
@@ -84,10 +79,15 @@ def read_runs(runs: Iterable[RunSummary], labels: LabelScheme, patient_of: Patie
         DataError: a run was scored on other regions than `labels` has.
     """
     tested: dict[RunKey, dict[int, RunScores]] = {}
+
+    @lru_cache  # the runs of a fold have the same cases
+    def patients_of(cases: tuple[str, ...]) -> list[str]:
+        return [patient_of(case) for case in cases]
+
     for run in runs:
         scores = None
         with passing_over():
-            scores = _run_scores(run, labels, patient_of) if run.is_finished else None
+            scores = _run_scores(run, labels, patients_of) if run.is_finished else None
         if scores is not None:
             tested.setdefault((run.coordinates.lr, run.coordinates.seed), {})[run.coordinates.fold] = scores
     return tested
@@ -143,29 +143,29 @@ def _positions(patients: tuple[str, ...], wanted: tuple[str, ...]) -> slice | li
     return [at[patient] for patient in wanted]
 
 
-def _run_scores(run: RunSummary, labels: LabelScheme, patient_of: PatientOf) -> RunScores | None:
+def _run_scores(
+    run: RunSummary, labels: LabelScheme, patients_of: Callable[[tuple[str, ...]], list[str]]
+) -> RunScores | None:
     """Average one run over its tested epochs, then over each patient's scans; None without case rows."""
-    epochs = epochs_under_test([row["epoch"] for row in run.validated], run.status.epochs)
-    rows = rows_from_epoch(run.directory, epochs[0])
-    by_epoch = {epoch: rows[epoch] for epoch in epochs if rows.get(epoch)}
-    require_recorded_regions(run, (row for of_epoch in by_epoch.values() for row in of_epoch.values()))
-    if not by_epoch:
-        return None
-    cases = sorted(set.intersection(*(set(of_epoch) for of_epoch in by_epoch.values())))
-    records = [[of_epoch[case] for case in cases] for of_epoch in by_epoch.values()]
+    epochs = epochs_under_test(run.validated_epochs, run.status.epochs)
+    tables = list(run.directory.case_tables(set(epochs)).values())
+    require_recorded_regions(run, tables)
+    cases = _common_cases(tables)
     if not cases:
         return None
-    size = f"{labels.sized_region}{SIZE}"
-    scored = [key for key in records[0][0] if key not in ("epoch", "case") and not key.endswith(SIZE)]
+    scored = list(tables[0].dice)
     require_regions(run.coordinates.name, scored, labels.region_names)
-    dice = np.array([[[row.get(r) for r in scored] for row in of_epoch] for of_epoch in records], dtype=float).mean(
-        axis=0
-    )
-    averaged = dice[:, [scored.index(region) for region in labels.averaged_names]].mean(axis=1)
-    sized = dice[:, scored.index(labels.sized_region)]
-    voxels = np.array([row.get(size) for row in records[-1]], dtype=float)
-    patients = [patient_of(case) for case in cases]
-    return over_scans(patients, averaged, sized, voxels)
+    rows = [_positions(table.cases, cases) for table in tables]
+    dice = {r: np.mean([table.dice[r][at] for table, at in zip(tables, rows, strict=True)], axis=0) for r in scored}
+    averaged = np.mean([dice[region] for region in labels.averaged_names], axis=0)
+    voxels = tables[-1].sizes.get(labels.sized_region, np.full(len(tables[-1].cases), np.nan))[rows[-1]]
+    return over_scans(patients_of(cases), averaged, dice[labels.sized_region], voxels)
+
+
+def _common_cases(tables: Sequence[CaseTable]) -> tuple[str, ...]:
+    if not tables or all(table.cases is tables[0].cases for table in tables):
+        return tables[0].cases if tables else ()
+    return tuple(sorted(set.intersection(*(set(table.cases) for table in tables))))
 
 
 def over_scans(

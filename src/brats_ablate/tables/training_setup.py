@@ -36,11 +36,9 @@ def setup_of(run: RunSummary) -> TrainingSetup:
     """Return the setup of one run; manifests of earlier versions lack some of it."""
     identity = run.manifest.get("identity") or {}
     batch, processes = identity.get("trainer.batch_size"), run.manifest.get("world_size")
-    last = run.metrics[-1] if run.metrics else {}
-    steps, epochs = last.get("step"), last.get("epoch")
     return TrainingSetup(
         epochs=identity.get("trainer.epochs"),
-        steps_per_epoch=round(steps / epochs) if steps and epochs else None,
+        steps_per_epoch=round(run.steps / run.recorded_epochs) if run.steps and run.recorded_epochs else None,
         global_batch=batch * processes if batch and processes else None,
         precision=run.manifest.get("precision"),
         validation=_validation(identity),

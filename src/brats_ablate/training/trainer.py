@@ -220,7 +220,7 @@ class Trainer:
         if kind == "interim":  # under keys of its own, as it must not be compared with final scores
             return {f"interim/{name}": mean for name, mean in result.means.items()} | seconds
         if self.ranks.is_main_process:
-            self.run.append("cases.jsonl", [{"epoch": epoch, **case} for case in result.cases])
+            self.run.append_cases(epoch, result.cases)
         if epoch > 0:
             self._keep_if_best(epoch, result.means["dice"])
         return result.means | seconds

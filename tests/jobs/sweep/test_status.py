@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from scaffolding import run_at, write_run
 
 from brats_ablate.jobs.sweep.status import run
+from brats_ablate.runs.directory import find_runs
 
 
 @pytest.fixture
@@ -40,6 +41,17 @@ def test_json_on_standard_output_equals_the_file(
     assert printed == json.loads((tmp_path / "status.json").read_text())
     (only,) = printed["runs"]
     assert (only["name"], only["fold"], only["state"], only["best"]) == ("baseline", 0, "finished", 0.91)
+
+
+def test_disk_use_is_that_of_records_and_checkpoints(cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder,) = (each.path for each in find_runs(Path(cfg.paths.runs)))
+    (folder / "checkpoints").mkdir()
+    for size, name in ((3072, "last.pt"), (1024, "best_epoch=0001_dice=0.910000.pt")):
+        (folder / "checkpoints" / name).write_bytes(bytes(size))
+    records = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    run(cfg, watch=0, json=None)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"disk: 4.0 KiB of checkpoints, {records} B of records; job=clean lists")
 
 
 def test_the_jobs_import_no_heavy_packages(tmp_path: Path) -> None:

@@ -71,4 +71,8 @@ def _train(cfg: DictConfig, directory: RunDirectory, fault: str, steps: int, ste
             raise signals.Interrupted
     state["alive"][1] = time.time()
     write_json(state_file, state)
-    directory.write_status(RunRecord(RunState.FINISHED, 4, 4, 0.5 + 0.01 * int(cfg.fold)))
+    dice = 0.5 + 0.01 * int(cfg.fold)
+    directory.append(
+        "metrics.jsonl", [{"epoch": 4, "dice": dice, "dice/WT": dice + 0.1, "dice/TC": dice, "dice/ET": dice - 0.1}]
+    )
+    directory.write_status(RunRecord(RunState.FINISHED, 4, 4, dice))

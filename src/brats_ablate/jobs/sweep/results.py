@@ -36,11 +36,7 @@ def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
     for spec in specs:
         if len(spec.columns) > 1 and spec.name not in known:
             write_text(sweep_tables(sweep[0]) / f"{spec.name}.yaml", to_yaml(spec))
-    try:
-        yield
-    except SystemExit:  # a launcher's exit code: some run failed
-        _show(sweep[0], specs, hydra)
-        raise
+    yield
     _show(sweep[0], specs, hydra)
 
 
