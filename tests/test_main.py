@@ -106,6 +106,7 @@ def test_experiments_can_be_merged_under_a_name(
         ("init.checkpoint=null,a/fold=0,b.pt", "init.checkpoint=null,'a/fold=0',b.pt"),
         ("init.checkpoint='a/fold=0'", "init.checkpoint='a/fold=0'"),
         ("init.checkpoint=b.pt", "init.checkpoint=b.pt"),
+        ("job.run=a/fold=0", "job.run='a/fold=0'"),
         ("name=a=b", "name=a=b"),
         ("data.raw=~/BraTS 2021", "data.raw='/home/me/BraTS 2021'"),
         ("data.raw=/a,b/c=d", "data.raw='/a,b/c=d'"),

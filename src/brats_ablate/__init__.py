@@ -8,13 +8,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
     from typing import Literal
 
     from pandas import DataFrame
 
-__all__ = ["__version__", "results"]
+    from brats_ablate.jobs.predict.case_predictor import CasePredictor
+
+__all__ = ["__version__", "load_predictor", "results"]
 __version__ = "0.1.0"
+
+
+def load_predictor(
+    runs: str | Path | Sequence[str | Path],
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    *,
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] | None = None,
+    inference: str | None = None,
+    postprocess: str | None = None,
+    settings: str | Path | None = None,
+    checkpoints: int = 2,
+    lr: float | Literal["best"] = "best",
+    seed: int = 0,
+    trust: Collection[str] = (),
+) -> CasePredictor:
+    """Load trained networks as a function from the images of a case to labels and probabilities.
+
+    Args:
+        runs: a run directory, the folder of an experiment with its folds (`work/brats21/runs/ds`), or several of
+            these, which make one ensemble.
+        device: where the networks run; auto is a GPU if there is one.
+        precision: of the networks; None for what the first run was trained with.
+        inference: an option of `conf/inference`, e.g. sliding_window_without_tta; None for what the first run recorded.
+        postprocess: an option of `conf/postprocess`, e.g. paper; None for what the first run recorded.
+        settings: a tuned.yaml of `job=tune`, in place of thresholds and post-processing.
+        checkpoints: at most this many of each run, best first.
+        lr: of an experiment's runs: one learning rate, or in each fold the one with the highest Dice.
+        seed: of an experiment's runs.
+        trust: classes of others that the runs or settings may name (docs/security.md).
+
+    Returns:
+        `predictor(images, affine=None)`; see `jobs.predict.case_predictor.CasePredictor`.
+
+    Raises:
+        ConfigError: a path is no run, an option does not exist, or a run names a class that is not trusted.
+        RunFailed: a run has no checkpoint, or was edited after it was trained.
+
+    Examples:
+        >>> predict = brats_ablate.load_predictor("work/brats21/runs/ds")  # doctest: +SKIP
+        >>> case = predict("/data/BraTS2021_00000")  # doctest: +SKIP
+        >>> case.labels.shape, case.probabilities.shape, case.regions  # doctest: +SKIP
+        ((240, 240, 155), (3, 240, 240, 155), ('WT', 'TC', 'ET'))
+    """
+    from brats_ablate.jobs.predict.case_predictor import load_predictor as load
+
+    return load(
+        runs,
+        device,
+        precision=precision,
+        inference=inference,
+        postprocess=postprocess,
+        settings=settings,
+        checkpoints=checkpoints,
+        lr=lr,
+        seed=seed,
+        trust=trust,
+    )
 
 
 def results(work: str | Path, epoch: Literal["best", "last", "all"] = "best") -> DataFrame:

@@ -25,7 +25,7 @@ _FLAGS = (
 """Hydra's; a start of one stands for it."""
 _PATHS = re.compile(
     r"(?P<key>\+{0,2}(data\.(raw|list)|paths\.\w+|init\.checkpoint|"
-    r"job\.(source|predictions|references|settings|reuse|output|json|sweeps)))=(?P<value>.+)"
+    r"job\.(run|source|predictions|references|settings|reuse|output|json|sweeps)))=(?P<value>.+)"
 )
 _LISTED = ("init.checkpoint", "job.")
 """Start of the keys of paths that a grid or a list can have several of, separated by commas."""

@@ -311,3 +311,14 @@ def test_the_scheme_of_a_run_is_read_from_its_configuration() -> None:
     assert LabelScheme.of_run(before).key == "msd"
     now = {"data": {}, "labels": {"_target_": "brats_ablate.labels.scheme.LabelScheme", **GLI2024.to_dict()}}
     assert LabelScheme.of_run(now).key == GLI2024.key
+
+
+@pytest.mark.parametrize("scheme", [BRATS2021, GLI2024, MEN_RT], ids=lambda s: s.name)
+def test_the_decoding_for_other_programs_gives_the_labels_of_files(scheme: LabelScheme) -> None:
+    probabilities = np.random.default_rng(0).random((len(scheme.regions), 7, 8, 9))
+    expected = scheme.decode(scheme.labels_from_probabilities(probabilities, [0.5] * len(scheme.regions)))
+    claims = {row["region"]: p >= 0.5 for row, p in zip(scheme.decoding(), probabilities, strict=True)}
+    labels = np.zeros((7, 8, 9), np.uint8)
+    for row in scheme.decoding():
+        labels[np.all([claims[name] for name in (row["region"], *row["within"])], axis=0)] = row["value"]
+    np.testing.assert_array_equal(labels, expected)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,10 +69,13 @@ class ReadingRules:
             object.__setattr__(self, "spacing", tuple(float(edge) for edge in self.spacing))
 
 
-def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
+def read_case(
+    raw: RawCase, rules: ReadingRules, read: Callable[[Path], nifti.NiftiFile] = nifti.read_file
+) -> PreparedCase:
     """Read a case that passed `validation.validate_files`; `raw.images` are its channels, one or more.
 
-    Each file is oriented by its own header.
+    Each file is oriented by its own header. `read` returns the content of a path, also of one that names an array in
+    memory.
 
     The box contains every voxel that is non-zero in any modality (paper section 2.1). It also contains every labeled
     voxel, so a reference survives the crop even where an annotation leaves the brain.
@@ -81,7 +84,7 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         DataError: a file is unreadable, or the case is invalid (see `validation`).
     """
     paths = [path for path, _ in raw.images.values()]
-    files = {path: nifti.read_file(path) for path in dict.fromkeys(paths)}
+    files = {path: read(path) for path in dict.fromkeys(paths)}
     if rules.trust_affine_of is not None and rules.trust_affine_of not in raw.images:
         raise DataError(
             f"data.trust_affine_of={rules.trust_affine_of} is missing; add the file, or set another modality"
@@ -100,7 +103,7 @@ def read_case(raw: RawCase, rules: ReadingRules) -> PreparedCase:
         oriented.append(grids[-1].orientation.to_ras(shifted(array, backgrounds[-1])))
     encoded = None
     if raw.segmentation is not None:
-        file = nifti.read_file(raw.segmentation)
+        file = read(raw.segmentation)
         values = nifti.select_volume(raw.segmentation, file.array, None)
         grids.append(_grid(raw.segmentation, values, file, trusted))
         validation.check_grid(grids[-1], grids[0])

@@ -34,8 +34,11 @@ class RegionThresholds:
 
     def __call__(self, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
         """Return the (X, Y, Z) uint8 label map of (R, X, Y, Z) probabilities."""
-        thresholds = [self.of_region.get(region.lower(), self.others) for region in labels.regions]
-        return labels.labels_from_probabilities(probabilities, thresholds)
+        return labels.labels_from_probabilities(probabilities, self.of(labels))
+
+    def of(self, labels: LabelScheme) -> list[float]:
+        """Return the threshold of each region, in channel order."""
+        return [self.of_region.get(region.lower(), self.others) for region in labels.regions]
 
 
 class ThresholdsAsReleased:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.layouts import known_layouts
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.errors import ConfigError, DataError, UserError
 from brats_ablate.labels.scheme import LabelScheme
@@ -89,13 +90,15 @@ def build_scheme(cfg: DictConfig) -> LabelScheme:
 
 
 def layout_of(cfg: DictConfig) -> Layout:
-    """Return the file names of `cfg.data.layout`.
+    """Return the file names of `cfg.data.layout`, which version 0.1 recorded by name.
 
     Raises:
         ConfigError: a pattern cannot work.
     """
     from brats_ablate.data.layouts import Layout
 
+    if isinstance(cfg.data.layout, str):
+        return known_layouts()[cfg.data.layout]
     plain: Any = OmegaConf.to_container(cfg.data.layout, resolve=True)
     try:
         return Layout(**plain)

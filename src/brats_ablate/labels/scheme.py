@@ -143,6 +143,18 @@ class LabelScheme:
         sets = [set(labels) for labels in self.labels_of_regions]
         return tuple(tuple(k for k, other in enumerate(sets) if other > own) for own in sets)
 
+    def decoding(self) -> list[dict[str, Any]]:
+        """Return for each region what `labels_from_probabilities` and `decode` do with it, for other programs.
+
+        Each has its name as `region`, the names of the regions that contain it as `within`, and the file value of the
+        voxels that it decides as `value`.
+        """
+        names = self.region_names
+        return [
+            {"region": name, "within": [names[k] for k in outer], "value": self.file_values[label - 1][0]}
+            for name, outer, label in zip(names, self.enclosing, self.label_left_by, strict=True)
+        ]
+
     @property
     def sized_region(self) -> str:
         """The region by whose volume cases are grouped: that of `relabel`, whose Dice small tumors decide."""

@@ -50,6 +50,8 @@ class SegmentationModel(nn.Module):
     """Whether it can be built with several heads."""
     fixed_shape: ClassVar[bool] = False
     """Whether `forward` takes volumes of `patch_shape` only."""
+    traces_any_shape: ClassVar[bool] = True
+    """Whether a trace of `forward` at one shape holds for all, as the export of dynamic shapes needs."""
     aux_outputs: ClassVar[tuple[str, ...]] = ()
     """Names in `SegmentationOutput.aux` during training, for an auxiliary loss."""
 

@@ -153,6 +153,7 @@ class SwinUNETR(MonaiModel):
 
     size_divisor = (32, 32, 32)
     min_bottom_voxels = 2
+    traces_any_shape = False  # its attention masks are computed from the shape
 
     def __init__(
         self,

@@ -79,6 +79,16 @@ def replace_norms(model: nn.Module) -> None:
                 setattr(module, name, replacement)
 
 
+def restore_norms(model: nn.Module) -> None:
+    """Replace every `InstanceNorm` by torch's, in place: the same values, in operations that other programs know."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, InstanceNorm):
+                plain = nn.InstanceNorm3d(child.channels, child.eps, affine=child.weight is not None)
+                plain.load_state_dict(child.state_dict())
+                setattr(module, name, plain)
+
+
 def _make_replacement(norm: nn.Module) -> nn.Module | None:
     if isinstance(norm, nn.InstanceNorm3d) and not norm.track_running_stats:
         return InstanceNorm(norm.num_features, norm.eps, norm.affine)

@@ -91,7 +91,7 @@ class EnsemblePredictor:
         """Yield the prediction of each case, or its error, while the next one is read."""
         with closing(prefetch(self._load, case_ids)) as cases:
             for case_id, case in zip(case_ids, cases, strict=True):
-                yield case_id, case if isinstance(case, DataError) else self._predict(case)
+                yield case_id, case if isinstance(case, DataError) else self.predict(case)
 
     def _load(self, case_id: str) -> PreparedCase | DataError:
         try:
@@ -99,7 +99,8 @@ class EnsemblePredictor:
         except DataError as error:
             return error
 
-    def _predict(self, case: PreparedCase) -> CasePrediction:
+    def predict(self, case: PreparedCase) -> CasePrediction:
+        """Return the prediction of one case, by the networks of its held-out fold, or by all if it is of no fold."""
         record, device = case.record, self.precision.device
         volumes: dict[str, torch.Tensor] = {}
         members = []

@@ -1,0 +1,145 @@
+"""`configs/inference.json` of a MONAI bundle: the steps of `job=predict` in MONAI's own transforms and inferer.
+
+python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir /data/new
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brats_ablate.errors import ConfigError
+from brats_ablate.inference.sliding_window import SlidingWindow
+from brats_ablate.inference.whole_volume import WholeVolume
+from brats_ablate.jobs import build
+from brats_ablate.jobs.export.metadata import Exported, has_postprocess
+from brats_ablate.transforms.foreground import WithForegroundMask, WithForegroundMaskAsReleased
+
+_CORNERS = "x[:, :: x.shape[1] - 1, :: x.shape[2] - 1, :: x.shape[3] - 1]"
+_FLIPS = "$[[2 + axis for axis in range(3) if number >> axis & 1] for number in range(8 if @tta else 1)]"
+_NAME = "$lambda meta, saver: {'subject': os.path.basename(meta['filename_or_obj'])[: -len(@endings[0])], 'idx': None}"
+
+
+def inference_config(exported: Exported) -> dict[str, Any]:
+    """Return the configuration that MONAI's runner executes.
+
+    Raises:
+        ConfigError: a step has no counterpart in MONAI.
+    """
+    cfg, window = exported.cfg, exported.cfg.inference.window
+    if has_postprocess(exported):
+        raise ConfigError("job.format=monai_bundle has no step for postprocess; set postprocess=none, or export ONNX")
+    if build.spacing_of(cfg) is not None:
+        raise ConfigError(
+            "job.format=monai_bundle cannot resample as data.spacing does; export ONNX, or train on the files' voxels"
+        )
+    if window._target_ not in {f"{kind.__module__}.{kind.__name__}" for kind in (SlidingWindow, WholeVolume)}:
+        raise ConfigError("job.format=monai_bundle has no such inference.window; set inference=sliding_window")
+    if window._target_.endswith(WholeVolume.__name__):
+        raise ConfigError("job.format=monai_bundle slides a window; set inference=sliding_window, or export ONNX")
+    ending = "" if exported.average == "probabilities" else ".sigmoid()"
+    return {
+        "imports": ["$import glob", "$import monai", "$import os", "$import torch"],
+        "bundle_root": ".",
+        "dataset_dir": "/data/new",
+        "output_dir": "$@bundle_root + '/predictions'",
+        "endings": _endings(exported),
+        "files": "$sorted(glob.glob(os.path.join(@dataset_dir, '**', '*' + @endings[0]), recursive=True))",
+        "data": "$[{'image': [file[: -len(@endings[0])] + ending for ending in @endings]} for file in @files]",
+        "tta": exported.flips,
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location='cpu')",
+        "network": "$@network_def.to(@device).eval()",
+        "preprocessing": {"_target_": "Compose", "transforms": _preprocessing(exported)},
+        "inferer": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": [int(edge) for edge in cfg.patches.shape],
+            "sw_batch_size": 1,
+            "overlap": float(window.overlap),
+            "mode": "gaussian",
+            "sigma_scale": float(window.sigma_scale),
+        },
+        "forward": f"$lambda x: @network(x){'.sigmoid()' if not ending else ''}",
+        "flips": _FLIPS,
+        "predict": "$lambda x: sum(torch.flip(@inferer(torch.flip(x, axes), @forward), axes) for axes in @flips)"
+        f".div(len(@flips)){ending}",
+        "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(exported)},
+        "segment": "$torch.inference_mode()(lambda case: @postprocessing({**case, 'pred': monai.data.MetaTensor("
+        "@predict(case['image'].as_tensor()[None].to(@device))[0].cpu(), meta=case['raw'].meta)}))",
+        "run": [
+            "$print(len(@data), 'cases in', @dataset_dir)",
+            "$[@segment(@preprocessing(case)) and None for case in @data]",
+        ],
+    }
+
+
+def _endings(exported: Exported) -> list[str]:
+    """Return what follows a case's name in the name of each channel's file."""
+    layout = exported.layout
+    names = ["{case}.nii.gz"] if layout.is_4d else [layout.file_name("{case}", m) for m in exported.modalities]
+    if layout.is_numbered and layout.volumes is None:  # dataset.json of the training data gave the order
+        names = [f"{{case}}_{m}.nii.gz" for m in exported.modalities]
+    return [name.rpartition("{case}")[2] for name in names]
+
+
+def _preprocessing(exported: Exported) -> list[dict[str, Any]]:
+    both = ["image", "raw"]
+    steps: list[dict[str, Any]] = [{"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True}]
+    if exported.layout.is_4d:
+        order = list(exported.layout.volumes or exported.layout.modalities)
+        steps.append(_lambda("image", f"x[{[order.index(m) for m in exported.modalities]}]"))
+    if exported.background == "auto":  # that of the corners, unless one is 0
+        steps.append(_lambda("image", f"x - x[:, :1, :1, :1] * ({_CORNERS} != 0).all(dim=(1, 2, 3), keepdim=True)"))
+    elif exported.background != "none":
+        steps.append(_lambda("image", f"x - {float(exported.background)}"))
+    steps += [
+        {"_target_": "CopyItemsd", "keys": "image", "times": 1, "names": "raw"},  # on the image's voxels, for Invertd
+        {"_target_": "Orientationd", "keys": both, "axcodes": "RAS", "labels": None},
+        {"_target_": "CropForegroundd", "keys": both, "source_key": "image", "select_fn": "$lambda x: x != 0"},
+        {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True, "channel_wise": True},
+    ]
+    if exported.inputs is WithForegroundMask:
+        steps.append(_lambda("raw", "(x != 0).any(dim=0, keepdim=True).float()"))
+        steps.append({"_target_": "ConcatItemsd", "keys": both, "name": "image"})
+    elif exported.inputs is WithForegroundMaskAsReleased:
+        steps.append(_lambda("image", "torch.cat([x, (x > 0).all(dim=0, keepdim=True).float()])"))
+    return steps
+
+
+def _postprocessing(exported: Exported) -> list[dict[str, Any]]:
+    inverse = {
+        "_target_": "Invertd",
+        "keys": "pred",
+        "transform": "@preprocessing",
+        "orig_keys": "raw",
+        "nearest_interp": False,
+    }
+    save = {
+        "_target_": "SaveImaged",
+        "keys": "pred",
+        "output_dir": "@output_dir",
+        "output_postfix": "seg",
+        "output_name_formatter": _NAME,
+        "output_dtype": "$torch.uint8",
+        "resample": False,
+        "separate_folder": False,
+    }
+    return [inverse, _lambda("pred", labels_expression(exported.decoding())), save]
+
+
+def labels_expression(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the thresholds as a Python expression of torch: probabilities x (R, X, Y, Z) to file values (1, X, Y, Z).
+
+    `rows` are those of `Exported.decoding`. The expression is nested: the last region that is claimed decides.
+    """
+    names = [row["region"] for row in rows]
+    reached = [f"(x[{k}].half() {row['comparison']} {row['threshold']})" for k, row in enumerate(rows)]
+    result = "torch.zeros_like(x[0])"
+    for k, row in enumerate(rows):
+        claimed = " & ".join([reached[k], *(reached[names.index(outer)] for outer in row["within"])])
+        result = f"torch.where({claimed}, {row['value']}.0, {result})"
+    return f"{result}[None]"
+
+
+def _lambda(key: str, expression: str) -> dict[str, Any]:
+    return {"_target_": "Lambdad", "keys": key, "func": f"$lambda x: {expression}", "track_meta": True}

@@ -1,0 +1,147 @@
+"""`load_predictor` returns what `job=predict` writes, from every kind of images."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brats_ablate import load_predictor
+from brats_ablate.data.store import CaseStore
+from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.inference.prediction_store import PredictionFolder
+from brats_ablate.jobs.predict.case_predictor import CasePredictor
+from brats_ablate.runs.directory import RunDirectory
+
+Job = Callable[..., None]
+FinishedRun = Callable[..., RunDirectory]
+ALL = ("flair", "t1", "t1ce", "t2")
+ONE_PASS = "sliding_window_without_tta"
+
+
+@pytest.fixture
+def case(work: Path) -> Path:
+    """The folder of a raw case."""
+    return work / "phantom" / "raw" / CaseStore(work / "phantom" / "prepared").folds[0][0]
+
+
+def files(case: Path, modalities: tuple[str, ...] = ALL) -> list[Path]:
+    return [case / f"{case.name}_{m}.nii.gz" for m in modalities]
+
+
+@pytest.fixture
+def run(finished_run: FinishedRun) -> RunDirectory:
+    return finished_run("name=ds", "fold=0", dice=(0.5,))
+
+
+@pytest.fixture
+def predict(run: RunDirectory) -> CasePredictor:
+    return load_predictor(run.path, "cpu", inference=ONE_PASS)
+
+
+def test_the_result_is_that_of_the_job(job: Job, finished_run: FinishedRun, work: Path, case: Path) -> None:
+    for fold in (0, 1):
+        finished_run("name=ds", f"fold={fold}", "inputs=onehot", f"inference={ONE_PASS}")
+    raw = (
+        "name=ds",
+        f"inference={ONE_PASS}",
+        f"job.source={work / 'phantom' / 'raw'}",
+        f"job.cases=[{case.name}]",
+        "postprocess=paper",
+    )
+    job("job=predict", *raw, "job.probabilities=true")
+    folder = PredictionFolder(work / "phantom" / "predictions" / "ds")
+    written = nib.load(folder.label_file(case.name))
+    cropped, record = folder.read_probabilities(case.name)
+
+    result = load_predictor(work / "phantom" / "runs" / "ds", "cpu", postprocess="paper")(case)
+    assert result.labels.any()
+    np.testing.assert_array_equal(result.labels, np.asarray(written.dataobj))
+    np.testing.assert_array_equal(result.affine, written.affine)
+    ras = nib.io_orientation(written.affine)  # phantoms are files in LPS, the store is RAS+
+    turned = np.stack([nib.apply_orientation(p, ras) for p in result.probabilities])
+    np.testing.assert_array_equal(turned[(slice(None), *record.box.slices)], cropped)
+    turned[(slice(None), *record.box.slices)] = 0
+    assert not turned.any()
+    assert result.regions == ("WT", "TC", "ET")
+
+
+def test_folder_files_arrays_and_mappings_are_one_case(predict: CasePredictor, case: Path, tmp_path: Path) -> None:
+    expected = predict(case)
+    images = [nib.load(file) for file in files(case)]
+    stacked, affine = np.stack([np.asarray(image.dataobj) for image in images]), images[0].affine
+    unnamed = [tmp_path / f"{i}.nii.gz" for i in range(4)]
+    for image, file in zip(images, unnamed, strict=True):
+        nib.save(image, file)
+    ras = nib.io_orientation(affine)
+    given = {
+        "files, by name": predict(files(case)[::-1]),
+        "files, in order": predict([str(file) for file in unnamed]),
+        "array": predict(stacked, affine),
+        "array as float64": predict(stacked.astype(np.float64), affine),
+        "mapping": predict({"t2": stacked[3], "t1": files(case)[1], "flair": stacked[0], "t1ce": stacked[2]}, affine),
+    }
+    for name, result in given.items():
+        np.testing.assert_array_equal(result.labels, expected.labels, err_msg=name)
+        np.testing.assert_array_equal(result.probabilities, expected.probabilities, err_msg=name)
+    assert expected.probabilities.max() > 0
+    upright = predict(np.stack([nib.apply_orientation(channel, ras) for channel in stacked]))
+    np.testing.assert_array_equal(upright.labels, nib.apply_orientation(expected.labels, ras))
+
+
+def test_images_that_are_not_one_case_are_refused(predict: CasePredictor, case: Path, work: Path) -> None:
+    assert predict.modalities == ALL
+    array = np.arange(3 * 8**3, dtype=np.int16).reshape(3, 8, 8, 8)
+    folder = work / "phantom" / "raw"
+    refused: list[tuple[str, object, np.ndarray | None]] = [
+        ("has shape (3, 8, 8, 8); it must be (4, X, Y, Z), with the channels flair, t1, t1ce, t2", array, None),
+        ("affine has shape (3, 3)", np.ones((4, 8, 8, 8)), np.eye(3)),
+        ("affine is that of arrays", case, np.eye(4)),
+        ("contains 6 cases", folder, None),
+        ("adc is not a modality", {"adc": array[0]}, None),
+        ("images[t1] has shape (8, 8)", {"t1": array[0, 0]}, None),
+        ("modality t2 is missing", files(case, ALL[:3]), None),
+        ("which modalities the files", [*files(case, ALL[:3]), Path("x.nii.gz")], None),
+        ("give flair twice", files(case, ("flair", "flair")), None),
+        ("images[t2] has 9×8×8 voxels", {**dict.fromkeys(ALL, array[0]), "t2": np.arange(576).reshape(9, 8, 8)}, None),
+    ]
+    for message, images, affine in refused:
+        with pytest.raises(DataError, match=re.escape(message)):
+            predict(images, affine)  # type: ignore[arg-type]
+
+
+def test_a_network_for_missing_modalities_takes_a_part(finished_run: FinishedRun, case: Path) -> None:
+    run = finished_run("name=drops", "augment=paper_drop_modality", "fold=0", dice=(0.5,))
+    predict = load_predictor(run.path, "cpu", inference=ONE_PASS)
+    partial = predict(files(case, ("flair", "t1ce")))
+    assert (partial.probabilities != predict(case).probabilities).any()
+    with pytest.raises(DataError, match="no modality of flair, t1, t1ce, t2 is there"):
+        predict({})
+
+
+def test_what_cannot_be_loaded_is_one_sentence(run: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is neither a run directory nor the folder of an experiment's runs"):
+        load_predictor(tmp_path)
+    with pytest.raises(ConfigError, match="runs is empty"):
+        load_predictor([])
+    with pytest.raises(ConfigError, match="inference"):
+        load_predictor(run.path, inference="sliding")
+    with pytest.raises(ConfigError, match=r"tuned\.yaml does not exist"):
+        load_predictor(run.path, settings=tmp_path / "tuned.yaml")
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("brats_ablate.inference.postprocess.NoPostprocess", "os.system"))
+    with pytest.raises(ConfigError, match=r"config\.yaml: postprocess\._target_ names os\.system"):
+        load_predictor(run.path)
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    heavy = "{'torch', 'numpy', 'pandas', 'hydra', 'monai'} & set(sys.modules)"
+    program = f"import sys, brats_ablate; print({heavy} or 'none', brats_ablate.load_predictor.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["none", "load_predictor"]
