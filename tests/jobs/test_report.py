@@ -56,7 +56,8 @@ def _write_run(
         noise = np.random.default_rng([epoch, fold, round(1000 * abs(shift))]).normal(0, 0.002, base.shape)
         values = np.clip(base + shift - 0.3 / epoch + noise, 0, 1)
         means = dict(zip((f"dice/{region}" for region in regions), values.mean(axis=0).tolist(), strict=True))
-        row = {"epoch": epoch, "step": epoch, "loss": 1 / epoch, "seconds": 1.0, "dice": float(values.mean()), **means}
+        row = {"epoch": epoch, "step": epoch, "loss": 1 / epoch, "seconds": 36.0, "dice": float(values.mean()), **means}
+        row |= {"lr": 7e-4 / epoch}
         run.append("metrics.jsonl", [row])
         best = max(best, float(values.mean()))
         rows = zip((f"case<{fold}>{i:03d}" for i in range(cases)), values.tolist(), strict=True)
@@ -115,7 +116,7 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (pictures / f"case<0>{case:03d}.png").write_bytes(PNG)
     for name in ("ds", "attention", "in_no_table"):
         _write_calibration(work, name)
-    done = _report(work)
+    done = _report(work, "job.paper=true")
     assert done.returncode == 0, done.stderr
     return work / "brats21" / "tables" / "report.html"
 
@@ -136,7 +137,10 @@ def test_the_page_is_one_file_below_the_limit(page: Path) -> None:
 
 def test_it_has_the_numbers_of_the_tables(page: Path) -> None:
     text = page.read_text()
-    assert re.search(r'<b>DS</b> vs baseline: <span class="better">better</span> <span>\+0\.0[45]', text)
+    assert re.search(r'<b class="better">DS is better than baseline.</b> Δ mean Dice \+0\.0[45]\d+, 95 % CI', text)
+    assert re.search(r"Highest mean Dice: DS, 0\.\d{4} over the 3 folds that all have", text)
+    assert "Cost: 25m of training in 14 runs." in text
+    assert "Missing: 2 folds, 3 variants, 1 unfinished run" in text
     assert "the paper prints 0.9133" in text
     assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text
@@ -148,7 +152,10 @@ def test_the_figures_data_are_the_runs(page: Path) -> None:
     data = json.loads(_unpacked(page, "data"))
     assert len(data["curves"]) == 5 + 5 + 4
     assert (data["regions"], data["averaged"], data["sized_region"]) == (["WT", "TC", "ET"], [0, 1, 2], "ET")
-    assert data["curves"][0]["epochs"] == [1, 2, 3]
+    curve = data["curves"][0]
+    assert curve["dice"]["epoch"] == curve["training"]["step"] == [1, 2, 3]
+    assert curve["training"]["hours"] == [0.01, 0.02, 0.03]
+    assert curve["training"]["loss"] == [1, 0.5, pytest.approx(1 / 3, abs=1e-5)]
     assert len(data["cases"]["ids"]) == 40
     assert data["pairs"][0] == ["baseline", "attention"]
     assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/webp;base64,")
@@ -188,7 +195,7 @@ def test_the_figures_data_of_other_labels(tmp_path: Path) -> None:
     page = tmp_path / "work" / "brats21" / "tables" / "report.html"
     data = json.loads(_unpacked(page, "data"))
     assert (data["regions"], data["averaged"], data["sized_region"]) == (["WT", "TC", "ET", "RC"], [0, 1, 2, 3], "ET")
-    assert len(data["curves"][0]["dice/RC"]) == 3
+    assert len(data["curves"][0]["dice"]["dice/RC"]) == 3
     assert [len(of_region) for of_region in data["cases"]["dice"]["ds"]] == [8] * 4
     assert "Mean Dice of WT, TC, ET and RC" in page.read_text()
     refused = _report(tmp_path / "work")
@@ -213,7 +220,8 @@ def test_the_page_offers_the_regions_of_the_labels(
     tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
     tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
     offered = tab.locator("#curve-metric option").all_inner_texts()
-    assert offered == ["mean Dice", *(f"Dice {region}" for region in labels.regions), "training loss"]
+    assert offered == ["mean Dice", *(f"Dice {region}" for region in labels.regions), "training loss", "learning rate"]
+    tab.select_option("#curve-kind", "runs")
     for region in labels.regions:
         tab.select_option("#curve-metric", f"dice/{region}")
         assert tab.locator(CURVES).count() == 2
@@ -304,6 +312,7 @@ def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#forest-table2 .errorbar").count() == 2
     assert opened.locator("#forest-table2 .zerolinelayer path").count() == 1  # no difference is always in sight
     assert opened.locator("#dots-table2 .point").count() == 6 * 5 + 5 + 5 + 3
+    opened.select_option("#curve-kind", "runs")
     assert opened.locator(CURVES).count() == 14
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -342,7 +351,8 @@ def test_no_figure_offers_to_send_its_data_anywhere(opened: Any) -> None:
 @needs_chromium
 def test_the_controls_work(opened: Any) -> None:
     offered = opened.locator("#curve-metric option").all_inner_texts()
-    assert offered == ["mean Dice", "Dice WT", "Dice TC", "Dice ET", "training loss"]
+    assert offered == ["mean Dice", "Dice WT", "Dice TC", "Dice ET", "training loss", "learning rate"]
+    opened.select_option("#curve-kind", "runs")
     opened.select_option("#curve-fold", "2")
     assert opened.locator(CURVES).count() == 3
     opened.uncheck("#curve-variants input[value=ds]")

@@ -86,6 +86,8 @@ class TableSpec:
     """Published ranking scores, best first (the paper's table 5)."""
     selects: str | None = None
     """`columns: trained`: one column for every experiment that has runs; `columns: evaluated`: for every evaluation."""
+    hides_paper: bool = False
+    """The paper's figures were left out."""
 
     def baseline_of(self, index: int) -> int | None:
         """Return the index of the column that column `index` is compared with; None for the baseline itself."""
@@ -118,6 +120,11 @@ class TableSpec:
     def with_baseline(self, key: str) -> TableSpec:
         """Return a table that selects its columns with this baseline, if it has such a column; any other as it is."""
         return replace(self, baseline=key) if self.selects and key in {c.key for c in self.columns} else self
+
+    def without_paper_figures(self) -> TableSpec:
+        """Return the table without what the paper printed for its columns."""
+        columns = tuple(replace(column, paper=None) for column in self.columns)
+        return replace(self, columns=columns, hides_paper=columns != self.columns)
 
 
 def load_table_specs(folders: Sequence[Path], names: Sequence[str] | None) -> list[TableSpec]:

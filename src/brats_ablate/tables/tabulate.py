@@ -208,6 +208,8 @@ def _paper_mean(c: ColumnResult) -> Cell:
 
 def _notes(result: TableResult) -> Iterator[str]:
     yield metric_policy(result.labels, is_trained=any(not c.column.evaluation for c in result.columns))
+    if result.spec.hides_paper:
+        yield "The paper's figures, of BraTS 2021 and 1,000 epochs, are not shown; job.paper=true adds them."
     for c in result.columns:
         paper = c.column.paper
         if paper and paper.note:

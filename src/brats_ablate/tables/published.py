@@ -1,0 +1,26 @@
+"""Whether the paper's figures can be compared with a table's runs: they are of its data set and of its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from brats_ablate.tables.scores import RunSummary
+from brats_ablate.tables.spec import TableSpec
+
+_DATA = "brats21"
+_FOLDS = 5
+_FEWEST_CASES = 1_200
+"""Of the 1,251: a few may be left out."""
+_EPOCHS = 1_000
+
+
+def is_papers_cohort(data: str, folds: int, cases: int) -> bool:
+    """Return whether a data set is the paper's: BraTS 2021 in five folds. `cases` is 0 where it is not prepared."""
+    return data == _DATA and folds == _FOLDS and (cases == 0 or cases >= _FEWEST_CASES)
+
+
+def is_papers_schedule(spec: TableSpec, runs: Mapping[str, Sequence[RunSummary]]) -> bool:
+    """Return whether every run of a table's columns has the paper's number of epochs, of all training cases."""
+    of_table = [run for column in spec.columns for run in runs.get(column.experiment or "", ())]
+    identities = [run.manifest.get("identity") or {} for run in of_table]
+    return all(i.get("trainer.epochs") == _EPOCHS and i.get("data.fraction", 1) == 1 for i in identities)
