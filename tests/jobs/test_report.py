@@ -144,7 +144,7 @@ def test_it_has_the_numbers_of_the_tables(page: Path) -> None:
     assert "the paper prints 0.9133" in text
     assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text
-    assert "<caption>DS vs baseline</caption>" in text  # the config diff
+    assert '<tr><th scope="row">DS vs baseline</th><td>model._target_</td><td>baseline</td><td>ds</td></tr>' in text
     assert "torch 2.13.0" in text
 
 
@@ -242,8 +242,64 @@ def test_a_study_of_one_case_is_drawn(tmp_path: Path, browser: Any) -> None:
     tab = browser.new_page()
     tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
     tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
-    assert tab.locator("#forest-table2 .point").count() == 0
-    assert "one fold does not show run-to-run variability" in tab.inner_text("#table2")
+    assert tab.locator("[id^=forest]").count() == 0
+    assert tab.locator("#dots-demo .point").count() == 2
+    assert "one fold does not show run-to-run variability" in tab.inner_text("#summary")
+    tab.close()
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_curves_are_the_mean_and_sd_over_folds(page: Path, browser: Any) -> None:
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    curves = [c for c in json.loads(_unpacked(page, "data"))["curves"] if c["name"] == "ds"]
+    tab.uncheck("#curve-variants input[value=baseline]")
+    tab.uncheck("#curve-variants input[value=attention]")
+    tab.select_option("#curve-kind", "mean")
+
+    def drawn() -> list[dict[str, Any]]:
+        traces = "document.getElementById('curve-plot').data.map((t) => ({x: t.x, y: t.y}))"
+        return [{key: np.array(values) for key, values in trace.items()} for trace in tab.evaluate(traces)]
+
+    scores = np.array([c["dice"]["dice"] for c in curves]) / 10_000
+    low, high, mean = drawn()
+    assert mean["x"].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(mean["y"], scores.mean(axis=0))
+    np.testing.assert_allclose(high["y"] - low["y"], 2 * scores.std(axis=0, ddof=1))
+    tab.select_option("#curve-metric", "loss")
+    tab.select_option("#curve-axis", "hours")
+    np.testing.assert_allclose(drawn()[-1]["x"], [0.01, 0.02, 0.03])
+    tab.locator("#curve-smoothing").fill("0.5")
+    np.testing.assert_allclose(drawn()[-1]["y"], [1, (1 + 2 * 0.5) / 3, (1 + 2 * 0.5 + 4 / 3) / 7], atol=1e-5)
+    tab.close()
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_interim_scores_are_dotted_curves_and_effects_are_drawn(tmp_path: Path, browser: Any) -> None:
+    runs = tmp_path / "work" / "brats21" / "runs"
+    factors = {"none": "", "a": "A", "b": "B", "ab": "A, B"}
+    for shift, name in enumerate(factors):
+        for fold in (0, 1):
+            _write_run(runs, name, fold, shift / 50)
+            interim = {"epoch": 0, "step": 0, "seconds": 9.0, "interim/dice": 0.25}
+            RunDirectory.at(runs, Coordinates(name, fold, 7e-4, 0)).append("metrics.jsonl", [interim])
+    columns = "".join(f"  - {{title: {name}, experiment: {name}, factors: [{on}]}}\n" for name, on in factors.items())
+    sweep = tmp_path / "work" / "brats21" / "tables" / "sweeps" / "design.yaml"
+    sweep.parent.mkdir(parents=True)
+    sweep.write_text(f"title: Design\nbaseline: none\ncolumns:\n{columns}")
+    assert _report(tmp_path / "work").returncode == 0
+    tab = browser.new_page()
+    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    assert tab.locator("main > section").evaluate_all("all => all.map((s) => s.id)")[:2] == ["summary", "design"]
+    effects = tab.locator("#effects-design .ytick text").all_text_contents()
+    assert effects[:3] == ["A", "B", "A × B (interaction)"]
+    assert tab.locator("#effects-design .point").count() == len(effects) == 5
+    assert tab.evaluate("document.getElementById('curve-plot').data.filter((t) => t.line.dash === 'dot').length") == 4
+    assert "Dotted: interim validation" in tab.inner_text("#curve-words")
     tab.close()
 
 
@@ -340,6 +396,14 @@ def test_names_beside_the_figures_do_not_overlap_and_are_whole(opened: Any) -> N
         assert len(boxes) >= 2
         assert all(box["x"] >= edges["x"] and box["y"] >= edges["y"] for box in boxes)
         assert all(a["y"] + a["height"] <= b["y"] for a, b in itertools.pairwise(boxes))
+
+
+@needs_chromium
+def test_no_serious_finding_of_axe(opened: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    opened.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    found = axe.Axe().run(opened).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
 
 
 @needs_chromium

@@ -17,6 +17,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.report.selection import has_result
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import Tested
+from brats_ablate.tables.effects_table import effect_verdict
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.strata import paired_differences
 from brats_ablate.tables.table import known
@@ -75,6 +76,7 @@ def _table(result: TableResult) -> dict[str, Any]:
         ],
         "effects": [
             _tested(e, " × ".join(e.factors) + ("" if e.kind == "main" else f" ({e.kind})"))
+            | {"words": effect_verdict(e).text}
             for e in result.effects
             if not math.isnan(e.difference)
         ],
@@ -97,7 +99,8 @@ def _table(result: TableResult) -> dict[str, Any]:
 def _tested(tested: Tested, title: str, baseline: str = "") -> dict[str, Any]:
     """Return one row of a forest plot."""
     numbers = {"low": known(tested.interval.low), "high": known(tested.interval.high), "p": known(tested.p_adjusted)}
-    words = {"title": title, "baseline": baseline, "verdict": tested.verdict, "reason": tested.reason}
+    reason = f": {tested.reason}" if tested.reason else ""
+    words = {"title": title, "baseline": baseline, "verdict": tested.verdict, "words": f"{tested.verdict}{reason}"}
     return {**words, "difference": tested.difference, **numbers}
 
 

@@ -75,19 +75,19 @@ def _has_number(cell: Cell) -> bool:
 
 def config_section(results: Sequence[TableResult]) -> str:
     """Return the settings of every column that differ from its baseline's; "" where none do."""
-    parts: dict[tuple[str, str], str] = {}
+    rows: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for result in results:
         for i, column in enumerate(result.columns):
             if (index := result.spec.baseline_of(i)) is None:
                 continue
             baseline = result.columns[index]
-            key = (baseline.column.key, column.column.key)
-            settings = differing_settings(column.scores.runs, baseline.scores.runs)
-            if settings and key not in parts:
-                rows = [(name, _value(reference), _value(ours)) for name, reference, ours in settings]
-                title = f"{column.column.title} vs {baseline.column.title}"
-                parts[key] = table_html(words_table(title, ("setting", *key), rows), numbers=False)
-    return f'<section id="settings"><h2>Config diff</h2>{"".join(parts.values())}</section>' if parts else ""
+            title = f"{column.column.title} vs {baseline.column.title}"
+            for name, reference, ours in differing_settings(column.scores.runs, baseline.scores.runs):
+                key = (baseline.column.key, column.column.key, name)
+                rows.setdefault(key, (title, name, _value(reference), _value(ours)))
+    table = words_table("Config diff", ("comparison", "setting", "baseline", "variant"), list(rows.values()))
+    content = table_html(table, caption=False, numbers=False)
+    return f'<section id="settings"><h2>Config diff</h2>{content}</section>' if rows else ""
 
 
 def environment_section(results: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:

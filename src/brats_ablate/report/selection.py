@@ -13,34 +13,27 @@ def has_result(column: ColumnResult) -> bool:
 
 
 def distinct_tables(results: Sequence[TableResult]) -> list[TableResult]:
-    """Return the tables that show something which no other one does; all of `results` while none has a score.
+    """Return the tables that show something which the others do not; all of `results` while none has a score.
 
-    A table is left out if another has all its columns and comparisons. Of two equal ones that with the paper's figures
-    stays, then that with fewer columns without a score. One of all experiments or all evaluations stays only for
-    columns that no other table has.
+    What counts are columns with a score, comparisons of two of them, and effects of factors. Tables with the paper's
+    figures go first, then those that show most. One of all experiments, or of all evaluations, goes last and is shown
+    only for columns that no other table has.
     """
     scored = [r for r in results if r.ranking or any(map(has_result, r.columns))]
-    if not scored:
-        return list(results)
-    ordered = sorted(scored, key=_rank)
-    kept = [
-        r for i, r in enumerate(ordered) if not any(_contains(o, r, i < k) for k, o in enumerate(ordered) if k != i)
-    ]
-    of_others = {source for r in kept if not r.spec.selects for source in _sources(r)}
-    return [r for r in scored if r in kept and not (r.spec.selects and _sources(r) <= of_others)]
+    shown: list[TableResult] = []
+    covered: set[object] = set()
+    for result in sorted(scored, key=_order):
+        if (_sources(result) if result.spec.selects else _contents(result)) <= covered:
+            continue
+        shown.append(result)
+        covered |= _contents(result)
+    return [r for r in scored if r in shown] or list(results)
 
 
-def _rank(result: TableResult) -> tuple[bool, bool, int]:
+def _order(result: TableResult) -> tuple[bool, bool, int, int]:
+    has_paper = any(c.column.paper for c in result.columns)
     empty = sum(not has_result(column) for column in result.columns)
-    return bool(result.spec.selects), not any(c.column.paper for c in result.columns), empty
-
-
-def _contains(other: TableResult, result: TableResult, is_first: bool) -> bool:
-    """Return whether `other` shows all that `result` does. `is_first`: `result` goes first where they are equal."""
-    theirs, ours = _contents(other), _contents(result)
-    if other.spec.selects and not result.spec.selects and any(isinstance(item, tuple) for item in ours):
-        return False
-    return ours < theirs or (ours == theirs and not is_first)
+    return bool(result.spec.selects), not has_paper, -len(_contents(result)), empty
 
 
 def _contents(result: TableResult) -> set[object]:
@@ -53,5 +46,5 @@ def _contents(result: TableResult) -> set[object]:
     return {*_sources(result), *pairs, *([frozenset(result.spec.factors)] if result.effects else []), *result.ranking}
 
 
-def _sources(result: TableResult) -> set[str]:
+def _sources(result: TableResult) -> set[object]:
     return {c.column.source for c in result.columns if has_result(c)}

@@ -73,7 +73,8 @@ def _compared(shown: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
     cases = len({case for c in columns for case in c.case_scores.index})
     folds = {fold for c in columns for fold, value in enumerate(c.scores.per_fold_lr.values) if value is not None}
     of = f" of {shown[0].folds}" if len(folds) < shown[0].folds else ""
-    return f"{_count(len(columns), 'variant')} ({listed}) on {_count(cases, 'case')} in {len(folds)}{of} folds."
+    on = f" on {_count(cases, 'case')}" if cases else ""  # the best epochs of some runs have no rows of cases
+    return f"{_count(len(columns), 'variant')} ({listed}){on} in {_count(len(folds), 'fold')}{of}."
 
 
 def _best(shown: Sequence[TableResult]) -> str:

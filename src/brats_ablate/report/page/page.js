@@ -85,7 +85,7 @@
       type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((_, i) => i),
       error_x: { type: "data", symmetric: false, array: rows.map((r) => (r.high ?? r.difference) - r.difference), arrayminus: rows.map((r) => r.difference - (r.low ?? r.difference)), color: variable("--faint"), thickness: 1.5 },
       marker: { size: 10, color: rows.map((r) => tint[r.verdict] || variable("--faint")), symbol: rows.map((r) => (tint[r.verdict] ? "circle" : "circle-open")) },
-      text: rows.map((r) => `${r.title}${r.baseline ? ` vs ${r.baseline}` : ""}<br>${signed(r.difference)}${interval(r)}${p(r)}<br>${r.verdict}${r.reason ? `: ${r.reason}` : ""}`), hoverinfo: "text",
+      text: rows.map((r) => `${r.title}${r.baseline ? ` vs ${r.baseline}` : ""}<br>${signed(r.difference)}${interval(r)}${p(r)}<br>${r.words}`), hoverinfo: "text",
     }], {
       showlegend: false,
       ...byName(id, rows.map((r) => r.title), 38),
