@@ -39,7 +39,7 @@ def test_the_papers_schedule(
 ) -> None:
     identity = {"trainer.epochs": epochs, "data.fraction": fraction}
     identity = {key: value for key, value in identity.items() if value is not None}
-    write_run(tmp_path, "u", 0, [0.8], manifest={"identity": {"trainer.epochs": 1000}})
+    write_run(tmp_path, "u", 0, [0.8], manifest={"identity": {"trainer.epochs": 7}})  # without figures
     write_run(tmp_path, "ds", 0, [0.8], manifest={"identity": identity})
     assert is_papers_schedule(SPEC, load_runs(tmp_path, ["ds", "u"])) is expected
 

@@ -34,7 +34,9 @@ def table_section(result: TableResult) -> str:
         + (f'<p class="where">{escape(result.spec.paper)}</p>' if result.spec.paper else "")
         + table_html(first if result.spec.ranking else _without_empty_columns(first), caption=False)
         + ("" if result.spec.ranking else f'<div class="figures">{"".join(_figures(result, name))}</div>')
-        + "".join(f"<details><summary>{escape(t.title)}</summary>{table_html(t)}</details>" for t in further)
+        + "".join(
+            f"<details><summary>{escape(t.title)}</summary>{table_html(t, caption=False)}</details>" for t in further
+        )
         + "</section>"
     )
 

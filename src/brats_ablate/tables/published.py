@@ -11,7 +11,6 @@ _DATA = "brats21"
 _FOLDS = 5
 _FEWEST_CASES = 1_200
 """Of the 1,251: a few may be left out."""
-_EPOCHS = 1_000
 
 
 def is_papers_cohort(data: str, folds: int, cases: int) -> bool:
@@ -20,7 +19,10 @@ def is_papers_cohort(data: str, folds: int, cases: int) -> bool:
 
 
 def is_papers_schedule(spec: TableSpec, runs: Mapping[str, Sequence[RunSummary]]) -> bool:
-    """Return whether every run of a table's columns has the paper's number of epochs, of all training cases."""
-    of_table = [run for column in spec.columns for run in runs.get(column.experiment or "", ())]
-    identities = [run.manifest.get("identity") or {} for run in of_table]
-    return all(i.get("trainer.epochs") == _EPOCHS and i.get("data.fraction", 1) == 1 for i in identities)
+    """Return whether the runs of all columns with figures have as many epochs as the paper's, on all training cases."""
+    return all(
+        identity.get("trainer.epochs") == column.paper.epochs and identity.get("data.fraction", 1) == 1
+        for column in spec.columns
+        if column.paper
+        for identity in (run.manifest.get("identity") or {} for run in runs.get(column.experiment or "", ()))
+    )

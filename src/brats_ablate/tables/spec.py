@@ -21,7 +21,7 @@ HALF_A_DIGIT = 5e-5 + 1e-9
 _TABLE_KEYS = frozenset({"title", "paper", "baseline", "columns", "sweep", "ranking"})
 """`sweep` names the file of `sweeps/` that trains the table, for readers."""
 _COLUMN_KEYS = frozenset({"title", "experiment", "evaluation", "against", "factors", "paper"})
-_PAPER_KEYS = frozenset({"folds", "mean", "erratum", "note"})
+_PAPER_KEYS = frozenset({"folds", "mean", "erratum", "note", "epochs"})
 _TRAINED, _EVALUATED = "trained", "evaluated"
 
 
@@ -36,6 +36,8 @@ class PaperFigures:
     erratum: str | None = None
     note: str | None = None
     """Said below the table."""
+    epochs: int = 1_000
+    """Of the training run that they are of."""
 
     @property
     def recomputed(self) -> float:
@@ -218,7 +220,8 @@ def _column(path: Path, index: int, node: Any) -> Column:
         if not figures.get("folds") or "mean" not in figures:
             raise ConfigError(f"{path}: {where}.paper needs folds and mean (null where none is published)")
         mean = None if figures["mean"] is None else float(figures["mean"])
-        figures = PaperFigures(tuple(figures["folds"]), mean, figures.get("erratum"), figures.get("note"))
+        words = figures.get("erratum"), figures.get("note")
+        figures = PaperFigures(tuple(figures["folds"]), mean, *words, figures.get("epochs", PaperFigures.epochs))
     factors = node.get("factors")
     if factors is not None and not (isinstance(factors, list) and all(isinstance(name, str) for name in factors)):
         raise ConfigError(f"{path}: {where}.factors={factors} must be the list of factors that are on, e.g. [deeper]")

@@ -63,7 +63,7 @@
       paper_bgcolor: variable("--page"), plot_bgcolor: variable("--page"),
       font: { color: variable("--text"), family: "system-ui, sans-serif", size: 12 },
       margin: { l: 60, r: 15, t: 15, b: 45 }, dragmode: coarse ? false : "zoom", hovermode: "closest",
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, ...layout,
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, width: root.dataset.printing ? byId(id).clientWidth : undefined, ...layout,
     };
     whole.xaxis = { ...axis, ...layout.xaxis };
     whole.yaxis = { ...axis, ...layout.yaxis };
@@ -219,10 +219,11 @@
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
+    root.dataset.printing = "yes"; // as wide as paper
     document.querySelectorAll("details").forEach((d) => { d.open = true; });
     drawAll();
   });
-  addEventListener("afterprint", () => { if (before) root.dataset.theme = before; else delete root.dataset.theme; drawAll(); });
+  addEventListener("afterprint", () => { delete root.dataset.printing; if (before) root.dataset.theme = before; else delete root.dataset.theme; drawAll(); });
   drawAll();
   root.dataset.drawn = "yes";
 })();
