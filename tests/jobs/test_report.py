@@ -54,7 +54,7 @@ def test_it_has_the_numbers_of_the_tables(page: Path) -> None:
     assert re.search(r'<b class="better">DS is better than baseline.</b> Δ mean Dice \+0\.0[45]\d+, 95 % CI', text)
     assert re.search(r"Highest mean Dice: DS, 0\.\d{4} over the 3 folds that all have", text)
     assert "Cost: 25m of training in 14 runs." in text
-    assert "Missing: 2 folds, 3 variants, 1 unfinished run" in text
+    assert "Missing: 2 folds of 1 variant, 3 untrained variants, 1 unfinished run" in text
     assert "the paper prints 0.9133" in text
     assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text

@@ -106,5 +106,5 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     assert "12 patients, small sample (fewer than 20)" in text
     assert f"Highest mean Dice: DS, {best:.4f} over fold 0 (best epochs)." in text
     assert "Cost: 5h00m of training in 5 runs." in text
-    assert 'Missing: 1 fold, 3 variants (<a href="#missing">' in text
+    assert 'Missing: 1 fold of 1 variant, 3 untrained variants (<a href="#missing">' in text
     assert missing_folds(shown)["attention"] == [1]

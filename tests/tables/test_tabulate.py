@@ -204,7 +204,7 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
     assert [row[at].mark for row in table.rows[:3]] == ["best", "unfinished", "missing"]
     assert table.frame()["DS"].tolist() == [0.9, *[None] * 7]
     assert "DS, fold 1: running, epoch 1 of 9." in table.notes
-    assert "DS, fold 2: no run." in table.notes
+    assert "DS, folds 2, 3, 4: no run." in table.notes
     assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
 

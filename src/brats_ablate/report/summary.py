@@ -102,13 +102,13 @@ def _cost(runs: Sequence[RunSummary]) -> str:
 
 def _missing(shown: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
     started = {run.coordinates.name for run in runs}
-    folds = missing_folds(shown)
-    absent = sum(len(of_variant) for key, of_variant in folds.items() if key in started)
-    variants = sum(key not in started for key in folds)
+    missing = missing_folds(shown)
+    partly = [folds for key, folds in missing.items() if key in started]
+    parts = [f"{_count(sum(map(len, partly)), 'fold')} of {_count(len(partly), 'variant')}"] if partly else []
     unfinished = sum(not run.is_finished for run in runs)
-    counts = ((absent, "fold"), (variants, "variant"), (unfinished, "unfinished run"))
-    parts = ", ".join(_count(n, noun) for n, noun in counts if n)
-    return f'Missing: {parts} (<a href="#missing">list and commands</a>).' if parts else "Nothing is missing."
+    counts = ((len(missing) - len(partly), "untrained variant"), (unfinished, "unfinished run"))
+    listed = ", ".join([*parts, *(_count(n, noun) for n, noun in counts if n)])
+    return f'Missing: {listed} (<a href="#missing">list and commands</a>).' if listed else "Nothing is missing."
 
 
 def _count(n: int, noun: str) -> str:
