@@ -91,7 +91,15 @@ def write_study(root: Path) -> Path:
 def tables_of(root: Path, work: Path) -> list[Path]:
     package = str(Path(brats_ablate.__file__).parents[1])
     environment = os.environ | {"BRATS_ABLATE_WORK": str(root / "work"), "PYTHONPATH": package}
-    command = [sys.executable, "-m", "brats_ablate", "job=tables", "job.resamples=200", "job.intervals=true"]
+    command = [
+        sys.executable,
+        "-m",
+        "brats_ablate",
+        "job=tables",
+        "job.resamples=200",
+        "job.intervals=true",
+        "job.paper=true",
+    ]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return sorted((work / "tables").glob("*.tex"))

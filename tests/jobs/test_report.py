@@ -3,101 +3,22 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import itertools
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from schemes import BRATS2021, GLI2024, MEN_RT
+from report_page import CURVES, chromium, make_report, needs_chromium, unpacked, write_calibration, write_run
+from schemes import GLI2024
 
-import brats_ablate
-from brats_ablate.jobs.calibration import summarize
-from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.calibration import reliability
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
-from brats_ablate.runtime.files import finite_or_null, write_json
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-CURVES = "#curve-plot .scatterlayer .js-line"
 NAMES = ("baseline", "ds", "attention")
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
-
-
-def _write_run(
-    runs: Path,
-    name: str,
-    fold: int,
-    shift: float,
-    *,
-    cases: int = 8,
-    epochs: int = 3,
-    state: str = "finished",
-    labels: LabelScheme = BRATS2021,
-    fraction: float | None = None,
-) -> None:
-    regions = labels.region_names
-    run = RunDirectory.at(runs, Coordinates(name, fold, 7e-4, 0))
-    run.path.mkdir(parents=True)
-    base = np.random.default_rng(fold).uniform(0.5, 0.9, size=(cases, len(regions)))
-    best = 0.0
-    for epoch in range(1, epochs + 1):
-        noise = np.random.default_rng([epoch, fold, round(1000 * abs(shift))]).normal(0, 0.002, base.shape)
-        values = np.clip(base + shift - 0.3 / epoch + noise, 0, 1)
-        means = dict(zip((f"dice/{region}" for region in regions), values.mean(axis=0).tolist(), strict=True))
-        row = {"epoch": epoch, "step": epoch, "loss": 1 / epoch, "seconds": 1.0, "dice": float(values.mean()), **means}
-        run.append("metrics.jsonl", [row])
-        best = max(best, float(values.mean()))
-        rows = zip((f"case<{fold}>{i:03d}" for i in range(cases)), values.tolist(), strict=True)
-        run.append(
-            "cases.jsonl",
-            [
-                {"epoch": epoch, "case": c, **dict(zip(regions, v, strict=True)), f"{labels.sized_region}_reference": 9}
-                for c, v in rows
-            ],
-        )
-    identity: dict[str, object] = {"model._target_": name, "fold": fold}
-    if fraction is not None:
-        identity = {"data.fraction": fraction, "fold": fold}
-    run.write_manifest(
-        {
-            "identity": identity,
-            "training_cases": round(32 * (fraction or 1)),
-            "packages": {"torch": "2.13.0"},
-            "data_fingerprint": "abc",
-        }
-    )
-    run.write_status(RunRecord(state, epochs, epochs if state == "finished" else 99, best))
-
-
-def _write_calibration(work: Path, name: str, regions: tuple[str, ...] = ("WT", "TC", "ET")) -> None:
-    """The file of job=calibration for two voxels per region, near the tumor .75 and 0, in the brain .25 and 0."""
-    truth = np.array([True, False])
-    parts = {
-        where: dict.fromkeys(regions, reliability(np.array([p, 0], np.float16), truth, 4))
-        for where, p in (("brain", 0.25), ("near_tumor", 0.75))
-    }
-    head = {"predictions": name, "cases": 1, "bins": 4, "margin_mm": 10}
-    file = work / "brats21" / "evaluation" / "calibration" / f"{name}.json"
-    write_json(file, finite_or_null({**head, **summarize({"case": parts})}))
-
-
-def _report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    package = str(Path(brats_ablate.__file__).parents[1])
-    environment = os.environ | {"BRATS_ABLATE_WORK": str(work), "PYTHONPATH": package}
-    words = [sys.executable, "-m", "brats_ablate", "job=report", "job.resamples=200", *overrides]
-    return subprocess.run(words, cwd=work.parent, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(name="page", scope="module")
@@ -108,22 +29,16 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, shift in zip(NAMES, (0.0, 0.05, 0.0), strict=True):
         for fold in range(5 if name != "attention" else 4):
             state = "running" if name == "attention" and fold == 3 else "finished"
-            _write_run(runs, name, fold, shift, state=state)
+            write_run(runs, name, fold, shift, state=state)
     pictures = work / "brats21" / "predictions" / "ds" / "pictures"
     pictures.mkdir(parents=True)
     for case in range(8):
         (pictures / f"case<0>{case:03d}.png").write_bytes(PNG)
     for name in ("ds", "attention", "in_no_table"):
-        _write_calibration(work, name)
-    done = _report(work)
+        write_calibration(work, name)
+    done = make_report(work, "job.paper=true")
     assert done.returncode == 0, done.stderr
     return work / "brats21" / "tables" / "report.html"
-
-
-def _unpacked(page: Path, name: str) -> bytes:
-    packed = re.search(rf'<script type="application/gzip" id="{name}">(.*?)</script>', page.read_text())
-    assert packed is not None
-    return gzip.decompress(base64.b64decode(packed[1]))
 
 
 def test_the_page_is_one_file_below_the_limit(page: Path) -> None:
@@ -131,31 +46,37 @@ def test_the_page_is_one_file_below_the_limit(page: Path) -> None:
     assert len(text.encode()) < 5e6
     assert "<!--" not in text
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
-    assert b"plotly.js" in _unpacked(page, "plotly")[:200]
+    assert b"plotly.js" in unpacked(page, "plotly")[:200]
 
 
 def test_it_has_the_numbers_of_the_tables(page: Path) -> None:
     text = page.read_text()
-    assert re.search(r'<b>DS</b> vs baseline: <span class="better">better</span> <span>\+0\.0[45]', text)
+    assert re.search(r'<b class="better">DS is better than baseline.</b> Δ mean Dice \+0\.0[45]\d+, 95 % CI', text)
+    assert re.search(r"Highest mean Dice: DS, 0\.\d{4} over the 3 folds that all have", text)
+    assert "Cost: 25m of training in 14 runs." in text
+    assert "Missing: 2 folds of 1 variant, 3 untrained variants, 1 unfinished run" in text
     assert "the paper prints 0.9133" in text
     assert "python -m brats_ablate +experiment=attention fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text
-    assert "<caption>DS vs baseline</caption>" in text  # the config diff
+    assert '<tr><th scope="row">DS vs baseline</th><td>model._target_</td><td>baseline</td><td>ds</td></tr>' in text
     assert "torch 2.13.0" in text
 
 
 def test_the_figures_data_are_the_runs(page: Path) -> None:
-    data = json.loads(_unpacked(page, "data"))
+    data = json.loads(unpacked(page, "data"))
     assert len(data["curves"]) == 5 + 5 + 4
     assert (data["regions"], data["averaged"], data["sized_region"]) == (["WT", "TC", "ET"], [0, 1, 2], "ET")
-    assert data["curves"][0]["epochs"] == [1, 2, 3]
+    curve = data["curves"][0]
+    assert curve["dice"]["epoch"] == curve["training"]["step"] == [1, 2, 3]
+    assert curve["training"]["hours"] == [0.01, 0.02, 0.03]
+    assert curve["training"]["loss"] == [1, 0.5, pytest.approx(1 / 3, abs=1e-5)]
     assert len(data["cases"]["ids"]) == 40
     assert data["pairs"][0] == ["baseline", "attention"]
     assert next(iter(data["pictures"]["ds"].values())).startswith("data:image/webp;base64,")
 
 
 def test_it_has_the_calibration_of_every_column_that_has_one(page: Path) -> None:
-    data = json.loads(_unpacked(page, "data"))
+    data = json.loads(unpacked(page, "data"))
     assert [column["key"] for column in data["calibration"]] == ["attention", "ds"]
     bins = data["calibration"][0]["voxels"]["near_tumor"]["ET"]
     assert (bins["counts"], bins["confidence"][:3], bins["frequency"]) == (
@@ -173,25 +94,25 @@ def test_it_has_the_calibration_of_every_column_that_has_one(page: Path) -> None
 
 
 def test_a_calibration_of_other_regions_is_refused(tmp_path: Path) -> None:
-    _write_run(tmp_path / "work" / "brats21" / "runs", "ds", 0, 0.0)
-    _write_calibration(tmp_path / "work", "ds", ("GTV",))
-    done = _report(tmp_path / "work")
+    write_run(tmp_path / "work" / "brats21" / "runs", "ds", 0, 0.0)
+    write_calibration(tmp_path / "work", "ds", ("GTV",))
+    done = make_report(tmp_path / "work")
     assert done.returncode == 1
     assert "the calibration of ds is of GTV, not of WT, TC, ET; run job=calibration again" in done.stdout + done.stderr
 
 
 def test_the_figures_data_of_other_labels(tmp_path: Path) -> None:
     for name, shift in (("baseline", 0.0), ("ds", 0.05)):
-        _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, labels=GLI2024)
-    done = _report(tmp_path / "work", "labels=brats2024_gli")
+        write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, labels=GLI2024)
+    done = make_report(tmp_path / "work", "labels=brats2024_gli")
     assert done.returncode == 0, done.stderr
     page = tmp_path / "work" / "brats21" / "tables" / "report.html"
-    data = json.loads(_unpacked(page, "data"))
+    data = json.loads(unpacked(page, "data"))
     assert (data["regions"], data["averaged"], data["sized_region"]) == (["WT", "TC", "ET", "RC"], [0, 1, 2, 3], "ET")
-    assert len(data["curves"][0]["dice/RC"]) == 3
+    assert len(data["curves"][0]["dice"]["dice/RC"]) == 3
     assert [len(of_region) for of_region in data["cases"]["dice"]["ds"]] == [8] * 4
     assert "Mean Dice of WT, TC, ET and RC" in page.read_text()
-    refused = _report(tmp_path / "work")
+    refused = make_report(tmp_path / "work")
     assert refused.returncode == 1
     assert (
         "was scored on WT, TC, ET, RC, not on WT, TC, ET; choose the labels option" in refused.stderr + refused.stdout
@@ -200,71 +121,34 @@ def test_the_figures_data_of_other_labels(tmp_path: Path) -> None:
 
 @needs_chromium
 @pytest.mark.slow
-@pytest.mark.parametrize(("labels", "sized"), [(GLI2024, "ET"), (MEN_RT, "GTV")])
-def test_the_page_offers_the_regions_of_the_labels(
-    tmp_path: Path, browser: Any, labels: LabelScheme, sized: str
-) -> None:
-    for name, shift in (("baseline", 0.0), ("ds", 0.05)):
-        _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, labels=labels)
-    assert _report(tmp_path / "work", f"labels={labels.name}").returncode == 0
+def test_curves_are_the_mean_and_sd_over_folds(page: Path, browser: Any) -> None:
     tab = browser.new_page()
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
-    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
-    offered = tab.locator("#curve-metric option").all_inner_texts()
-    assert offered == ["mean Dice", *(f"Dice {region}" for region in labels.regions), "training loss"]
-    for region in labels.regions:
-        tab.select_option("#curve-metric", f"dice/{region}")
-        assert tab.locator(CURVES).count() == 2
-    tab.select_option("#case-b", "ds")
-    assert tab.inner_text("#case-words").startswith("8 cases in both: 8 higher")
-    assert tab.locator("#case-table thead th").last.inner_text() == f"{sized} voxels"
-    assert tab.locator("#case-table tbody td").last.inner_text() == "9"
-    tab.close()
-    assert errors == []
-
-
-@needs_chromium
-@pytest.mark.slow
-def test_a_study_of_one_case_is_drawn(tmp_path: Path, browser: Any) -> None:
-    for name, shift in (("baseline", 0.0), ("ds", 0.05)):
-        _write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, cases=1)
-    assert _report(tmp_path / "work").returncode == 0
-    tab = browser.new_page()
-    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
-    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
-    assert tab.locator("#forest-table2 .point").count() == 0
-    assert "one fold does not show run-to-run variability" in tab.inner_text("#table2")
-    tab.close()
-
-
-@needs_chromium
-@pytest.mark.slow
-def test_dice_is_drawn_against_the_training_cases(tmp_path: Path, browser: Any) -> None:
-    runs = tmp_path / "work" / "brats21" / "runs"
-    for fraction, fold in itertools.product((0.25, 0.5, 1.0), (0, 1)):
-        _write_run(runs, f"ds_{fraction:g}", fold, fraction / 10, fraction=fraction)
-    _write_run(runs, "focal", 0, 0.1)
-    assert _report(tmp_path / "work", "job.tables=[trained]").returncode == 0
-    page = tmp_path / "work" / "brats21" / "tables" / "report.html"
-    (curve,) = json.loads(_unpacked(page, "data"))["tables"][0]["sizes"]
-    assert (curve["title"], curve["cases"], curve["dice"]) == ("ds_1", [8, 16, 32], sorted(curve["dice"]))
-    tab = browser.new_page()
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.goto(page.as_uri())
     tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
-    assert tab.locator("#sizes-trained .point").count() == 3
-    assert tab.locator("#sizes-trained .errorbar").count() == 3
-    assert tab.locator("#sizes-trained .xtick text").all_text_contents() == ["8", "16", "32"]
-    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    curves = [c for c in json.loads(unpacked(page, "data"))["curves"] if c["name"] == "ds"]
+    tab.uncheck("#curve-variants input[value=baseline]")
+    tab.uncheck("#curve-variants input[value=attention]")
+    tab.select_option("#curve-kind", "mean")
+
+    def drawn() -> list[dict[str, Any]]:
+        traces = "document.getElementById('curve-plot').data.map((t) => ({x: t.x, y: t.y}))"
+        return [{key: np.array(values) for key, values in trace.items()} for trace in tab.evaluate(traces)]
+
+    scores = np.array([c["dice"]["dice"] for c in curves]) / 10_000
+    low, high, mean = drawn()
+    assert mean["x"].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(mean["y"], scores.mean(axis=0))
+    np.testing.assert_allclose(high["y"] - low["y"], 2 * scores.std(axis=0, ddof=1))
+    tab.select_option("#curve-metric", "loss")
+    tab.select_option("#curve-axis", "hours")
+    np.testing.assert_allclose(drawn()[-1]["x"], [0.01, 0.02, 0.03])
+    tab.locator("#curve-smoothing").fill("0.5")
+    np.testing.assert_allclose(drawn()[-1]["y"], [1, (1 + 2 * 0.5) / 3, (1 + 2 * 0.5 + 4 / 3) / 7], atol=1e-5)
     tab.close()
-    assert errors == []
 
 
 def test_without_runs_it_prints_one_sentence(tmp_path: Path) -> None:
-    done = _report(tmp_path / "work")
+    done = make_report(tmp_path / "work")
     assert done.returncode == 0
     assert done.stdout.startswith("no run under ")
     assert not list(tmp_path.rglob("*.html"))
@@ -272,11 +156,8 @@ def test_without_runs_it_prints_one_sentence(tmp_path: Path) -> None:
 
 @pytest.fixture(name="browser", scope="module")
 def _browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(name="opened", params=["desktop", pytest.param("phone", marks=pytest.mark.slow)])
@@ -304,6 +185,7 @@ def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#forest-table2 .errorbar").count() == 2
     assert opened.locator("#forest-table2 .zerolinelayer path").count() == 1  # no difference is always in sight
     assert opened.locator("#dots-table2 .point").count() == 6 * 5 + 5 + 5 + 3
+    opened.select_option("#curve-kind", "runs")
     assert opened.locator(CURVES).count() == 14
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -334,6 +216,14 @@ def test_names_beside_the_figures_do_not_overlap_and_are_whole(opened: Any) -> N
 
 
 @needs_chromium
+def test_no_serious_finding_of_axe(opened: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    opened.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    found = axe.Axe().run(opened).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+@needs_chromium
 def test_no_figure_offers_to_send_its_data_anywhere(opened: Any) -> None:
     buttons = opened.locator(".modebar-btn").evaluate_all("all => all.map((b) => b.dataset.title)")
     assert not [title for title in buttons if "cloud" in title.lower() or "share" in title.lower()]
@@ -342,7 +232,8 @@ def test_no_figure_offers_to_send_its_data_anywhere(opened: Any) -> None:
 @needs_chromium
 def test_the_controls_work(opened: Any) -> None:
     offered = opened.locator("#curve-metric option").all_inner_texts()
-    assert offered == ["mean Dice", "Dice WT", "Dice TC", "Dice ET", "training loss"]
+    assert offered == ["mean Dice", "Dice WT", "Dice TC", "Dice ET", "training loss", "learning rate"]
+    opened.select_option("#curve-kind", "runs")
     opened.select_option("#curve-fold", "2")
     assert opened.locator(CURVES).count() == 3
     opened.uncheck("#curve-variants input[value=ds]")
@@ -384,4 +275,5 @@ def test_details_open_by_keyboard_and_for_print(opened: Any) -> None:
     assert opened.locator("#table2 details").first.evaluate("d => d.open")
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.locator("details:not([open])").count() == 0
+    assert opened.evaluate("document.querySelector('#curve-plot .main-svg').clientWidth <= document.body.clientWidth")
     assert opened.pdf()[:4] == b"%PDF"

@@ -53,7 +53,7 @@ def test_tables_have_the_regions_of_the_labels(
     np.testing.assert_allclose(shown[0], np.mean(drawn, axis=0))
     np.testing.assert_allclose(shown[1] - shown[0], 0.02)
     assert metric_policy(labels) in scores_table(result).notes
-    assert figure_data([result], {})["regions"] == regions
+    assert figure_data([result], [result], {})["regions"] == regions
 
 
 def test_a_mean_is_that_of_the_averaged_regions(tmp_path: Path, write_run: Write) -> None:
@@ -64,7 +64,7 @@ def test_a_mean_is_that_of_the_averaged_regions(tmp_path: Path, write_run: Write
             write_run(tmp_path, name, fold, [0.6], cases=cases, regions=labels.region_names)
     result = _build(tmp_path, labels)
     assert result.comparisons[0].difference == pytest.approx(0.1)  # (0 + .2) / 2; TC does not count
-    drawn = figure_data([result], {})
+    drawn = figure_data([result], [result], {})
     assert (drawn["regions"], drawn["averaged"], drawn["sized_region"]) == (["WT", "TC", "ET", "RC"], [0, 3], "ET")
 
 

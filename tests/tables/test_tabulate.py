@@ -177,7 +177,7 @@ def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: P
     store = ResultsStore(load_runs(tmp_path / "runs", ["ds"]), folder, {f"c{i}": i % 5 for i in range(10)}, BRATS2021)
     results = build(studies, store, folds=5, resamples=200, seed=0)
     assert [result.columns[0].scores.per_fold_lr.mean for result in results] == pytest.approx([0.5, 0.8])
-    drawn = figure_data(results, {})
+    drawn = figure_data(results, results, {})
     keys = [table["columns"][0]["key"] for table in drawn["tables"]]
     assert keys == ["ds, evaluated", "ds"]
     evaluated = drawn["cases"]["dice"][keys[0]]
@@ -204,7 +204,7 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
     assert [row[at].mark for row in table.rows[:3]] == ["best", "unfinished", "missing"]
     assert table.frame()["DS"].tolist() == [0.9, *[None] * 7]
     assert "DS, fold 1: running, epoch 1 of 9." in table.notes
-    assert "DS, fold 2: no run." in table.notes
+    assert "DS, folds 2, 3, 4: no run." in table.notes
     assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
 

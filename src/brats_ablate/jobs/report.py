@@ -7,28 +7,43 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.command import options_of_data
 from brats_ablate.jobs.tables import build_results
 from brats_ablate.runtime.files import read_json, write_text
+from brats_ablate.runtime.text import shell_quoted
 
 
-def run(cfg: DictConfig, *, tables: list[str] | None, output: str, resamples: int, seed: int, rope: float) -> None:
-    """Write the report of every table that has runs to `output`.
+def run(
+    cfg: DictConfig,
+    *,
+    tables: list[str] | None,
+    output: str,
+    resamples: int,
+    seed: int,
+    rope: float,
+    paper: bool | None = None,
+) -> None:
+    """Write the report of the named tables, or of every table that shows something of its own, to `output`.
 
     Raises:
         ConfigError: a table that does not exist, or whose file is wrong.
         UserError: plotly is not installed.
     """
-    results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope) if r.has_any]
+    built = build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope, paper=paper)
+    results = [result for result in built if result.has_any]
     if not results:
         print(f"no run under {cfg.paths.runs} to report on; train some first, e.g. with -cd sweeps -cn demo")
         return
     from brats_ablate.report.html import render_report
+    from brats_ablate.report.selection import distinct_tables
 
+    shown = distinct_tables(results) if tables is None else results
     pictures = find_pictures(Path(cfg.paths.predictions))
     calibrations = find_calibrations(Path(cfg.paths.evaluation))
-    page = render_report(results, pictures, calibrations, title=f"Ablation study, {cfg.data.name}")
+    title, options = f"Ablation study, {cfg.data.name}", "".join(f"{shell_quoted(o)} " for o in options_of_data(cfg))
+    page = render_report(results, shown, pictures, calibrations, title=title, options=options)
     write_text(Path(output), page)
-    count = f"{len(results)} table{'s' if len(results) > 1 else ''}"
+    count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
     print(f"{output}: {count}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
 
 

@@ -40,6 +40,7 @@ def run(
     resamples: int,
     seed: int,
     rope: float,
+    paper: bool | None = None,
     sweep: list[DictConfig] | None = None,
 ) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
@@ -55,7 +56,7 @@ def run(
         specs = sweep_specs(sweep, str(HydraConfig.get().job.config_name))
     else:
         specs = table_specs(cfg, tables, baseline)
-    results = results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope)
+    results = results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope, paper=paper)
     shown = [result for result in results if result.has_any]
     if not shown:
         what = f"job.tables=[{', '.join(tables)}]" if tables else "any table"
@@ -105,15 +106,22 @@ def tracked_frames(parts: Sequence[Table]) -> dict[str, DataFrame]:
 
 
 def build_results(
-    cfg: DictConfig, names: list[str] | None, *, resamples: int, seed: int, rope: float, baseline: str | None = None
+    cfg: DictConfig,
+    names: list[str] | None,
+    *,
+    resamples: int,
+    seed: int,
+    rope: float,
+    baseline: str | None = None,
+    paper: bool | None = None,
 ) -> list[TableResult]:
-    """Build the named tables, or all, from what exists; those without any run included.
+    """Build the named tables, or all, from what exists; those without any run included. `paper`: see `results_of`.
 
     Raises:
         ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
     specs = table_specs(cfg, names, baseline)
-    return results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope)
+    return results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope, paper=paper)
 
 
 def table_specs(cfg: DictConfig, names: list[str] | None, baseline: str | None = None) -> list[TableSpec]:
@@ -137,15 +145,30 @@ def table_specs(cfg: DictConfig, names: list[str] | None, baseline: str | None =
 
 
 def results_of(
-    cfg: DictConfig, specs: Sequence[TableSpec], *, resamples: int = 10_000, seed: int = 0, rope: float = 0.001
+    cfg: DictConfig,
+    specs: Sequence[TableSpec],
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+    rope: float = 0.001,
+    paper: bool | None = None,
 ) -> list[TableResult]:
-    """Build tables from what exists; those without any run included."""
+    """Build tables from what exists; those without any run included.
+
+    `paper`: whether to show the paper's figures; None: where data and schedule are the paper's.
+    """
     from brats_ablate.data.folds import patient_finder
     from brats_ablate.tables.build import ResultsStore, build
+    from brats_ablate.tables.published import is_papers_cohort, is_papers_schedule
     from brats_ablate.tables.scores import load_runs
 
     loaded = load_runs(Path(cfg.paths.runs), {c.experiment for spec in specs for c in spec.columns if c.experiment})
     folds, patients = folds_and_patients(Path(cfg.paths.prepared))
+    if paper is None:
+        cohort = is_papers_cohort(str(cfg.data.name), cfg.data.n_folds, len(folds))
+        specs = [s if cohort and is_papers_schedule(s, loaded) else s.without_paper_figures() for s in specs]
+    elif not paper:
+        specs = [s.without_paper_figures() for s in specs]
     patient_of = patient_finder(patients, cfg.data.get("patient") or layout_of(cfg).patient)
     store = ResultsStore(loaded, Path(cfg.paths.evaluation), folds, build_scheme(cfg), patient_of)
     return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed, rope=rope)

@@ -70,7 +70,7 @@ def calibration_section(columns: Sequence[CalibrationColumn]) -> str:
         return ""
     options = "".join(f'<option value="{name}">{text}</option>' for name, text in _VOXELS.items())
     figures = "".join(
-        f'<figure><div class="plot tall" id="calibration-{i}" role="img" aria-label="Reliability diagram of '
+        f'<figure><div class="plot tall" id="calibration-{i}" role="group" aria-label="Reliability diagram of '
         f'{escape(region)}; its errors are in the table above"></div></figure>'
         for i, region in enumerate(columns[0].regions)
     )

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import numpy as np
 from pandas import DataFrame
 
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.report.selection import has_result
 from brats_ablate.tables.build import ColumnResult, TableResult
-from brats_ablate.tables.scores import LearningCurve, RunSummary
+from brats_ablate.tables.comparison import Tested
+from brats_ablate.tables.effects_table import effect_verdict
+from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.strata import paired_differences
 from brats_ablate.tables.table import known
 from brats_ablate.tables.training_size import size_curves
@@ -23,6 +27,7 @@ CURVE_POINTS = 120
 """Points kept of a learning curve: the first, the last, the best and evenly spaced ones."""
 ALL_POINTS, _FEWEST_POINTS = 40_000, 8
 """Points of all curves together, so that thousands of runs have fewer each, but not less than a few."""
+_OF_EPOCHS = ("loss", "lr", "patches_per_second")
 PICTURES_PER_PAIR = 6
 PICTURE_BYTES = 1_200_000
 """Of all pictures together; further ones are left out."""
@@ -30,24 +35,26 @@ _WEBP_QUALITY = 70
 """A fifth of the PNG's size, without visible loss."""
 
 
-def figure_data(results: Sequence[TableResult], pictures: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:
-    """Return the data that the page's script draws."""
+def figure_data(
+    results: Sequence[TableResult], shown: Sequence[TableResult], pictures: Mapping[str, Mapping[str, Path]]
+) -> dict[str, Any]:
+    """Return the data that the page's script draws: the figures of the tables `shown`, the curves and cases of all."""
     columns = {c.column.source: c for result in results for c in result.columns}
     labels = results[0].labels
     return {
-        "tables": [_table(result) for result in results],
+        "tables": [_table(result) for result in shown],
         "curves": _curves([run for column in columns.values() for run in column.scores.runs], labels),
         "cases": _cases(columns, labels),
         "pairs": [
             [r.columns[c.baseline].column.source, r.columns[c.column].column.source]
-            for r in results
+            for r in shown
             for c in r.comparisons
             if c.cases
         ],
         "regions": list(labels.regions),
         "averaged": [labels.region_names.index(region) for region in labels.averaged_names],
         "sized_region": labels.sized_region,
-        "pictures": _pictures(results, pictures),
+        "pictures": _pictures(shown, pictures),
     }
 
 
@@ -62,20 +69,18 @@ def _table(result: TableResult) -> dict[str, Any]:
                 "paper": list(c.column.paper.folds) if c.column.paper else None,
             }
             for c in result.columns
+            if has_result(c) or c.column.paper
         ],
         "forest": [
-            {
-                "title": result.columns[c.column].column.title,
-                "baseline": result.columns[c.baseline].column.title,
-                "difference": c.difference,
-                "low": known(c.interval.low),
-                "high": known(c.interval.high),
-                "p": known(c.p_adjusted),
-                "verdict": c.verdict,
-                "reason": c.reason,
-            }
+            _tested(c, result.columns[c.column].column.title, result.columns[c.baseline].column.title)
             for c in result.comparisons
             if not math.isnan(c.difference)
+        ],
+        "effects": [
+            _tested(e, " × ".join(e.factors) + ("" if e.kind == "main" else f" ({e.kind})"))
+            | {"words": effect_verdict(e).text}
+            for e in result.effects
+            if not math.isnan(e.difference)
         ],
         "noise": result.noise_floor,
         "sizes": [
@@ -93,37 +98,51 @@ def _table(result: TableResult) -> dict[str, Any]:
     }
 
 
+def _tested(tested: Tested, title: str, baseline: str = "") -> dict[str, Any]:
+    """Return one row of a forest plot."""
+    numbers = {"low": known(tested.interval.low), "high": known(tested.interval.high), "p": known(tested.p_adjusted)}
+    reason = f": {tested.reason}" if tested.reason else ""
+    words = {"title": title, "baseline": baseline, "verdict": tested.verdict, "words": f"{tested.verdict}{reason}"}
+    return {**words, "difference": tested.difference, **numbers}
+
+
 def _curves(runs: Sequence[RunSummary], labels: LabelScheme) -> list[dict[str, Any]]:
     points = min(CURVE_POINTS, max(_FEWEST_POINTS, ALL_POINTS // max(1, len(runs))))
-    return [_curve(run, run.curve, labels, points) for run in runs if run.curve is not None]
+    return [_curve(run, labels, points) for run in runs if run.recorded_epochs]
 
 
-def _curve(run: RunSummary, curve: LearningCurve, labels: LabelScheme, points: int) -> dict[str, Any]:
-    kept = _downsample(curve.epochs, points, run.best.get("epoch"))
-    losses = _downsample(curve.loss_epochs, points, None)
+def _curve(run: RunSummary, labels: LabelScheme, points: int) -> dict[str, Any]:
+    """Return a run's validation scores, those between full validations, and what was recorded in every epoch."""
+    regions = ("dice", *(f"dice/{region}" for region in labels.regions))
+    metrics = run.directory.metrics()
+    hours = accumulate(float(row.get("seconds") or 0) / 3600 for row in metrics)
+    rows = [{**row, "hours": time} for row, time in zip(metrics, hours, strict=True)]
+    dice = _downsample([row for row in rows if "dice" in row], points, run.best.get("epoch"))
+    interim = _downsample([row for row in rows if "interim/dice" in row], points, None)
+    trained = _downsample([row for row in rows if "loss" in row], points, None)
     coordinates = run.coordinates
-    dice = {key: values[kept].tolist() for key, values in curve.dice.items()}
     return {
         "name": coordinates.name,
         "fold": coordinates.fold,
         "lr": f"{coordinates.lr:g}",
         "seed": coordinates.seed,
         "state": run.status.state,
-        "epochs": curve.epochs[kept].tolist(),
-        **{
-            key: [_ten_thousandths(value) for value in dice.get(key, [None] * len(kept))]
-            for key in ("dice", *(f"dice/{region}" for region in labels.regions))
-        },
-        "loss_epochs": curve.loss_epochs[losses].tolist(),
-        "loss": [_rounded(value) for value in curve.loss[losses].tolist()],
+        "dice": _axes(dice) | {key: [_ten_thousandths(row.get(key)) for row in dice] for key in regions},
+        "interim": _axes(interim)
+        | {key: [_ten_thousandths(row.get(f"interim/{key}")) for row in interim] for key in regions if interim},
+        "training": _axes(trained) | {key: [_rounded(row.get(key)) for row in trained] for key in _OF_EPOCHS},
     }
 
 
-def _downsample(epochs: np.ndarray, points: int, keep: int | None) -> np.ndarray:
-    """Return the positions to keep, with that of epoch `keep`."""
-    if len(epochs) <= points:
-        return np.arange(len(epochs))
-    return np.union1d(np.linspace(0, len(epochs) - 1, points).astype(int), np.flatnonzero(epochs == keep))
+def _axes(rows: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+    return {key: [_rounded(row.get(key), 7) for row in rows] for key in ("epoch", "step", "hours")}
+
+
+def _downsample(rows: list[dict[str, Any]], points: int, keep: int | None) -> list[dict[str, Any]]:
+    if len(rows) <= points:
+        return rows
+    kept = set(np.linspace(0, len(rows) - 1, points).astype(int).tolist())
+    return [row for i, row in enumerate(rows) if i in kept or row["epoch"] == keep]
 
 
 def _cases(columns: Mapping[str, ColumnResult], labels: LabelScheme) -> dict[str, Any]:
@@ -182,5 +201,5 @@ def _ten_thousandths(value: object) -> int | None:
     return round(value * 10_000) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _rounded(value: object) -> float | None:
-    return float(f"{value:.5g}") if isinstance(value, int | float) and math.isfinite(value) else None
+def _rounded(value: object, digits: int = 5) -> float | None:
+    return float(f"{value:.{digits}g}") if isinstance(value, int | float) and math.isfinite(value) else None

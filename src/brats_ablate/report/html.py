@@ -19,6 +19,7 @@ from brats_ablate.errors import UserError
 from brats_ablate.report.calibration import calibration_columns, calibration_section
 from brats_ablate.report.figures import figure_data
 from brats_ablate.report.sections import config_section, environment_section, missing_section, table_section
+from brats_ablate.report.summary import summary_section
 from brats_ablate.runtime.files import to_json
 from brats_ablate.tables.build import TableResult
 
@@ -27,35 +28,48 @@ _PAGE = Path(__file__).parent / "page"
 
 def render_report(
     results: Sequence[TableResult],
+    shown: Sequence[TableResult],
     pictures: Mapping[str, Mapping[str, Path]],
     calibrations: Mapping[str, Mapping[str, Any]],
     *,
     title: str,
+    options: str = "",
 ) -> str:
     """Return the page as text.
 
-    `results` have at least one run each. `pictures` are experiment -> case id -> PNG file; those of the cases that
-    changed most are embedded. `calibrations` are experiment -> what `job=calibration` wrote.
+    Args:
+        results: tables with at least one run each; the learning curves are of all of them.
+        shown: those among them that the page shows as tables.
+        pictures: experiment → case id → PNG file; those of the cases that changed most are embedded.
+        calibrations: experiment → what `job=calibration` wrote.
+        title: of the page.
+        options: of the data set, for the commands that the page prints.
 
     Raises:
         UserError: plotly is not installed.
     """
-    calibrated = calibration_columns(results, calibrations)
-    data = figure_data(results, pictures) | {"calibration": [column.plotted for column in calibrated]}
+    calibrated = calibration_columns(shown, calibrations)
+    data = figure_data(results, shown, pictures) | {"calibration": [column.plotted for column in calibrated]}
+    runs = list({run.directory.path: run for r in results for c in r.columns for run in c.scores.runs}.values())
+    settings, missing = config_section(shown), missing_section(shown, runs, options)
+    sections = [  # "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"
+        ("summary", "Summary"), *((r.spec.name, r.spec.title.split(". ")[0]) for r in shown),
+        *([("calibration", "Calibration")] if calibrated else []), *([("curves", "Learning curves")] if runs else []),
+        *([("cases", "Cases")] if data["cases"]["ids"] else []), *([("settings", "Config diff")] if settings else []),
+        ("provenance", "Environment"), *([("missing", "Missing runs")] if missing else []),
+    ]  # fmt: skip
     parts = {
         "title": escape(title),
         "style": (_PAGE / "page.css").read_text(encoding="utf-8"),
-        "script": (_PAGE / "page.js").read_text(encoding="utf-8"),
+        "script": "".join((_PAGE / name).read_text(encoding="utf-8") for name in ("curves.js", "page.js")),
         "generated": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "links": "".join(  # "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"
-            f'<a href="#{escape(r.spec.name)}">{escape(r.spec.title.split(". ")[0])}</a>' for r in results
-        )
-        + ('<a href="#calibration">Calibration</a>' if calibrated else ""),
-        "tables": "".join(table_section(result) for result in results),
+        "links": "".join(f'<a href="#{escape(name)}">{escape(text)}</a>' for name, text in sections),
+        "summary": summary_section(shown, runs),
+        "tables": "".join(table_section(result) for result in shown),
         "calibration": calibration_section(calibrated),
-        "settings": config_section(results),
-        "provenance": environment_section(results),
-        "missing": missing_section(results),
+        "settings": settings,
+        "provenance": environment_section(shown, runs),
+        "missing": missing,
         "data": _packed(to_json(data, separators=(",", ":")).encode()),
         "plotly": _packed(_plotly_file().read_bytes()),
     }

@@ -4,72 +4,96 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 
-from brats_ablate.tables.build import ColumnResult, TableResult, differing_settings
-from brats_ablate.tables.comparison import Comparison
+from brats_ablate.report.selection import has_result
+from brats_ablate.report.summary import missing_folds
+from brats_ablate.tables.build import TableResult, differing_settings
+from brats_ablate.tables.comparison import SMALL_SAMPLE
 from brats_ablate.tables.scores import RunSummary
-from brats_ablate.tables.table import Bounds, Cell, Number, Table, p_value, signed, words_table
+from brats_ablate.tables.table import DASH, Cell, Number, Table, words_table
 from brats_ablate.tables.tabulate import metric_policy, tabulate
 from brats_ablate.tables.training_size import size_curves
 
-_FIGURES = (
-    '<div class="figures">'
-    "<figure><figcaption>Δ mean Dice to the baseline with its 95 % CI; filled: better or worse{noise}</figcaption>"
-    '<div class="plot" id="forest-{name}" role="img" aria-label="Forest plot; its numbers are under Differences">'
-    "</div></figure>"
-    "<figure><figcaption>Mean Dice of every fold, fold 0 at the top{paper}</figcaption>"
-    '<div class="plot" id="dots-{name}" role="img" aria-label="Scores per fold; they are in the table above"></div>'
-    "</figure>{sizes}</div>"
-)  # fmt: skip
-_SIZES = (
-    "<figure><figcaption>Mean Dice by number of training cases, with its 95 % CI over folds</figcaption>"
-    '<div class="plot" id="sizes-{name}" role="img" aria-label="Its numbers are in the table of this name">'
+_FIGURE = (
+    '<figure><figcaption>{caption}</figcaption><div class="plot" id="{kind}-{name}" role="group" aria-label="{label}">'
     "</div></figure>"
 )
 
 
 def table_section(result: TableResult) -> str:
-    """Return one table: verdicts in words, the scores, its two figures, and the further tables collapsed."""
+    """Return one table: the scores, its figures, and the further tables collapsed; columns without a score left out."""
+    shown = [c for c in result.comparisons if has_result(result.columns[c.column])]
+    result = replace(result, comparisons=tuple(c for c in shown if has_result(result.columns[c.baseline])))
     first, *further = tabulate(result)
     name = escape(result.spec.name)
-    verdicts = "".join(f"<li>{_verdict(result, c)}</li>" for c in result.comparisons)
-    noise = "; shaded: noise floor, what training alone reaches" if result.noise_floor else ""
-    paper = "; dashes: the paper" if any(c.column.paper for c in result.columns) else ""
-    sizes = _SIZES.format(name=name) if size_curves(result.columns) else ""
-    figures = "" if result.spec.ranking else _FIGURES.format(name=name, noise=noise, paper=paper, sizes=sizes)
     return (
         f'<section id="{name}"><h2>{escape(result.spec.title)}</h2>'
         + (f'<p class="where">{escape(result.spec.paper)}</p>' if result.spec.paper else "")
-        + (f'<ul class="verdicts">{verdicts}</ul>' if verdicts else "")
-        + table_html(first, caption=False)
-        + figures
-        + "".join(f"<details><summary>{escape(t.title)}</summary>{table_html(t)}</details>" for t in further)
+        + table_html(first if result.spec.ranking else _without_empty_columns(first), caption=False)
+        + ("" if result.spec.ranking else f'<div class="figures">{"".join(_figures(result, name))}</div>')
+        + "".join(
+            f"<details><summary>{escape(t.title)}</summary>{table_html(t, caption=False)}</details>" for t in further
+        )
         + "</section>"
     )
 
 
+def _figures(result: TableResult, name: str) -> Iterator[str]:
+    """Yield the places of the figures that the page's script draws."""
+    small = f"; {SMALL_SAMPLE}" if any(c.is_small for c in result.comparisons) else ""
+    if any(not math.isnan(c.difference) for c in result.comparisons):
+        noise = "; shaded: noise floor, what training alone reaches" if result.noise_floor else ""
+        caption = f"Δ mean Dice to the baseline with its 95 % CI; filled: better or worse{noise}{small}"
+        yield _FIGURE.format(caption=caption, kind="forest", name=name, label="Numbers are under Differences")
+    paper = "; dashes: the paper" if any(c.column.paper for c in result.columns) else ""
+    caption = f"Mean Dice of every fold, fold 0 at the top; a line joins each fold{paper}"
+    yield _FIGURE.format(caption=caption, kind="dots", name=name, label="Scores per fold; they are in the table above")
+    if any(not math.isnan(e.difference) for e in result.effects):
+        caption = f"Effects of the factors on mean Dice with their 95 % CI; filled: significant{small}"
+        yield _FIGURE.format(caption=caption, kind="effects", name=name, label="Numbers are under Effects")
+    if size_curves(result.columns):
+        caption = "Mean Dice by number of training cases, with its 95 % CI over folds"
+        yield _FIGURE.format(
+            caption=caption, kind="sizes", name=name, label="Its numbers are in the table of this name"
+        )
+
+
+def _without_empty_columns(table: Table) -> Table:
+    """Leave out the columns without any number, if another one has some; none where the paper's are shown as well."""
+    if any(header.is_paper for header in table.headers):
+        return table
+    filled = [i for i in range(1, len(table.headers)) if any(_has_number(row[i]) for row in table.rows)]
+    kept = [0, *(filled or range(1, len(table.headers)))]
+    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
+    return replace(table, headers=tuple(table.headers[i] for i in kept), rows=rows)
+
+
+def _has_number(cell: Cell) -> bool:
+    return isinstance(cell, Number) and cell.text != DASH
+
+
 def config_section(results: Sequence[TableResult]) -> str:
-    """Return the settings of every column that differ from its baseline's."""
-    parts: dict[tuple[str, str], str] = {}
+    """Return the settings of every column that differ from its baseline's; "" where none do."""
+    rows: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for result in results:
         for i, column in enumerate(result.columns):
             if (index := result.spec.baseline_of(i)) is None:
                 continue
             baseline = result.columns[index]
-            key = (baseline.column.key, column.column.key)
-            settings = differing_settings(column.scores.runs, baseline.scores.runs)
-            if settings and key not in parts:
-                rows = [(name, _value(reference), _value(ours)) for name, reference, ours in settings]
-                title = f"{column.column.title} vs {baseline.column.title}"
-                parts[key] = table_html(words_table(title, ("setting", *key), rows), numbers=False)
-    return "".join(parts.values()) or "<p>No two columns have recorded settings to compare.</p>"
+            title = f"{column.column.title} vs {baseline.column.title}"
+            for name, reference, ours in differing_settings(column.scores.runs, baseline.scores.runs):
+                key = (baseline.column.key, column.column.key, name)
+                rows.setdefault(key, (title, name, _value(reference), _value(ours)))
+    table = words_table("Config diff", ("comparison", "setting", "baseline", "variant"), list(rows.values()))
+    content = table_html(table, caption=False, numbers=False)
+    return f'<section id="settings"><h2>Config diff</h2>{content}</section>' if rows else ""
 
 
-def environment_section(results: Sequence[TableResult]) -> str:
+def environment_section(results: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
     """Return versions, data and hardware of the runs, each value with the number of runs that have it."""
-    runs = _runs(results)
     rows = [
         (key.replace("_", " "), value, f"{count}")
         for key in ("code_version", "data_fingerprint", "packages", "hardware")
@@ -79,33 +103,34 @@ def environment_section(results: Sequence[TableResult]) -> str:
     return policy + table_html(words_table("Environment", ("", "value", "runs"), rows), numbers=False)
 
 
-def missing_section(results: Sequence[TableResult]) -> str:
-    """Return the folds without a finished run, and the command that trains them."""
-    columns: dict[str, ColumnResult] = {c.column.key: c for r in results for c in r.columns if c.column.experiment}
+def missing_section(shown: Sequence[TableResult], runs: Sequence[RunSummary], options: str) -> str:
+    """Return the folds of the tables without a finished run, with the command that trains them; "" if there are none.
+
+    `options` are those of the data set, for the commands.
+    """
     rows = []
-    for key, column in columns.items():
-        scores = column.scores.per_fold_lr.folds
-        absent = [fold for fold, score in enumerate(scores) if score.state != "finished"]
-        if absent:
-            notes = "; ".join(sorted({scores[fold].note for fold in absent}))
-            folds = ",".join(map(str, absent))
-            rows.append((key, folds, notes, f"python -m brats_ablate +experiment={key} fold={folds} -m"))
-    runs = [run for run in _runs(results) if not run.is_finished]
-    unfinished = [(str(run.coordinates), run.progress_text, run.status.reason or "") for run in runs]
-    tables = (
-        words_table("Folds without a finished run", ("experiment", "folds", "state", "command"), rows),
-        words_table("Unfinished runs", ("run", "state", "reason"), unfinished),
-    )
-    return (
-        "".join(table_html(table, numbers=False) for table in tables if table.rows)
-        or "<p>None: every fold of every column is finished.</p>"
-    )
+    for key, folds in missing_folds(shown).items():
+        listed = ",".join(map(str, folds))
+        of_folds = {run.progress_text for run in runs if run.coordinates.name == key and run.coordinates.fold in folds}
+        command = f"python -m brats_ablate {options}+experiment={key} fold={listed} -m"
+        rows.append((key, listed, "; ".join(sorted(of_folds)) or "no run", command))
+    unfinished = [
+        (str(run.coordinates), run.progress_text, run.status.reason or "") for run in runs if not run.is_finished
+    ]
+    note = "Add the trainer and the overrides of the finished runs to a command."
+    folds_table = words_table("Folds without a finished run", ("experiment", "folds", "state", "command"), rows)
+    runs_table = words_table("Unfinished runs", ("run", "state", "reason"), unfinished)
+    tables = (replace(folds_table, notes=(note,)), runs_table)
+    content = "".join(table_html(table, numbers=False) for table in tables if table.rows)
+    return content and f'<section id="missing"><h2>Missing runs</h2>{content}</section>'
 
 
 def table_html(table: Table, *, caption: bool = True, numbers: bool = True) -> str:
     """Return a table in a box that scrolls sideways, its notes below."""
     head = "".join(
         f'<th scope="col"{" class=paper" if header.is_paper else ""}>{escape(header.text)}</th>'
+        if header.text
+        else "<td></td>"
         for header in table.headers
     )
     body = []
@@ -130,22 +155,6 @@ def _class(cell: Cell, is_paper: bool) -> str:
     flags = {cell.mark: bool(cell.mark), "paper": is_paper, "sentence": len(cell.text) > 24}
     names = [name for name, is_set in flags.items() if is_set]
     return f' class="{" ".join(names)}"' if names else ""
-
-
-def _verdict(result: TableResult, c: Comparison) -> str:
-    title, baseline = result.columns[c.column].column.title, result.columns[c.baseline].column.title
-    p = "" if math.isnan(c.p_adjusted) else f", p {p_value(c.p_adjusted)}"
-    numbers = f"{Number(c.difference, signed).text} {Bounds(c.interval, signed).text}{p}"
-    shown = f" <span>{escape(numbers)}</span>" if c.cases else ""
-    kind = c.verdict if c.verdict in ("better", "worse") else "same"
-    return (
-        f'<b>{escape(title)}</b> vs {escape(baseline)}: <span class="{kind}">{escape(c.verdict)}</span>'
-        f"{shown} <small>{escape(c.reason)}</small>"
-    )
-
-
-def _runs(results: Sequence[TableResult]) -> list[RunSummary]:
-    return list({run.directory.path: run for r in results for c in r.columns for run in c.scores.runs}.values())
 
 
 def _value(value: object) -> str:

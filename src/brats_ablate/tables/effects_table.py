@@ -16,7 +16,7 @@ def effects_table(result: TableResult) -> Table:
     rows: list[Row] = [
         (
             Words(" × ".join(e.factors)), Words(e.kind), Number(e.difference, signed), Bounds(e.interval, signed),
-            Number(e.p_adjusted, p_value), _verdict(e), Number(e.minimum_detectable_effect, dice),
+            Number(e.p_adjusted, p_value), effect_verdict(e), Number(e.minimum_detectable_effect, dice),
         )
         for e in result.effects
     ]  # fmt: skip
@@ -30,7 +30,8 @@ def effects_table(result: TableResult) -> Table:
     return Table(f"{result.spec.name}_effects", "Effects", heads, tuple(rows), notes, rules)
 
 
-def _verdict(e: Effect) -> Words:
+def effect_verdict(e: Effect) -> Words:
+    """Return the verdict of an effect in words, with its reason."""
     mark: Mark = e.verdict if e.verdict == BETTER or e.verdict == WORSE else ""
     is_of_several = e.kind == "interaction"
     return Words(_TOGETHER.get(e.verdict, e.verdict) if is_of_several else e.verdict, e.reason, mark=mark)

@@ -11,32 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-import numpy as np
-
 from brats_ablate.errors import Unreadable
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.identity import recorded_regions
 from brats_ablate.runs.state import RunState
-
-
-@dataclass(frozen=True)
-class LearningCurve:
-    """What the report draws of a run; NaN where no number was recorded. Arrays, as a study has millions of epochs."""
-
-    epochs: np.ndarray
-    """(v,) validated ones, with the untrained network's 0."""
-    dice: Mapping[str, np.ndarray]
-    """`dice` and `dice/<region>` -> (v,)."""
-    loss_epochs: np.ndarray
-    """(e,)"""
-    loss: np.ndarray
-    """(e,)"""
 
 
 @dataclass(frozen=True)
@@ -53,8 +36,6 @@ class RunSummary:
     """Metrics of the last validated epoch."""
     validated_epochs: tuple[int, ...] = field(default=(), repr=False)
     """Those with a Dice; the untrained network does not count."""
-    curve: LearningCurve | None = field(default=None, repr=False)
-    """None before the first epoch."""
     recorded_epochs: int = 0
     steps: int = 0
     """Training steps recorded."""
@@ -119,7 +100,6 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
         best=max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={}),
         last=validated[-1] if validated else {},
         validated_epochs=tuple(row["epoch"] for row in validated),
-        curve=_learning_curve(metrics) if metrics else None,
         recorded_epochs=metrics[-1]["epoch"] if metrics else 0,
         steps=int(max([row.get("step") or 0 for row in metrics], default=0)),
         seconds=seconds,
@@ -136,23 +116,6 @@ def _total(metrics: Iterable[Mapping[str, Any]], key: str) -> float:
 
 def _mean_validation(rows: Sequence[Mapping[str, Any]]) -> float | None:
     return _total(rows, "seconds/validation") / len(rows) if rows else None
-
-
-def _learning_curve(metrics: Sequence[Mapping[str, Any]]) -> LearningCurve:
-    scored, trained = ([row for row in metrics if key in row] for key in ("dice", "loss"))
-    keys = [key for key in dict.fromkeys(chain.from_iterable(scored)) if key == "dice" or key.startswith("dice/")]
-
-    def column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-        values = [row.get(key) for row in rows]
-        if not {type(value) for value in values} <= {float, int, type(None)}:
-            values = [value if _is_number(value) else None for value in values]
-        return np.array(values, dtype=float)
-
-    def epochs(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        return np.array([row["epoch"] for row in rows], dtype=int)
-
-    dice = {key: column(scored, key) for key in keys}
-    return LearningCurve(epochs(scored), dice, epochs(trained), column(trained, "loss"))
 
 
 def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

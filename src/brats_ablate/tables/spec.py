@@ -21,7 +21,7 @@ HALF_A_DIGIT = 5e-5 + 1e-9
 _TABLE_KEYS = frozenset({"title", "paper", "baseline", "columns", "sweep", "ranking"})
 """`sweep` names the file of `sweeps/` that trains the table, for readers."""
 _COLUMN_KEYS = frozenset({"title", "experiment", "evaluation", "against", "factors", "paper"})
-_PAPER_KEYS = frozenset({"folds", "mean", "erratum", "note"})
+_PAPER_KEYS = frozenset({"folds", "mean", "erratum", "note", "epochs"})
 _TRAINED, _EVALUATED = "trained", "evaluated"
 
 
@@ -36,6 +36,8 @@ class PaperFigures:
     erratum: str | None = None
     note: str | None = None
     """Said below the table."""
+    epochs: int = 1_000
+    """Of the training run that they are of."""
 
     @property
     def recomputed(self) -> float:
@@ -86,6 +88,8 @@ class TableSpec:
     """Published ranking scores, best first (the paper's table 5)."""
     selects: str | None = None
     """`columns: trained`: one column for every experiment that has runs; `columns: evaluated`: for every evaluation."""
+    hides_paper: bool = False
+    """The paper's figures were left out."""
 
     def baseline_of(self, index: int) -> int | None:
         """Return the index of the column that column `index` is compared with; None for the baseline itself."""
@@ -118,6 +122,11 @@ class TableSpec:
     def with_baseline(self, key: str) -> TableSpec:
         """Return a table that selects its columns with this baseline, if it has such a column; any other as it is."""
         return replace(self, baseline=key) if self.selects and key in {c.key for c in self.columns} else self
+
+    def without_paper_figures(self) -> TableSpec:
+        """Return the table without what the paper printed for its columns."""
+        columns = tuple(replace(column, paper=None) for column in self.columns)
+        return replace(self, columns=columns, hides_paper=columns != self.columns)
 
 
 def load_table_specs(folders: Sequence[Path], names: Sequence[str] | None) -> list[TableSpec]:
@@ -211,7 +220,8 @@ def _column(path: Path, index: int, node: Any) -> Column:
         if not figures.get("folds") or "mean" not in figures:
             raise ConfigError(f"{path}: {where}.paper needs folds and mean (null where none is published)")
         mean = None if figures["mean"] is None else float(figures["mean"])
-        figures = PaperFigures(tuple(figures["folds"]), mean, figures.get("erratum"), figures.get("note"))
+        words = figures.get("erratum"), figures.get("note")
+        figures = PaperFigures(tuple(figures["folds"]), mean, *words, figures.get("epochs", PaperFigures.epochs))
     factors = node.get("factors")
     if factors is not None and not (isinstance(factors, list) and all(isinstance(name, str) for name in factors)):
         raise ConfigError(f"{path}: {where}.factors={factors} must be the list of factors that are on, e.g. [deeper]")

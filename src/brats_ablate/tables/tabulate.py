@@ -208,6 +208,8 @@ def _paper_mean(c: ColumnResult) -> Cell:
 
 def _notes(result: TableResult) -> Iterator[str]:
     yield metric_policy(result.labels, is_trained=any(not c.column.evaluation for c in result.columns))
+    if result.spec.hides_paper:
+        yield "The paper's figures, of BraTS 2021 and 1,000 epochs, are not shown; job.paper=true adds them."
     for c in result.columns:
         paper = c.column.paper
         if paper and paper.note:
@@ -232,9 +234,12 @@ def _notes(result: TableResult) -> Iterator[str]:
         if outside and all(score.value is None for score in c.scores.per_fold_lr.folds):
             yield f"{c.column.title}: {outside[0]} cases of no fold; see the test sets."
             continue
+        folds_of: dict[str, list[int]] = {}
         for fold, score in enumerate(c.scores.per_fold_lr.folds):
             if score.value is None:
-                yield f"{c.column.title}, fold {fold}: {score.note}."
+                folds_of.setdefault(score.note, []).append(fold)
+        for note, folds in folds_of.items():
+            yield f"{c.column.title}, fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}: {note}."
         if mixed := mixed_settings(c.scores.runs):
             yield f"{c.column.title}: its runs differ in {', '.join(mixed)}; they are not one experiment."
     fingerprints = {r.manifest.get("data_fingerprint") for c in result.columns for r in c.scores.runs}

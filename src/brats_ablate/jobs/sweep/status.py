@@ -84,4 +84,3 @@ def _write(statuses: Sequence[RunStatus], disk: dict[str, int], json: str) -> No
         print(to_json(content, indent=1), flush=True)
     else:
         write_json(Path(json), content)
-    return disk

@@ -63,7 +63,7 @@
       paper_bgcolor: variable("--page"), plot_bgcolor: variable("--page"),
       font: { color: variable("--text"), family: "system-ui, sans-serif", size: 12 },
       margin: { l: 60, r: 15, t: 15, b: 45 }, dragmode: coarse ? false : "zoom", hovermode: "closest",
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, ...layout,
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, width: root.dataset.printing ? byId(id).clientWidth : undefined, ...layout,
     };
     whole.xaxis = { ...axis, ...layout.xaxis };
     whole.yaxis = { ...axis, ...layout.yaxis };
@@ -72,38 +72,45 @@
     return Plotly.react(byId(id), traces, whole, { ...config, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   };
 
-  // ---- per table: forest plot and dots
-  const drawTable = (table) => {
-    if (!byId(`forest-${table.name}`)) return;
+  // ---- per table: forest plots of differences and effects; Dice of every fold
+  const drawForest = (id, rows, floor) => {
+    if (!byId(id)) return;
     const tint = { better: variable("--good"), worse: variable("--bad") };
-    const rows = table.forest;
-    byId(`forest-${table.name}`).parentElement.hidden = rows.length === 0;
-    if (rows.length) {
-      const floor = table.noise;
-      const ends = rows.flatMap((r) => [r.difference, r.low ?? r.difference, r.high ?? r.difference]);
-      const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)]; // zero is always visible
-      const range = [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
-      draw(`forest-${table.name}`, [{
-        type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((_, i) => i),
-        error_x: { type: "data", symmetric: false, array: rows.map((r) => (r.high ?? r.difference) - r.difference), arrayminus: rows.map((r) => r.difference - (r.low ?? r.difference)), color: variable("--faint"), thickness: 1.5 },
-        marker: { size: 10, color: rows.map((r) => tint[r.verdict] || variable("--faint")), symbol: rows.map((r) => (tint[r.verdict] ? "circle" : "circle-open")) },
-        text: rows.map((r) => `${r.title} vs ${r.baseline}<br>${signed(r.difference)}${r.low === null ? "" : ` [${signed(r.low)}, ${signed(r.high)}]`}${r.p === null ? "" : `, p ${r.p < 0.001 ? "<0.001" : r.p.toFixed(3)}`}<br>${r.verdict}${r.reason ? `: ${r.reason}` : ""}`), hoverinfo: "text",
-      }], {
-        showlegend: false,
-        ...byName(`forest-${table.name}`, rows.map((r) => r.title), 38),
-        xaxis: { zeroline: true, zerolinewidth: 2, range, tickformat: "+.4~f", labelalias: { "+0": "0" }, nticks: 6 },
-        shapes: floor ? [{ type: "rect", xref: "x", yref: "paper", x0: -floor, x1: floor, y0: 0, y1: 1, fillcolor: variable("--faint"), opacity: 0.15, line: { width: 0 } }] : [],
-      });
-    }
-    const between = (column, fold) => (fold - (column.folds.length - 1) / 2) * (0.6 / column.folds.length);
-    const dots = table.columns.flatMap((column, i) => {
-      const scored = column.folds.map((v, fold) => [v, fold]).filter(([v]) => v !== null);
-      const ours = { type: "scatter", mode: "markers", x: scored.map(([v]) => v), y: scored.map(([, fold]) => i + between(column, fold)), marker: { size: 9, color: color(column.key) }, text: scored.map(([v, fold]) => `${column.title}, fold ${fold}: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
-      if (!column.paper) return [ours];
-      const paper = { type: "scatter", mode: "markers", x: column.paper, y: column.paper.map((_, fold) => i + between(column, fold)), marker: { size: 9, symbol: "line-ns-open", color: variable("--faint"), line: { width: 2 } }, text: column.paper.map((v, fold) => `${column.title}, fold ${fold}, paper: ${v.toFixed(4)}`), hoverinfo: "text", showlegend: false };
-      return [paper, ours];
+    const ends = rows.flatMap((r) => [r.difference, r.low ?? r.difference, r.high ?? r.difference]);
+    const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)]; // zero is always visible
+    const range = [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
+    const interval = (r) => (r.low === null ? "" : ` [${signed(r.low)}, ${signed(r.high)}]`);
+    const p = (r) => (r.p === null ? "" : `, p ${r.p < 0.001 ? "<0.001" : r.p.toFixed(3)}`);
+    draw(id, [{
+      type: "scatter", mode: "markers", x: rows.map((r) => r.difference), y: rows.map((_, i) => i),
+      error_x: { type: "data", symmetric: false, array: rows.map((r) => (r.high ?? r.difference) - r.difference), arrayminus: rows.map((r) => r.difference - (r.low ?? r.difference)), color: variable("--faint"), thickness: 1.5 },
+      marker: { size: 10, color: rows.map((r) => tint[r.verdict] || variable("--faint")), symbol: rows.map((r) => (tint[r.verdict] ? "circle" : "circle-open")) },
+      text: rows.map((r) => `${r.title}${r.baseline ? ` vs ${r.baseline}` : ""}<br>${signed(r.difference)}${interval(r)}${p(r)}<br>${r.words}`), hoverinfo: "text",
+    }], {
+      showlegend: false,
+      ...byName(id, rows.map((r) => r.title), 38),
+      xaxis: { zeroline: true, zerolinewidth: 2, range, tickformat: "+.4~f", labelalias: { "+0": "0" }, nticks: 6 },
+      shapes: floor ? [{ type: "rect", xref: "x", yref: "paper", x0: -floor, x1: floor, y0: 0, y1: 1, fillcolor: variable("--faint"), opacity: 0.15, line: { width: 0 } }] : [],
     });
-    draw(`dots-${table.name}`, dots, { ...byName(`dots-${table.name}`, table.columns.map((c) => c.title), 40), xaxis: { tickformat: ".3f", nticks: 6, zeroline: false } });
+  };
+  const drawDots = (table) => {
+    const id = `dots-${table.name}`;
+    if (!byId(id)) return;
+    const folds = Math.max(...table.columns.map((c) => c.folds.length));
+    const place = (i, fold) => i + (fold - (folds - 1) / 2) * (0.6 / folds);
+    const ofFold = (scores, fold, name, more) => ({
+      type: "scatter", x: scores.map((of) => of?.[fold] ?? null), y: scores.map((_, i) => place(i, fold)), showlegend: false, hoverinfo: "text",
+      text: scores.map((of, i) => `${table.columns[i].title}, ${name}: ${of?.[fold]?.toFixed(4)}`), ...more,
+    });
+    const numbers = [...Array(folds).keys()];
+    const paper = numbers.map((fold) => ofFold(table.columns.map((c) => c.paper), fold, `fold ${fold}, paper`, { mode: "markers", marker: { size: 9, symbol: "line-ns-open", color: variable("--faint"), line: { width: 2 } } }));
+    const ours = numbers.map((fold) => ofFold(table.columns.map((c) => c.folds), fold, `fold ${fold}`, { mode: "lines+markers", line: { color: variable("--faint"), width: 0.75 }, marker: { size: 9, color: table.columns.map((c) => color(c.key)) } }));
+    draw(id, [...paper, ...ours], { ...byName(id, table.columns.map((c) => c.title), 40), xaxis: { tickformat: ".3f", nticks: 6, zeroline: false } });
+  };
+  const drawTable = (table) => {
+    drawForest(`forest-${table.name}`, table.forest, table.noise);
+    drawForest(`effects-${table.name}`, table.effects, null);
+    drawDots(table);
   };
 
   // ---- per table: Dice by number of training cases
@@ -118,52 +125,8 @@
     draw(`sizes-${table.name}`, curves, { showlegend: true, margin: { l: 60, r: 15, t: 30 + 10 * curves.length, b: 45 }, xaxis: { title: { text: "training cases" }, type: "log", tickvals: sizes, ticktext: sizes.map(String) }, yaxis: { title: { text: "mean Dice" } } });
   };
 
-  // ---- learning curves
   const option = (select, value, text) => select.add(new Option(text, value));
-  [["dice", "mean Dice"], ...data.regions.map((r) => [`dice/${r}`, `Dice ${r}`]), ["loss", "training loss"]].forEach(([value, text]) => option(byId("curve-metric"), value, text));
-  [...new Set(data.curves.map((c) => c.fold))].sort((a, b) => a - b).forEach((f) => option(byId("curve-fold"), f, f));
-  [...new Set(data.curves.map((c) => c.lr))].sort((a, b) => a - b).forEach((lr) => option(byId("curve-lr"), lr, lr));
-  names.forEach((name, i) => {
-    const box = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: i < 4 });
-    const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
-    swatch.dataset.key = name;
-    input.addEventListener("change", () => drawCurves());
-    box.append(input, swatch, label(name));
-    byId("curve-variants").append(box);
-  });
-  const drawCurves = () => {
-    const metric = byId("curve-metric").value;
-    const [fold, lr, kind] = ["fold", "lr", "kind"].map((k) => byId(`curve-${k}`).value);
-    const chosen = new Set([...byId("curve-variants").querySelectorAll(":checked")].map((box) => box.value));
-    const runs = data.curves.filter((c) => chosen.has(c.name) && (fold === "" || c.fold === +fold) && (lr === "" || c.lr === lr));
-    const points = (c) => (metric === "loss" ? [c.loss_epochs, c.loss] : [c.epochs, c[metric].map((v) => (v === null ? null : v / 10000))]);
-    const seen = new Set();
-    let traces;
-    if (kind === "mean") {
-      traces = [...chosen].map((name) => {
-        const sums = new Map();
-        runs.filter((c) => c.name === name).forEach((c) => {
-          const [x, y] = points(c);
-          x.forEach((e, i) => { if (y[i] !== null) { const s = sums.get(e) || [0, 0]; sums.set(e, [s[0] + y[i], s[1] + 1]); } });
-        });
-        const most = Math.max(0, ...[...sums.values()].map((s) => s[1]));
-        const x = [...sums.keys()].filter((e) => sums.get(e)[1] === most).sort((a, b) => a - b);
-        return { type: "scatter", mode: "lines", name: `${label(name)}, mean of ${most}`, x, y: x.map((e) => sums.get(e)[0] / sums.get(e)[1]), line: { color: color(name), dash: dash(name), width: 2.5 } };
-      });
-    } else {
-      traces = runs.map((c) => {
-        const [x, y] = points(c);
-        const first = !seen.has(c.name);
-        seen.add(c.name);
-        const what = `${label(c.name)}, fold ${c.fold}, lr ${c.lr}, seed ${c.seed}${c.state === "finished" ? "" : `, ${c.state}`}`;
-        return { type: "scatter", mode: x.length < 3 ? "markers" : "lines", name: label(c.name), legendgroup: c.name, showlegend: first, x, y, text: what, hovertemplate: "%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>", line: { color: color(c.name), dash: dash(c.name), width: 1.5 }, marker: { color: color(c.name) }, opacity: 0.85 };
-      });
-    }
-    draw("curve-plot", traces, { margin: { l: 60, r: 15, t: 60, b: 45 }, xaxis: { title: { text: "epoch" }, rangemode: "tozero", dtick: Math.max(0, ...runs.flatMap((c) => c.epochs)) <= 12 ? 1 : undefined }, yaxis: { title: { text: byId("curve-metric").selectedOptions[0].text } } });
-    byId("curve-words").textContent = runs.length ? `${runs.length} of ${data.curves.length} runs.` : "No run matches: choose a variant, or another fold or learning rate.";
-  };
-  ["metric", "fold", "lr", "kind"].forEach((k) => byId(`curve-${k}`).addEventListener("change", drawCurves));
+  const drawCurves = learningCurves({ data, names, byId, option, draw, color, dash, label });
 
   // ---- case-level comparison
   const withCases = Object.keys(data.cases.dice);
@@ -173,7 +136,7 @@
   if (withCases.length) { byId("case-a").value = pair[0]; byId("case-b").value = pair[1] || pair[0]; }
   const fill = (section, rows, tag) => section.replaceChildren(...rows.map((row) => {
     const line = document.createElement("tr");
-    line.append(...row.map((text, i) => { const cell = document.createElement(i ? tag : "th"); cell.textContent = text; cell.scope = i && tag === "td" ? "" : tag === "td" ? "row" : "col"; return cell; }));
+    line.append(...row.map((text, i) => { const cell = document.createElement(i ? tag : "th"); cell.textContent = text; if (!i || tag === "th") cell.scope = tag === "td" ? "row" : "col"; return cell; }));
     return line;
   }));
   const drawCases = () => {
@@ -256,10 +219,11 @@
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
+    root.dataset.printing = "yes"; // as wide as paper
     document.querySelectorAll("details").forEach((d) => { d.open = true; });
     drawAll();
   });
-  addEventListener("afterprint", () => { if (before) root.dataset.theme = before; else delete root.dataset.theme; drawAll(); });
+  addEventListener("afterprint", () => { delete root.dataset.printing; if (before) root.dataset.theme = before; else delete root.dataset.theme; drawAll(); });
   drawAll();
   root.dataset.drawn = "yes";
 })();
