@@ -89,7 +89,11 @@ def training_rows(result: TableResult) -> list[Row]:
         return []
     of_field = zip(*(setup_cells(c) for c in result.columns), strict=True)
     names = (name.capitalize() for name in TITLES.values())
-    return [_with_paper(name, result.columns, cells) for name, cells in zip(names, of_field, strict=True)]
+    return [
+        _with_paper(name, result.columns, cells)
+        for name, cells in zip(names, of_field, strict=True)
+        if not all(isinstance(cell, Absent) for cell in cells)
+    ]
 
 
 def interval_rows(result: TableResult) -> list[Row]:
