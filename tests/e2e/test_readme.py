@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from scaffolding import CommandLine
 
-from conftest import small_study
-
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -21,7 +19,6 @@ PYTHON = ("import ", "brats_ablate.", "case = ")
 
 SHORTER = {
     "data.raw=/data/BraTS2021": "",  # the phantom writes its own files
-    "fold=0,1,2,3,4": "fold=0,1,2",
     "-cn table2": "-cn demo",
     "hydra/launcher=slurm_a100": "hydra/launcher=submitit_local",
     "ds_deeper_channels_onehot": "ds_onehot",  # the small patches have no seven levels
@@ -44,6 +41,11 @@ def demo() -> list[str]:
     return [line.strip().replace("$(RUN)", PROGRAM.strip()) for line in recipe[1].splitlines()]
 
 
+def of_five_folds(work: Path, small: tuple[str, ...]) -> CommandLine:
+    others = [each for each in small if not each.startswith(("data.n_folds", "data.phantom.cases"))]
+    return CommandLine(work, [*others, "data.phantom.cases=10"], {"BRATS_ABLATE_WORK": str(work)})
+
+
 def run(study: CommandLine, command: str, **replaced: str) -> None:
     for text, other in (*SHORTER.items(), *replaced.items()):
         command = command.replace(text, other)
@@ -64,8 +66,8 @@ def test_the_readme_has_no_other_commands() -> None:
 
 
 @pytest.mark.slow(minutes=6)
-def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
-    study = small_study(tmp_path)
+def test_every_command_of_the_readme_runs(tmp_path: Path, small: tuple[str, ...]) -> None:
+    study = of_five_folds(tmp_path, small)
     files = {"/data/new": str(tmp_path / "phantom/raw"), "/data/theirs": str(tmp_path / "phantom/predictions/ds")}
     for command in commands():
         run(study, command, **files)
@@ -77,8 +79,8 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(minutes=2)
-def test_the_demo_runs_and_skips_what_is_finished(tmp_path: Path) -> None:
-    study = small_study(tmp_path)
+def test_the_demo_runs_and_skips_what_is_finished(tmp_path: Path, small: tuple[str, ...]) -> None:
+    study = of_five_folds(tmp_path, small)
     for command in demo():
         run(study, command)
     again = study.run(*shlex.split(demo()[1].removeprefix(PROGRAM)))
