@@ -58,7 +58,8 @@ def test_a_tuned_run_starts_where_its_source_ended(brats_ablate: Command, work: 
 def test_a_learning_curve_is_trained_and_tabulated(brats_ablate: Command, work: Path) -> None:
     done = brats_ablate("data.fraction=.25,.5,1", "fold=0,1", "trainer.epochs=1", "-m")
     assert done.returncode == 0, done.stdout
-    assert "data.fraction-0.5 fold=1 lr=0.01 seed=0: 2 (data.fraction=0.5) training and 2 validation" in done.stdout
+    start = done.stdout.partition("data.fraction-0.5 fold=1 lr=0.01 seed=0: ")[2]
+    assert "  phantom: 2 (data.fraction=0.5) training and 2 validation cases" in start.splitlines()[1]
     tables = brats_ablate("job=tables", "job.tables=[trained]")
     assert tables.returncode == 0, tables.stdout
     rows = (work / "phantom/tables/trained_training_size.csv").read_text().splitlines()

@@ -113,7 +113,7 @@ def test_the_bundle_runs_by_monai_alone(
     if "inference=as_released" in options:
         thresholds = [0.5] * 3
     written = sorted((bundle / "predictions").glob("*.nii.gz"))
-    assert [file.name for file in written] == [f"BraTS2021_{i:05d}_seg.nii.gz" for i in range(6)]
+    assert [file.name for file in written] == [f"Phantom_{i:05d}_seg.nii.gz" for i in range(6)]
     differing = 0
     for file in written:
         own, other = nib.load(folder.label_file(file.name.removesuffix("_seg.nii.gz"))), nib.load(file)
