@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from omegaconf import DictConfig
+from scaffolding import listed_experiments
 
 from brats_ablate.config.check import resolve
 from brats_ablate.config.design import Design, combination_name
@@ -23,15 +24,8 @@ FACTORS = (
 )
 
 
-def listed(done: subprocess.CompletedProcess[str]) -> list[str]:
-    assert done.returncode == 0, done.stdout
-    lines = done.stdout.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("experiment"))
-    return [line.split()[0] for line in lines[start + 1 :] if line.strip() and "run" not in line]
-
-
 def test_a_design_names_its_runs(brats_ablate: Command) -> None:
-    full = listed(brats_ablate("design=full", *FACTORS, "job=status", "-m"))
+    full = listed_experiments(brats_ablate("design=full", *FACTORS, "job=status", "-m"))
     assert full == [
         "default",
         "focal",
@@ -42,7 +36,9 @@ def test_a_design_names_its_runs(brats_ablate: Command) -> None:
         "onehot_deep",
         "focal_onehot_deep",
     ]
-    of_two = listed(brats_ablate("+experiment=ds,baseline", "design=leave_one_out", *FACTORS[:2], "job=status", "-m"))
+    of_two = listed_experiments(
+        brats_ablate("+experiment=ds,baseline", "design=leave_one_out", *FACTORS[:2], "job=status", "-m")
+    )
     assert of_two == [f"{base}{on}" for base in ("ds", "baseline") for on in ("_focal_onehot", "_focal", "_onehot")]
 
 
@@ -120,7 +116,7 @@ def test_leaving_each_of_three_factors_out_is_four_runs_and_their_table(brats_ab
 
 
 def test_modalities_beside_t1ce_as_a_design(brats_ablate: Command) -> None:
-    names = listed(brats_ablate("-cd", "sweeps", "-cn", "modalities_design", "fold=0", "job=status"))
+    names = listed_experiments(brats_ablate("-cd", "sweeps", "-cn", "modalities_design", "fold=0", "job=status"))
     assert names[0] == "t1ce"
     assert len(names) == len(set(names)) == 8
     assert names[-1] == "t1ce_flair_t1_t2"

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from scaffolding import listed_experiments
 
 from brats_ablate.launch.grid_names import grid_name, naming_keys
 from brats_ablate.runtime.text import is_plain_name
@@ -43,26 +44,21 @@ def test_a_name_is_the_name_of_a_folder(value: object) -> None:
     assert is_plain_name(grid_name("custom", [("model.block", value)]))
 
 
-def listed(done: subprocess.CompletedProcess[str]) -> list[str]:
-    assert done.returncode == 0, done.stdout
-    lines = done.stdout.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("experiment"))
-    return [line.split()[0] for line in lines[start + 1 :] if line.strip() and "run" not in line]
-
-
 def test_a_grid_names_its_runs(brats_ablate: Command) -> None:
     """A larger grid contains the runs of a smaller one under the same names, in whatever order it is written."""
     status = ("job=status", "-m")
-    small = listed(brats_ablate("supervision=none,deep", "inputs=plain,onehot", *status))
+    small = listed_experiments(brats_ablate("supervision=none,deep", "inputs=plain,onehot", *status))
     assert small == ["default", "inputs-onehot", "supervision-deep", "inputs-onehot_supervision-deep"]
-    large = listed(brats_ablate("loss=bce_dice,focal_dice", "inputs=onehot,plain", "supervision=none,deep", *status))
+    large = listed_experiments(
+        brats_ablate("loss=bce_dice,focal_dice", "inputs=onehot,plain", "supervision=none,deep", *status)
+    )
     assert len(set(large)) == 8
     assert set(small) < set(large)
-    of_experiment = listed(brats_ablate("+experiment=ds", "inputs=plain,onehot", *status))
+    of_experiment = listed_experiments(brats_ablate("+experiment=ds", "inputs=plain,onehot", *status))
     assert of_experiment == ["ds", "ds_inputs-onehot"]
-    of_fractions = listed(brats_ablate("+experiment=ds", "data.fraction=.1,0.25,1", *status))
+    of_fractions = listed_experiments(brats_ablate("+experiment=ds", "data.fraction=.1,0.25,1", *status))
     assert of_fractions == ["ds_data.fraction-0.1", "ds_data.fraction-0.25", "ds"]
-    with_own_name = listed(brats_ablate("name=study", "inputs=plain,onehot", *status))
+    with_own_name = listed_experiments(brats_ablate("name=study", "inputs=plain,onehot", *status))
     assert with_own_name == ["study", "study_inputs-onehot"]
 
 

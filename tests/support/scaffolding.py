@@ -175,3 +175,11 @@ def interrupt_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Ask a run of this process to stop once `step` steps are done."""
     steps = iter(range(1, 10_000))
     monkeypatch.setattr(signals, "stop_requested", lambda: next(steps) == step)
+
+
+def listed_experiments(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the experiments in the grid that `job=status` printed, in its order."""
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("experiment"))
+    return [line.split()[0] for line in lines[start + 1 :] if line.strip() and "run" not in line]
