@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from scaffolding import listed_experiments
 
 from brats_ablate.config.check import resolve
 from brats_ablate.config.design import Design, combination_name
 from brats_ablate.config.locations import resource_dir
+from brats_ablate.jobs.sweep.specs import sweep_specs
 from brats_ablate.runs.identity import config_hash, identity
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -120,3 +121,16 @@ def test_modalities_beside_t1ce_as_a_design(brats_ablate: Command) -> None:
     assert names[0] == "t1ce"
     assert len(names) == len(set(names)) == 8
     assert names[-1] == "t1ce_flair_t1_t2"
+
+
+def test_a_design_of_two_experiments_has_two_tables(composed: Callable[..., DictConfig]) -> None:
+    sweep = []
+    for name in ("ds", "ds_onehot", "baseline", "baseline_onehot"):
+        cfg = composed("+experiment=ds", "design=full", "+design.factors.onehot.inputs=onehot", f"name={name}")
+        with open_dict(cfg):
+            cfg.design.on = ["onehot"] if "onehot" in name else []
+        sweep.append(cfg)
+    specs = sweep_specs(sweep, "mine")
+    assert [spec.name for spec in specs] == ["sweep_ds", "sweep_baseline"]
+    assert [spec.baseline for spec in specs] == ["ds", "baseline"]
+    assert [spec.name for spec in sweep_specs(sweep[:2], "mine")] == ["mine"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 
 from brats_ablate.config.command import options_of_data, options_of_sweep, shell_command
 from brats_ablate.config.locations import table_dirs
+from brats_ablate.errors import UserError
 from brats_ablate.jobs.sweep.specs import sweep_specs, sweep_tables
 from brats_ablate.launch.sweep import overfits_one_batch, run_directory
 from brats_ablate.runs.directory import RunDirectory
@@ -36,7 +38,10 @@ def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
         if len(spec.columns) > 1 and spec.name not in known:
             write_text(sweep_tables(sweep[0]) / f"{spec.name}.yaml", to_yaml(spec))
     yield
-    _show(sweep, specs)
+    try:
+        _show(sweep, specs)
+    except UserError as error:  # the runs are trained, whatever one of their neighbors looks like
+        print(f"brats-ablate: no table of this sweep: {error}", file=sys.stderr)
 
 
 def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec]) -> None:

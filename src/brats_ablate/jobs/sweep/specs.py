@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,10 +39,12 @@ def sweep_specs(sweep: Sequence[DictConfig], file: str) -> list[TableSpec]:
     """
     first = {str(cfg.name): cfg for cfg in reversed(sweep)}
     runs = [first[name] for name in dict.fromkeys(str(cfg.name) for cfg in sweep)]
-    design = Design.from_config(OmegaConf.to_container(runs[0].get("design") or OmegaConf.create()))  # type: ignore[arg-type]
+    node: Any = OmegaConf.to_container(runs[0].get("design") or OmegaConf.create())
+    design = Design.from_config(node)
     if design is not None:
         n = len(design.combinations)
-        return [_of_design(runs[i : i + n], design, file) for i in range(0, len(runs), n)]
+        specs = [_of_design(runs[i : i + n], design, file) for i in range(0, len(runs), n)]
+        return specs if len(specs) == 1 else [replace(spec, name=f"sweep_{spec.baseline}") for spec in specs]
     names = [str(cfg.name) for cfg in runs]
     for spec in load_table_specs(table_dirs(), None):
         if {column.experiment for column in spec.columns} == set(names):

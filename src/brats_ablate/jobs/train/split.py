@@ -17,7 +17,7 @@ def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
     """Return the training and validation cases of `cfg.fold`, as frozen with the prepared data.
 
     With `data.fraction` below 1, the training cases are those of so many of the fold's training patients, the same for
-    every experiment, learning rate and seed, and drawn anew for each fold. Validation is on all cases regardless.
+    every experiment, learning rate and seed, and drawn for each fold apart. Validation is on all cases regardless.
 
     Cases that were prepared without a segmentation, for prediction, belong to no fold.
 
