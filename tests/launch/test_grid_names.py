@@ -71,6 +71,10 @@ def test_a_grid_is_trained_and_compared(brats_ablate: Command) -> None:
     assert all(name in table for name in ("default", "inputs-onehot", "supervision-deep"))
     again = brats_ablate(*grid, "hydra/launcher=submitit_local")
     assert "4 already finished" in again.stdout, again.stdout
+    same = brats_ablate(*grid, "job=tables")
+    assert "other settings" not in same.stdout
+    other = brats_ablate(*grid, "augment=none", "job=tables")
+    assert "trained with other settings than this command has: default fold=0" in other.stdout
     tables = brats_ablate("job=tables", "job.tables=[sweep_default]")
     assert tables.returncode == 0, tables.stdout
     assert all(name in tables.stdout for name in ("default", "inputs-onehot", "supervision-deep"))

@@ -5,6 +5,8 @@ With tracker=wandb they are also logged as W&B Tables, always by the same W&B ru
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from brats_ablate.errors import ConfigError
+from brats_ablate.errors import ConfigError, Unreadable
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
+from brats_ablate.launch.sweep import other_settings, run_directory
 from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
@@ -54,6 +57,7 @@ def run(
         from hydra.core.hydra_config import HydraConfig
 
         specs = sweep_specs(sweep, str(HydraConfig.get().job.config_name))
+        _name_other_runs(sweep)
     else:
         specs = table_specs(cfg, tables, baseline)
     results = results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope, paper=paper)
@@ -92,6 +96,19 @@ def run(
     tracker.finish()
     if absent := [result.spec.name for result in results if not result.has_any]:
         console.print(f"Skipped (no runs yet): {', '.join(absent)}", soft_wrap=True)
+
+
+def _name_other_runs(sweep: Sequence[DictConfig]) -> None:
+    """Say which runs of a sweep's table have another configuration than the sweep: the table shows them as trained."""
+    others = []
+    for cfg in sweep:
+        run = run_directory(cfg)
+        with contextlib.suppress(Unreadable):  # the table names it
+            if settings := other_settings(cfg, run):
+                others.append(f"{run.coordinates} ({settings})")
+    if others:
+        more = f" and {len(others) - 1} more" if others[1:] else ""
+        print(f"brats-ablate: trained with other settings than this command has: {others[0]}{more}", file=sys.stderr)
 
 
 def tables_run(cfg: DictConfig) -> RunInfo:

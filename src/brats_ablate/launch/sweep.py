@@ -166,10 +166,13 @@ def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
     Raises:
         ConfigError: it has another one; names the first differences.
     """
-    recorded = run.identity()
-    expected = identity(resolve(each.cfg))
-    if recorded is not None and recorded != expected:
-        shown = "; ".join(differences(recorded, expected)[:3])
+    if shown := other_settings(each.cfg, run):
         raise ConfigError(
             f"{run.path} contains a run with a different configuration ({shown}); give this one its own name= or seed="
         )
+
+
+def other_settings(cfg: DictConfig, run: RunDirectory) -> str:
+    """Return the first settings in which `run`, if it was started, differs from `cfg`; "" if it does not."""
+    recorded = run.identity()
+    return "" if recorded is None else "; ".join(differences(recorded, identity(resolve(cfg)))[:3])
