@@ -110,9 +110,11 @@ def test_the_image_of_each_new_best_is_logged(tmp_path: Path) -> None:
     assert {step: int(pixels[0, 0, 0]) for step, pixels in shown.items()} == {0: 0, 8: 20, 16: 40}
 
 
-def test_tables_are_text(tmp_path: Path) -> None:
-    tracker = TensorBoardTracker(RunInfo("tables", "phantom", "tables", tmp_path, {}))
-    tracker.log_tables({"demo": pd.DataFrame({"": ["Fold 0", "Mean"], "DS": [0.9, None]}, dtype=object)})
-    tracker.finish()
-    (text,) = accumulator(tmp_path / FOLDER).Tensors("demo/text_summary")
-    assert text.tensor_proto.string_val[0].decode() == "|  | DS |\n| --- | --- |\n| Fold 0 | 0.9 |\n| Mean |  |"
+def test_tables_are_text_the_latest_last(tmp_path: Path) -> None:
+    for dice in (0.8, 0.9):
+        tracker = TensorBoardTracker(RunInfo("tables", "phantom", "tables", tmp_path, {}))
+        tracker.log_tables({"demo": pd.DataFrame({"": ["Fold 0", "Mean"], "DS": [dice, None]}, dtype=object)})
+        tracker.finish()
+    texts = accumulator(tmp_path / FOLDER).Tensors("demo/text_summary")
+    assert [text.step for text in texts] == [0, 1]
+    assert texts[1].tensor_proto.string_val[0].decode() == "|  | DS |\n| --- | --- |\n| Fold 0 | 0.9 |\n| Mean |  |"

@@ -43,14 +43,14 @@ class TensorBoardTracker:
     def writer(self) -> Any:
         """The writer, which is opened at first use."""
         if self._writer is None:
-            self._writer = self._open(purge_step=0)
+            self._writer = self._open()
         return self._writer
 
     def resume(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """Hide what an earlier start logged after `step`, and log the epochs that are not in the event files."""
-        recorded = self._recorded_epoch() if step else None
-        self._writer = self._open(purge_step=0 if recorded is None else step + 1)
-        if recorded is None:
+        recorded = self._recorded_epoch()
+        self._writer = self._open(purge_step=0 if recorded is None or step == 0 else step + 1)
+        if recorded is None:  # the reader hides no texts, so they are logged once
             self._log_settings()
             self._record_epoch(_NONE)
         for row in rows:
@@ -87,10 +87,12 @@ class TensorBoardTracker:
         """Do nothing: TensorBoard shows no files."""
 
     def log_tables(self, tables: Mapping[str, DataFrame]) -> None:
-        """Log every table as text under its name."""
+        """Log every table as text under its name, after those of earlier calls."""
+        earlier = len(list(self._folder.glob("events.out.tfevents.*")))
         for name, frame in tables.items():
             rows = [list(frame.columns), ["---"] * frame.shape[1], *frame.astype(object).fillna("").to_numpy().tolist()]
-            self.writer.add_text(name, "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows))
+            text = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+            self.writer.add_text(name, text, earlier)
 
     def finish(self) -> None:
         """Write what is pending and close the event file."""
