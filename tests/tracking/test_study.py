@@ -59,8 +59,9 @@ def _checked(run: RunDirectory) -> float:
     classes: dict[str, Any] = {}
     for update in of_type(content, "config"):
         classes |= update["update"]["_wandb"].get("mask/class_labels", {})
+    tissues = dict(enumerate(["background", *run.config()["labels"]["tissues"]]))
     assert classes
-    assert all([*each["value"].values()] == ["background", *config["labels"]["tissues"]] for each in classes.values())
+    assert all({int(k): v for k, v in each["value"].items()} == tissues for each in classes.values())
     (artifact,) = of_type(content, "artifact")
     logged = {Path(entry["local_path"]) for entry in artifact["manifest"]["contents"]}
     assert logged == set(run.best_checkpoints())

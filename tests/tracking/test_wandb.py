@@ -164,6 +164,17 @@ def test_the_loss_of_every_so_many_steps_has_the_step_as_its_axis_and_survives_a
     assert axes["step"] is None
 
 
+def test_a_disabled_w_and_b_takes_everything(tmp_path: Path) -> None:
+    tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="disabled", checkpoints=True)
+    tracker.resume(0, [])
+    tracker.log_step(1, {"loss": 1.0})
+    tracker.log_image(lambda: drawn(1))
+    tracker.log({"epoch": 1, "dice": 0.5})
+    tracker.log_checkpoints([Path(__file__)])
+    tracker.finish()
+    assert starts(tmp_path) == []
+
+
 @pytest.mark.parametrize("checkpoints", [True, False])
 def test_checkpoints_are_an_artifact_on_request(checkpoints: bool, tmp_path: Path) -> None:
     files = [tmp_path / f"best_{i}.pt" for i in range(2)]

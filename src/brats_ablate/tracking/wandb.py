@@ -84,6 +84,7 @@ class WandbTracker:
             print(f"W&B, offline; upload it with: {command}", flush=True)
         self._every_steps, self._logs_checkpoints = every_steps, checkpoints
         self._kept = run.folder / "wandb"
+        self._kept.mkdir(exist_ok=True)  # W&B makes none with mode=disabled
         self._pending_image: ValidationImage | None = None
         self._is_new_best = NewBest()
         self._step_keys: set[str] = set()

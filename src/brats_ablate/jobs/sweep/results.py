@@ -1,7 +1,4 @@
-"""The tables of a sweep: recorded when it starts, so that job=tables and job=report have them, and shown at its end.
-
-There the commands for its trackers follow.
-"""
+"""The tables of a sweep: recorded when it starts, so that job=tables and job=report have them, and shown at its end."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ from omegaconf import DictConfig
 from brats_ablate.config.command import options_of_data, options_of_sweep, shell_command
 from brats_ablate.config.locations import table_dirs
 from brats_ablate.errors import UserError
-from brats_ablate.jobs.sweep import tracked
 from brats_ablate.jobs.sweep.specs import sweep_specs, sweep_tables
 from brats_ablate.launch.sweep import overfits_one_batch, run_directory
 from brats_ablate.runs.directory import RunDirectory
@@ -46,8 +42,6 @@ def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
         _show(sweep, specs)
     except UserError as error:  # the runs are trained, whatever one of their neighbors looks like
         print(f"brats-ablate: no table of this sweep: {error}", file=sys.stderr)
-    for line in tracked.commands([run_directory(cfg) for cfg in sweep]):
-        print(line, flush=True)
 
 
 def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec]) -> None:
