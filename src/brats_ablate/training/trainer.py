@@ -297,9 +297,8 @@ class Trainer:
             if "sums_of_ranks" in saved:  # checkpoints of earlier versions contain the first rank's only
                 self.state.sums = saved["sums_of_ranks"][self.ranks.rank]
         self._prune_checkpoints(self._listed())
-        if self.ranks.is_main_process:
-            rows = self.run.metrics() if self.step else []
-            self.tracker.resume(self.step, [row for row in rows if row["epoch"] <= self.state.epoch])
+        rows = [row for row in self.run.metrics() if self.step > 0 and row["epoch"] <= self.state.epoch]
+        self.tracker.resume(self.step, rows)
         self._write_status(RunState.RUNNING)
 
     def _stop(self) -> NoReturn:
