@@ -173,6 +173,7 @@ class Trainer:
         fault = None
         for step, case_ids, values in self.pending:
             numbers = dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
+            self.tracker.log_step(step + 1, numbers)
             new = self.state.add(step, case_ids, numbers, scaled=self.scaler.is_enabled())
             fault = fault or new
             self.latest_cases = case_ids
@@ -300,6 +301,8 @@ class Trainer:
             if "sums_of_ranks" in saved:  # checkpoints of earlier versions contain the first rank's only
                 self.state.sums = saved["sums_of_ranks"][self.ranks.rank]
         self._prune_checkpoints(self._listed())
+        rows = [row for row in self.run.metrics() if self.step > 0 and row["epoch"] <= self.state.epoch]
+        self.tracker.resume(self.step, rows)
         self._write_status(RunState.RUNNING)
 
     def _stop(self) -> NoReturn:
