@@ -69,6 +69,9 @@ def main() -> None:
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
     exit_code.reset()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
+    if "--version" in sys.argv:
+        print(_version())
+        sys.exit()
     if (refusal := unknown_flag(sys.argv[1:])) is not None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
         sys.exit(2)
@@ -100,6 +103,18 @@ def _help() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
         application()
     print(with_questions(text.getvalue()), end="")
+
+
+def _version() -> str:
+    """Return the versions that a report of a bug needs."""
+    from importlib.metadata import version
+    from platform import python_version
+
+    import brats_ablate
+    from brats_ablate.runs.provenance import code_version
+
+    of_packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "hydra-core"))
+    return f"brats-ablate {code_version(brats_ablate.__version__)} ({of_packages}, Python {python_version()})"
 
 
 def unknown_flag(arguments: list[str]) -> str | None:
