@@ -9,7 +9,7 @@ COPY constraints.txt /tmp/constraints.txt
 RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple -c /tmp/constraints.txt torch
 
 COPY . /src
-RUN pip install --no-cache-dir -c /tmp/constraints.txt '/src[export,optuna,wandb]' && rm -rf /src
+RUN pip install --no-cache-dir -c /tmp/constraints.txt '/src[export,optuna,tensorboard,wandb]' && rm -rf /src
 
 ENV BRATS_ABLATE_WORK=/work NUMBA_CACHE_DIR=/tmp/numba TORCHINDUCTOR_CACHE_DIR=/tmp/inductor
 WORKDIR /work
