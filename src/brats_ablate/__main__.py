@@ -167,7 +167,7 @@ def current_keys(arguments: list[str]) -> list[str]:
 
 def open_keys(arguments: list[str]) -> list[str]:
     """Let the command line add arguments to `model.network`, which has those of any class, without Hydra's +."""
-    return [f"++{each}" if each.startswith("model.network.") else each for each in arguments]
+    return [f"++{each}" if each.startswith(("model.network.", "model.network=")) else each for each in arguments]
 
 
 def flags_first(arguments: list[str]) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.trust import is_own_class
+from brats_ablate.config.trust import is_own_class, named_targets
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs import build
 from brats_ablate.runs.directory import trains_a_run
@@ -44,36 +45,33 @@ def _check_fit(cfg: DictConfig, path: str) -> None:
     from brats_ablate.models.external import ExternalModel
     from brats_ablate.models.trial import on_meta_device
 
-    target = OmegaConf.select(cfg, f"{path}._target_")
-    if target is None:
+    node: Any = OmegaConf.to_container(OmegaConf.select(cfg, path), resolve=True)
+    if not isinstance(node, dict) or "_target_" not in node:
         raise ConfigError(f"{path} must name the class of a network as _target_")
-    _require_found(str(target), f"{path}._target_")
+    for target in sorted(named_targets(node)):
+        _require_found(target, path)
     try:
         model: Any = on_meta_device(lambda: build.build_model(cfg))
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = str(error.__cause__ or error).strip().splitlines()[0].rstrip(".:")
         raise ConfigError(f"{path}: {reason}; correct its arguments") from error
     if isinstance(model, ExternalModel):
         build.build_window(cfg, model)
 
 
-def _require_found(target: str, key: str) -> None:
-    """Require that a class or function can be imported.
+def _require_found(target: str, path: str) -> None:
+    """Require that a class or function that `path` names can be imported.
 
     Raises:
         ConfigError: its package is not installed, or has no such name.
     """
-    from hydra.utils import get_object
-
     package = target.partition(".")[0]
     if find_spec(package) is None:
         raise ConfigError(
-            f"{key}={target}: there is no package {package}; run `pip install {_EXTRAS.get(package, package)}`, or "
-            "correct the name"
+            f"{path} names {target}, and there is no package {package}; run "
+            f"`pip install {_EXTRAS.get(package, package)}`, or correct the name"
         )
     try:
-        get_object(target)
+        resolve_name(target)
     except Exception as error:
-        raise ConfigError(
-            f"{key}={target} cannot be loaded ({str(error).splitlines()[0]}); correct the name"
-        ) from error
+        raise ConfigError(f"{path} names {target}, which cannot be loaded ({error}); correct the name") from error

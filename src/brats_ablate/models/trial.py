@@ -176,7 +176,7 @@ def _check_patch(network: nn.Module, task: Task) -> frozenset[str]:
         )
     supervised = output.logits[: task.n_heads]
     for head in (*supervised[:1], *finest):
-        _check_finest(head, task)
+        _check_finest(head, network, task)
     for number, head in enumerate(supervised[1:], start=2):
         _check_lower(head, number, task)
     return _without_gradient(network, [*supervised, *output.aux.values()])
@@ -199,11 +199,11 @@ def _forward(network: nn.Module, task: Task, shape: Shape) -> SegmentationOutput
     return logits_of(output, task.name)
 
 
-def _check_finest(head: Tensor, task: Task) -> None:
+def _check_finest(head: Tensor, network: nn.Module, task: Task) -> None:
     if head.ndim != 5 or head.shape[2:] != task.patch_shape:
         raise ConfigError(
-            f"model: {task.name} returns logits of shape {list(head.shape)} for a patch of {list(task.patch_shape)} "
-            "voxels; the first must have the shape of its input, (B, K, X, Y, Z)"
+            f"model: {task.name} returns {list(head.shape)} for a patch of {list(task.patch_shape)} voxels, in place "
+            f"of logits (B, K, X, Y, Z) of that size, finest first; {_remedy(network, task)}"
         )
     if head.shape[1] != task.out_channels:
         raise ConfigError(
@@ -271,4 +271,4 @@ def _remedy(network: nn.Module, task: Task) -> str:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return lines[0].rstrip(".:") if lines else type(error).__name__
