@@ -56,7 +56,7 @@ def test_networks_of_this_program_and_other_jobs_build_none(
         ),
         (
             ["model=external", "model.network._target_=monai.nets.Net"],
-            "model.network names monai.nets.Net, which cannot be loaded (No module named",
+            "model.network names monai.nets.Net, which cannot be loaded (module 'monai' has no",
         ),
         ([*SMALL, "supervision=deep"], "model: UNet returns 1 head(s) in training, but supervision has weights for 3"),
         ([*SMALL, "patches.shape=[15,16,8]"], "for a patch of [15, 16, 8] voxels, in place of logits"),
