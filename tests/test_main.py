@@ -150,6 +150,7 @@ def test_multirun_may_stand_anywhere() -> None:
     assert entry.flags_first(["+experiment=ds", "-m", "fold=0,1"]) == ["-m", "+experiment=ds", "fold=0,1"]
     assert entry.flags_first(["fold=0,1", "--multirun"]) == ["--multirun", "fold=0,1"]
     assert entry.flags_first(["fold=0"]) == ["fold=0"]
+    assert entry.flags_first(["model=unet", "--cfg", "job", "--resolve"]) == ["--cfg", "job", "--resolve", "model=unet"]
     swept = ["data=phantom", "-cd", "sweeps", "-cn=demo", "job=status"]
     assert entry.flags_first(swept) == ["-cd", "sweeps", "-cn=demo", "data=phantom", "job=status"]
 

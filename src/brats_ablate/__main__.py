@@ -17,7 +17,9 @@ from brats_ablate.runtime import exit_code
 
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of an earlier version -> the group that these keys are in now."""
-_FLAGS_WITH_VALUE = ("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package")
+_FLAGS_WITH_VALUE = (
+    *("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package", "-c", "--cfg"),
+)
 _FLAGS = (
     *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--info"),
     *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun"),
