@@ -133,6 +133,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.design import Design
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.initial_weights import use_initial_weights
+        from brats_ablate.jobs.network_check import check_network
         from brats_ablate.jobs.prepared_data import use_prepared_data
         from brats_ablate.runs.directory import trains_a_run
 
@@ -154,6 +155,7 @@ class CheckedLauncher(Launcher):
             try:
                 use_prepared_data(cfg, overrides)
                 check(_without_hydra(cfg))
+                check_network(_without_hydra(cfg))
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None
             runs.append(ComposedRun(label, overrides, cfg))
