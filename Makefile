@@ -19,10 +19,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## run a whole study on synthetic phantoms: two experiments, five folds, a table
+demo: $(INSTALLED) ## run a whole study on synthetic phantoms: three networks, five folds, verdicts, a report
 	$(RUN) data=phantom job=prepare
 	$(RUN) -cd sweeps -cn demo
-	$(RUN) data=phantom job=tables job.tables='[demo]'
+	$(RUN) data=phantom job=report job.tables='[demo]'
 
 test: $(INSTALLED) ## run the fast tests
 	$(BIN)/python -m pytest -n auto

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ def _write_runs(work: Path, scores: dict[str, float], *, cases: int = 4) -> None
 
 @pytest.fixture(name="command")
 def _command(tmp_path: Path) -> Command:
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "experiments", tmp_path / "experiments")
+
     def run(*overrides: str, program: Sequence[str] = ("-m", "brats_ablate")) -> subprocess.CompletedProcess[str]:
         package = str(Path(brats_ablate.__file__).parents[1])
         environment = os.environ | {
@@ -124,7 +127,6 @@ def test_an_unknown_table_is_a_configuration_error(command: Command) -> None:
 
 def test_a_table_is_added_by_adding_a_file(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"mine": 0.9})
-    (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "my_table.yaml").write_text("title: Mine\ncolumns: [{title: M, experiment: mine}]\n")
     assert command("job.tables=[my_table]").returncode == 0
     assert "0.9200" in (tmp_path / "work" / "brats21" / "tables" / "my_table.md").read_text()

@@ -160,7 +160,7 @@ def test_every_sweep_names_experiments_that_exist() -> None:
         assert set(names) <= known, file
         folds, rates = (len(str(parameters.get(key, 1)).split(",")) for key in ("fold", "lr"))
         counts[file.stem] = len(names) * folds * rates
-    assert counts == {"demo": 10, "full": 180, "table1": 45, "table2": 90, "table3": 75, "table3_design": 15}
+    assert counts == {"demo": 15, "full": 180, "table1": 45, "table2": 90, "table3": 75, "table3_design": 15}
 
 
 @pytest.mark.parametrize(

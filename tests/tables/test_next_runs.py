@@ -14,7 +14,7 @@ from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import load_table_spec
 
 Write = Callable[..., Any]
-DEMO = load_table_spec(Path(__file__).parents[2] / "experiments" / "demo.yaml")
+DEMO = load_table_spec(Path(__file__).parents[1] / "fixtures" / "experiments" / "demo.yaml")
 SCORED = tuple[TableResult, NextRuns]
 
 

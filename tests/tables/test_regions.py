@@ -20,7 +20,7 @@ from brats_ablate.tables.spec import load_table_spec
 from brats_ablate.tables.tabulate import metric_policy, scores_table, tabulate
 
 Write = Callable[..., Any]
-DEMO = load_table_spec(Path(__file__).parents[2] / "experiments" / "demo.yaml")
+DEMO = load_table_spec(Path(__file__).parents[1] / "fixtures" / "experiments" / "demo.yaml")
 
 
 def _build(runs: Path, labels: LabelScheme) -> TableResult:

@@ -24,6 +24,7 @@ from brats_ablate.tables.tabulate import interval_rows, scores_table, tabulate
 
 Write = Callable[..., Any]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+DEMO = Path(__file__).parents[1] / "fixtures" / "experiments" / "demo.yaml"
 
 
 def _build(spec: TableSpec, runs: Path) -> TableResult:
@@ -190,7 +191,7 @@ def test_a_table_of_every_evaluation_can_be_empty() -> None:
 
 
 def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     for fold in range(5):
         write_run(tmp_path, "baseline", fold, [0.8])
     write_run(tmp_path, "ds", 0, [0.9])
@@ -209,7 +210,7 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
 
 
 def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     for fold, epochs in enumerate((10, 20)):
         of_fold = {"fold": fold, "init.checksum": f"{fold}"}  # each fold may start from weights of its own
         write_run(tmp_path, "ds", fold, [0.9], manifest={"identity": {"trainer.epochs": epochs, **of_fold}})
@@ -220,14 +221,14 @@ def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write
 
 
 def test_different_data_have_a_note(tmp_path: Path, write_run: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     write_run(tmp_path, "baseline", 0, [0.9], manifest={"data_fingerprint": "a"})
     write_run(tmp_path, "ds", 0, [0.9], manifest={"data_fingerprint": "b"})
     assert any("fingerprints differ" in note for note in scores_table(_build(spec, tmp_path)).notes)
 
 
 def test_learning_rates_are_shown_only_where_there_are_several(tmp_path: Path, write_run: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     write_run(tmp_path, "ds", 0, [0.9], lr=7e-4)
     assert scores_table(_build(spec, tmp_path)).texts[0][2] == "0.9000"
     write_run(tmp_path, "ds", 0, [0.91], lr=5e-4)
@@ -235,7 +236,7 @@ def test_learning_rates_are_shown_only_where_there_are_several(tmp_path: Path, w
 
 
 def test_the_best_of_a_row_is_bold_and_ties_both(tmp_path: Path, write_run: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     for fold, (a, b) in enumerate([(0.8, 0.9), (0.9, 0.8), (0.85, 0.85)]):
         write_run(tmp_path, "baseline", fold, [a])
         write_run(tmp_path, "ds", fold, [b])
@@ -260,7 +261,7 @@ def test_every_row_has_as_many_cells_as_the_table_has_headers(tmp_path: Path, wr
 
 
 def test_the_frame_of_a_table_has_its_numbers(tmp_path: Path, write_experiment: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     write_experiment(tmp_path, "baseline", [0.7, 0.71, 0.72, 0.73, 0.74])
     write_experiment(tmp_path, "ds", [0.8, 0.81, 0.82, 0.83, 0.84], lr=5e-4)
     (untested,) = _build(spec, tmp_path).comparisons
@@ -278,7 +279,7 @@ def test_the_frame_of_a_table_has_its_numbers(tmp_path: Path, write_experiment: 
 
 
 def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     draw = np.random.default_rng(0)
     sizes = {f"c{fold}{i}": 0 if i == 0 else 900 for fold in range(5) for i in range(6)}
     for name, shift in (("baseline", 0.0), ("ds", 0.1)):
@@ -309,7 +310,7 @@ def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write)
 
 
 def test_few_patients_are_a_small_sample(tmp_path: Path, write_experiment: Write) -> None:
-    spec = load_table_spec(EXPERIMENTS / "demo.yaml")
+    spec = load_table_spec(DEMO)
     for name, folds in (("baseline", [0.7, 0.71, 0.72, 0.73, 0.74]), ("ds", [0.8, 0.7, 0.8, 0.7, 0.8])):
         sizes = {f"case-{fold}-{i:03d}": 900 * i for fold in range(5) for i in range(3)}
         write_experiment(tmp_path, name, folds, cases_per_fold=3, et_voxels=sizes)

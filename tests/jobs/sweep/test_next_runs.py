@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ PLAN = ("job=plan", "job.tables=[demo]")
 
 @pytest.fixture(name="command")
 def _command(tmp_path: Path) -> CommandLine:
+    shutil.copytree(Path(__file__).parents[2] / "fixtures" / "experiments", tmp_path / "experiments")
     draw = np.random.default_rng(0)
     for name in ("baseline", "ds"):
         for fold in range(5):

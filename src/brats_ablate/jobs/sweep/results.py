@@ -20,6 +20,9 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.spec import TableSpec, load_table_specs, to_yaml
 
+_MOST_SENTENCES = 4
+"""Where there are more comparisons, the column of verdicts reads faster."""
+
 
 @contextlib.contextmanager
 def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
@@ -52,6 +55,7 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec]) -> None:
     from brats_ablate.tables import terminal
     from brats_ablate.tables.summary import summary_tables
     from brats_ablate.tables.tabulate import tabulate
+    from brats_ablate.tables.verdicts import verdict_numbers, verdict_sentence
     from brats_ablate.tables.writers import write_tables
 
     cfg = sweep[0]
@@ -61,6 +65,10 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec]) -> None:
         write_tables(tabulate(result), out, [])
         console.print()
         terminal.show(summary_tables(result), console)
+        if len(result.comparisons) <= _MOST_SENTENCES:
+            for c in result.comparisons:
+                sentence = f"{verdict_sentence(result, c)} {verdict_numbers(c)}".strip()
+                console.print(f"- {sentence}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"the whole table as text, Markdown, CSV and LaTeX: {out / result.spec.name}.*", soft_wrap=True)
     if shown:
         console.print(f"next: {next_command(sweep)}", soft_wrap=True, highlight=False)
