@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 RUN := $(BIN)/python -m brats_ablate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format docs bench clean
+.PHONY: help install demo test test-slow check format pictures docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ check: $(INSTALLED) ## check style, docstrings, types and layers (ruff, mypy, im
 format: $(INSTALLED) ## apply ruff fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+pictures: demo ## draw the picture of the README from the demo's report (needs Chromium)
+	$(BIN)/python docs/site/report_picture.py work/phantom/tables/report.html docs/images/report.png
 
 docs: $(INSTALLED) ## build the documentation site; writes site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
