@@ -1,0 +1,73 @@
+"""`job=import`: the results of nnU-Net v2 as evaluated columns, and its networks for prediction.
+
+Reads a folder of nnU-Net's results, writes evaluation/ and imported/. Needs no package of nnU-Net.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from brats_ablate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
+
+
+def run(
+    cfg: DictConfig,
+    *,
+    source: str | None,
+    name: str | None,
+    columns: bool,
+    networks: bool,
+    checkpoint: str,
+    prediction_labels: str | None,
+    references: str,
+    accept_labels: bool,
+    workers: int | None,
+) -> None:
+    """Import the folds of one trainer, plans and configuration; conf/job/import.yaml describes the keys.
+
+    Raises:
+        ConfigError: a key is invalid, or the networks compute what this program cannot reproduce.
+        DataError: the folder is damaged, its labels mean something else, or cases are not scored.
+    """
+    from brats_ablate.config.label_schemes import known_schemes
+    from brats_ablate.data.dataset_json import check_labels
+    from brats_ablate.jobs.evaluate import Sides
+    from brats_ablate.jobs.import_nnunet.columns import evaluate_folds, raise_problems
+    from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels, require_labels
+    from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
+
+    if checkpoint not in ("final", "best"):
+        raise ConfigError(f"job.checkpoint={checkpoint} must be final or best")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
+    if not columns and not networks:
+        raise ConfigError("job.columns=false and job.networks=false leave nothing to import; set one of them to true")
+    results = ResultsFolder.open(source)
+    if not results.folds:
+        raise ConfigError(f"{results.path} contains no fold_0, fold_1, …; fold_all has no held-out cases")
+    sides = Sides(prediction_labels, None, accept_labels)
+    labels, file = sides.schemes(cfg)[0], results.path / "dataset.json"
+    declared = DeclaredLabels.of(results.dataset, file)
+    require_labels(declared, labels, known_schemes(), file)
+    if not accept_labels:
+        check_labels(file, labels, known_schemes())
+    name = name or results.name
+    problems: dict[str, str] = {}
+    files = results.validation_files()
+    if columns and files:
+        problems = evaluate_folds(cfg, results, files, name, sides, references, workers, _predicted_by(results))
+    elif columns:
+        print(f"no fold of {results.path} has validation/<case>.nii.gz, so there is no column; train it with --val")
+    raise_problems(problems)
+
+
+def _predicted_by(results: ResultsFolder) -> dict[str, Any]:
+    """Return what an evaluation records about nnU-Net's networks."""
+    members = [f"{results.name} fold={fold}" for fold in results.validation_files()]
+    described = {"program": "nnU-Net", "trainer": results.trainer, "plans": results.plans_name}
+    return {"probabilities": {"members": members, **described, "configuration": results.configuration}}
