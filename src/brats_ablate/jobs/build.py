@@ -245,13 +245,19 @@ def build_predictor(
     """
     import torch
 
+    from brats_ablate.inference.average import AVERAGES
+    from brats_ablate.models.nnunet import SoftmaxRegions
+
     window = window or build_window(cfg, model)
     average, one_shape = average_of(cfg.inference), getattr(window, "keeps_patch_shape", True)
-    network: Callable[[Tensor], SegmentationOutput] = model
+    # The logits that a softmax network averages are those of its classes.
+    is_softmax = isinstance(model, SoftmaxRegions) and average is AVERAGES["logits"]
+    averaged_model = model.network if isinstance(model, SoftmaxRegions) and is_softmax else model
+    network: Callable[[Tensor], SegmentationOutput] = averaged_model
     if compiled and one_shape:
         from brats_ablate.models.compilation import CompiledNetwork
 
-        network = CompiledNetwork(model)
+        network = CompiledNetwork(averaged_model)
 
     def averaged(patch: Tensor) -> Tensor:
         with precision.autocast():
@@ -262,9 +268,10 @@ def build_predictor(
         measured = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = measured and one_shape
         try:
-            return window(averaged, volume)
+            result = window(averaged, volume)
         finally:
             torch.backends.cudnn.benchmark = measured
+        return model.region_logits(result) if isinstance(model, SoftmaxRegions) and is_softmax else result
 
     return predict
 

@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 from brats_ablate.errors import ConfigError
 
 if TYPE_CHECKING:
+    from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels
     from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
+    from brats_ablate.labels.scheme import LabelScheme
 
 
 def run(
@@ -63,7 +65,25 @@ def run(
         problems = evaluate_folds(cfg, results, files, name, sides, references, workers, _predicted_by(results))
     elif columns:
         print(f"no fold of {results.path} has validation/<case>.nii.gz, so there is no column; train it with --val")
+    if networks:
+        _import_networks(cfg, results, declared, labels, name, checkpoint)
     raise_problems(problems)
+
+
+def _import_networks(
+    cfg: DictConfig, results: ResultsFolder, declared: DeclaredLabels, labels: LabelScheme, name: str, which: str
+) -> None:
+    """Write the network of each fold and print how to use them."""
+    from brats_ablate.jobs.import_nnunet.networks import Source, fingerprints, import_fold
+
+    source = Source.of(cfg, results, declared, labels)
+    held_out = {fold: list(files) for fold, files in results.validation_files().items()}
+    of_fold = fingerprints(cfg, held_out)
+    written = [import_fold(cfg, source, name, fold, which, of_fold.get(fold)) for fold in results.folds]
+    folder = written[0].parents[2]
+    option = "nnunet" if declared.are_exclusive else "nnunet_regions"
+    print(f"{len(written)} networks ({'own U-Net' if source.plan.as_unet() else source.plan.architecture}): {folder}")
+    print(f"predict with: job=predict job.runs=[{folder}] job.output={name} inference={option} trainer.precision=fp32")
 
 
 def _predicted_by(results: ResultsFolder) -> dict[str, Any]:
