@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.command import options_of_data, shell_command
 from brats_ablate.errors import ConfigError
+from brats_ablate.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels
     from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
     from brats_ablate.labels.scheme import LabelScheme
@@ -38,6 +42,7 @@ def run(
     """
     from brats_ablate.config.label_schemes import known_schemes
     from brats_ablate.data.dataset_json import check_labels
+    from brats_ablate.jobs.build import build_scheme
     from brats_ablate.jobs.evaluate import Sides
     from brats_ablate.jobs.import_nnunet.columns import evaluate_folds, raise_problems
     from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels, require_labels
@@ -55,6 +60,11 @@ def run(
     sides = Sides(prediction_labels, None, accept_labels)
     labels, file = sides.schemes(cfg)[0], results.path / "dataset.json"
     declared = DeclaredLabels.of(results.dataset, file)
+    if not labels.has_regions_of(build_scheme(cfg)):
+        raise ConfigError(
+            f"job.prediction_labels={labels.name} has other regions than labels={build_scheme(cfg).name} of the data; "
+            "choose a scheme of the same regions"
+        )
     require_labels(declared, labels, known_schemes(), file)
     if not accept_labels:
         check_labels(file, labels, known_schemes())
@@ -83,7 +93,15 @@ def _import_networks(
     folder = written[0].parents[2]
     option = "nnunet" if declared.are_exclusive else "nnunet_regions"
     print(f"{len(written)} networks ({'own U-Net' if source.plan.as_unet() else source.plan.architecture}): {folder}")
-    print(f"predict with: job=predict job.runs=[{folder}] job.output={name} inference={option} trainer.precision=fp32")
+    arguments = [f"job.runs=[{folder}]", f"job.output={name}", f"inference={option}", *_mirrored(written[0])]
+    command = shell_command("job=predict", *options_of_data(cfg), *arguments, "trainer.precision=fp32")
+    print(f"predict: {command}, with job.source=<folder> for new cases")
+
+
+def _mirrored(network: Path) -> list[str]:
+    """Return the option for a network that is not mirrored along every axis."""
+    axes = RunDirectory(network).config()["inference"]["window"]["mirror_axes"]
+    return [] if axes == [0, 1, 2] else [f"inference.window.mirror_axes={axes}".replace(" ", "")]
 
 
 def _predicted_by(results: ResultsFolder) -> dict[str, Any]:
