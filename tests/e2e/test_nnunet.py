@@ -52,6 +52,7 @@ def test_exclusive_labels_in_our_unet(tmp_path: Path) -> None:
     results = tmp_path / "results" / nnunet_study.DATASET / nnunet_study.NAME
     printed = ran(command, "job=import", f"job.source={results}", "job.name=theirs")
     assert "own U-Net" in printed
+    assert "% of the voxels of" in printed
     assert "other folds" not in printed
 
     with (tmp_path / "work/nnunet/evaluation/theirs.csv").open() as stream:

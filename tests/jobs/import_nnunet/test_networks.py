@@ -6,13 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from nnunet_results import LABELS, REGIONS, write_results
 from omegaconf import OmegaConf
+from schemes import BRATS2021
 from torch import nn
 
+from brats_ablate import load_predictor
+from brats_ablate.config.label_schemes import scheme_named
 from brats_ablate.data.case_reader import PreparedCase
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError, RunFailed
@@ -27,7 +31,7 @@ architectures = pytest.importorskip(
     "dynamic_network_architectures.architectures.unet", reason="dynamic-network-architectures is not installed"
 )
 Job = Callable[..., None]
-IMPORT = ("job=import", "job.columns=false", "job.prediction_labels=msd", "job.name=theirs")
+IMPORT = ("job=import", "job.columns=false", "job.check=false", "job.prediction_labels=msd", "job.name=theirs")
 ARGUMENTS: dict[str, Any] = {
     "n_stages": 3,
     "features_per_stage": [4, 6, 8],
@@ -152,6 +156,7 @@ def test_the_same_import_again_is_accepted_and_another_refused(job: Job, work: P
         job(*IMPORT, f"job.source={results}")
 
 
+@pytest.mark.slow(minutes=0)
 def test_prepared_cases_are_predicted_only_where_the_folds_are_the_same(job: Job, work: Path, tmp_path: Path) -> None:
     folds = own(work)
     predict = ("job=predict", f"job.runs=[{work}/phantom/imported/theirs]", "inference=nnunet_regions")
@@ -165,6 +170,27 @@ def test_prepared_cases_are_predicted_only_where_the_folds_are_the_same(job: Job
     assert (work / f"phantom/predictions/y/{folds[0][0]}.nii.gz").exists()
     with pytest.raises(ConfigError, match=r"RegionsInOrder needs probabilities in full precision"):
         job(*one, "job.output=z", "job.reuse=y")
+
+
+@pytest.mark.slow(minutes=0)
+def test_networks_that_predict_otherwise_than_nnunet_are_refused(
+    job: Job, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case_id = own(work)[0][0]
+    results, _ = trained(tmp_path / "nnunet", work, REGIONS, {0: [case_id]})
+    checked = [option for option in IMPORT if option != "job.check=false"]
+    with pytest.raises(ConfigError, match=rf"% of the labeled voxels of {case_id} are equal to .* are not imported"):
+        job(*checked, f"job.source={results}")  # its files are the references
+    assert not imported(work).path.exists()
+    job(*IMPORT, f"job.source={results}")
+    file = results / f"fold_0/validation/{case_id}.nii.gz"
+    raw = sorted((work / "phantom/raw" / case_id).glob("*.nii.gz"))
+    predicted = load_predictor(imported(work).path, "cpu")([f for f in raw if "seg" not in f.name])
+    values = scheme_named("msd").decode(BRATS2021.encode(predicted.labels))
+    nib.save(nib.Nifti1Image(values, predicted.affine), file)
+    capsys.readouterr()
+    job(*checked, f"job.source={results}")
+    assert f"100.000 % of the voxels of {case_id} are equal" in capsys.readouterr().out
 
 
 def test_checkpoints_of_something_else_are_refused(job: Job, work: Path, tmp_path: Path) -> None:

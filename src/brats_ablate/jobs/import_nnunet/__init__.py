@@ -5,15 +5,17 @@ Reads a folder of nnU-Net's results, writes evaluation/ and imported/. Needs no 
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from brats_ablate.config.command import options_of_data, shell_command
-from brats_ablate.errors import ConfigError
+from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels
@@ -29,6 +31,7 @@ def run(
     columns: bool,
     networks: bool,
     checkpoint: str,
+    check: bool,
     prediction_labels: str | None,
     references: str,
     accept_labels: bool,
@@ -76,21 +79,35 @@ def run(
     elif columns:
         print(f"no fold of {results.path} has validation/<case>.nii.gz, so there is no column; train it with --val")
     if networks:
-        _import_networks(cfg, results, declared, labels, name, checkpoint)
+        _import_networks(cfg, results, declared, labels, name, checkpoint, check=check)
     raise_problems(problems)
 
 
 def _import_networks(
-    cfg: DictConfig, results: ResultsFolder, declared: DeclaredLabels, labels: LabelScheme, name: str, which: str
+    cfg: DictConfig,
+    results: ResultsFolder,
+    declared: DeclaredLabels,
+    labels: LabelScheme,
+    name: str,
+    which: str,
+    *,
+    check: bool,
 ) -> None:
     """Write the network of each fold and print how to use them."""
     from brats_ablate.jobs.import_nnunet.networks import Source, fingerprints, import_fold
 
-    source = Source.of(cfg, results, declared, labels)
-    held_out = {fold: list(files) for fold, files in results.validation_files().items()}
-    of_fold = fingerprints(cfg, held_out)
-    written = [import_fold(cfg, source, name, fold, which, of_fold.get(fold)) for fold in results.folds]
-    folder = written[0].parents[2]
+    source, files = Source.of(cfg, results, declared, labels), results.validation_files()
+    of_fold = fingerprints(cfg, {fold: list(held_out) for fold, held_out in files.items()})
+    checked = next((fold for fold in results.folds if files.get(fold)), None) if check and which == "final" else None
+    written = []
+    for fold in sorted(results.folds, key=lambda fold: fold != checked):
+        run, is_new = import_fold(cfg, source, name, fold, which, of_fold.get(fold))
+        written.append(run)
+        if fold == checked:
+            _check(cfg, run, files[fold], labels, is_new=is_new)
+    if check and checked is None:
+        print(f"not compared with nnU-Net's predictions: it has none by checkpoint_{which}.pth")
+    folder = written[0].path.parents[2]
     option = "nnunet" if declared.are_exclusive else "nnunet_regions"
     print(f"{len(written)} networks ({'own U-Net' if source.plan.as_unet() else source.plan.architecture}): {folder}")
     arguments = [f"job.runs=[{folder}]", f"job.output={name}", f"inference={option}", *_mirrored(written[0])]
@@ -98,9 +115,21 @@ def _import_networks(
     print(f"predict: {command}, with job.source=<folder> for new cases")
 
 
-def _mirrored(network: Path) -> list[str]:
+def _check(cfg: DictConfig, run: RunDirectory, files: Mapping[str, Path], labels: LabelScheme, *, is_new: bool) -> None:
+    """Compare a network with nnU-Net's predictions; one that was just written and does not agree is deleted."""
+    from brats_ablate.jobs.import_nnunet.agreement import require_agreement
+
+    try:
+        print(require_agreement(cfg, run, files, labels))
+    except UserError:
+        if is_new:
+            shutil.rmtree(run.path)
+        raise
+
+
+def _mirrored(network: RunDirectory) -> list[str]:
     """Return the option for a network that is not mirrored along every axis."""
-    axes = RunDirectory(network).config()["inference"]["window"]["mirror_axes"]
+    axes = network.config()["inference"]["window"]["mirror_axes"]
     return [] if axes == [0, 1, 2] else [f"inference.window.mirror_axes={axes}".replace(" ", "")]
 
 

@@ -78,8 +78,10 @@ class Source:
         return cls(results, plan, declared, labels, tuple(modalities))
 
 
-def import_fold(cfg: DictConfig, source: Source, name: str, fold: int, which: str, fingerprint: str | None) -> Path:
-    """Write the network of one fold; return its directory.
+def import_fold(
+    cfg: DictConfig, source: Source, name: str, fold: int, which: str, fingerprint: str | None
+) -> tuple[RunDirectory, bool]:
+    """Write the network of one fold; return its directory, and whether that is new.
 
     Args:
         cfg: the composed configuration: data, labels and paths.
@@ -101,7 +103,8 @@ def import_fold(cfg: DictConfig, source: Source, name: str, fold: int, which: st
     config["init"] = {"checkpoint": str(file.resolve()), "checksum": content_checksum(file)}
     flat = identity(config)
     run = RunDirectory.at(Path(cfg.paths.imported), Coordinates(name, fold, 0.0, 0))
-    if run.manifest() and (run.identity() != flat or run.manifest().get("data_fingerprint") != fingerprint):
+    is_new = not run.manifest()
+    if not is_new and (run.identity() != flat or run.manifest().get("data_fingerprint") != fingerprint):
         raise RunFailed(f"{run.path} contains another import; delete it, or set job.name=<another name>")
     model = build.build_model(OmegaConf.create(config))
     given = content["network_weights"]
@@ -140,7 +143,7 @@ def import_fold(cfg: DictConfig, source: Source, name: str, fold: int, which: st
     )
     run.write_status(RunRecord(RunState.IMPORTED))
     check_configuration(run)
-    return run.path
+    return run, is_new
 
 
 def _require_described(content: Mapping[str, Any], results: ResultsFolder, fold: int, file: Path) -> None:
