@@ -30,7 +30,7 @@ def run(
     name: str | None,
     columns: bool,
     networks: bool,
-    checkpoint: str,
+    weights: str,
     check: bool,
     prediction_labels: str | None,
     references: str,
@@ -51,8 +51,8 @@ def run(
     from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels, require_labels
     from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
 
-    if checkpoint not in ("final", "best"):
-        raise ConfigError(f"job.checkpoint={checkpoint} must be final or best")
+    if weights not in ("final", "best"):
+        raise ConfigError(f"job.weights={weights} must be final or best")
     if workers is not None and workers < 1:
         raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     if not columns and not networks:
@@ -79,7 +79,7 @@ def run(
     elif columns:
         print(f"no fold of {results.path} has validation/<case>.nii.gz, so there is no column; train it with --val")
     if networks:
-        _import_networks(cfg, results, declared, labels, name, checkpoint, check=check)
+        _import_networks(cfg, results, declared, labels, name, weights, check=check)
     raise_problems(problems)
 
 

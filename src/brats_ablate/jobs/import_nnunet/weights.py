@@ -38,7 +38,7 @@ def load(file: Path) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(
-            f"{file} does not exist; train this fold to its end, or choose another job.checkpoint"
+            f"{file} does not exist; train this fold to its end, or choose another job.weights"
         ) from None
     except Exception as error:  # of any kind, as wrong bytes lead zipfile, torch and pickle anywhere
         reason = "classes other than tensors and numbers" if "GLOBAL" in str(error) else type(error).__name__
