@@ -144,6 +144,27 @@ def test_it_is_no_run(job: Job, work: Path, tmp_path: Path, capsys: pytest.Captu
     assert "theirs" not in capsys.readouterr().out
 
 
+@pytest.mark.slow(minutes=0)
+def test_it_is_exported_and_fine_tuned(job: Job, brats_ablate: Callable[..., Any], work: Path, tmp_path: Path) -> None:
+    results, _ = trained(tmp_path / "nnunet", work, REGIONS, own(work))
+    job(*IMPORT, f"job.source={results}")
+    run = imported(work).path
+    export = ("job=export", f"job.run='{run}'", f"job.output={tmp_path / 'exported'}")
+    job(*export)
+    metadata = json.loads((tmp_path / "exported/metadata.json").read_text())["brats_ablate"]
+    assert metadata["preprocessing"]["orientation"] == "X, Y, Z, each in the direction of the file"
+    assert metadata["preprocessing"]["mask"] == [True] * 4
+    with pytest.raises(ConfigError, match="no step for nnU-Net's normalization; export ONNX"):
+        job(*export, "job.format=monai_bundle")
+
+    unet = ("model=unet_as_released", "encoder.channels=[4,6,8]", "fold=0", "trainer.epochs=1")
+    tuning = brats_ablate(*unet, "+experiment=baseline", f"init.checkpoint={run}")
+    assert tuning.returncode == 0, tuning.stdout
+    assert "initial weights of" in tuning.stdout
+    leaking = brats_ablate(*unet, "+experiment=baseline", "fold=1", "name=other", f"init.checkpoint={run}")
+    assert "were trained on validation cases of this run" in leaking.stdout
+
+
 def test_the_same_import_again_is_accepted_and_another_refused(job: Job, work: Path, tmp_path: Path) -> None:
     results, _ = trained(tmp_path / "nnunet", work, REGIONS, {0: own(work)[0]})
     job(*IMPORT, f"job.source={results}")

@@ -37,9 +37,7 @@ def load(file: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(_SAFE):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise DataError(
-            f"{file} does not exist; train this fold to its end, or choose another job.weights"
-        ) from None
+        raise DataError(f"{file} does not exist; train this fold to its end, or choose another job.weights") from None
     except Exception as error:  # of any kind, as wrong bytes lead zipfile, torch and pickle anywhere
         reason = "classes other than tensors and numbers" if "GLOBAL" in str(error) else type(error).__name__
         raise DataError(f"{file} is damaged or no checkpoint of nnU-Net v2 ({reason}); copy it again") from error
