@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 RUN := $(BIN)/python -m brats_ablate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format bench clean
+.PHONY: help install demo test test-slow check format docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ check: $(INSTALLED) ## check style, docstrings, types and layers (ruff, mypy, im
 format: $(INSTALLED) ## apply ruff fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## build the documentation site; writes site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(INSTALLED) ## compare the speed with nnU-Net v2, MONAI and others; writes docs/speed.md
 	$(BIN)/python benchmarks/run.py

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from scaffolding import CommandLine
 
 from brats_ablate.config.locations import resource_dir
+from brats_ablate.jobs import resolvers
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Test processes share the cores: more torch threads than one each would only wait for one another.
@@ -36,6 +37,8 @@ SMALL = (
     "encoder.channels=[8,8,16,16]",
     "encoder.width=1.0",
 )
+
+resolvers.register()  # as the entry point does
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -150,6 +150,7 @@ def test_multirun_may_stand_anywhere() -> None:
     assert entry.flags_first(["+experiment=ds", "-m", "fold=0,1"]) == ["-m", "+experiment=ds", "fold=0,1"]
     assert entry.flags_first(["fold=0,1", "--multirun"]) == ["--multirun", "fold=0,1"]
     assert entry.flags_first(["fold=0"]) == ["fold=0"]
+    assert entry.flags_first(["model=unet", "--cfg", "job", "--resolve"]) == ["--cfg", "job", "--resolve", "model=unet"]
     swept = ["data=phantom", "-cd", "sweeps", "-cn=demo", "job=status"]
     assert entry.flags_first(swept) == ["-cd", "sweeps", "-cn=demo", "data=phantom", "job=status"]
 
@@ -223,3 +224,14 @@ def test_prints_without_importing_what_training_needs(line: list[str], code: int
     assert "hydra" in imported  # the list was parsed
     reads_rows = line[0] == "job=tables"  # the one command here whose work is rows
     assert not {"torch", "monai", "wandb", "submitit", *([] if reads_rows else ["pandas"])} & imported
+
+
+def test_any_argument_of_a_network_can_be_set_without_a_plus() -> None:
+    given = [
+        "model.network.depth=3",
+        "model.network={_target_:mine.Net}",
+        "++model.network.a=1",
+        "model.networks=1",
+        "-m",
+    ]
+    assert entry.open_keys(given) == [f"++{given[0]}", f"++{given[1]}", *given[2:]]

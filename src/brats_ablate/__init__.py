@@ -16,8 +16,21 @@ if TYPE_CHECKING:
 
     from brats_ablate.jobs.predict.case_predictor import CasePredictor
 
+    __version__: str
+
 __all__ = ["__version__", "load_predictor", "results"]
-__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`: that of the installed package, which Git's tags give."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("brats-ablate")
+    except PackageNotFoundError:  # a folder src on the path
+        return "0+unknown"
 
 
 def load_predictor(

@@ -17,7 +17,9 @@ from brats_ablate.runtime import exit_code
 
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of an earlier version -> the group that these keys are in now."""
-_FLAGS_WITH_VALUE = ("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package")
+_FLAGS_WITH_VALUE = (
+    *("-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package", "-c", "--cfg"),
+)
 _FLAGS = (
     *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--info"),
     *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun"),
@@ -64,15 +66,20 @@ def main() -> None:
     """Run the application and exit with 0, with 2 for a configuration error, else with 1."""
     from brats_ablate.config.messages import format_error
     from brats_ablate.errors import UserError
+    from brats_ablate.jobs import resolvers
 
     if os.name == "nt":
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
     exit_code.reset()
+    resolvers.register()  # also for --cfg job --resolve, which runs no job
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
+    if "--version" in sys.argv:
+        print(_version())
+        sys.exit()
     if (refusal := unknown_flag(sys.argv[1:])) is not None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
         sys.exit(2)
-    sys.argv[1:] = flags_first(own_options(packaged_sweeps(quoted_paths(current_keys(sys.argv[1:])))))
+    sys.argv[1:] = flags_first(own_options(packaged_sweeps(open_keys(quoted_paths(current_keys(sys.argv[1:]))))))
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
         _help() if {"--help", "-h"} & set(sys.argv) else application()
@@ -100,6 +107,18 @@ def _help() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
         application()
     print(with_questions(text.getvalue()), end="")
+
+
+def _version() -> str:
+    """Return the versions that a report of a bug needs."""
+    from importlib.metadata import version
+    from platform import python_version
+
+    import brats_ablate
+    from brats_ablate.runs.provenance import code_version
+
+    of_packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "hydra-core"))
+    return f"brats-ablate {code_version(brats_ablate.__version__)} ({of_packages}, Python {python_version()})"
 
 
 def unknown_flag(arguments: list[str]) -> str | None:
@@ -161,6 +180,11 @@ def current_keys(arguments: list[str]) -> list[str]:
             argument = f"{moved}={value}"
         renamed.append(argument)
     return renamed
+
+
+def open_keys(arguments: list[str]) -> list[str]:
+    """Let the command line add arguments to `model.network`, which has those of any class, without Hydra's +."""
+    return [f"++{each}" if each.startswith(("model.network.", "model.network=")) else each for each in arguments]
 
 
 def flags_first(arguments: list[str]) -> list[str]:

@@ -96,6 +96,7 @@ class CheckedLauncher(Launcher):
             SystemExit: a run was interrupted.
         """
         from brats_ablate.jobs.sweep.data_check import check_sweep_data
+        from brats_ablate.jobs.sweep.tracked import commands
         from brats_ablate.launch.sweep import check_no_conflict, check_ranks
         from brats_ablate.runs.directory import trains_a_run
         from brats_ablate.runtime import exit_code, signals
@@ -107,6 +108,9 @@ class CheckedLauncher(Launcher):
         check_no_conflict([r.as_sweep_run() for r in runs])
         with around or nullcontext():
             exit_code.record(self.run_all(runs))
+        if int(os.environ.get("RANK", "0")) == 0:
+            for line in commands([run for each in runs if (run := each.as_sweep_run().run) is not None]):
+                print(line, flush=True)
         if exit_code.highest() == signals.EXIT_CODE:
             sys.exit(signals.EXIT_CODE)
 
@@ -129,6 +133,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.design import Design
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.initial_weights import use_initial_weights
+        from brats_ablate.jobs.network_check import check_network
         from brats_ablate.jobs.prepared_data import use_prepared_data
         from brats_ablate.runs.directory import trains_a_run
 
@@ -150,6 +155,7 @@ class CheckedLauncher(Launcher):
             try:
                 use_prepared_data(cfg, overrides)
                 check(_without_hydra(cfg))
+                check_network(_without_hydra(cfg))
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None
             runs.append(ComposedRun(label, overrides, cfg))

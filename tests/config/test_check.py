@@ -23,7 +23,10 @@ def refusal(cfg: DictConfig) -> str:
 
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "auxiliary"])
 def test_every_option_of_every_group_passes(composition: Composition, group: str) -> None:
-    partners = {"model=segresnet_vae": ["auxiliary=vae"]}
+    partners = {
+        "model=segresnet_vae": ["auxiliary=vae"],
+        "model=external": ["model.network._target_=monai.networks.nets.VNet"],
+    }
     options = {path.stem for path in (resource_dir("conf") / group).glob("*.yaml")}
     assert options
     options -= {"base"}  # what the options of data start from

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ IMPOSSIBLE = [
     (["lr=inf"], "lr=inf must be a positive number"),
     (["lr=[1e-3]"], "lr=[0.001] must be a positive number"),
     (["seed=1.5"], "seed=1.5 must be an integer"),
+    (["tracker=wandb", "tracker.every_steps=0"], "tracker.every_steps=0 must be 1 or more"),
+    (["tracker=both", "tracker.tensorboard.every_steps=0"], "tracker.tensorboard.every_steps=0 must be 1 or more"),
     (["name=a/b"], "name='a/b' must be a plain folder name"),
     (["name=.."], "name='..' must be a plain folder name"),
     (["name=''"], "name='' must be a plain folder name"),
@@ -156,7 +159,12 @@ def test_a_possible_combination_passes(composition: Composition, overrides: list
     check(composition(*overrides))
 
 
-@pytest.mark.parametrize("option", sorted(file.stem for file in (resource_dir("conf") / "model").glob("*.yaml")))
+FOREIGN = {"external", "dynunet", "segresnet", "nnunet", "nnunet_resenc"}
+"""Options whose divisor is found by trying: see tests/models/test_trial.py."""
+OPTIONS = {file.stem for file in (resource_dir("conf") / "model").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS - FOREIGN))
 def test_the_declared_divisor_is_that_of_the_constructed_model(composition: Composition, option: str) -> None:
     auxiliary = "vae" if option == "segresnet_vae" else "none"
     cfg = composition(f"model={option}", f"auxiliary={auxiliary}", "encoder.width=0.0625", "patches.shape=[64,64,64]")
@@ -165,6 +173,16 @@ def test_the_declared_divisor_is_that_of_the_constructed_model(composition: Comp
     cfg.patches.shape = smaller
     with pytest.raises(ConfigError, match=rf"is not divisible by {divisor[0]}, as "):
         check(cfg)
+
+
+@pytest.mark.parametrize(("option", "key"), [("tensorboard", "tracker"), ("both", "tracker.tensorboard")])
+def test_a_tracker_without_its_package_is_refused_with_the_command_that_installs_it(
+    option: str, key: str, composition: Composition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if not installed
+    with pytest.raises(ConfigError) as error:
+        check(composition(f"tracker={option}"))
+    assert str(error.value) == (f"{key}: TensorBoardTracker needs tensorboard; install it with pip install tensorboard")
 
 
 OWN_MODELS = """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -86,13 +86,24 @@ def test_every_target_that_the_program_writes_into_data_is_trusted() -> None:
 
     from brats_ablate.config.locations import resource_dir
 
-    def targets(node: Any) -> list[str]:
-        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        own = [node["_target_"]] if isinstance(node, dict) and "_target_" in node else []
-        return own + [t for each in below for t in targets(each)]
-
     groups = ("model", "inputs", "supervision", "encoder", "labels", "inference", "postprocess")
     files = [file for group in groups for file in (resource_dir("conf") / group).rglob("*.yaml")]
-    named = {t for file in files for t in targets(yaml.safe_load(file.read_text()))}
-    assert len(named) > 25
-    assert [t for t in named if not is_own_class(t)] == []
+    skipped = {"external"} if find_spec("dynamic_network_architectures") else {"external", "nnunet", "nnunet_resenc"}
+    trees = [yaml.safe_load(file.read_text()) for file in files if file.stem not in skipped]
+    assert len({target for tree in trees for target in named_targets(tree)}) > 25
+    for tree in trees:
+        require_trusted(tree, FILE, ())
+
+
+def test_a_class_that_is_only_named_counts_by_its_name() -> None:
+    def named(**keys: object) -> dict[str, object]:
+        return {"model": {"conv": {"_target_": "hydra.utils.get_class", **keys}}}
+
+    require_trusted(named(path="torch.nn.Conv3d"), FILE, ())
+    require_trusted(named(path="mine.Conv"), FILE, {"mine.Conv"})
+    assert named_targets(named(path="mine.Conv")) == {"mine.Conv"}
+    with pytest.raises(ConfigError, match=r"model\.conv\.path names mine\.Conv, which is not a class of this"):
+        require_trusted(named(path="mine.Conv"), FILE, {"hydra.utils.get_class"})
+    for keys in ({}, {"_args_": ["mine.Conv"]}, {"path": "torch.nn.Conv3d", "_args_": ["mine.Conv"]}):
+        with pytest.raises(ConfigError, match=r"model\.conv\._target_ names hydra\.utils\.get_class"):
+            require_trusted(named(**keys), FILE, {"hydra.utils.get_class"})

@@ -29,7 +29,7 @@ PACE = 10
 """Every second kill waits until the four runs have finished this many more epochs, which it finds in training; the other
 follows it by seconds, while processes start and resume. So the kills spread over the runs on a machine of any speed."""
 SWEEP = (
-    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=60", "validation.every=15",
+    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=60", "validation.every=15", "trainer.checkpoint_minutes=0.002",
     "hydra/launcher=submitit_local", "hydra.launcher.max_parallel=2", "hydra.launcher.poll_seconds=0.2",
 )  # fmt: skip
 

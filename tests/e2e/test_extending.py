@@ -51,8 +51,8 @@ def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, smal
     script = str(Path(sys.executable).with_name("brats-ablate"))
     programs = {"brats-ablate": [script], "python": [sys.executable]}
     environment = os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1"}
-    outputs = {}
-    for line in commands:
+
+    def execute(line: str) -> tuple[int, str]:
         program, *arguments = shlex.split(line)
         done = subprocess.run(
             [*programs[program], *arguments, *small],
@@ -63,11 +63,19 @@ def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, smal
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}"
-        outputs[line] = done.stdout
+        return done.returncode, done.stdout
+
+    outputs = {}
+    for line in commands:
+        code, outputs[line] = execute(line)
+        assert code == 0, f"{line}\n{outputs[line]}"
+    unfit = "brats-ablate -cd own model=small_dynunet model.network.out_channels=2 name=unfit fold=0,1 -m"
+    code, sentence = execute(unfit)
+    assert (code, len(sentence.splitlines())) == (2, 1)
+    assert sentence.startswith("brats-ablate: model: DynUNet returns 2 channels for 3 regions; set its argument for")
     assert any("optimizer.weight_decay=0.0" in text for text in outputs.values()), "describe lists the difference"
     produced = work / "phantom"
-    names = {"baseline", "no_decay", "tversky", "shallow", "monai_unet", "centered", "with_gamma"}
+    names = {"baseline", "no_decay", "tversky", "segresnet", "shallow", "small_dynunet", "centered", "with_gamma"}
     assert {path.name for path in (produced / "runs").iterdir() if path.is_dir()} == names
     for name in names:
         (status,) = (produced / "runs" / name).rglob("status.json")

@@ -16,7 +16,7 @@ from brats_ablate.runtime import signals
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
-RUN = ("+experiment=baseline", "fold=0", "lr=0.001", "trainer.epochs=4")
+RUN = ("+experiment=baseline", "fold=0", "lr=0.001", "trainer.checkpoint_minutes=0.0001", "trainer.epochs=4")
 STALE = """
 import errno, os
 from brats_ablate.jobs import train
@@ -84,7 +84,7 @@ def test_a_run_that_cannot_write_its_status_is_reported_by_the_sweep(brats_ablat
 def test_a_run_directory_that_vanishes_is_not_created_again(
     launch: Callable[..., subprocess.Popen[str]], run: RunDirectory, tmp_path: Path, devices: int
 ) -> None:
-    line = (*RUN[:3], "trainer.epochs=100000", "validation.every=100000", f"trainer.devices={devices}")
+    line = (*RUN[:4], "trainer.epochs=100000", "validation.every=100000", f"trainer.devices={devices}")
     line += (f"trainer.ranks={devices}",)
     elsewhere = tmp_path / "elsewhere"
     process = launch(*line)

@@ -16,7 +16,10 @@ from brats_ablate.runs.state import RunState
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
-RUN = ("+experiment=baseline", "fold=0", "lr=0.001", "trainer.epochs=4", "job._target_=faulty.train.run")
+RUN = (
+    *("+experiment=baseline", "fold=0", "lr=0.001", "trainer.epochs=4", "trainer.checkpoint_minutes=0.0001"),
+    "job._target_=faulty.train.run",
+)
 TWO_RANKS = ("trainer.ranks=2", "trainer.devices=2")
 FAULTY = """
 import os, signal

@@ -72,7 +72,8 @@ def drawn(panels: list[dict[str, Any]]) -> list[list[str]]:
     return [panel["config"].get("metrics") or panel["config"]["mediaKeys"] for panel in panels]
 
 
-EVERYTHING = [["dice"], ["dice/WT"], ["dice/RC"], ["loss"], ["lr"], ["patches_per_second"], ["picture"]]
+CURVES = [["dice"], ["dice/WT"], ["dice/RC"], ["loss"], ["lr"], ["patches_per_second"], ["step/loss"]]
+EVERYTHING = [*CURVES, ["picture", "masks"]]
 
 
 def test_the_workspace_sent_groups_by_experiment_and_draws_every_curve(tmp_path: Path, server: type[Server]) -> None:
@@ -82,7 +83,9 @@ def test_the_workspace_sent_groups_by_experiment_and_draws_every_curve(tmp_path:
     spec = json.loads(view["spec"])["section"]
     (section,) = spec["panelBankConfig"]["sections"]
     assert drawn(section["panels"]) == EVERYTHING
-    assert {p["config"]["xAxis"] for p in section["panels"] if "xAxis" in p["config"]} == {"epoch"}
+    curves = [p["config"] for p in section["panels"] if "xAxis" in p["config"]]
+    assert [c["xAxis"] for c in curves] == ["epoch"] * 6 + ["step"]
+    assert {(c["groupAgg"], c["groupArea"]) for c in curves} == {("mean", "stddev")}  # over the folds
     assert [runs["grouping"] for runs in spec["runSets"]] == [[{"section": "config", "name": "experiment.value"}]]
     assert address.startswith("https://wandb.example.org/me/study?nw=")
 

@@ -36,6 +36,7 @@ def test_parameters_are_the_papers(experiment: str, millions: float) -> None:
 def test_changes_name_the_exchanged_part_by_its_class() -> None:
     assert list(changes(compose("attention"), compose("baseline"))) == ["model.gate=AttentionGate"]
     assert list(changes(compose("unetr"), compose("baseline"))) == ["model=UNETR"]
+    assert list(changes(composed("model=dynunet"), composed())) == ["model=DynUNet"]
     assert list(changes(compose("ds_onehot"), compose("ds"))) == ["inputs=WithForegroundMask"]
     assert list(changes(compose("baseline"), compose("baseline"))) == []
 

@@ -122,3 +122,16 @@ def test_group_norm_keeps_the_layout_and_the_numbers(layout):
     assert mine[0].is_contiguous(memory_format=layout)
     for own_value, native_value in zip(mine, theirs, strict=True):
         assert relative_error(own_value, native_value) <= 1e-5
+
+
+def test_a_norm_that_two_modules_share_stays_one():
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.InstanceNorm3d(2, affine=True)
+            self.layers = nn.Sequential(nn.Conv3d(2, 2, 1), self.norm)  # as nnU-Net's blocks
+
+    net = Shared()
+    replace_norms(net)
+    assert isinstance(net.norm, InstanceNorm)
+    assert net.layers[1] is net.norm

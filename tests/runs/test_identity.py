@@ -17,6 +17,7 @@ Composition = Callable[..., DictConfig]
         "paths.work=/elsewhere",
         "data.raw=/elsewhere",
         "tracker=wandb",
+        "tracker=both",
         "postprocess=paper",
         "inference.tta._target_=brats_ablate.inference.tta.NoTTA",
         "job=predict",

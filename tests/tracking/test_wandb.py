@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import wandb
 from PIL import Image
+from tracked import drawn, history, of_type, read_events, records, starts, without_images
 
 from brats_ablate.runs.directory import find_runs
 from brats_ablate.tracking.base import NullTracker, RunInfo
@@ -49,26 +50,13 @@ def run_info(folder: Path) -> RunInfo:
     )
 
 
-def starts(folder: Path) -> list[Path]:
-    """Return the offline file of every start of a run, in order."""
-    return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
-
-
-def records(file: Path) -> list[dict[str, Any]]:
-    """Return every record of an offline file."""
-    program = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)]
-    printed = subprocess.run(program, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in printed.splitlines()]
-
-
-def of_type(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [record[kind] for record in records if record["type"] == kind]
-
-
 def test_the_null_tracker_writes_nothing(tmp_path: Path) -> None:
     tracker = NullTracker(run_info(tmp_path))
+    tracker.resume(3, [{"epoch": 1}])
+    tracker.log_step(4, {"loss": 1.0})
     tracker.log_image(lambda: pytest.fail("an image was drawn"))
     tracker.log({"epoch": 1, "dice": 0.5})
+    tracker.log_checkpoints([tmp_path / "best.pt"])
     tracker.log_tables({"demo": pd.DataFrame({"DS": [0.9]})})
     tracker.finish()
     assert list(tmp_path.iterdir()) == []
@@ -102,33 +90,30 @@ def test_one_run_grouped_by_experiment_with_the_epoch_as_its_axis(
     assert end.get("exit_code", 0) == 0
 
 
-def square(value: int) -> Image.Image:
-    return Image.fromarray(np.full((4, 5, 3), value, dtype=np.uint8))
-
-
 def pictures(file: Path) -> dict[int, np.ndarray]:
     """Return epoch -> its image, from the files next to an offline file."""
-    shown = {h["item"]["epoch"]: h["item"] for h in of_type(records(file), "history")}
-    with_image = {epoch: item for epoch, item in shown.items() if "picture" in item or "picture.path" in item}
-    paths = {epoch: item.get("picture.path") or item["picture"]["path"] for epoch, item in with_image.items()}
+    paths = {row["epoch"]: row["picture.path"] for row in history(file) if "picture.path" in row}
     return {epoch: np.asarray(Image.open(file.parent / "files" / path)) for epoch, path in paths.items()}
+
+
+def start(folder: Path, **options: Any) -> WandbTracker:
+    return WandbTracker(run_info(folder), project="ablation", entity=None, mode="offline", **options)
 
 
 def test_the_image_of_each_new_best_is_logged_and_again_after_a_resume(tmp_path: Path) -> None:
     rows = [{"epoch": e, "dice": dice} for e, dice in enumerate((0.1, 0.5, 0.4, 0.6))]
-    first = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
+    first = start(tmp_path)
+    first.resume(0, [])
     for row in rows[:3]:
-        first.log_image(lambda row=row: square(10 * row["epoch"]))
+        first.log_image(lambda row=row: drawn(10 * row["epoch"]))
         first.log(row)
     first.log({"epoch": 7, "loss": 1.0})  # not validated
     first.finish()
-    second = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
-    for row in rows[:3]:
-        second.log(row)
-    second.log_image(lambda: square(77))  # it was killed before this one was saved
-    (tmp_path / "wandb" / "pictures" / "epoch=0001.png").unlink()
+    second = start(tmp_path)
+    second.resume(1, rows[:1])  # it was killed before the checkpoint of the second epoch
+    second.log_image(lambda: drawn(77))
     second.log(rows[1])
-    second.log_image(lambda: square(99))
+    second.log_image(lambda: drawn(99))
     second.log(rows[3])
     second.finish()
 
@@ -137,13 +122,81 @@ def test_the_image_of_each_new_best_is_logged_and_again_after_a_resume(tmp_path:
     assert {e: int(p[0, 0, 0]) for e, p in pictures(after).items()} == {0: 0, 1: 77, 3: 99}
 
 
+def test_each_modality_has_masks_of_prediction_and_reference_with_the_tissues_names(tmp_path: Path) -> None:
+    tracker = start(tmp_path)
+    tracker.log_image(lambda: drawn(5))
+    tracker.log({"epoch": 1, "dice": 0.5})
+    tracker.finish()
+
+    (file,) = starts(tmp_path)
+    (row,) = history(file)
+    assert [text.partition(",")[0] for text in row["masks.captions"]] == ["t1ce", "flair"]
+    for name, masks in zip(row["masks.filenames"], row["masks.all_masks"], strict=True):
+        assert int(np.asarray(Image.open(file.parent / "files" / name)).max()) == 5
+        for label, kind in enumerate(("predicted", "reference"), start=1):
+            shown = np.asarray(Image.open(file.parent / "files" / masks[kind]["path"]))
+            np.testing.assert_array_equal(shown, np.full((4, 5), label))
+    classes: dict[str, Any] = {}
+    for update in of_type(records(file), "config"):
+        classes |= update["update"]["_wandb"].get("mask/class_labels", {})
+    assert len(classes) == 2
+    assert all(c["value"] == {"0": "background", "1": "ED", "2": "NCR"} for c in classes.values())
+
+
+def test_the_loss_of_every_so_many_steps_has_the_step_as_its_axis_and_survives_a_resume(tmp_path: Path) -> None:
+    def train(tracker: WandbTracker, steps: range) -> None:
+        for step in steps:
+            tracker.log_step(step, {"loss": 1 / step, "grad_norm": math.inf})
+        tracker.finish()
+
+    first, second = start(tmp_path, every_steps=2), None
+    first.resume(0, [])
+    train(first, range(1, 8))
+    second = start(tmp_path, every_steps=2)
+    second.resume(4, [{"epoch": 1, "step": 4}])
+    train(second, range(5, 10))
+
+    _, last = starts(tmp_path)
+    logged = [(row["step"], row["step/loss"]) for row in history(last) if "step/loss" in row]
+    assert logged == [(step, 1 / step) for step in (1, 3, 5, 7, 9)]
+    axes = {m["name"]: m.get("step_metric") for m in of_type(records(last), "metric") if "name" in m}
+    assert axes["step/loss"] == axes["step/grad_norm"] == "step"
+    assert axes["step"] is None
+
+
+def test_a_disabled_w_and_b_takes_everything(tmp_path: Path) -> None:
+    tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="disabled", checkpoints=True)
+    tracker.resume(0, [])
+    tracker.log_step(1, {"loss": 1.0})
+    tracker.log_image(lambda: drawn(1))
+    tracker.log({"epoch": 1, "dice": 0.5})
+    tracker.log_checkpoints([Path(__file__)])
+    tracker.finish()
+    assert starts(tmp_path) == []
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_checkpoints_are_an_artifact_on_request(checkpoints: bool, tmp_path: Path) -> None:
+    files = [tmp_path / f"best_{i}.pt" for i in range(2)]
+    for file in files:
+        file.write_bytes(b"weights")
+    tracker = start(tmp_path / "run", checkpoints=checkpoints)
+    tracker.log_checkpoints(files)
+    tracker.finish()
+    logged = of_type(records(starts(tmp_path / "run")[0]), "artifact")
+    assert len(logged) == checkpoints
+    for artifact in logged:
+        assert artifact["type"] == "model"
+        assert {entry["local_path"] for entry in artifact["manifest"]["contents"]} == {str(file) for file in files}
+
+
 def test_a_score_that_is_not_finite_is_no_new_best(tmp_path: Path) -> None:
     tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
     for epoch, dice in enumerate((None, math.nan, 0.25), start=1):
-        tracker.log_image(lambda: Image.new("RGB", (4, 4)))
+        tracker.log_image(lambda: drawn(0))
         tracker.log({"epoch": epoch, "dice": dice, "grad_norm": None})
     tracker.finish()
-    assert [file.name for file in (tmp_path / "wandb" / "pictures").iterdir()] == ["epoch=0003.png"]
+    assert [file.name for file in (tmp_path / "wandb" / "pictures").glob("*.png")] == ["epoch=0003.png"]
 
 
 def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:
@@ -211,7 +264,8 @@ def test_online_only_where_a_login_exists(
 def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
     launch: Callable[..., subprocess.Popen[str]], work: Path
 ) -> None:
-    line = ("+experiment=ds", "tracker=wandb", "trainer.epochs=12", "trainer.crops_per_case=10")
+    line = ("+experiment=ds", "tracker=both", "trainer.epochs=12", "trainer.crops_per_case=10")
+    line += ("tracker.wandb.every_steps=1", "tracker.tensorboard.every_steps=1")
     runs = work / "phantom" / "runs"
 
     def epochs() -> int:
@@ -240,12 +294,20 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
     assert started["display_name"] == f"ds f0 lr{run.coordinates.lr:g} s0"
     assert sorted(started["tags"]) == ["ds", "fold 0", "phantom", "vs baseline"]
     assert {"fold": 0, "seed": 0, "experiment": "ds"}.items() <= started["config"]["update"].items()
-    shown = {h["item"]["epoch"]: h["item"] for h in of_type(content, "history")}
-    assert sorted(shown) == [row["epoch"] for row in run.metrics()] == list(range(1, 13))
+    rows = history(after)
+    shown = {row["epoch"]: without_images(row) for row in rows if "epoch" in row}
+    epochs_logged = [row["epoch"] for row in rows if "epoch" in row]
+    assert epochs_logged == [row["epoch"] for row in run.metrics()] == list(range(1, 13))
     for row in run.metrics():
         assert {"dice", "dice/WT", "dice/TC", "dice/ET"} <= row.keys()
-        logged = {k: v for k, v in shown[row["epoch"]].items() if not k.startswith(("_", "picture"))}
-        assert logged == pytest.approx(row)
+        assert shown[row["epoch"]] == pytest.approx(row)
+    last = run.metrics()[-1]["step"]
+    losses = {row["step"]: row["step/loss"] for row in rows if "step/loss" in row}
+    assert sum("step/loss" in row for row in rows) == len(losses) == last
+
+    curves = read_events(run.path / "tensorboard")
+    assert curves["step/loss"] == pytest.approx(losses)
+    assert curves["dice"] == pytest.approx({row["step"]: row["dice"] for row in run.metrics()})
     best, bests = -1.0, []
     for row in run.metrics():
         if row["dice"] > best:

@@ -56,7 +56,7 @@ def poison_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def test_weights_that_the_last_update_of_an_epoch_made_infinite_are_not_kept(
     composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = composed("+experiment=baseline")
+    cfg = composed("+experiment=baseline", "trainer.checkpoint_minutes=0.0001")
     train.run(composed("+experiment=baseline", "paths.runs=${paths.work}/other_runs"))
     with monkeypatch.context() as patch:
         poison_after(patch, 7)
@@ -144,3 +144,33 @@ def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(
         RunFailed, match=r"last\.pt: heads\.0\.bias is not finite; delete the file to start the run again"
     ):
         train.run(cfg)
+
+
+def test_a_run_continues_from_its_checkpoint_whatever_was_recorded_after_it(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = composed("+experiment=baseline", "trainer.epochs=4", "validation.every=1")
+    undisturbed = composed(
+        "+experiment=baseline", "trainer.epochs=4", "validation.every=1", "paths.runs=${paths.work}/other_runs"
+    )
+    train.run(undisturbed)
+    with monkeypatch.context() as patch:
+        interrupt_before(patch, step=9)
+        with pytest.raises(signals.Interrupted):
+            train.run(cfg)
+    directory = run_directory(cfg)
+    saved = directory.status()
+    assert saved is not None
+    assert saved.epoch == 1
+    with monkeypatch.context() as patch:
+        poison_after(patch, 13)
+        with pytest.raises(RunFailed):
+            train.run(cfg)
+    assert [row["epoch"] for row in directory.metrics()] == [1, 2, 3]
+    capsys.readouterr()
+    train.run(cfg)
+    assert "continues after epoch 1, " in capsys.readouterr().out
+    for name, tensor in last_weights(run_directory(undisturbed)).items():
+        assert torch.equal(last_weights(directory)[name], tensor)
+    best = [run.best_checkpoints() for run in (directory, run_directory(undisturbed))]
+    assert [file.name for file in best[0]] == [file.name for file in best[1]]

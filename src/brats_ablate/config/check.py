@@ -61,6 +61,8 @@ INJECTED: Mapping[str, frozenset[str]] = {
     "job": frozenset({"cfg"}),
 }
 """Arguments that a job derives and passes itself; a configuration must leave them out."""
+_INJECTED_UNLESS_SET = ("model.network",)
+"""Where a configuration may set them: the job checks that they fit."""
 _INJECTED_FIRST = ("optimizer",)
 """Groups whose first argument a job passes by position, regardless of its name."""
 _SCORING_JOBS = ("brats_ablate.jobs.evaluate.run", "brats_ablate.jobs.rank.run")
@@ -159,7 +161,7 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
-        if key in injected:
+        if key in injected and path not in _INJECTED_UNLESS_SET:
             raise ConfigError(f"{path}.{key} is set by the job; remove it from the configuration")
         parameter = signature.get(key)
         if parameter is None:
@@ -174,7 +176,7 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
             choices = annotation.removeprefix("Literal[").removesuffix("]").replace("'", "")
             wanted = f"one of {choices}" if annotation.startswith("Literal[") else f"of type {annotation}"
             raise ConfigError(f"{path}.{key}={value!r} must be {wanted}")
-    if not node.get("_partial_"):
+    if not node.get("_partial_") or path in _INJECTED_UNLESS_SET:
         for parameter in signature.parameters:
             if parameter.required and parameter.name not in node and parameter.name not in injected:
                 raise ConfigError(f"{path}.{parameter.name} is missing; {target} needs it")

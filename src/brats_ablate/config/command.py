@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.locations import own_config_dir
@@ -60,6 +61,11 @@ def options_of_runs() -> list[str]:
 def chosen(group: str) -> str | None:
     """Return the option of a group that Hydra composed; None for a configuration that Hydra did not compose."""
     return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
+
+
+def in_sweep() -> bool:
+    """Return whether the runs of a sweep are trained in this process."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def experiment_option() -> str | None:

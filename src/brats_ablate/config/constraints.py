@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from brats_ablate.config.source import class_attribute
@@ -259,6 +260,20 @@ def objective(cfg: Tree) -> str | None:
     return None if key in known else f"objective={key} is no score of a run; choose one of {', '.join(known)}"
 
 
+def tracker(cfg: Tree) -> str | None:
+    """Require the packages of the trackers, and a number of steps to log."""
+    option = cfg["tracker"]
+    for key, node in {"tracker": option, **{f"tracker.{k}": v for k, v in option.items()}}.items():
+        if not isinstance(node, dict):
+            continue
+        package = _declared(node, "requires", None)
+        if package is not None and find_spec(package) is None:
+            return f"{key}: {_class_name(node)} needs {package}; install it with pip install {package}"
+        if (every := node.get("every_steps", 1)) < 1:
+            return f"{key}.every_steps={every} must be 1 or more"
+    return None
+
+
 def inference_parts(cfg: Tree) -> str | None:
     """Require components, not the names of options, and a known average."""
     inference = cfg["inference"]
@@ -282,5 +297,5 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 CONSTRAINTS: tuple[Constraint, ...] = (
     *(coordinates, data_set, initial_weights, label_scheme, objective, chosen_modalities),
     *(constructible_groups, encoder),
-    *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts),
+    *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts, tracker),
 )

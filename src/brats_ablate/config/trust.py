@@ -2,7 +2,8 @@
 
 A person's own command line and `-cd` folder are their code. The `config.yaml` of a run directory and the file of
 `job=tune` are data. Their `_target_`s are built only if they are classes of this package, torch modules, networks of
-MONAI, or classes that the current command names itself: by its own configuration, or by `trust=[mine.MyUNet]`.
+MONAI or nnU-Net, or classes that the current command names itself: by its own configuration, or by
+`trust=[mine.MyUNet]`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from brats_ablate.errors import ConfigError
 
 _LAYERS = ("models", "losses", "transforms", "inference", "labels", "training")
 """Packages of this one whose classes only compute."""
-_LIBRARIES = ("torch.nn.", "monai.networks.")
+_LIBRARIES = ("torch.nn.", "monai.networks.", "dynamic_network_architectures.architectures.")
+_PACKAGES = tuple(f"{name.partition('.')[0]}." for name in _LIBRARIES)
+_GET_CLASS = "hydra.utils.get_class"
+"""Returns the class that it names by `path`, which counts in its place."""
 
 
 def require_trusted(tree: Any, file: Path, declared: Collection[str]) -> None:
@@ -32,11 +36,11 @@ def require_trusted(tree: Any, file: Path, declared: Collection[str]) -> None:
     Raises:
         ConfigError: a `_target_` is not trusted.
     """
-    for key, value in _leaves(tree):
-        if key.rpartition(".")[2] == "_target_" and not _is_trusted(value, declared):
+    for key, value in _targets(tree):
+        if not _is_trusted(value, declared):
             raise ConfigError(
-                f"{file}: {key} names {value}, which is not a class of this program, torch or MONAI; such a file "
-                f"is data and runs nothing. If you know and trust it, add trust=[{value}]"
+                f"{file}: {key} names {value}, which is not a class of this program, torch, MONAI or nnU-Net; such a "
+                f"file is data and runs nothing. If you know and trust it, add trust=[{value}]"
             )
 
 
@@ -50,7 +54,7 @@ def require_plain(tree: Any, file: Path) -> None:
 def named_targets(tree: Any) -> set[str]:
     """Return every `_target_` of a configuration, and what its `trust` lists."""
     listed = tree.get("trust") if isinstance(tree, Mapping) else None
-    return {str(v) for k, v in _leaves(tree) if k.rpartition(".")[2] == "_target_"} | set(listed or ())
+    return {str(value) for _, value in _targets(tree)} | set(listed or ())
 
 
 def is_own_class(target: str) -> bool:
@@ -67,11 +71,13 @@ def is_own_class(target: str) -> bool:
 
 
 def _is_trusted(target: object, declared: Collection[str]) -> bool:
-    return isinstance(target, str) and (target in declared or is_own_class(target) or _is_module(target))
+    if not isinstance(target, str) or target == _GET_CLASS:
+        return False
+    return target in declared or is_own_class(target) or _is_module(target)
 
 
 def _is_module(target: str) -> bool:
-    """Return whether `target` is a subclass of `torch.nn.Module` that comes with torch or MONAI."""
+    """Return whether `target` is a subclass of `torch.nn.Module` that comes with torch, MONAI or nnU-Net."""
     if not target.startswith(_LIBRARIES):
         return False
     module, _, name = target.rpartition(".")
@@ -80,7 +86,21 @@ def _is_module(target: str) -> bool:
     except ImportError:
         return False
     base = import_module("torch.nn").Module
-    return isinstance(found, type) and issubclass(found, base) and found.__module__.startswith(("torch.", "monai."))
+    return isinstance(found, type) and issubclass(found, base) and found.__module__.startswith(_PACKAGES)
+
+
+def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the key and value of every `_target_`, or of the `path` of a class that is only named."""
+    if isinstance(node, Mapping) and node.get("_target_") == _GET_CLASS and node.keys() == {"_target_", "path"}:
+        yield f"{prefix}.path", node["path"]
+        return
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        inner = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping | list):
+            yield from _targets(value, inner)
+        elif inner.rpartition(".")[2] == "_target_":
+            yield inner, value
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from brats_ablate.losses.total_loss import TotalLoss
     from brats_ablate.models.base import SegmentationModel, SegmentationOutput
     from brats_ablate.training.precision import Precision
+
+ADAPTER = "brats_ablate.models.external.ExternalModel"
 
 
 def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
@@ -134,8 +136,7 @@ def input_modalities(cfg: DictConfig) -> tuple[str, ...]:
 
 def input_channels(cfg: DictConfig) -> int:
     """Return the network's number of input channels."""
-    count: int = instantiate(cfg.inputs).count(len(input_modalities(cfg)))
-    return count
+    return cast(int, instantiate(cfg.inputs).count(len(input_modalities(cfg))))
 
 
 def build_model(cfg: DictConfig) -> SegmentationModel:
@@ -145,15 +146,19 @@ def build_model(cfg: DictConfig) -> SegmentationModel:
     from brats_ablate.runtime.random import derive_seed
 
     torch.manual_seed(derive_seed(int(cfg.seed), "weights"))
-    model: SegmentationModel = instantiate(
-        _model_node(cfg),
-        in_channels=input_channels(cfg),
-        out_channels=len(build_scheme(cfg).regions),
-        n_heads=instantiate(cfg.supervision).n_heads,
-        patch_shape=tuple(cfg.patches.shape),
-        encoder=instantiate(cfg.encoder),
-    )
+    model: SegmentationModel = instantiate(_model_node(cfg), **derived_arguments(cfg))
     return model
+
+
+def derived_arguments(cfg: DictConfig) -> dict[str, Any]:
+    """Return the arguments of a network that other groups determine."""
+    return {
+        "in_channels": input_channels(cfg),
+        "out_channels": len(build_scheme(cfg).regions),
+        "n_heads": instantiate(cfg.supervision).n_heads,
+        "patch_shape": tuple(cfg.patches.shape),
+        "encoder": instantiate(cfg.encoder),
+    }
 
 
 def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationModel:
@@ -197,10 +202,8 @@ def _model_node(cfg: DictConfig) -> DictConfig:
     target, node = get_object(cfg.model._target_), cfg.model
     if not (isinstance(target, type) and issubclass(target, SegmentationModel)):
         network: Any = OmegaConf.to_container(node, resolve=True)
-        adapter = "brats_ablate.models.external.ExternalModel"
-        node = OmegaConf.create({"model": {"_target_": adapter, "network": network | {"_partial_": True}}}).model
-    assert isinstance(node, DictConfig)
-    return node
+        node = OmegaConf.create({"model": {"_target_": ADAPTER, "network": network | {"_partial_": True}}}).model
+    return cast("DictConfig", node)
 
 
 def build_loss(cfg: DictConfig) -> TotalLoss:
@@ -220,11 +223,17 @@ def build_loss(cfg: DictConfig) -> TotalLoss:
 
 
 def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Tensor]:
-    """Build the inferer of whole volumes: windows of the training patch, or one padded forward."""
+    """Build the inferer of whole volumes: windows of the training patch, or one padded forward.
+
+    Raises:
+        ConfigError: it passes volumes to a model of one input shape.
+    """
     derived = {"size_divisor": model.size_divisor, "patch_shape": tuple(cfg.patches.shape)}
     signature = signature_of(str(cfg.inference.window["_target_"]))
-    accepted = {name: value for name, value in derived.items() if signature is not None and signature.get(name)}
+    accepted = {name: value for name, value in derived.items() if signature and signature.get(name)}
     window: Callable[..., Tensor] = instantiate(cfg.inference.window, **accepted)
+    if model.fixed_shape and not getattr(window, "keeps_patch_shape", True):
+        raise ConfigError("model: the network takes patches of one shape only; set inference=sliding_window")
     return window
 
 

@@ -124,7 +124,9 @@ def _changes(path: str, node: Any, other: Any) -> Iterator[str]:
     if not isinstance(node, dict):
         yield f"{path}={node}"
     elif not isinstance(other, dict) or node.get("_target_") != other.get("_target_"):
-        yield f"{path}={str(node.get('_target_')).rsplit('.', maxsplit=1)[-1]}"
+        network = node.get("network")  # of an adapter
+        target = network.get("_target_") if isinstance(network, dict) else node.get("_target_")
+        yield f"{path}={str(target).rsplit('.', maxsplit=1)[-1]}"
     else:
         for key in sorted(node.keys() | other.keys()):
             yield from _changes(f"{path}.{key}", node.get(key), other.get(key))

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.config.check import check, check_data
 from brats_ablate.errors import UserError
 from brats_ablate.jobs.initial_weights import use_initial_weights
+from brats_ablate.jobs.network_check import check_network
 from brats_ablate.jobs.prepared_data import use_prepared_data
 from brats_ablate.runtime import files, signals
 from brats_ablate.runtime.text import printable
@@ -30,6 +31,7 @@ def execute(cfg: DictConfig) -> int:
     try:
         use_prepared_data(cfg, _overrides())
         check(cfg)
+        check_network(cfg)
         check_data(cfg)
         use_initial_weights(cfg)
         job: Any = OmegaConf.to_container(cfg.job, resolve=True)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _RANKING_FILES = ("ranking", "ranking_pairs")
 """Files of job=rank in the folder of the evaluations."""
+_MANY_RUNS = 2_000
+"""More are read by several processes, which take a second to start."""
 
 
 def run(
@@ -179,7 +181,9 @@ def results_of(
     from brats_ablate.tables.published import is_papers_cohort, is_papers_schedule
     from brats_ablate.tables.scores import load_runs
 
-    loaded = load_runs(Path(cfg.paths.runs), {c.experiment for spec in specs for c in spec.columns if c.experiment})
+    runs, names = Path(cfg.paths.runs), {c.experiment for spec in specs for c in spec.columns if c.experiment}
+    started = sum(1 for _ in runs.glob("*/fold=*/lr=*/seed=*"))
+    loaded = load_runs(runs, names, workers=None if started > _MANY_RUNS else 1)
     folds, patients = folds_and_patients(Path(cfg.paths.prepared))
     if paper is None:
         cohort = is_papers_cohort(str(cfg.data.name), cfg.data.n_folds, len(folds))

@@ -16,6 +16,7 @@ from torch.autograd.graph import Node
 from torch.utils.flop_counter import FlopCounterMode
 
 from brats_ablate.models.base import SegmentationModel
+from brats_ablate.models.trial import on_meta_device
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Counts:
 
 def count(build: Callable[[], SegmentationModel], input_shape: Sequence[int]) -> Counts:
     """Count the network that `build` returns for an input (B, C, X, Y, Z)."""
-    model = _on_meta_device(build).train()
+    model = on_meta_device(build).train()
     parameters = sum(p.numel() for p in model.parameters())
     calls: list[ModuleCall] = []
     of_parameters = [p.untyped_storage() for p in model.parameters()]
@@ -64,15 +65,6 @@ def count(build: Callable[[], SegmentationModel], input_shape: Sequence[int]) ->
         model(torch.zeros(input_shape, device="meta"))
     activation_bytes = sum(saved[key].nbytes() for key in saved.keys() - {id(storage) for storage in of_parameters})
     return Counts(parameters, counter.get_total_flops(), activation_bytes, tuple(calls))
-
-
-def _on_meta_device(build: Callable[[], SegmentationModel]) -> SegmentationModel:
-    """Build the network on the meta device, via the CPU if its constructor reads a value of a tensor."""
-    try:
-        with torch.device("meta"):
-            return build()
-    except RuntimeError:
-        return build().to("meta")
 
 
 @contextmanager

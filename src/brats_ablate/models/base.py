@@ -46,9 +46,9 @@ class SegmentationModel(nn.Module):
     """Configuration keys of the lists with one entry per stage. `size_divisor` is then 2^(n_stages - 1)."""
     min_bottom_voxels: ClassVar[int] = 1
     """Voxels that must be left at the lowest resolution; instance norm needs 2."""
-    supports_deep_supervision: ClassVar[bool] = False
-    """Whether it can be built with several heads."""
-    fixed_shape: ClassVar[bool] = False
+    supports_deep_supervision: ClassVar[bool | None] = False
+    """Whether it can be built with several heads; None if only its construction shows that."""
+    fixed_shape: bool = False
     """Whether `forward` takes volumes of `patch_shape` only."""
     traces_any_shape: ClassVar[bool] = True
     """Whether a trace of `forward` at one shape holds for all, as the export of dynamic shapes needs."""

@@ -70,13 +70,19 @@ class GroupNorm(nn.GroupNorm):
 
 
 def replace_norms(model: nn.Module) -> None:
-    """Replace the instance and group norms of a foreign 3-D `model` by the classes above; weights and values stay."""
+    """Replace the instance and group norms of a foreign 3-D `model` by the classes above; weights and values stay.
+
+    A norm that several modules share is replaced by one that they share.
+    """
+    replacements: dict[nn.Module, nn.Module | None] = {}
     for module in list(model.modules()):
         for name, child in module.named_children():
-            replacement = _make_replacement(child)
-            if replacement is not None:
-                replacement.load_state_dict(child.state_dict())
-                setattr(module, name, replacement)
+            if child not in replacements:
+                replacements[child] = replacement = _make_replacement(child)
+                if replacement is not None:
+                    replacement.load_state_dict(child.state_dict())
+            if (known := replacements[child]) is not None:
+                setattr(module, name, known)
 
 
 def restore_norms(model: nn.Module) -> None:

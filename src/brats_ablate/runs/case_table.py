@@ -12,7 +12,6 @@ file can have both. An epoch can occur twice, after a resume: the later line cou
 from __future__ import annotations
 
 import base64
-import json
 import mmap
 import re
 import zlib
@@ -94,7 +93,7 @@ def read_case_tables(file: Path, epochs: AbstractSet[int] | None = None) -> dict
             _decode_cases(line)  # checks it, also if no epoch needs it
             cases[_checksum(line)] = line
         elif line and ((match := _ROW.match(line)) is None or epochs is None or int(match[1]) in epochs):
-            row = parse_object(line.decode())
+            row = parse_object(line)
             if epochs is None or row["epoch"] in epochs:
                 rows.setdefault(_integer(row["epoch"]), {})[row["case"]] = row
                 compact.pop(row["epoch"], None)
@@ -143,8 +142,7 @@ def _checked(line: bytes) -> dict[str, Any]:
     text, _, checksum = line.rpartition(_CHECKSUM)
     if checksum != b"%d}" % zlib.crc32(text):
         raise ValueError(f"the checksum of the line {line[:40].decode(errors='replace')!r}… is wrong")
-    content: dict[str, Any] = json.loads(text + b"}")
-    return content
+    return parse_object(text + b"}")
 
 
 def _encode(values: Sequence[float | None]) -> str:

@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,6 +20,9 @@ from brats_ablate.errors import Unreadable
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.identity import recorded_regions
 from brats_ablate.runs.state import RunState
+from brats_ablate.runtime.workers import process_map
+
+_RUN = "fold=*/lr=*/seed=*"
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,19 @@ def experiment_names(runs: Path) -> list[str]:
     return sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
 
 
-def load_runs(runs: Path, names: Iterable[str]) -> dict[str, list[RunSummary]]:
-    """Return every run of each named experiment that has started, by experiment, sorted by fold, lr and seed."""
-    loaded: dict[str, list[RunSummary]] = {}
-    for name in dict.fromkeys(names):
-        paths = (path for path in (runs / name).glob("fold=*/lr=*/seed=*") if path.is_dir())
-        started = filter(None, (summarize_run(RunDirectory(path)) for path in paths))
-        loaded[name] = sorted(started, key=attrgetter("coordinates.fold", "coordinates.lr", "coordinates.seed"))
-    return loaded
+def load_runs(runs: Path, names: Iterable[str], workers: int | None = 1) -> dict[str, list[RunSummary]]:
+    """Return every run of each named experiment that has started, by experiment, sorted by fold, lr and seed.
+
+    `workers`: processes that read; None for one per available core.
+    """
+    names = list(dict.fromkeys(names))
+    return dict(zip(names, process_map(partial(_load_experiment, runs), names, workers=workers), strict=True))
+
+
+def _load_experiment(runs: Path, name: str) -> list[RunSummary]:
+    paths = (path for path in (runs / name).glob(_RUN) if path.is_dir())
+    started = filter(None, (summarize_run(RunDirectory(path)) for path in paths))
+    return sorted(started, key=attrgetter("coordinates.fold", "coordinates.lr", "coordinates.seed"))
 
 
 def summarize_run(run: RunDirectory) -> RunSummary | None:

@@ -1,1 +1,1 @@
-"""Experiment trackers: none, or Weights & Biases."""
+"""Experiment trackers: none, Weights & Biases, TensorBoard, or several at once."""

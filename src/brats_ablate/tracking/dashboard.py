@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import UserError
 from brats_ablate.tracking.base import RunInfo
-from brats_ablate.tracking.wandb import IMAGE_KEY, WandbTracker
+from brats_ablate.tracking.wandb import IMAGE_KEY, MASKS_KEY, STEP_PREFIX, WandbTracker
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as reports
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_workspace(entity: str, project: str, study: str, regions: Sequence[str]) -> workspaces.Workspace:
-    """Make a view of the project: runs grouped by experiment, one panel per curve and one of images."""
+    """Make a view of the project: runs grouped by experiment, so that each curve is mean ± SD over folds."""
     import wandb_workspaces.workspaces as workspaces
 
     return workspaces.Workspace(
@@ -89,8 +89,12 @@ def _panels(regions: Sequence[str]) -> list[Any]:
     import wandb_workspaces.reports.v2 as reports
 
     names = ("dice", *(f"dice/{region}" for region in regions), "loss", "lr", "patches_per_second")
-    curves = [reports.LinePlot(title=name, x="epoch", y=[name], groupby_rangefunc="minmax") for name in names]
-    return [*curves, reports.MediaBrowser(title="a validation case", media_keys=[IMAGE_KEY])]
+    axes = {**dict.fromkeys(names, "epoch"), f"{STEP_PREFIX}loss": "step"}
+    curves = [
+        reports.LinePlot(title=name, x=axis, y=[name], groupby_aggfunc="mean", groupby_rangefunc="stddev")
+        for name, axis in axes.items()
+    ]
+    return [*curves, reports.MediaBrowser(title="a validation case", media_keys=[IMAGE_KEY, MASKS_KEY])]
 
 
 def _entity_online(entity: str | None) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import UserError
-from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
+from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker, ValidationImage
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from PIL.Image import Image
 
 
 class GuardedTracker:
@@ -35,25 +35,37 @@ class GuardedTracker:
         except Exception as error:  # whatever a library raises for its network, its key or its disk
             self._give_up(error)
 
-    def log_image(self, make_image: Callable[[], Image]) -> None:
+    def resume(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
+        """Pass on where training starts."""
+        self._call("resume", step, rows)
+
+    def log_step(self, step: int, values: Mapping[str, float]) -> None:
+        """Pass the metrics of a step on."""
+        self._call("log_step", step, values)
+
+    def log_image(self, make_image: Callable[[], ValidationImage]) -> None:
         """Pass an image on."""
-        self._call(self._tracker.log_image, make_image)
+        self._call("log_image", make_image)
 
     def log(self, row: dict[str, Any]) -> None:
         """Pass one epoch's line of metrics.jsonl on."""
-        self._call(self._tracker.log, row)
+        self._call("log", row)
+
+    def log_checkpoints(self, files: Sequence[Path]) -> None:
+        """Pass checkpoints on."""
+        self._call("log_checkpoints", files)
 
     def log_tables(self, tables: Mapping[str, DataFrame]) -> None:
         """Pass tables on."""
-        self._call(self._tracker.log_tables, tables)
+        self._call("log_tables", tables)
 
     def finish(self) -> None:
         """End the tracker."""
-        self._call(self._tracker.finish)
+        self._call("finish")
 
-    def _call(self, method: Callable[..., None], *arguments: object) -> None:
+    def _call(self, method: str, *arguments: object) -> None:
         try:
-            method(*arguments)
+            getattr(self._tracker, method)(*arguments)
         except Exception as error:  # as above
             self._give_up(error)
 

@@ -115,6 +115,12 @@ def verify(path: Path) -> None:
         _compare_checksums(path)
 
 
+def finished_epochs(path: Path) -> int:
+    """Return the complete epochs that `last.pt` continues after, without reading its weights; errors as `load`."""
+    with _readable(path):
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["position"]["epoch"])
+
+
 def _compare_checksums(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:  # torch writes checksums, but does not compare them
         if damaged := archive.testzip():

@@ -116,9 +116,9 @@ class Trainer:
                 self._end_epoch(self.state.epoch + 1, self._training_metrics())
                 skipped = self.state.skipped_in_a_row
                 self.state = TrainState(self.state.epoch + 1, best=self.state.best, skipped_in_a_row=skipped)
-                self._save()
-                self._writer.run(partial(self._prune_checkpoints, self._listed()))
-                if self.ranks.is_main_process:  # after the checkpoint, so that the status counts what is saved
+                if any(self.ranks.any(self._save_due or self.state.epoch == self.settings.epochs)):
+                    self._save()
+                if self.ranks.is_main_process:
                     self._writer.run(partial(self.run.write_status, self._record(RunState.RUNNING)))
             self._writer.wait()
         finally:
@@ -173,12 +173,12 @@ class Trainer:
         fault = None
         for step, case_ids, values in self.pending:
             numbers = dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
+            self.tracker.log_step(step + 1, numbers)
             new = self.state.add(step, case_ids, numbers, scaled=self.scaler.is_enabled())
             fault = fault or new
             self.latest_cases = case_ids
         self.pending.clear()
-        save_due = time.monotonic() - self._saved_at > 60 * self.settings.checkpoint_minutes
-        failed, stop, save = self.ranks.any(fault is not None, signals.stop_requested(), save_due)
+        failed, stop, save = self.ranks.any(fault is not None, signals.stop_requested(), self._save_due)
         if failed:
             rank, message = cause(self.ranks.gather(fault))
             raise RunFailed(f"{message}; {self._remedy}", rank)
@@ -245,6 +245,10 @@ class Trainer:
 
     # ---- checkpoints and status
 
+    @property
+    def _save_due(self) -> bool:
+        return time.monotonic() - self._saved_at > 60 * self.settings.checkpoint_minutes
+
     def _keep_if_best(self, epoch: int, dice: float) -> None:
         ranked = sorted([*self.state.best, [epoch, dice]], key=lambda b: (-b[1], b[0]))
         self.state.best = ranked[: self.settings.keep_best]
@@ -264,7 +268,7 @@ class Trainer:
                 file.unlink()
 
     def _save(self) -> None:
-        """Write `last.pt`, of finite weights only. A collective."""
+        """Write `last.pt`, of finite weights only; then delete best checkpoints that it does not list. A collective."""
         self._check_weights()
         self._flush_timer()
         sums = self.ranks.gather(self.state.sums)
@@ -279,6 +283,7 @@ class Trainer:
                 "identity": self.identity,
             }
             self._writer.save(content, self.run.last_checkpoint)
+            self._writer.run(partial(self._prune_checkpoints, self._listed()))
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
@@ -296,6 +301,8 @@ class Trainer:
             if "sums_of_ranks" in saved:  # checkpoints of earlier versions contain the first rank's only
                 self.state.sums = saved["sums_of_ranks"][self.ranks.rank]
         self._prune_checkpoints(self._listed())
+        rows = [row for row in self.run.metrics() if self.step > 0 and row["epoch"] <= self.state.epoch]
+        self.tracker.resume(self.step, rows)
         self._write_status(RunState.RUNNING)
 
     def _stop(self) -> NoReturn:

@@ -15,7 +15,7 @@ from schemes import BRATS2021
 from brats_ablate.data.store import CaseStore
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
 from brats_ablate.report.case_image import CORRECT, REFERENCE, TISSUE_COLORS
-from brats_ablate.tracking.base import NullTracker, RunInfo
+from brats_ablate.tracking.base import NullTracker, RunInfo, ValidationImage
 
 
 class Album:
@@ -23,11 +23,13 @@ class Album:
 
     def __init__(self) -> None:
         self.pictures: list[Image.Image] = []
+        self.images: list[ValidationImage] = []
 
     def log(self, row: dict[str, Any]) -> None: ...
 
-    def log_image(self, make_image: Callable[[], Image.Image]) -> None:
-        self.pictures.append(make_image())
+    def log_image(self, make_image: Callable[[], ValidationImage]) -> None:
+        self.images.append(make_image())
+        self.pictures.append(self.images[-1].drawn)
 
 
 @pytest.fixture(name="store")
@@ -52,7 +54,12 @@ def test_prediction_next_to_reference_on_the_slice_with_most_tumor(store: CaseSt
     on_case(case_id, masks)
     _, _, predicted, reference, errors = panels(album.pictures[0])
     np.testing.assert_array_equal(predicted, reference)
+    image = album.images[0]
+    np.testing.assert_array_equal(image.predicted, image.reference)
+    assert [*image.images] == ["t1ce", "flair"]
+    assert image.tissues == ("background", "ED", "NCR", "ET")
     area = (labels > 0).sum(axis=(0, 1))
+    assert (image.reference > 0).sum() == area.max()
     correct = (errors == CORRECT).all(axis=-1)
     assert correct.mean() == pytest.approx(area.max() / labels[..., 0].size, abs=0.02)
 

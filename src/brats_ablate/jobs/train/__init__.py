@@ -81,6 +81,7 @@ def run(cfg: DictConfig) -> None:
         if overfits_one_batch(cfg):
             _judge(directory, trainer.model)
         elif ranks.is_main_process:
+            trainer.tracker.log_checkpoints(directory.best_checkpoints())
             _report(directory)
 
 

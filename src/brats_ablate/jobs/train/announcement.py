@@ -38,7 +38,10 @@ def announcement(
         f"  {min(str(directory.path), os.path.relpath(directory.path), key=len)}",
     ]
     if directory.last_checkpoint.exists() and (rows := directory.metrics()):
-        lines.append(f"  {_continuation(rows, int(cfg.trainer.epochs))}")
+        from brats_ablate.training.checkpoint import finished_epochs
+
+        done = finished_epochs(directory.last_checkpoint)
+        lines.append(f"  {_continuation(done, rows, int(cfg.trainer.epochs))}")
     return "\n".join(lines)
 
 
@@ -50,9 +53,9 @@ def _subject(cfg: DictConfig) -> str:
     return " ".join(options_of_runs()) or "default configuration"
 
 
-def _continuation(rows: list[dict[str, Any]], epochs: int) -> str:
+def _continuation(done: int, rows: list[dict[str, Any]], epochs: int) -> str:
     from brats_ablate.training.progress import format_duration
 
-    done, timed = int(rows[-1]["epoch"]), [row["seconds"] for row in rows[-_EPOCHS_TIMED:] if row.get("seconds")]
+    timed = [row["seconds"] for row in rows[-_EPOCHS_TIMED:] if row.get("seconds")]
     left = f", about {format_duration(median(timed) * (epochs - done))} left" if timed else ""
     return f"continues after epoch {done}{left}"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate import __version__
 from brats_ablate.config.check import resolve
-from brats_ablate.config.command import chosen
+from brats_ablate.config.command import chosen, in_sweep
 from brats_ablate.data.loader import PatchLoader
 from brats_ablate.errors import RunFailed
 from brats_ablate.inference.sliding_window import SlidingWindow
@@ -84,8 +84,6 @@ def build_trainer(
     info = run_info(cfg, directory)
     start = partial(build.instantiate, cfg.tracker, run=info)
     tracker = GuardedTracker(start, info) if ranks.is_main_process else NullTracker(info)
-    for row in directory.metrics():
-        tracker.log(row)  # a killed process can lose rows that its tracker had not written, so a resumed run logs all
     crops = {"batch_size": settings.batch_size, "crops_per_case": settings.crops_per_case}
     division = {"rank": ranks.rank, "world_size": ranks.world_size, "threads": settings.loader_threads}
     loss = build.build_loss(cfg)
@@ -204,9 +202,10 @@ def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
         group=where.name,
         job="train",
         folder=directory.path,
-        config={str(k): v for k, v in resolved.items()} | _coordinates(directory),
+        config={str(k): v for k, v in resolved.items()} | _recorded(directory),
         tags=tuple(str(tag) for tag in tags if tag),
         question=about["question"],
+        in_sweep=in_sweep(),
     )
 
 
@@ -266,6 +265,11 @@ def _is_deterministic(cfg: DictConfig, directory: RunDirectory) -> bool:
 def _coordinates(directory: RunDirectory) -> dict[str, Any]:
     where = directory.coordinates
     return {"experiment": where.name, "fold": where.fold, "lr": where.lr, "seed": where.seed}
+
+
+def _recorded(directory: RunDirectory) -> dict[str, Any]:
+    """Return the manifest (coordinates, code version, data fingerprint, parameters, …) without the configuration."""
+    return {k: v for k, v in directory.manifest().items() if k != "identity"} | _coordinates(directory)
 
 
 def _gflops(cfg: DictConfig) -> float | None:

@@ -12,10 +12,9 @@ import numpy as np
 
 from brats_ablate.report.case_image import draw_case, gray
 from brats_ablate.report.planes import AXIAL, CaseSlice, largest_tumor_slice
-from brats_ablate.tracking.base import Tracker
+from brats_ablate.tracking.base import Tracker, ValidationImage
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
     from brats_ablate.data.store import CaseStore
@@ -32,14 +31,15 @@ class ValidationImageLogger:
         if case_id == self.case_id:
             self.tracker.log_image(lambda: self.draw(predicted))
 
-    def draw(self, predicted: Tensor) -> Image:
+    def draw(self, predicted: Tensor) -> ValidationImage:
         """Draw contours, prediction, reference and errors on the axial slice with the largest reference tumor area."""
         z, images, reference, pixel_mm = self._slice
         scheme = self.store.labels
         masks = predicted[..., z : z + 1].cpu().numpy().astype(np.float16)
         labels = scheme.labels_from_probabilities(masks, [0.5] * len(masks))
         shown = CaseSlice(AXIAL, images, AXIAL.upright(labels, 0), reference, pixel_mm)
-        return draw_case([shown], self.case_id, scheme.tissue_names[1:])
+        drawn = draw_case([shown], self.case_id, scheme.tissue_names[1:])
+        return ValidationImage(drawn, images, shown.predicted, reference, scheme.tissue_names)
 
     @cached_property
     def _slice(self) -> tuple[int, dict[str, np.ndarray], np.ndarray, tuple[float, float]]:
