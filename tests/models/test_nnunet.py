@@ -40,7 +40,7 @@ def test_regions_without_a_probability_are_refused(regions: list[list[int]]) -> 
 
 def test_a_missing_package_or_class_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     build = partial(DynamicNetwork, 4, 3, arguments={})
-    monkeypatch.setitem(sys.modules, "dynamic_network_architectures", None)
+    monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures.unet", None)
     with pytest.raises(ConfigError, match=r"unet\.PlainConvUNet of nnU-Net needs a package; pip install dynamic"):
         build(architecture="unet.PlainConvUNet")
 
@@ -49,5 +49,7 @@ def test_only_layers_of_torch_are_taken_from_plans() -> None:
     pytest.importorskip("dynamic_network_architectures", reason="not installed")
     with pytest.raises(ConfigError, match=r"conv_op=os\.system of nnU-Net's plans is no layer of torch"):
         DynamicNetwork(4, 3, "unet.PlainConvUNet", {"conv_op": "os.system"})
+    with pytest.raises(ConfigError, match=r"of the installed dynamic-network-architectures: .*n_stages"):
+        DynamicNetwork(4, 3, "unet.PlainConvUNet", {})
     with pytest.raises(ConfigError, match=r"has no unet\.Nothing"):
         DynamicNetwork(4, 3, "unet.Nothing", {})

@@ -247,26 +247,21 @@ def build_predictor(
 ) -> Callable[[Tensor], Tensor]:
     """Build (1, C, X, Y, Z) -> what `cfg.inference.average` averages, (1, K, X, Y, Z) float32, by the window.
 
-    The window is that of `cfg.inference` by default.
-
-    Windows of the training patch's shape can be compiled. Whole volumes differ in shape, so they are not, and cuDNN
-    does not measure its algorithms for them.
+    The window is that of `cfg.inference` by default. Windows of the training patch's shape can be compiled. Whole
+    volumes differ in shape, so they are not, and cuDNN does not measure its algorithms for them.
     """
     import torch
 
-    from brats_ablate.inference.average import AVERAGES
-    from brats_ablate.models.nnunet import SoftmaxRegions
+    from brats_ablate.models.nnunet import averaged_part
 
     window = window or build_window(cfg, model)
     average, one_shape = average_of(cfg.inference), getattr(window, "keeps_patch_shape", True)
-    # The logits that a softmax network averages are those of its classes.
-    is_softmax = isinstance(model, SoftmaxRegions) and average is AVERAGES["logits"]
-    averaged_model = model.network if isinstance(model, SoftmaxRegions) and is_softmax else model
-    network: Callable[[Tensor], SegmentationOutput] = averaged_model
+    part, to_regions = averaged_part(model, str(cfg.inference.get("average")))
+    network: Callable[[Tensor], SegmentationOutput] = part
     if compiled and one_shape:
         from brats_ablate.models.compilation import CompiledNetwork
 
-        network = CompiledNetwork(averaged_model)
+        network = CompiledNetwork(part)
 
     def averaged(patch: Tensor) -> Tensor:
         with precision.autocast():
@@ -277,10 +272,9 @@ def build_predictor(
         measured = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = measured and one_shape
         try:
-            result = window(averaged, volume)
+            return to_regions(window(averaged, volume))
         finally:
             torch.backends.cudnn.benchmark = measured
-        return model.region_logits(result) if isinstance(model, SoftmaxRegions) and is_softmax else result
 
     return predict
 

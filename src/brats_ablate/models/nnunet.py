@@ -67,6 +67,20 @@ class SoftmaxRegions(SegmentationModel):
         return torch.stack([_logsumexp(classes, own) - _logsumexp(classes, others) for own, others in pairs], dim=1)
 
 
+def averaged_part(model: SegmentationModel, average: str) -> tuple[SegmentationModel, Callable[[Tensor], Tensor]]:
+    """Return the network whose outputs windows average, and the map of the average to the outputs of `model`.
+
+    `average` is `inference.average`. Logits of a softmax network are those of its classes; else both are the same.
+    """
+    if isinstance(model, SoftmaxRegions) and average == "logits":
+        return model.network, model.region_logits
+    return model, _unchanged
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
 def _logsumexp(logits: Tensor, channels: Sequence[int]) -> Tensor:
     return logits[:, list(channels)].logsumexp(dim=1)
 
@@ -98,7 +112,10 @@ class DynamicNetwork(nn.Module):
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise ConfigError(f"dynamic-network-architectures has no {architecture}; install nnU-Net's version of it")
         values = {key: _torch_class(key, value) if key in _CLASSES else value for key, value in arguments.items()}
-        self.network = found(input_channels=in_channels, num_classes=out_channels, deep_supervision=False, **values)
+        try:
+            self.network = found(input_channels=in_channels, num_classes=out_channels, deep_supervision=False, **values)
+        except TypeError as error:
+            raise ConfigError(f"{architecture} of the installed dynamic-network-architectures: {error}") from error
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, X, Y, Z) to logits of the same size."""
