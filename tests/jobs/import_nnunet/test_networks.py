@@ -247,8 +247,13 @@ def test_channels_are_those_that_nnunet_declares(job: Job, work: Path, tmp_path:
     assert imported(work).config()["inputs"]["modalities"] == ["t2", "t1", "t1ce", "flair"]
     declared["channel_names"] = {"0": "CT"}
     (results / "dataset.json").write_text(json.dumps(declared))
-    with pytest.raises(DataError, match=r"names the volumes .*CT.*, which must be flair, t1, t1ce, t2"):
+    with pytest.raises(
+        DataError, match=r"names the volumes .*CT.*, which must be flair, t1, t1ce, t2.*set job\.channels"
+    ):
         job(*IMPORT, f"job.source={results}")
+    job(*IMPORT, f"job.source={results}", "job.channels=[t2,t1,t1ce,flair]")
+    with pytest.raises(ConfigError, match=r"job\.channels=\['t1'\] must name each of flair, t1, t1ce, t2 once"):
+        job(*IMPORT, f"job.source={results}", "job.channels=[t1]")
 
 
 def test_cases_that_nnunet_would_change_are_refused(work: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels
+    from brats_ablate.jobs.import_nnunet.networks import Source
     from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
     from brats_ablate.labels.scheme import LabelScheme
 
@@ -32,6 +32,7 @@ def run(
     networks: bool,
     weights: str,
     check: bool,
+    channels: list[str] | None,
     prediction_labels: str | None,
     references: str,
     accept_labels: bool,
@@ -79,24 +80,19 @@ def run(
     elif columns:
         print(f"no fold of {results.path} has validation/<case>.nii.gz, so there is no column; train it with --val")
     if networks:
-        _import_networks(cfg, results, declared, labels, name, weights, check=check)
+        from brats_ablate.jobs.import_nnunet.networks import Source
+
+        described = Source.of(cfg, results, declared, labels, channels)
+        _import_networks(cfg, described, name, weights, check=check)
     raise_problems(problems)
 
 
-def _import_networks(
-    cfg: DictConfig,
-    results: ResultsFolder,
-    declared: DeclaredLabels,
-    labels: LabelScheme,
-    name: str,
-    which: str,
-    *,
-    check: bool,
-) -> None:
+def _import_networks(cfg: DictConfig, source: Source, name: str, which: str, *, check: bool) -> None:
     """Write the network of each fold and print how to use them."""
-    from brats_ablate.jobs.import_nnunet.networks import Source, fingerprints, import_fold
+    from brats_ablate.jobs.import_nnunet.networks import fingerprints, import_fold
 
-    source, files = Source.of(cfg, results, declared, labels), results.validation_files()
+    results, declared, labels = source.results, source.declared, source.labels
+    files = results.validation_files()
     of_fold = fingerprints(cfg, {fold: list(held_out) for fold, held_out in files.items()})
     checked = next((fold for fold in results.folds if files.get(fold)), None) if check and which == "final" else None
     written = []

@@ -53,8 +53,17 @@ class Source:
     """In the order of nnU-Net's channels."""
 
     @classmethod
-    def of(cls, cfg: DictConfig, results: ResultsFolder, declared: DeclaredLabels, labels: LabelScheme) -> Source:
+    def of(
+        cls,
+        cfg: DictConfig,
+        results: ResultsFolder,
+        declared: DeclaredLabels,
+        labels: LabelScheme,
+        channels: Sequence[str] | None = None,
+    ) -> Source:
         """Return what the descriptions of a folder say, for the data of `cfg`.
+
+        `channels` are the modalities in nnU-Net's order; None for what dataset.json declares.
 
         Raises:
             ConfigError: a part of it is not reproduced here.
@@ -63,7 +72,11 @@ class Source:
         plan, layout = NetworkPlan.of(results), build.layout_of(cfg)
         file = results.path / "dataset.json"
         needed = tuple(layout.modalities)
-        modalities = layout.volumes or dataset_json.order_in(results.dataset, file, layout.modality_of, needed)
+        if channels is not None and sorted(channels) != sorted(needed):
+            raise ConfigError(f"job.channels={list(channels)} must name each of {', '.join(needed)} once")
+        modalities = channels or dataset_json.order_in(
+            results.dataset, file, layout.modality_of, needed, key="job.channels"
+        )
         if len(plan.use_mask) != len(modalities):
             raise DataError(
                 f"{results.path / 'plans.json'} normalizes {len(plan.use_mask)} channels, not {len(modalities)}"
