@@ -5,7 +5,14 @@ import pytest
 import torch
 from schemes import BRATS2021, GLI2024, MEN_RT
 
-from brats_ablate.inference.thresholds import RegionThresholds, ThresholdsAsReleased, to_float16
+from brats_ablate.inference.thresholds import (
+    MostProbableTissue,
+    RegionsInOrder,
+    RegionThresholds,
+    ThresholdsAsReleased,
+    to_float16,
+)
+from brats_ablate.labels.scheme import LabelScheme
 
 
 def test_the_papers_cascade_by_hand() -> None:
@@ -83,3 +90,24 @@ def test_the_notebooks_rule_is_for_nested_regions() -> None:
         ThresholdsAsReleased()(np.zeros((4, 1, 1, 1), np.float32), GLI2024)
     gtv = np.array([0.5, 0.51], dtype=np.float32).reshape(1, 1, 1, 2)
     assert ThresholdsAsReleased()(gtv, MEN_RT).ravel().tolist() == [0, 1]
+
+
+def test_the_most_probable_tissue_is_the_argmax_of_exclusive_classes() -> None:
+    rng = np.random.default_rng(0)
+    classes = rng.dirichlet(np.ones(4), (6, 7, 8)).transpose(3, 0, 1, 2).astype(np.float32)  # background, ED, NCR, ET
+    regions = np.stack([classes[1:].sum(0), classes[2:].sum(0), classes[3]])
+    assert np.array_equal(MostProbableTissue()(regions, BRATS2021), classes.argmax(0))
+    equal = np.array([0.75, 0.5, 0.25], np.float32).reshape(3, 1, 1, 1)  # each class .25
+    assert MostProbableTissue()(equal, BRATS2021).item() == 0
+
+
+def test_the_most_probable_tissue_needs_nested_or_separate_regions() -> None:
+    overlapping = LabelScheme("mine", {"A": 1, "B": 2, "C": 3}, {"AB": ["A", "B"], "BC": ["B", "C"], "B": ["B"]})
+    with pytest.raises(ValueError, match="overlap or lack a tissue"):
+        MostProbableTissue()(np.zeros((3, 1, 1, 1)), overlapping)
+
+
+def test_the_last_region_decides_outside_its_enclosing_ones_too() -> None:
+    probabilities = np.array([[0.9, 0.9, 0.1, 0.5], [0.9, 0.1, 0.1, 0.5], [0.1, 0.9, 0.9, 0.4]]).reshape(3, 4, 1, 1)
+    tissues = [BRATS2021.tissue_names[k] for k in RegionsInOrder()(probabilities, BRATS2021).ravel()]
+    assert tissues == ["NCR", "ET", "ET", "background"]

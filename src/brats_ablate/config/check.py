@@ -47,7 +47,7 @@ _KEYS_OF_PLAIN_GROUPS = {
         "patient",
     ),
     "inference": ("window", "tta", "average", "labels"),
-    "paths": ("work", "prepared", "runs", "debug", "predictions", "evaluation", "tables"),
+    "paths": ("work", "prepared", "runs", "imported", "debug", "predictions", "evaluation", "tables"),
 }
 
 _OF_A_MODEL = frozenset({"in_channels", "out_channels", "n_heads", "patch_shape", "encoder"})

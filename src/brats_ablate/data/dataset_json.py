@@ -67,9 +67,13 @@ def declared_order(
 
 
 def order_in(
-    content: Mapping[str, Any], path: Path, modality_of: Mapping[str, str], modalities: Sequence[str]
+    content: Mapping[str, Any],
+    path: Path,
+    modality_of: Mapping[str, str],
+    modalities: Sequence[str],
+    key: str = "data.layout.volumes",
 ) -> tuple[str, ...]:
-    """Return the order that the content of the file `path` declares, as `declared_order`."""
+    """Return the order that the content of the file `path` declares, as `declared_order`; `key` can say it, too."""
     declared = content.get("channel_names", content.get("modality"))
     names = declared if isinstance(declared, dict) else {}
     spelled = [str(names.get(str(i), "")).strip().lower() for i in range(len(names))]
@@ -79,7 +83,7 @@ def order_in(
         known = "; ".join(f"{m}: {', '.join(n for n, of in modality_of.items() if of == m)}" for m in modalities)
         raise DataError(
             f"{path} {shown}, which must be {', '.join(modalities)}, each once "
-            f"(known names: {known}); correct it, or set data.layout.volumes"
+            f"(known names: {known}); correct it, or set {key}"
         )
     return order
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from brats_ablate.inference.tta import Predict
 
 
+_USABLE = (RunState.FINISHED, RunState.IMPORTED)
+
+
 @dataclass(frozen=True)
 class EnsembleMember:
     """One checkpoint of one run, not loaded yet."""
@@ -41,7 +44,7 @@ def choose_members(
 
     Args:
         runs: the folder of all runs.
-        names: experiments (folders below `runs`), or paths of single run directories.
+        names: experiments (folders below `runs`, or paths of such folders), or paths of single run directories.
         lr: a learning rate, or "best": in each fold the one with the highest mean Dice, as in the paper.
         seed: of experiments' runs.
         checkpoints: at most this many of each run, best first; the paper's ensemble has 2.
@@ -55,6 +58,9 @@ def choose_members(
     for name in names:
         named = [run for run in all_runs if run.coordinates.name == name]
         is_run = (Path(name) / "config.yaml").is_file()
+        if not is_run and not named and any(Path(name).glob("fold=*/lr=*/seed=*/config.yaml")):
+            folder = Path(name).resolve()
+            named = [run for run in find_runs(folder.parent) if run.coordinates.name == folder.name]
         chosen = [RunDirectory(Path(name).resolve())] if is_run else _best_run_of_each_fold(named, lr, seed)
         if not chosen:
             known = sorted({run.coordinates.name for run in all_runs})
@@ -125,7 +131,7 @@ def _best_run_of_each_fold(runs: list[RunDirectory], lr: float | str, seed: int)
     best: dict[int, tuple[float, RunDirectory]] = {}
     for run in runs:
         status, where = run.status(), run.coordinates
-        if where.seed != seed or lr not in ("best", where.lr) or status is None or status.state != RunState.FINISHED:
+        if where.seed != seed or lr not in ("best", where.lr) or status is None or status.state not in _USABLE:
             continue
         dice = status.best if status.best is not None else -1.0
         if where.fold not in best or dice > best[where.fold][0]:

@@ -35,7 +35,7 @@ class CasePrediction(NamedTuple):
     """What an ensemble returns of one case, in the cropped volume."""
 
     probabilities: np.ndarray
-    """(R, X, Y, Z) float16."""
+    """(R, X, Y, Z) float16; float32 for a rule of labels with `full_precision`."""
     record: CaseMetadata
     disagreement: np.ndarray | None = None
     """(X, Y, Z) float32, if it was asked for; see `inference.disagreement`."""
@@ -82,7 +82,8 @@ class PredictionFolder:
         return self._saved(case_id, "b2nd").exists()
 
     def save_probabilities(self, record: CaseMetadata, probabilities: np.ndarray) -> None:
-        """Save (3, X, Y, Z) float16 of the cropped volume, compressed, with the case's metadata."""
+        """Save (R, X, Y, Z) of the cropped volume as float16, compressed, with the case's metadata."""
+        probabilities = probabilities.astype(np.float16, copy=False)
         checksum = {_CHECKSUM: hashlib.sha256(np.ascontiguousarray(probabilities).data).hexdigest()}
         write_json(self._saved(record.case_id, "json"), record.to_dict() | checksum)
         with atomic_write(self._saved(record.case_id, "b2nd")) as temporary:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import torch
 
 
+_ROUNDING = 1e-6
+"""Of a difference of float32 probabilities."""
+
+
 class RegionThresholds:
     """The paper's cascade (section 2.5): WT < t_WT → 0; else TC < t_TC → ED; else ET < t_ET → NCR; else ET.
 
@@ -62,6 +66,56 @@ class ThresholdsAsReleased:
         return result
 
 
+class MostProbableTissue:
+    """The tissue, or the background, of the highest probability, as nnU-Net decides with exclusive labels.
+
+    The probability of a tissue is that of the region that leaves it minus those of the regions within that one. Of
+    equal ones, the background and then the first tissue decides.
+    """
+
+    full_precision = True
+    """Whether probabilities are float32: differences of float16 ones are too coarse."""
+
+    def __call__(self, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
+        """Return the (X, Y, Z) uint8 label map of (R, X, Y, Z) probabilities.
+
+        Raises:
+            ValueError: two regions overlap and neither contains the other, or a tissue is in no region.
+        """
+        sets = [set(members) for members in labels.labels_of_regions]
+        overlap = any(a & b and not (a <= b or b <= a) for a in sets for b in sets)
+        if overlap or sorted(labels.label_left_by) != list(range(1, len(labels.tissues) + 1)):
+            raise ValueError(
+                f"the regions of labels={labels.name} overlap or lack a tissue, so the most probable one is unknown; "
+                "set inference/labels=half"
+            )
+        exclusive = probabilities.astype(np.float32)
+        best, result = np.ones(probabilities.shape[1:], np.float32), np.zeros(probabilities.shape[1:], np.uint8)
+        for channel, region in enumerate(probabilities):
+            enclosing = labels.enclosing[channel]
+            if enclosing:  # the innermost one comes last
+                exclusive[enclosing[-1]] -= region
+            else:
+                best -= region
+        for label, own in sorted(zip(labels.label_left_by, exclusive, strict=True), key=lambda pair: pair[0]):
+            result[own > best + _ROUNDING] = label
+            np.maximum(best, own, out=best)
+        return result
+
+
+class RegionsInOrder:
+    """The last region above .5 decides, also outside those that contain it, as nnU-Net decides with regions."""
+
+    full_precision = True
+
+    def __call__(self, probabilities: np.ndarray, labels: LabelScheme) -> np.ndarray:
+        """Return the (X, Y, Z) uint8 label map of (R, X, Y, Z) probabilities."""
+        result = np.zeros(probabilities.shape[1:], dtype=np.uint8)
+        for region, label in zip(probabilities, labels.label_left_by, strict=True):
+            result[region > 0.5] = label
+        return result
+
+
 def to_float16(probabilities: torch.Tensor) -> np.ndarray:
     """Round region probabilities as they are saved: (1, R, X, Y, Z) -> (R, X, Y, Z) float16, C-contiguous.
 
@@ -69,3 +123,8 @@ def to_float16(probabilities: torch.Tensor) -> np.ndarray:
     in every voxel.
     """
     return np.ascontiguousarray(probabilities[0].half().cpu().numpy())
+
+
+def to_float32(probabilities: torch.Tensor) -> np.ndarray:
+    """Return region probabilities for a rule with `full_precision`: (1, R, X, Y, Z) -> (R, X, Y, Z) float32."""
+    return np.ascontiguousarray(probabilities[0].float().cpu().numpy())

@@ -247,20 +247,21 @@ def build_predictor(
 ) -> Callable[[Tensor], Tensor]:
     """Build (1, C, X, Y, Z) -> what `cfg.inference.average` averages, (1, K, X, Y, Z) float32, by the window.
 
-    The window is that of `cfg.inference` by default.
-
-    Windows of the training patch's shape can be compiled. Whole volumes differ in shape, so they are not, and cuDNN
-    does not measure its algorithms for them.
+    The window is that of `cfg.inference` by default. Windows of the training patch's shape can be compiled. Whole
+    volumes differ in shape, so they are not, and cuDNN does not measure its algorithms for them.
     """
     import torch
 
+    from brats_ablate.models.nnunet import averaged_part
+
     window = window or build_window(cfg, model)
     average, one_shape = average_of(cfg.inference), getattr(window, "keeps_patch_shape", True)
-    network: Callable[[Tensor], SegmentationOutput] = model
+    part, to_regions = averaged_part(model, str(cfg.inference.get("average")))
+    network: Callable[[Tensor], SegmentationOutput] = part
     if compiled and one_shape:
         from brats_ablate.models.compilation import CompiledNetwork
 
-        network = CompiledNetwork(model)
+        network = CompiledNetwork(part)
 
     def averaged(patch: Tensor) -> Tensor:
         with precision.autocast():
@@ -271,7 +272,7 @@ def build_predictor(
         measured = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = measured and one_shape
         try:
-            return window(averaged, volume)
+            return to_regions(window(averaged, volume))
         finally:
             torch.backends.cudnn.benchmark = measured
 

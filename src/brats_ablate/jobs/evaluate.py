@@ -116,16 +116,36 @@ class Sides(NamedTuple):
 def evaluate_folder(
     cfg: DictConfig, folder: Path, references: str, sides: Sides, scorer: Scorer, workers: int | None
 ) -> tuple[DataFrame, dict[str, str]]:
-    """Score all predictions in `folder`; see `metrics.evaluate.evaluate`.
+    """Score all predictions in `folder`; see `evaluate_files`."""
+    from brats_ablate.data.folds import fold_of_case
+
+    files = find_label_files(folder, layout_of(cfg))
+    return evaluate_files(
+        cfg, files, folder, references, sides, scorer, workers, fold_of_case(Path(cfg.paths.prepared))
+    )
+
+
+def evaluate_files(
+    cfg: DictConfig,
+    files: Mapping[str, Path],
+    folder: Path,
+    references: str,
+    sides: Sides,
+    scorer: Scorer,
+    workers: int | None,
+    fold_of_case: Mapping[str, int],
+) -> tuple[DataFrame, dict[str, str]]:
+    """Score the label file of each case, all in or below `folder`, by `metrics.evaluate.evaluate`.
+
+    Returns:
+        The rows, with the fold that `fold_of_case` gives; case id -> reason of those that are not scored.
 
     Raises:
         ConfigError: the regions of predictions and references do not mean the same.
         DataError: nothing can be scored, or the predictions look as if two tissues were swapped.
     """
-    from brats_ablate.data.folds import fold_of_case
     from brats_ablate.metrics.evaluate import Task, evaluate
 
-    files = find_label_files(folder, layout_of(cfg))
     labels, reference_labels = sides.schemes(cfg)
     if sides.references and references == PREPARED:
         raise ConfigError(
@@ -141,7 +161,7 @@ def evaluate_folder(
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
     tasks = [Task(c, files[c], file, labels, reference_labels) for c, file in sorted(reference_of.items())]
-    rows, problems, swapped = evaluate(tasks, scorer, fold_of_case(Path(cfg.paths.prepared)), workers)
+    rows, problems, swapped = evaluate(tasks, scorer, fold_of_case, workers)
     reasons = dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference")
     reasons |= {case_id: problem.reason for case_id, problem in problems.items()}
     values = {value for problem in problems.values() for value in problem.unknown}

@@ -41,6 +41,7 @@ TRAIN_JOB = "brats_ablate.jobs.train.run"
 """The `_target_` of `job=train`."""
 PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"
 """Reported by the surviving ranks of a run; the process that started the ranks may know the real cause."""
+IMPORTED_CHECKPOINT = "imported.pt"
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
 _RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>[^/]+)/seed=(?P<seed>-?\d+)")
 
@@ -177,10 +178,10 @@ class RunDirectory:
         return self.path / "checkpoints" / f"best_epoch={epoch:04d}_dice={dice:.6f}.pt"
 
     def best_checkpoints(self) -> list[Path]:
-        """Return the checkpoints kept for their Dice, best first; of equal ones the earlier epoch."""
+        """Return the checkpoints kept for their Dice, best first (of equal ones the earlier epoch), or an imported."""
         matches = [(file, _BEST.fullmatch(file.name)) for file in self.path.glob("checkpoints/best_*.pt")]
         ranked = [(-float(match[2]), int(match[1]), file) for file, match in matches if match]
-        return [file for _, _, file in sorted(ranked)]
+        return [file for _, _, file in sorted(ranked)] or [*self.path.glob(f"checkpoints/{IMPORTED_CHECKPOINT}")]
 
     # ---- writing
 

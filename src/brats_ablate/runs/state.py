@@ -24,3 +24,5 @@ class RunState(StrEnum):
     UNREADABLE = "unreadable"
     """A file of its directory is damaged."""
     NOT_STARTED = "not started"
+    IMPORTED = "imported"
+    """Not trained here: `job=import` wrote its directory, below a folder of its own, for prediction."""

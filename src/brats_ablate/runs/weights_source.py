@@ -12,6 +12,7 @@ from typing import Any
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import read_json, to_json
 
 RECORD = "initialization.json"
@@ -31,11 +32,11 @@ def checkpoint_file(path: Path) -> Path:
     run = RunDirectory(path)
     if not path.exists():
         raise ConfigError(f"init.checkpoint={path} does not exist; name a run directory or a checkpoint file")
-    if run.status() is None:
+    if (status := run.status()) is None:
         raise ConfigError(
             f"init.checkpoint={path} is no run directory; name one, …/<experiment>/fold=…/lr=…/seed=…, or a file"
         )
-    if not run.is_finished():
+    if status.state not in (RunState.FINISHED, RunState.IMPORTED):
         raise ConfigError(f"init.checkpoint={path} has not finished; train it to its end, or name one of its files")
     files = run.best_checkpoints()
     if not files:

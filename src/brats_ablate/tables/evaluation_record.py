@@ -13,6 +13,7 @@ from brats_ablate.runtime.files import read_json
 from brats_ablate.tables.outside_folds import NO_FOLD
 
 _UNKNOWN = "unknown"
+_PREPARED = "the prepared data's"
 _MOST_LETTERS = 40
 """Longer values are not printed; only that they differ."""
 
@@ -27,6 +28,8 @@ class EvaluationRecord:
     """Label scheme of the predictions' values."""
     predicted_by: Mapping[str, Any]
     """`predictions.json` at the time of the evaluation; {} for predictions of another program."""
+    folds: str = ""
+    """Whose folds the cases are in, if not those of the prepared data."""
 
     @property
     def networks(self) -> str:
@@ -63,7 +66,8 @@ class EvaluationRecord:
 def read_record(file: Path) -> EvaluationRecord:
     """Read what was recorded next to the rows `file`, a CSV file; evaluations of earlier versions lack some of it."""
     record = read_json(file.with_suffix(".json"))
-    return EvaluationRecord(record.get("policy") or "", record.get("labels") or "", record.get("predicted_by") or {})
+    texts = {key: record.get(key) or "" for key in ("policy", "labels", "folds")}
+    return EvaluationRecord(**texts, predicted_by=record.get("predicted_by") or {})
 
 
 def evaluation_differences(
@@ -80,6 +84,7 @@ def evaluation_differences(
     facts: list[tuple[str, Any, Any]] = [
         ("cases", len(base_rows), len(rows)),
         ("folds", _folds(base_rows), _folds(rows)),
+        ("assignment to folds", base.folds or _PREPARED, theirs.folds or _PREPARED),
         ("networks", base.networks, theirs.networks),
         ("test-time augmentation", base.tta, theirs.tta),
     ]

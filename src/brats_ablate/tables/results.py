@@ -15,7 +15,7 @@ from pandas import DataFrame
 
 from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.runs.case_table import SIZE, CaseTable
-from brats_ablate.runtime.files import readable
+from brats_ablate.runtime.files import read_json, readable
 from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
 
 COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metric", "value"]
@@ -141,6 +141,8 @@ def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
 def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str]) -> DataFrame:
     """Return the Dice rows of an evaluation, with the fold of each case (-1 where unknown).
 
+    Folds are those of `fold_of_case`, or those in the file if it records that they are its own (`job=import`).
+
     Dice of a region that both lack is 1, as in all columns of a table; metrics=brats2026 leaves it undefined.
 
     Raises:
@@ -153,6 +155,8 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequenc
         for case in regions_of.index[[region not in present for present in regions_of]]:
             raise DataError(f"{file} has no Dice of {region} for case {case}; write it again with job=evaluate")
     rows = rows.assign(value=rows["value"].fillna(1.0))
+    if read_json(file.with_suffix(".json")).get("folds"):
+        return rows.assign(metric="dice", fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(-1).astype(int))
     return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
 
 

@@ -18,6 +18,7 @@ from brats_ablate.runtime.memory import empty_float32, to_device
 from brats_ablate.transforms.compose import Compose
 from brats_ablate.transforms.flip import flip, flip_samples
 from brats_ablate.transforms.foreground import InputChannels, non_zero_in_any
+from brats_ablate.transforms.nnunet_input import NnunetInput
 from brats_ablate.transforms.normalize import normalize, normalize_volume
 
 
@@ -61,6 +62,8 @@ def case_input(images: np.ndarray, record: CaseMetadata, channels: InputChannels
     A modality whose `record.std` is 0 is one that the case lacks.
     """
     raw = to_device(torch.from_numpy(images), device)
+    if isinstance(channels, NnunetInput):
+        return channels.case_input(raw)
     normalized = normalize(raw, record.mean, record.std)[None]
     absent = tuple(channel for channel, std in enumerate(record.std) if std == 0)
     foreground = _foreground_mask(channels, non_zero_in_any(raw[None]), normalized, [absent])

@@ -26,11 +26,13 @@ from brats_ablate.transforms.foreground import (
     WithForegroundMask,
     WithForegroundMaskAsReleased,
 )
+from brats_ablate.transforms.nnunet_input import NnunetInput
 
 _FOREGROUND: Mapping[type[InputChannels], str | None] = {
     ModalitiesOnly: None,
     WithForegroundMask: "1 where any modality is not 0 before normalization, else 0",
     WithForegroundMaskAsReleased: "1 where all normalized modalities are above 0, else 0",
+    NnunetInput: None,
 }
 """The channel after the modalities, of each option of `inputs`."""
 
@@ -166,12 +168,22 @@ def has_postprocess(exported: Exported) -> bool:
 
 def _preprocessing(exported: Exported) -> dict[str, Any]:
     """Return the steps from files to the network's input, in order."""
+    normalization = "each modality: (value − mean) / population SD of its voxels that are not 0; zeros stay 0"
+    orientation = "RAS"
+    if exported.inputs is NnunetInput:
+        normalization = (
+            "each modality: (value − mean) / population SD of a mask; 0 outside it. The mask contains the voxels that "
+            "are not 0 in any modality, holes filled. Without a mask for a modality: of the whole cropped image"
+        )
+        orientation = "X, Y, Z, each in the direction of the file" if exported.cfg.inputs.file_directions else "RAS"
+    own = {"mask": list(exported.cfg.inputs.use_mask)} if exported.inputs is NnunetInput else {}
     return {
-        "orientation": "RAS",
+        "orientation": orientation,
         "background": exported.background,
         "spacing_mm": build.spacing_of(exported.cfg),
         "crop": "to the smallest box that contains every voxel that is not 0 in any modality",
-        "normalization": "each modality: (value − mean) / population SD of its voxels that are not 0; zeros stay 0",
+        "normalization": normalization,
+        **own,
         "foreground_channel": _FOREGROUND[exported.inputs],
         "channels": list(exported.channels),
     }

@@ -14,6 +14,7 @@ from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
 from brats_ablate.jobs.export.metadata import Exported, has_postprocess
 from brats_ablate.transforms.foreground import WithForegroundMask, WithForegroundMaskAsReleased
+from brats_ablate.transforms.nnunet_input import NnunetInput
 
 _CORNERS = "x[:, :: x.shape[1] - 1, :: x.shape[2] - 1, :: x.shape[3] - 1]"
 _FLIPS = "$[[2 + axis for axis in range(3) if number >> axis & 1] for number in range(8 if @tta else 1)]"
@@ -29,6 +30,8 @@ def inference_config(exported: Exported) -> dict[str, Any]:
     cfg, window = exported.cfg, exported.cfg.inference.window
     if has_postprocess(exported):
         raise ConfigError("job.format=monai_bundle has no step for postprocess; set postprocess=none, or export ONNX")
+    if exported.inputs is NnunetInput:
+        raise ConfigError("job.format=monai_bundle has no step for nnU-Net's normalization; export ONNX")
     if build.spacing_of(cfg) is not None:
         raise ConfigError(
             "job.format=monai_bundle cannot resample as data.spacing does; export ONNX, or train on the files' voxels"

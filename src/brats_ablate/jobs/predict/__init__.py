@@ -78,6 +78,11 @@ def run(
         check_runs(members, named_targets(resolve(cfg)))
     case_source = open_source(cfg, source, cases, inputs_of(members))
     pipeline = configured_pipeline(cfg) if settings is None else tuned_pipeline(cfg, Path(settings))
+    if reuse is not None and getattr(pipeline.default.thresholds, "full_precision", False):
+        raise ConfigError(
+            f"inference.labels={type(pipeline.default.thresholds).__name__} needs probabilities in full precision, and "
+            "those of job.reuse are float16; leave job.reuse out, or set inference/labels=half"
+        )
     folder = PredictionFolder(Path(cfg.paths.predictions) / output)
     case_ids = case_source.case_ids[number::total]
 

@@ -17,15 +17,17 @@ from brats_ablate.inference.average import AVERAGES
 from brats_ablate.inference.disagreement import RunningSD, disagreement_map
 from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, ensemble_mean
 from brats_ablate.inference.prediction_store import CasePrediction
-from brats_ablate.inference.thresholds import to_float16
+from brats_ablate.inference.thresholds import to_float16, to_float32
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
+from brats_ablate.jobs.predict.nnunet_case import as_nnunet
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.workers import prefetch
 from brats_ablate.training import checkpoint
 from brats_ablate.training.device import choose_device
 from brats_ablate.training.distributed import local_rank
 from brats_ablate.training.precision import Precision
+from brats_ablate.transforms.nnunet_input import NnunetInput
 from brats_ablate.transforms.pipeline import case_input
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class EnsemblePredictor:
         self._compiled = settings.compiles_on(device.type)
         self.precision.allow_tf32()
         self.tta, self.average = build.instantiate(cfg.inference.tta), build.average_of(cfg.inference)
+        rule = build.instantiate(cfg.inference.labels)
+        self._saved = to_float32 if getattr(rule, "full_precision", False) else to_float16
         self._loaded: dict[Path, Predictor] = {}
         self._check_labels(build.build_scheme(cfg))
         if source.fold_of:
@@ -91,7 +95,13 @@ class EnsemblePredictor:
         """Yield the prediction of each case, or its error, while the next one is read."""
         with closing(prefetch(self._load, case_ids)) as cases:
             for case_id, case in zip(case_ids, cases, strict=True):
-                yield case_id, case if isinstance(case, DataError) else self.predict(case)
+                yield case_id, case if isinstance(case, DataError) else self._predicted(case)
+
+    def _predicted(self, case: PreparedCase) -> CasePrediction | DataError:
+        try:
+            return self.predict(case)
+        except DataError as error:
+            return error
 
     def _load(self, case_id: str) -> PreparedCase | DataError:
         try:
@@ -100,7 +110,11 @@ class EnsemblePredictor:
             return error
 
     def predict(self, case: PreparedCase) -> CasePrediction:
-        """Return the prediction of one case, by the networks of its held-out fold, or by all if it is of no fold."""
+        """Return the prediction of one case, by the networks of its held-out fold, or by all if it is of no fold.
+
+        Raises:
+            DataError: a network is imported and was not made for such cases.
+        """
         record, device = case.record, self.precision.device
         volumes: dict[str, torch.Tensor] = {}
         members = []
@@ -108,7 +122,10 @@ class EnsemblePredictor:
             if predictor.input_key not in volumes:
                 own = case.with_channels(predictor.modalities)
                 volumes[predictor.input_key] = case_input(own.images, own.record, predictor.channels, device)
-            members.append((predictor.predict, volumes[predictor.input_key]))
+            predict, channels = predictor.predict, predictor.channels
+            if isinstance(channels, NnunetInput):
+                predict = as_nnunet(predict, case, channels)
+            members.append((predict, volumes[predictor.input_key]))
         sd = RunningSD() if self.disagreement else None
 
         def probabilities(predict: Predict, volume: torch.Tensor) -> torch.Tensor:
@@ -117,7 +134,7 @@ class EnsemblePredictor:
                 sd.add(values)
             return values
 
-        mean = to_float16(ensemble_mean(members, probabilities))
+        mean = self._saved(ensemble_mean(members, probabilities))
         return CasePrediction(mean, record, None if sd is None else disagreement_map(sd.result()))
 
     def _predictors(self, fold: int | None) -> list[Predictor]:
@@ -140,11 +157,18 @@ class EnsemblePredictor:
 
     def _check_data(self, prepared: str) -> None:
         for run in {str(m.run.path): m.run for m in self.members}.values():
-            if run.manifest().get("data_fingerprint") != self.source.provenance["data_fingerprint"]:
+            manifest = run.manifest()
+            if manifest.get("data_fingerprint") == self.source.provenance["data_fingerprint"]:
+                continue
+            if "imported" in manifest:
                 raise DataError(
-                    f"{run.path} was trained on different data from {prepared}, so its held-out cases are unknown; "
-                    "train it again, or give the folder of raw cases as job.source"
+                    f"{run.path} was imported with other held-out cases than those of this fold in {prepared}; give "
+                    "the folder of raw cases as job.source"
                 )
+            raise DataError(
+                f"{run.path} was trained on different data from {prepared}, so its held-out cases are unknown; "
+                "train it again, or give the folder of raw cases as job.source"
+            )
 
     def _check_spacing(self, wanted: list[float] | None) -> None:
         for member in self.members:
