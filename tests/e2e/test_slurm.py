@@ -110,7 +110,7 @@ def test_a_sweep_is_submitted_from_within_a_job_as_from_outside(fake_study: Fake
 
 def test_a_design_ends_with_its_table(study: CommandLine) -> None:
     factors = ("+design.factors.focal.loss=focal_dice", "+design.factors.onehot.inputs=onehot")
-    done = study.run("design=leave_one_out", *factors)
+    done = study.run("design=leave_one_out", "trainer.epochs=4", *factors)
     assert done.returncode == 0, done.stdout
     assert "3 runs: 3 finished" in done.stdout
     table = done.stdout.partition("leave one out")[2]
