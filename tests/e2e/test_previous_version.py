@@ -20,7 +20,7 @@ from brats_ablate.runtime.files import read_jsonl
 VERSION_0_1 = Path(__file__).parents[1] / "fixtures" / "version_0_1"
 RUN = (
     *("+experiment=ds_onehot", "supervision.weights=[1.0]", "trainer=demo", "trainer.epochs=8", "trainer.keep_best=1"),
-    *("trainer.validate_every=1", "trainer.precision=fp32", "trainer.progress=none"),
+    *("lr=0.002", "trainer.validate_every=1", "trainer.precision=fp32", "trainer.progress=none"),
     *("patches.shape=[16,16,16]", "encoder.channels=[8,16]", "encoder.width=1.0"),
     *("data=phantom", "data.phantom.cases=5", "data.phantom.shape=[24,24,24]"),
 )
@@ -28,6 +28,8 @@ RUN = (
 NOTICE = "brats-ablate: trainer.validate_every is validation.every now; reading trainer.validate_every=1 as validation.every=1"
 CHANGED = {"ds_as_released": "supervision.upsampling=nearest"}
 """Experiments that compute something else since, and the override by which they compute what they did."""
+LONGER_DEMO = ("trainer.epochs=20", "validation.every=5")
+"""What `trainer=demo` was, with lr=0.002."""
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ def test_every_experiment_keeps_its_identity_while_it_computes_the_same(
     overrides, expected = recorded
     first, *others = overrides.split()
     experiment = first if "=" in first else f"+experiment={first}"
+    others += LONGER_DEMO if "trainer=demo" in overrides else ()
     if first in CHANGED:
         assert config_hash(identity(resolve(composition(experiment, *others)))) != expected
         others.append(CHANGED[first])

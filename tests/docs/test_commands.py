@@ -1,0 +1,55 @@
+"""Every command in the documents names options and keys that exist; other tests run those of the pages they are about."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from brats_ablate import __main__ as entry
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPTIONS_OF_A_STUDY = ("-cd own", "=mine", "data=clinic", "data.list=list.csv")
+"""Of files that a page shows; a test of that page makes them."""
+
+
+def commands(document: Path) -> list[str]:
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.findall(r"^(?:    +|)(?:python -m brats_ablate|brats-ablate) +([^\n]+)$", text, re.M)
+    return [re.split(r"  +#|;|\s\|", line)[0].strip() for line in found]
+
+
+def is_complete(line: str) -> bool:
+    return not any(part in line for part in ("<", "…", "$", *OPTIONS_OF_A_STUDY)) and not line.startswith("--")
+
+
+def first_of_each_sweep(arguments: list[str]) -> list[str]:
+    overrides = OverridesParser.create().parse_overrides(arguments)
+    pairs = zip(arguments, overrides, strict=True)
+    return [
+        f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o.is_sweep_override() else a for a, o in pairs
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_is_composed(document: Path, composition: Callable[..., DictConfig]) -> None:
+    for line in filter(is_complete, commands(document)):
+        arguments = entry.quoted_paths(entry.current_keys(shlex.split(line)))
+        if "-cn" in arguments:
+            assert (ROOT / "sweeps" / f"{arguments[arguments.index('-cn') + 1]}.yaml").exists(), line
+        flags = {value for flag, value in itertools.pairwise(arguments) if flag in ("-cd", "-cn", "--cfg")}
+        overrides = [a for a in arguments if not a.startswith("-") and a not in flags and not a.startswith("hydra")]
+        composition(*first_of_each_sweep(overrides))
+
+
+def test_most_commands_are_found() -> None:
+    complete = [line for document in DOCUMENTS for line in commands(document) if is_complete(line)]
+    assert len(complete) > 60
