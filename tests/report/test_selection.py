@@ -53,7 +53,7 @@ def _runs(results: Sequence[TableResult]) -> list[RunSummary]:
     [
         (("baseline", "ds"), False, ["demo"]),  # also in Tables 1, 2 and 3 and under "Everything trained"
         (("baseline", "ds"), True, ["table2"]),  # the paper's figures go with the demo's columns
-        (("baseline", "ds", "attention"), False, ["table2"]),
+        (("baseline", "ds", "residual"), False, ["table2"]),
         (("baseline", "unetr", "ds", "ds_deeper"), False, ["table1", "table3", "demo"]),
         (("baseline", "ds", "mine"), False, ["demo", "trained"]),
         (("mine",), False, ["trained"]),
@@ -92,19 +92,19 @@ def test_tables_without_a_score_are_shown_only_while_none_has_one(tmp_path: Path
 def test_the_summary_by_hand(tmp_path: Path) -> None:
     _write(tmp_path, "baseline")
     _write(tmp_path, "ds", shift=0.1)
-    _write(tmp_path, "attention", folds=1)
+    _write(tmp_path, "residual", folds=1)
     results = _results(tmp_path)
     shown = distinct_tables(results)
     text = summary_section(shown, _runs(results))
     best = np.mean(
         [run.best["dice"] for run in _runs(results) if run.coordinates.name == "ds" and run.coordinates.fold == 0]
     )
-    assert "3 variants (baseline, Attention, DS) on 12 cases in 2 folds." in text
+    assert "3 variants (baseline, DS, Residual) on 12 cases in 2 folds." in text
     assert text.count("<li>") == 2
     assert '<b class="better">DS is better than baseline.</b>' in text
-    assert "Attention vs baseline is not tested: one fold does not show run-to-run variability." in text
+    assert "Residual vs baseline is not tested: one fold does not show run-to-run variability." in text
     assert "12 patients, small sample (fewer than 20)" in text
     assert f"Highest mean Dice: DS, {best:.4f} over fold 0 (best epochs)." in text
     assert "Cost: 5h00m of training in 5 runs." in text
     assert 'Missing: 1 fold of 1 variant, 3 untrained variants (<a href="#missing">' in text
-    assert missing_folds(shown)["attention"] == [1]
+    assert missing_folds(shown)["residual"] == [1]
