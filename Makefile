@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## run a whole study on synthetic phantoms: three networks, five folds, verdicts, a report
 	$(RUN) data=phantom job=prepare
-	$(RUN) -cd sweeps -cn demo
+	$(RUN) -cd sweeps -cn demo hydra/launcher=submitit_local hydra.launcher.max_parallel=2
 	$(RUN) data=phantom job=report job.tables='[demo]'
 
 test: $(INSTALLED) ## run the fast tests
