@@ -174,3 +174,18 @@ def test_a_run_continues_from_its_checkpoint_whatever_was_recorded_after_it(
         assert torch.equal(last_weights(directory)[name], tensor)
     best = [run.best_checkpoints() for run in (directory, run_directory(undisturbed))]
     assert [file.name for file in best[0]] == [file.name for file in best[1]]
+
+
+def test_a_run_that_was_lost_before_its_first_checkpoint_says_that_it_starts_again(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = composed("+experiment=baseline")
+    with monkeypatch.context() as patch:
+        poison_after(patch, 7)
+        with pytest.raises(RunFailed):
+            train.run(cfg)
+    assert "starts again" not in capsys.readouterr().out
+    assert [row["epoch"] for row in run_directory(cfg).metrics()] == [1]
+    train.run(cfg)
+    said = "starts again: it has no checkpoint to continue from; one is written every 10 minutes"
+    assert said in capsys.readouterr().out

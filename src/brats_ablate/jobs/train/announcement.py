@@ -37,11 +37,15 @@ def announcement(
         f"{cfg.trainer.epochs:,} epochs of {steps_per_epoch} steps; {precision.name} on {precision.device}{processes}",
         f"  {min(str(directory.path), os.path.relpath(directory.path), key=len)}",
     ]
-    if directory.last_checkpoint.exists() and (rows := directory.metrics()):
+    rows = directory.metrics()
+    if rows and directory.last_checkpoint.exists():
         from brats_ablate.training.checkpoint import finished_epochs
 
         done = finished_epochs(directory.last_checkpoint)
         lines.append(f"  {_continuation(done, rows, int(cfg.trainer.epochs))}")
+    elif rows:
+        minutes = f"{cfg.trainer.checkpoint_minutes:g} minutes (trainer.checkpoint_minutes)"
+        lines.append(f"  starts again: it has no checkpoint to continue from; one is written every {minutes}")
     return "\n".join(lines)
 
 
