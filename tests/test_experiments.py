@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from hardware import needs_bf16
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -154,6 +155,7 @@ def test_trains_one_step(experiment: str) -> None:
 
 
 @pytest.mark.slow
+@needs_bf16
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_trains_one_step_in_mixed_precision(experiment: str) -> None:
     step(small(experiment), DistributedContext(), steps=1, precision="bf16")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from scaffolding import CommandLine
 
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.data.store import CaseStore
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+PROGRAM = "python -m brats_ablate "
 MOST_LINES = 15
 OF_KIND = {"FLAIR": 0, "T1": 1, "T1post": 2, "T2": 3}
 
@@ -66,13 +65,13 @@ def test_the_examples_prepare_from_a_foreign_folder(tmp_path: Path) -> None:
         if name != "sh":
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(content)
-    environment = os.environ | {"BRATS_ABLATE_WORK": str(tmp_path / "work"), "OMP_NUM_THREADS": "1"}
+    command = CommandLine(tmp_path, environment={"BRATS_ABLATE_WORK": str(tmp_path / "work")})
     for line in blocks()["sh"].splitlines():
-        program, *arguments = shlex.split(line)
-        assert program == "python"
-        command = [sys.executable, *arguments, *([] if "data.n_folds=2" in line else ["data.n_folds=3"])]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert line.startswith(PROGRAM)
+        done = command.run(
+            *shlex.split(line.removeprefix(PROGRAM)), *([] if "data.n_folds=2" in line else ["data.n_folds=3"])
+        )
+        assert done.returncode == 0, done.stdout
     own = CaseStore(tmp_path / "work" / "mine" / "prepared")
     assert own.case_ids == sorted(images)
     for case, expected in images.items():

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from scaffolding import CommandLine
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 SHORTER = ("trainer.epochs=2", "trainer.crops_per_case=1", "validation.every=1")
 
 
 @pytest.mark.slow(minutes=2)
-def test_every_command_runs(tmp_path: Path) -> None:
+def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", DOCUMENT, re.M | re.S)
     for _, name, content in blocks:
         if name:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(content, encoding="utf-8")
     outputs = []
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment.pop("BRATS_ABLATE_WORK", None)
+    monkeypatch.delenv("BRATS_ABLATE_WORK", raising=False)
     for line in "".join(content for language, _, content in blocks if language == "sh").splitlines():
         program, *arguments = shlex.split(line)
         assert program == "brats-ablate"
-        command = [sys.executable, "-m", "brats_ablate", *arguments, *(SHORTER if "trainer=demo" in line else ())]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        done = CommandLine(tmp_path).run(*arguments, *(SHORTER if "trainer=demo" in line else ()))
         assert done.returncode == 0, f"{line}\n{done.stdout}"
         outputs.append(done.stdout)
     assert "9 cases in work/clinic/prepared" in outputs[0]

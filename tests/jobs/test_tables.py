@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scaffolding import CommandLine
 
 import brats_ablate
 from brats_ablate.jobs.tables import tracked_frames
@@ -41,14 +41,8 @@ def _command(tmp_path: Path) -> Command:
     shutil.copytree(Path(__file__).parents[1] / "fixtures" / "experiments", tmp_path / "experiments")
 
     def run(*overrides: str, program: Sequence[str] = ("-m", "brats_ablate")) -> subprocess.CompletedProcess[str]:
-        package = str(Path(brats_ablate.__file__).parents[1])
-        environment = os.environ | {
-            "BRATS_ABLATE_WORK": str(tmp_path / "work"),
-            "COLUMNS": "200",
-            "PYTHONPATH": package,
-        }
-        words = [sys.executable, *program, "job=tables", *overrides]
-        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        environment = {"BRATS_ABLATE_WORK": str(tmp_path / "work"), "COLUMNS": "200"}
+        return CommandLine(tmp_path, ["job=tables"], environment, program, subprocess.PIPE).run(*overrides)
 
     return run
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hardware import needs_bf16
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.models.encoder import EncoderConfig
@@ -53,6 +54,7 @@ def test_state_survives_a_round_trip_and_evaluation_is_deterministic(build, name
         assert torch.equal(a, b)
 
 
+@needs_bf16
 @pytest.mark.parametrize("name", MODELS)
 def test_channels_last_bfloat16_step(build, name):
     model = build_small(build, name).to(memory_format=torch.channels_last_3d)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import gzip
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scaffolding import CommandLine
 from schemes import BRATS2021
 
-import brats_ablate
 from brats_ablate.jobs.calibration import summarize
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.calibration import reliability
@@ -91,10 +89,8 @@ def write_calibration(work: Path, name: str, regions: tuple[str, ...] = ("WT", "
 
 
 def make_report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    package = str(Path(brats_ablate.__file__).parents[1])
-    environment = os.environ | {"BRATS_ABLATE_WORK": str(work), "PYTHONPATH": package}
-    words = [sys.executable, "-m", "brats_ablate", "job=report", "job.resamples=200", *overrides]
-    return subprocess.run(words, cwd=work.parent, env=environment, capture_output=True, text=True, check=False)
+    line = ("job=report", "job.resamples=200", *overrides)
+    return CommandLine(work.parent, environment={"BRATS_ABLATE_WORK": str(work)}, stderr=subprocess.PIPE).run(*line)
 
 
 def unpacked(page: Path, name: str) -> bytes:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import warm_python
+
 import brats_ablate
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
 from brats_ablate.runs.state import RunState
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import pytest
     import torch
 
+TIMEOUT_S = 900
+"""After which a command that a test waits for has failed."""
 _IMPORTABLE = [str(Path(brats_ablate.__file__).parents[1]), str(Path(__file__).parent)]
 
 
@@ -45,11 +49,10 @@ class CommandLine:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start a process and do not wait."""
-        path = os.pathsep.join(filter(None, [*_IMPORTABLE, os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
             [sys.executable, *self.program, *self.arguments, *arguments],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **self.environment, **environment},
+            env=self._variables(environment),
             text=True,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
@@ -58,19 +61,29 @@ class CommandLine:
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a process to its end."""
-        return finish(self.start(*arguments, **environment))
+        """Run a process to its end; one that starts warm if it is a module's."""
+        flag, module = (*self.program, "")[:2]
+        if flag != "-m":
+            return finish(self.start(*arguments, **environment))
+        line = [*self.program[2:], *self.arguments, *arguments]
+        return warm_python.run(module, line, self.folder, self._variables(environment), self.stderr, TIMEOUT_S)
+
+    def _variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, [*_IMPORTABLE, os.environ.get("PYTHONPATH")]))
+        return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **self.environment, **environment}
+
+
+FAKE_JOB = ("-m", "data=phantom", "job._target_=fake_study.train.run")
 
 
 class FakeStudy(CommandLine):
     """Sweeps of `fake_study.train`, a stand-in for training; `faults` maps "experiment/fold" to what goes wrong."""
 
     def start(self, *arguments: str, faults: Mapping[str, str] | None = None, **environment: str) -> Any:
-        job = ("-m", "data=phantom", "job._target_=fake_study.train.run")
-        return super().start(*job, *arguments, FAKE_FAULTS=json.dumps(faults or {}), **environment)
+        return super().start(*FAKE_JOB, *arguments, FAKE_FAULTS=json.dumps(faults or {}), **environment)
 
     def run(self, *arguments: str, faults: Mapping[str, str] | None = None, **environment: str) -> Any:
-        return finish(self.start(*arguments, faults=faults, **environment))
+        return super().run(*FAKE_JOB, *arguments, FAKE_FAULTS=json.dumps(faults or {}), **environment)
 
     def runs(self) -> list[RunDirectory]:
         return find_runs(self.folder / "work/phantom/runs")
@@ -82,7 +95,7 @@ def fake_state(run: RunDirectory) -> dict[str, Any]:
     return state
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
+def finish(process: subprocess.Popen[str], timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
     """Wait for a process and return its exit code and output."""
     stdout, stderr = process.communicate(timeout=timeout_s)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

@@ -12,6 +12,7 @@ import copy
 
 import pytest
 import torch
+from hardware import needs_bf16
 from schemes import BRATS2021
 from torch import Tensor, nn
 
@@ -147,6 +148,7 @@ def test_fp32_steps_deviate_no_more_than_plain_ones(network: UNet, exact: Tensor
     assert worst(fast_losses(network, "fp32"), exact) < 3 * unavoidable
 
 
+@needs_bf16
 @pytest.mark.parametrize("smallest", [0, fused_norm_relu.SMALLEST])
 def test_bf16_steps_deviate_no_more_than_plain_ones(
     network: UNet, exact: Tensor, unavoidable: float, smallest: int, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from hardware import needs_bf16
 from torch import Tensor, nn
 
 from brats_ablate.models import kernels
@@ -124,6 +125,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
+@needs_bf16
 def test_an_enabled_layer_uses_it_where_it_is_faster(calls, monkeypatch):
     monkeypatch.setattr(fused_norm_relu, "SMALLEST", 8 * 10 * 10 * 10)
     layer, contiguous = ConvLayer(4, 8).to(memory_format=torch.channels_last_3d), ConvLayer(4, 8)
@@ -140,6 +142,7 @@ def test_an_enabled_layer_uses_it_where_it_is_faster(calls, monkeypatch):
     assert calls == [(1, 8, 10, 10, 10)]
 
 
+@needs_bf16
 def test_an_enabled_block_has_the_numbers_of_its_layers(calls, monkeypatch):
     torch.manual_seed(0)
     block = ConvBlock(4, 8, stride=2).to(memory_format=torch.channels_last_3d)

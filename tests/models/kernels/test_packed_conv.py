@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 import torch
 import torch.nn.functional as F
+from hardware import needs_bf16
 from torch import nn
 
 from brats_ablate.models.kernels import packed_conv
@@ -84,6 +85,7 @@ def test_it_replaces_convolutions_that_it_equals_and_no_others() -> None:
     assert taken == []
 
 
+@needs_bf16
 def test_on_a_cpu_it_is_the_plain_convolution_bit_for_bit() -> None:
     torch.manual_seed(0)
     plain = nn.Conv3d(16, 8, 3, padding=1, bias=False)
