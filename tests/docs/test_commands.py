@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from brats_ablate import __main__ as entry
+from brats_ablate.config.arguments import current_keys, quoted_paths
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,7 +47,7 @@ def _first(swept: Override) -> object:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_is_composed(document: Path, composition: Callable[..., DictConfig]) -> None:
     for line in filter(is_complete, commands(document)):
-        arguments = entry.quoted_paths(entry.current_keys(shlex.split(line)))
+        arguments = quoted_paths(current_keys(shlex.split(line)))
         if "-cn" in arguments:
             assert (ROOT / "sweeps" / f"{arguments[arguments.index('-cn') + 1]}.yaml").exists(), line
         flags = {value for flag, value in itertools.pairwise(arguments) if flag in ("-cd", "-cn", "--cfg")}
