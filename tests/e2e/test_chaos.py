@@ -25,11 +25,11 @@ IN_WRITES = {4: "fsync", 8: "replace", 12: "fsync", 16: "replace"}
 FULL_DISKS = (6, 14)
 """Numbers of kills after which the disk is full for some seconds."""
 DISK_MIB = 64
-PACE = 10
+PACE = 6
 """Every second kill waits until the four runs have finished this many more epochs, which it finds in training; the other
 follows it by seconds, while processes start and resume. So the kills spread over the runs on a machine of any speed."""
 SWEEP = (
-    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=60", "validation.every=15", "trainer.checkpoint_minutes=0.002",
+    "+experiment=baseline,ds", "fold=0,1", "trainer.epochs=36", "validation.every=9", "trainer.checkpoint_minutes=0.002",
     "hydra/launcher=submitit_local", "hydra.launcher.max_parallel=2", "hydra.launcher.poll_seconds=0.2",
 )  # fmt: skip
 

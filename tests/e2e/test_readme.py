@@ -68,8 +68,13 @@ def test_the_readme_has_no_other_commands() -> None:
 
 
 @pytest.mark.slow(minutes=6)
-def test_every_command_of_the_readme_runs(tmp_path: Path, small: tuple[str, ...]) -> None:
+def test_every_command_of_the_demo_and_of_the_readme_runs(tmp_path: Path, small: tuple[str, ...]) -> None:
     study = of_two_folds(tmp_path, small)
+    for command in demo():
+        run(study, command)
+    again = study.run(*shlex.split(demo()[1].removeprefix(PROGRAM)), "fold=0,1")
+    assert "6 runs: 6 finished" in again.stdout
+    assert not re.search(r"epoch +1/", again.stdout)
     files = {"/data/new": str(tmp_path / "phantom/raw"), "/data/theirs": str(tmp_path / "phantom/predictions/ds")}
     for command in commands():
         run(study, command, **files)
@@ -78,13 +83,3 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, small: tuple[str, ...]
     script = script.replace("work/brats21", str(tmp_path / "phantom")).replace("/data/new/case_001", str(case))
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
-
-
-@pytest.mark.slow(minutes=2)
-def test_the_demo_runs_and_skips_what_is_finished(tmp_path: Path, small: tuple[str, ...]) -> None:
-    study = of_two_folds(tmp_path, small)
-    for command in demo():
-        run(study, command)
-    again = study.run(*shlex.split(demo()[1].removeprefix(PROGRAM)), "fold=0,1")
-    assert "finished" in again.stdout
-    assert not re.search(r"epoch +1/", again.stdout)

@@ -30,6 +30,7 @@ pytestmark = [
 ]
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1")
 COHORT = ("data=phantom", "data.phantom.cases=6", "data.phantom.shape=[40,48,36]", "data.n_folds=3")
+INTERRUPTED = ("+experiment=baseline", "fold=0,1", "trainer.epochs=8")
 TINY = (
     "trainer=cpu", "encoder.channels=[8,16,16]", "encoder.width=1.0", "patches.shape=[32,32,32]",
     "trainer.precision=fp32", "trainer.crops_per_case=2", "validation.every=4",
@@ -54,6 +55,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(tmp_path: Path, prepared: Path) -> CommandLine:
     """Sweeps of real training on the prepared cohort."""
     return CommandLine(tmp_path, ("-m", *COHORT, *TINY, *SLURM, f"paths.prepared={prepared}"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> CommandLine:
+    """The sweep of the interrupted runs in one process, without SLURM."""
+    study = CommandLine(tmp_path_factory.mktemp("undisturbed"), ("-m", *COHORT, *TINY, f"paths.prepared={prepared}"))
+    done = study.run(*INTERRUPTED)
+    assert done.returncode == 0, done.stdout
+    return study
 
 
 def runs_of(study: CommandLine, folder: str = "work/phantom/runs") -> list[RunDirectory]:
@@ -172,9 +182,10 @@ def test_a_launcher_that_is_killed_is_replaced_by_the_same_command(fake_study: F
 
 
 @pytest.mark.parametrize("how", ["preemption", "the signal before the time limit"])
-def test_an_interrupted_run_resumes_to_the_weights_of_an_uninterrupted_one(study: CommandLine, how: str) -> None:
-    sweep = ("+experiment=baseline", "fold=0,1", "trainer.epochs=8")
-    process = study.start(*sweep)
+def test_an_interrupted_run_resumes_to_the_weights_of_an_uninterrupted_one(
+    study: CommandLine, undisturbed: CommandLine, how: str
+) -> None:
+    process = study.start(*INTERRUPTED)
     wait_until(lambda: have_finished_an_epoch(runs_of(study), 2), process)
     if how == "preemption":
         preempt()
@@ -183,14 +194,10 @@ def test_an_interrupted_run_resumes_to_the_weights_of_an_uninterrupted_one(study
     done = finish(process)
     assert done.returncode == 0, done.stdout
     assert all(submission(run).requeues >= 1 for run in runs_of(study))
-
-    done = study.run(*sweep, "paths.runs=undisturbed")
-    assert done.returncode == 0, done.stdout
-    for disturbed, undisturbed in zip(runs_of(study), runs_of(study, "undisturbed"), strict=True):
-        assert_same_weights(disturbed, undisturbed)
-        assert [(r["epoch"], r["loss"]) for r in disturbed.metrics()] == [
-            (r["epoch"], r["loss"]) for r in undisturbed.metrics()
-        ]
+    for run, reference in zip(runs_of(study), runs_of(undisturbed), strict=True):
+        assert_same_weights(run, reference)
+        losses = [[(row["epoch"], row["loss"]) for row in each.metrics()] for each in (run, reference)]
+        assert losses[0] == losses[1]
 
 
 def test_runs_longer_than_the_time_limit_are_requeued_until_they_are_finished(fake_study: FakeStudy) -> None:

@@ -173,6 +173,8 @@ def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationMo
     from brats_ablate.models.base import to_device
 
     kernels.enable(model)
+    if device.type == "cpu":
+        kernels.enable_pairing(model)
     if device.type == "cuda":
         kernels.enable_packing(model)
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
