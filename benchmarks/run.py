@@ -22,9 +22,9 @@ from report import markdown, summary
 
 PARTS = (
     *("step", "pipeline", "data", "store", "integrity", "prepare", "metrics", "official", "threshold"),
-    *("inference", "window", "startup"),
+    *("inference", "window", "small", "startup"),
 )
-ONE_CORE = ("data", "store", "integrity", "prepare", "metrics", "official", "threshold")
+ONE_CORE = ("data", "store", "integrity", "prepare", "metrics", "official", "threshold", "small")
 HERE = Path(__file__).resolve().parent
 
 _ABOUT = """

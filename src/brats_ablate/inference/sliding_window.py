@@ -19,8 +19,8 @@ from brats_ablate.runtime.memory import to_device
 SMALLEST_WEIGHT = 1e-3
 """Floor of the Gaussian, as MONAI's: the corners of a lone window keep a weight that divides safely."""
 VOXELS_AT_ONCE = 1 << 18
-"""Of the windows that a CPU computes together: one of 64³, eight of 32³. Smaller windows take less time in a batch, a
-third at 32³ (torch 2.13)."""
+"""Of the windows that a CPU computes together: one of 64³, two of 48³, eight of 32³. In a batch these take half of the
+time (`benchmarks/parts/small.py`), as torch convolves lone samples of few voxels slowly."""
 
 
 class SlidingWindow:
