@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.config.messages import format_error
@@ -24,6 +26,10 @@ from brats_ablate.config.messages import format_error
         (["job.checkpoint=2"], "job.checkpoint is not a known key; did you mean job.checkpoints?"),
         (["job.checkpoints=2"], "job.checkpoints is a key of job=predict only; choose it too"),
         (["tracker.project=x"], "tracker.project is a key of tracker=wandb only; choose it too"),
+        (
+            ["hydra.launcher.gpus=2"],
+            "hydra.launcher.gpus is not a setting of a launcher; choose one of account, additional_parameters, ",
+        ),
         (["qqqqqqqq=3"], "qqqqqqqq is not a known key; `--cfg job` shows every key"),
         (["+experiment"], "+experiment has no value; write +experiment=<value>"),
         (["patches.shape=[1,2"], "patches.shape=[1,2 cannot be parsed; write key=value, lists in brackets"),
@@ -55,3 +61,22 @@ def test_the_cause_of_a_wrapped_error_is_formatted() -> None:
     wrapper = RuntimeError("wrapped")
     wrapper.__cause__ = HydraException("inner")
     assert format_error(wrapper) == "inner"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "sentence"),
+    [
+        (
+            "slurm",
+            "hydra.launcher.max_parallel is a setting of hydra/launcher=local_gpus or hydra/launcher=submitit_lo",
+        ),
+        ("serial", "hydra.launcher has settings, but the chosen launcher has none; choose theirs: hydra/launcher="),
+    ],
+)
+def test_a_setting_of_another_launcher_in_a_file_is_one_sentence(launcher: str, sentence: str) -> None:
+    file = OmegaConf.load(resource_dir("conf") / "hydra" / "launcher" / f"{launcher}.yaml")
+    with pytest.raises(InstantiationException) as raised:
+        instantiate(OmegaConf.merge(file, {"max_parallel": 2}))
+    message = format_error(raised.value)
+    assert message is not None
+    assert message.startswith(sentence)

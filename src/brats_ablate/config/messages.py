@@ -27,6 +27,8 @@ _MEANT = {
 }  # fmt: skip
 """What others call a key -> the key."""
 _MOST_SHOWN = 40
+_OF_LAUNCHER = "hydra.launcher."
+_NO_SETTINGS = {"defaults", "_target_"}
 
 
 def format_error(error: BaseException) -> str | None:
@@ -52,6 +54,8 @@ def format_error(error: BaseException) -> str | None:
 
 def _unknown_key(match: re.Match[str]) -> str:
     key, value = match.groups()
+    if key.startswith(_OF_LAUNCHER):
+        return _unknown_launcher_key(key.removeprefix(_OF_LAUNCHER))
     if key == "experiment":
         return f"experiments are added, not overridden: use +experiment={value}"
     if (meant := meant_key(key)) is not None:
@@ -66,6 +70,21 @@ def _unknown_key(match: re.Match[str]) -> str:
     if key in owners:
         return f"{key} is a key of {' and '.join(owners[key])} only; choose it too"
     return f"{key} is not a known key{_hint(key, list(owners))}"
+
+
+def _unknown_launcher_key(name: str) -> str:
+    owners: dict[str, list[str]] = {}
+    for file in sorted(file for folder in config_dirs() for file in (folder / "hydra" / "launcher").glob("*.yaml")):
+        for key in OmegaConf.load(file):
+            owners.setdefault(str(key), []).append(file.stem)
+    if name in owners:
+        launchers = " or ".join(f"hydra/launcher={option}" for option in owners[name])
+        return f"{_OF_LAUNCHER}{name} is a setting of {launchers} only; choose it too"
+    return f"{_OF_LAUNCHER}{name} is not a setting of a launcher{_hint(name, sorted(owners.keys() - _NO_SETTINGS))}"
+
+
+def _unsuitable_setting(match: re.Match[str]) -> str:
+    return _unknown_launcher_key(match[1])
 
 
 def meant_key(key: str) -> str | None:
@@ -110,9 +129,12 @@ def _unknown_primary(match: re.Match[str]) -> str:
     return f"-cn {name} names no configuration{_hint(name, names)}"
 
 
+_NO_LAUNCHER_SETTINGS = "hydra.launcher has settings, but the chosen launcher has none; choose theirs: hydra/launcher=…"
 _NO_FILE = "there is no configuration {!r}; check group and name (`--help` lists the groups)"
 _SENTENCES: tuple[tuple[str, Callable[[re.Match[str]], str] | str], ...] = (
     (r"Could not override '([^']+)'.* use \+[^=]+=(\S*)", _unknown_key),
+    (r"call to target 'hydra_plugins\.\S+':\s*TypeError.* unexpected keyword argument \\?'(\w+)", _unsuitable_setting),
+    (r"call to target 'hydra_plugins\.\S+':\s*TypeError.* takes no arguments", _NO_LAUNCHER_SETTINGS),
     (r"Could not find '([^']+)'\s*\n\s*\nAvailable options in '([^']+)':\s*\n(.*)", _unknown_option),
     (r"Could not (?:find|load) '([^']+)'", _NO_FILE),
     (r"Cannot find primary config '([^']+)'", _unknown_primary),
