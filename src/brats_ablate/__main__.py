@@ -12,6 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from brats_ablate.config.arguments import as_hydra_reads, unknown_flag
+from brats_ablate.config.hydra_mode import searched_in_own_files_only
 from brats_ablate.config.locations import make_importable, own_config_dir, resource_dir
 from brats_ablate.runtime import exit_code
 
@@ -64,7 +65,8 @@ def main() -> None:
     sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
     try:
-        _help() if {"--help", "-h"} & set(sys.argv) else application()
+        with searched_in_own_files_only(sys.argv[1:]):
+            _help() if {"--help", "-h"} & set(sys.argv) else application()
         sys.stdout.flush()
     except BrokenPipeError:  # what reads the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
