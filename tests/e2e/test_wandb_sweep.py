@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from wandb import wandb_agent
 
-from brats_ablate.__main__ import current_keys, flags_first, quoted_paths, unknown_flag
+from brats_ablate.config.arguments import current_keys, flags_first, quoted_paths, unknown_flag
 from brats_ablate.config.check import check
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import Coordinates
