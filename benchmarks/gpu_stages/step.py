@@ -58,6 +58,7 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
     import networks
     from brats_ablate.models import kernels
     from brats_ablate.models.base import to_device
+    from brats_ablate.training.precision import Precision
 
     kind = {"ours": networks.OURS, "nnunet": networks.NNUNET, "monai": networks.MONAI}[words[0]]
     is_ours, is_nnunet = words[0] == "ours", words[0] == "nnunet"
@@ -76,6 +77,8 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
     to_device(model, options.device, layout)
     torch.backends.cudnn.benchmark = "unmeasured" not in words
     dtype = torch.float16 if is_nnunet and options.on_gpu else torch.bfloat16
+    # A CPU without 16-bit instructions convolves one value at a time.
+    mixed = torch.autocast(options.device.type, dtype, Precision.resolve("auto", options.device).name != "fp32")
     how = {"dynamic": False, "options": {"fallback_random": True}} if is_ours else {}
     network = torch.compile(model, **how) if "compiled" in words else model
     optimizer, loss_of = networks.optimizer_of(kind, model.parameters()), networks.region_loss()
@@ -85,7 +88,7 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(options.device.type, dtype=dtype):
+        with mixed:
             loss = loss_of(network(images), labels)
         scaler.scale(loss).backward()
         if is_nnunet:
@@ -95,7 +98,7 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
         scaler.update()
 
     def forward() -> None:
-        with torch.no_grad(), torch.autocast(options.device.type, dtype=dtype):
+        with torch.no_grad(), mixed:
             network(images)
 
     return step, forward

@@ -73,7 +73,7 @@ def test_every_command_of_the_demo_and_of_the_readme_runs(tmp_path: Path, small:
     for command in demo():
         run(study, command)
     again = study.run(*shlex.split(demo()[1].removeprefix(PROGRAM)), "fold=0,1")
-    assert "6 runs: 6 finished" in again.stdout
+    assert "0 of 6 runs to do, 6 already finished" in again.stdout
     assert not re.search(r"epoch +1/", again.stdout)
     files = {"/data/new": str(tmp_path / "phantom/raw"), "/data/theirs": str(tmp_path / "phantom/predictions/ds")}
     for command in commands():
