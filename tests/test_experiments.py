@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -205,7 +206,9 @@ def train_all_as_rank(rank: int, results: Path) -> None:
 
 @pytest.mark.slow(minutes=2)
 def test_trains_in_two_ranks(tmp_path: Path) -> None:
-    ranks = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # with what this file imports of the tests
+    command = [sys.executable, __file__]
+    ranks = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment) for rank in range(2)]
     assert [rank.wait(timeout=3600) for rank in ranks] == [0, 0]
     failures = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert failures == [{}, {}]
