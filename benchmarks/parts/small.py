@@ -13,7 +13,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from brats_ablate.inference import sliding_window
-from brats_ablate.inference.sliding_window import SlidingWindow
+from brats_ablate.inference.sliding_window import SlidingWindow, TakesBatches
 from brats_ablate.models import kernels
 from brats_ablate.models.base import to_device
 from measuring import Comparison, Options, Row, Table, cpu_seconds, interleave, one_core
@@ -79,7 +79,7 @@ def _step(name: str, edge: int) -> Callable[[], None]:
 
 @torch.no_grad()
 def _by_windows(network: nn.Module, volume: Tensor) -> Tensor:
-    return SlidingWindow((32, 32, 32), 0.5, 0.125)(network, volume)
+    return SlidingWindow((32, 32, 32), 0.5, 0.125)(TakesBatches(network), volume)
 
 
 def _one_by_one(network: nn.Module, volume: Tensor) -> Tensor:

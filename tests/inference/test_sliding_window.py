@@ -5,7 +5,8 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from brats_ablate.inference.sliding_window import SlidingWindow, gaussian_weight, windows
+from brats_ablate.inference import sliding_window
+from brats_ablate.inference.sliding_window import SlidingWindow, TakesBatches, gaussian_weight, windows
 from brats_ablate.inference.tta import FlipTTA
 
 
@@ -26,6 +27,24 @@ def test_equals_monai(network: nn.Module, shape: tuple[int, int, int], overlap: 
     expected = sliding_window_inference(volume, patch, 1, network, overlap=overlap, mode="gaussian", sigma_scale=0.125)
     assert ours.shape == (1, 3, *shape)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (17, 33, 19), (5, 6, 7)])
+@torch.no_grad()
+def test_windows_in_batches_give_the_same(
+    network: nn.Module, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, window, sizes = torch.randn(1, 2, *shape), SlidingWindow((16, 12, 8), 0.5, 0.125), []
+
+    def counted(patches: Tensor) -> Tensor:
+        sizes.append(len(patches))
+        return network(patches)
+
+    monkeypatch.setattr(sliding_window, "VOXELS_AT_ONCE", 3 * 16 * 12 * 8 + 1)
+    alone, together = window(counted, volume), window(TakesBatches(counted), volume)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    n = len(windows(tuple(map(max, shape, window.patch_shape)), window.patch_shape, 0.5))
+    assert sizes == [1] * n + [3] * (n // 3) + [n % 3] * bool(n % 3)
 
 
 @torch.no_grad()

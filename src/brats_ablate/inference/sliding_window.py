@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -23,13 +24,24 @@ VOXELS_AT_ONCE = 1 << 18
 time (`benchmarks/parts/small.py`), as torch convolves lone samples of few voxels slowly."""
 
 
+@dataclass(frozen=True)
+class TakesBatches:
+    """A network that maps (B, C, *patch_shape) to (B, K, *patch_shape), for windows that are computed together."""
+
+    network: Callable[[Tensor], Tensor]
+
+    def __call__(self, patches: Tensor) -> Tensor:
+        """Call the network."""
+        return self.network(patches)
+
+
 class SlidingWindow:
     """`inference=sliding_window` (paper section 2.5): half overlap, Gaussian weights.
 
     Windows and weights equal those of MONAI's `sliding_window_inference(mode="gaussian")`: a grid of step
     patch × (1 − overlap), its last windows moved back inside. A volume smaller than the window is padded with zeros,
-    centered. One window is computed at a time: batches gain nothing at 128³. A CPU computes small windows together, up
-    to `VOXELS_AT_ONCE`.
+    centered. One window is computed at a time: batches gain nothing at 128³. Small windows are computed together on a
+    CPU, up to `VOXELS_AT_ONCE`, if the network `TakesBatches`.
 
     Args:
         patch_shape: the window, in voxels; the job passes the training patch's shape.
@@ -53,7 +65,7 @@ class SlidingWindow:
         """Blend the network's outputs over a volume.
 
         Args:
-            network: (B, C, *patch_shape) -> (B, K, *patch_shape), of samples that do not depend on one another.
+            network: (1, C, *patch_shape) -> (1, K, *patch_shape).
             volume: (1, C, X, Y, Z), one case; any spatial shape.
 
         Returns:
@@ -65,7 +77,8 @@ class SlidingWindow:
         total: Tensor | None = None
         weights = torch.zeros(tuple(shape), device=volume.device)
         found = windows(tuple(shape), self.patch_shape, self.overlap)
-        at_once = max(1, VOXELS_AT_ONCE // math.prod(self.patch_shape)) if volume.device.type == "cpu" else 1
+        takes_batches = isinstance(network, TakesBatches) and volume.device.type == "cpu"
+        at_once = max(1, VOXELS_AT_ONCE // math.prod(self.patch_shape)) if takes_batches else 1
         for first in range(0, len(found), at_once):
             indices = [(slice(None), slice(None), *window) for window in found[first : first + at_once]]
             patches = [padded[index] for index in indices]

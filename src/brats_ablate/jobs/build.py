@@ -254,6 +254,7 @@ def build_predictor(
     """
     import torch
 
+    from brats_ablate.inference.sliding_window import TakesBatches
     from brats_ablate.models.nnunet import averaged_part
 
     window = window or build_window(cfg, model)
@@ -274,7 +275,7 @@ def build_predictor(
         measured = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = measured and one_shape
         try:
-            return to_regions(window(averaged, volume))
+            return to_regions(window(TakesBatches(averaged), volume))
         finally:
             torch.backends.cudnn.benchmark = measured
 
