@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from hardware import needs_bf16
+from hardware import needs_bf16, needs_fast_cpu
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -205,6 +205,7 @@ def train_all_as_rank(rank: int, results: Path) -> None:
 
 
 @pytest.mark.slow(minutes=2)
+@needs_fast_cpu
 def test_trains_in_two_ranks(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # with what this file imports of the tests
     command = [sys.executable, __file__]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hardware import needs_fast_cpu
 from scaffolding import CommandLine
 
 import gpu
@@ -138,6 +139,7 @@ def test_the_output_of_a_process_that_ends_early_is_its_reason(
 
 
 @pytest.mark.slow(minutes=5)
+@needs_fast_cpu
 def test_every_stage_runs_at_small_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # compiling for a CPU says nothing about a GPU and takes minutes
     data = ("data=phantom", "data.phantom.cases=6", "data.phantom.shape=[32,32,24]", "data.n_folds=3")

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hardware import needs_fast_cpu
 from scaffolding import assert_same_weights, finish, finished_epochs, without_times
 
 from brats_ablate.runs.directory import find_runs
 
-pytestmark = pytest.mark.slow(minutes=4)
+pytestmark = [pytest.mark.slow(minutes=4), needs_fast_cpu]
 KILLS = 20
 IN_WRITES = {4: "fsync", 8: "replace", 12: "fsync", 16: "replace"}
 """Kills that a training process does itself, at its next call of this function."""

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hardware import needs_fast_cpu
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
 MOST_LINES = 20
@@ -40,6 +41,7 @@ def test_shows_seven_extensions_of_at_most_20_lines_a_file() -> None:
 
 
 @pytest.mark.slow
+@needs_fast_cpu
 def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, small: tuple[str, ...]) -> None:
     study = tmp_path / "study"
     write_files(study)

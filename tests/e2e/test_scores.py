@@ -13,10 +13,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from hardware import needs_fast_cpu
 from scaffolding import CommandLine
 
 pytestmark = [
     pytest.mark.slow(minutes=3),
+    needs_fast_cpu,
     pytest.mark.real,
     pytest.mark.skipif("BRATS_ABLATE_REAL_CASES" not in os.environ, reason="BRATS_ABLATE_REAL_CASES is not set"),
 ]
