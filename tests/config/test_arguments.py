@@ -93,6 +93,10 @@ def test_the_installations_sweeps_are_found_from_any_folder(tmp_path: Path, monk
     assert installed[2:] == ["-cn", "table2"]
     (tmp_path / "sweeps").mkdir()
     assert arguments.packaged_sweeps(["-cd", "sweeps"]) == ["-cd", "sweeps"]
+    assert arguments.packaged_sweeps(["-cd", "sweeps", "-cn", "mine"]) == ["-cd", "sweeps", "-cn", "mine"]
+    assert arguments.packaged_sweeps(["-cd", "sweeps", "-cn", "table2"]) == installed, "job=plan made the folder"
+    (tmp_path / "sweeps" / "table2.yaml").touch()
+    assert arguments.packaged_sweeps(["-cd", "sweeps", "-cn", "table2"]) == ["-cd", "sweeps", "-cn", "table2"]
 
 
 def test_any_argument_of_a_network_can_be_set_without_a_plus() -> None:

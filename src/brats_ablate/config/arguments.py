@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from brats_ablate.config.locations import resource_dir
@@ -75,12 +76,14 @@ def quoted_paths(arguments: list[str]) -> list[str]:
 
 
 def packaged_sweeps(arguments: list[str]) -> list[str]:
-    """Replace `-cd sweeps` by the installed sweeps if the current directory has no such folder."""
-    if os.path.isdir("sweeps"):
+    """Replace `-cd sweeps` by the installed sweeps, unless the current directory has that folder and the named file."""
+    name = next((v for p, v in pairwise(arguments) if p in ("-cn", "--config-name")), "")
+    installed = resource_dir("sweeps")
+    own = Path("sweeps") / f"{name}.yaml"
+    if Path("sweeps").is_dir() and (own.exists() or not (installed / own.name).exists()):
         return arguments
-    installed = str(resource_dir("sweeps"))
     return [
-        installed if value == "sweeps" and previous in ("-cd", "--config-dir") else value
+        str(installed) if value == "sweeps" and previous in ("-cd", "--config-dir") else value
         for previous, value in zip(["", *arguments], arguments, strict=False)
     ]
 
