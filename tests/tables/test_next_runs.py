@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from schemes import BRATS2021
+from schemes import BRATS2021, REGIONS
 
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.comparison import UNDECIDED
 from brats_ablate.tables.next_runs import NextRuns, next_runs
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import load_table_spec
@@ -61,3 +63,17 @@ def test_enough_runs_plan_nothing_more(tmp_path: Path, write_run: Write) -> None
     _, planned = _plan(tmp_path, write_run, [(5e-4, 0), (7e-4, 0)], 0.1)
     assert planned.missing == 0
     assert planned.summary.texts[0][-1] == "has enough runs"
+
+
+def test_predictions_are_not_decided_by_further_runs(tmp_path: Path) -> None:
+    spec = load_table_spec(resource_dir("experiments") / "table4.yaml")
+    drawn = np.random.default_rng(0).uniform(size=(2, 10, 3))
+    for column, dice in zip(spec.columns, drawn, strict=True):
+        rows = [f"c{i},{region},dice,{dice[i, k]}" for i in range(10) for k, region in enumerate(REGIONS)]
+        (tmp_path / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    store = ResultsStore({}, tmp_path, {f"c{i}": i % 5 for i in range(10)}, BRATS2021)
+    (result,) = build([spec], store, folds=5, resamples=200, seed=0)
+    assert result.comparisons[0].verdict == UNDECIDED
+    planned = next_runs(result, 0.001)
+    assert (planned.experiments, planned.missing) == ((), 0)
+    assert planned.summary.texts[0][-1] == "compares predictions, which further runs leave as they are"

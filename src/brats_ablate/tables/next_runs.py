@@ -58,7 +58,9 @@ def next_runs(result: TableResult, difference: float) -> NextRuns:
 
 
 def _needed(c: Comparison, difference: float) -> int | None:
-    """Return runs per fold; None if no number of them is enough."""
+    """Return runs per fold; None if no number of them is enough, or predictions are compared."""
+    if not c.runs:
+        return None
     if c.variance_by_runs is None:
         return 2
     needed = c.runs_for(difference)
@@ -109,6 +111,8 @@ def _advice(c: Comparison, needed: int | None) -> str:
         return c.reason
     if c.verdict != UNDECIDED:
         return "decided"
+    if not c.runs:
+        return "compares predictions, which further runs leave as they are"
     if c.variance_by_runs is None:
         return "train a second seed first, then run this job again"
     if needed is None:
