@@ -201,12 +201,12 @@ def test_an_interrupted_run_resumes_to_the_weights_of_an_uninterrupted_one(
 
 
 def test_runs_longer_than_the_time_limit_are_requeued_until_they_are_finished(fake_study: FakeStudy) -> None:
-    """SLURM checks the limits every half minute, so that the first signal comes within 30 s of work."""
-    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=2200", "+job.step_s=0.02", *SLURM)
+    """SLURM checks the limits every half minute: its signal comes within the first minute, of 64 s of work."""
+    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=3200", "+job.step_s=0.02", *SLURM)
     done = fake_study.run(*sweep, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30")
     assert done.returncode == 0, done.stdout
     states = [fake_state(run) for run in fake_study.runs()]
-    assert all(state["starts"] >= 2 and state["step"] == 2200 for state in states)
+    assert all(state["starts"] >= 2 and state["step"] == 3200 for state in states)
     assert len({state["weights"] for state in states}) == 1
     assert all(
         submission(run).requeues == state["starts"] - 1 for run, state in zip(fake_study.runs(), states, strict=True)
