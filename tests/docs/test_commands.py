@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from documents import ROOT, commands
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from brats_ablate.config.arguments import current_keys, quoted_paths
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 OPTIONS_OF_A_STUDY = ("-cd own", "=mine", "data=clinic", "data.list=list.csv", "model.network")
 """Of files that a page shows, or of a page with commands that are to fail; a test of that page has them."""
 
 
-def commands(document: Path) -> list[str]:
-    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
-    found = re.findall(r"^(?:    +|)(?:python -m brats_ablate|brats-ablate) +([^\n]+)$", text, re.M)
-    return [re.split(r"  +#|;|\s\|", line)[0].strip() for line in found]
-
-
-def is_complete(line: str) -> bool:
-    return not any(part in line for part in ("<", "…", "$", *OPTIONS_OF_A_STUDY)) and not line.startswith("--")
+def is_complete(line: list[str]) -> bool:
+    text = " ".join(line)
+    return not any(part in text for part in ("…", *OPTIONS_OF_A_STUDY)) and not text.startswith("--")
 
 
 def first_of_each_sweep(arguments: list[str]) -> list[str]:
@@ -44,10 +37,10 @@ def _first(swept: Override) -> object:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_command_is_composed(document: Path, composition: Callable[..., DictConfig]) -> None:
-    for line in filter(is_complete, commands(document)):
-        arguments = quoted_paths(current_keys(shlex.split(line)))
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_is_composed(document: str, tmp_path: Path, composition: Callable[..., DictConfig]) -> None:
+    for line in filter(is_complete, commands(document, tmp_path)):
+        arguments = quoted_paths(current_keys(line))
         if "-cn" in arguments:
             assert (ROOT / "sweeps" / f"{arguments[arguments.index('-cn') + 1]}.yaml").exists(), line
         flags = {value for flag, value in itertools.pairwise(arguments) if flag in ("-cd", "-cn", "--cfg")}
@@ -55,6 +48,6 @@ def test_every_command_is_composed(document: Path, composition: Callable[..., Di
         composition(*first_of_each_sweep(overrides))
 
 
-def test_most_commands_are_found() -> None:
-    complete = [line for document in DOCUMENTS for line in commands(document) if is_complete(line)]
+def test_most_commands_are_found(tmp_path: Path) -> None:
+    complete = [line for document in DOCUMENTS for line in commands(document, tmp_path) if is_complete(line)]
     assert len(complete) > 50

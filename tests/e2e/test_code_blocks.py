@@ -7,19 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from documents import fenced
 from scaffolding import CommandLine
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def blocks(document: str, language: str) -> list[str]:
-    text = (DOCS / document).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> C
 @pytest.mark.slow(minutes=1)
 def test_the_python_page(study: CommandLine) -> None:
     first = min((study.folder / "work/phantom/raw").iterdir())
-    code = "\n".join(blocks("python.md", "python"))
+    code = "\n".join(fenced("docs/python.md", "python"))
     code = code.replace("work/brats21/runs/ds_deeper_channels_onehot", "work/phantom/runs/ds")
     code = code.replace("/data/new/BraTS2021_00000", str(first)).replace("work/brats21", "work/phantom")
     code += "\nprint(case.labels.shape, case.probabilities.shape, case.regions, case.affine.shape, len(rows))"
@@ -50,7 +43,7 @@ def test_the_python_page(study: CommandLine) -> None:
 def test_the_exporting_page(study: CommandLine, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     (run,) = (study.folder / "work/phantom/runs/ds/fold=0").glob("lr=*/seed=0")
-    export, bundle = blocks("exporting.md", "sh")
+    export, bundle = fenced("docs/exporting.md", "sh")
     for line in export.splitlines()[1:]:
         arguments = shlex.split(line.removeprefix("python -m brats_ablate "))
         arguments = [re.sub(r"work/brats21/runs/ds/.*", str(run), each) for each in arguments]
@@ -58,7 +51,7 @@ def test_the_exporting_page(study: CommandLine, small: tuple[str, ...], monkeypa
         assert done.returncode == 0, f"{line}\n{done.stdout}"
     exports = study.folder / "work/phantom/exports"
 
-    (python,) = blocks("exporting.md", "python")
+    (python,) = fenced("docs/exporting.md", "python")
     monkeypatch.chdir(exports / "ds_fold0_onnx")
     (shape,) = (each.partition("=")[2] for each in small if each.startswith("patches.shape"))
     names = {"image": torch.from_numpy(np.random.default_rng(0).normal(size=(1, 4, 40, 40, 40)).astype(np.float32))}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import documents
 import nibabel as nib
 import nnunet_study
 import numpy as np
@@ -36,6 +39,15 @@ def ran(command: CommandLine, *arguments: str) -> str:
     return done.stdout
 
 
+def commands_of_the_page(folder: Path, results: Path, raw: Path) -> Iterator[list[str]]:
+    (source,) = re.findall(r"^source=(.*)$", documents.read("docs/nnunet.md"), re.M)
+    for line in documents.commands("docs/nnunet.md", folder):
+        replaced = {source: str(results), "/data/new": str(raw), "work/brats21": "work/nnunet"}
+        for text, other in replaced.items():
+            line = [argument.replace(text, other) for argument in line]
+        yield line
+
+
 def assert_equal(theirs: Path, ours: Path, count: int) -> None:
     """Assert that the label files of nnU-Net agree with those of the same names, and are no trivial ones."""
     files = sorted(theirs.glob("*.nii.gz"))
@@ -47,15 +59,20 @@ def assert_equal(theirs: Path, ours: Path, count: int) -> None:
 
 
 @pytest.mark.slow(minutes=1)
-def test_exclusive_labels_in_our_unet(tmp_path: Path) -> None:
+def test_exclusive_labels_in_our_unet_by_the_commands_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = study(tmp_path, "labels", "plain", "validate")
     results = tmp_path / "results" / nnunet_study.DATASET / nnunet_study.NAME
-    printed = ran(command, "job=import", f"job.source={results}", "job.name=theirs")
+    raw = tmp_path / "raw" / nnunet_study.DATASET
+    printed, table, _ = (ran(command, *line) for line in commands_of_the_page(tmp_path, results, raw))
     assert "own U-Net" in printed
     assert "% of the voxels of" in printed
     assert "other folds" not in printed
+    assert "nnunet" in table
+    assert_equal(tmp_path / "predicted", tmp_path / "work/nnunet/predictions/nnunet_new", nnunet_study.CASES)
 
-    with (tmp_path / "work/nnunet/evaluation/theirs.csv").open() as stream:
+    with (tmp_path / "work/nnunet/evaluation/nnunet.csv").open() as stream:
         ours = {(r["case"], r["region"]): float(r["value"]) for r in csv.DictReader(stream) if r["metric"] == "dice"}
     summary = json.loads((results / "fold_0/validation/summary.json").read_text())
     theirs = {Path(c["prediction_file"]).name[:13]: c["metrics"]["3"]["Dice"] for c in summary["metric_per_case"]}
@@ -63,13 +80,20 @@ def test_exclusive_labels_in_our_unet(tmp_path: Path) -> None:
         if np.isfinite(dice):  # ET is label 3 alone
             assert ours[case_id, "ET"] == pytest.approx(dice)
 
-    imported = tmp_path / "work/nnunet/imported/theirs"
-    options = (f"job.runs=[{imported}]", "inference=nnunet")
-    ran(command, "job=predict", *options, "job.output=raw", f"job.source={tmp_path / 'raw' / nnunet_study.DATASET}")
-    assert_equal(tmp_path / "predicted", tmp_path / "work/nnunet/predictions/raw", nnunet_study.CASES)
+    options = (f"job.runs=[{tmp_path / 'work/nnunet/imported/nnunet'}]", "inference=nnunet")
     held_out = ",".join(theirs)
     ran(command, "job=predict", *options, "job.output=held_out", f"job.cases=[{held_out}]")
     assert_equal(results / "fold_0/validation", tmp_path / "work/nnunet/predictions/held_out", len(theirs))
+
+    case_id = next(iter(theirs))
+    files = {m: str(raw / "imagesTr" / f"{case_id}_{k:04}.nii.gz") for k, m in enumerate(nnunet_study.VOLUMES)}
+    (code,) = documents.fenced("docs/nnunet.md", "python")
+    code = code.replace("work/brats21", "work/nnunet").replace('"/data/new/BraTS2021_00000"', repr(files))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, np.ndarray] = {}
+    exec(code, names)  # a document of this project
+    expected = np.asarray(nib.load(tmp_path / "predicted" / f"{case_id}.nii.gz").dataobj)
+    assert (names["labels"] == expected).mean() >= EQUAL
 
 
 @pytest.mark.slow(minutes=1)
