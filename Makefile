@@ -28,7 +28,7 @@ test: $(INSTALLED) ## run the fast tests
 	$(BIN)/python -m pytest -n auto
 
 test-slow: $(INSTALLED) ## run the slow tests: training, resuming, DDP, and SLURM and real cases if available
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder --durations=30
 
 check: $(INSTALLED) ## check style, docstrings, types and layers (ruff, mypy, import-linter)
 	$(BIN)/ruff check .

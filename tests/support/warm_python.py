@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -103,6 +104,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     for package in PACKAGES:
         importlib.import_module(package)
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if not child:
