@@ -149,7 +149,7 @@ def test_a_run_that_fails_is_not_requeued_and_has_its_reason(fake_study: FakeStu
 
 
 def test_canceled_runs_are_not_requeued_and_a_second_submission_finishes_them(fake_study: FakeStudy) -> None:
-    sweep = ("+experiment=baseline,ds", "fold=0,1", "+job.steps=400", *SLURM)
+    sweep = ("+experiment=baseline,ds", "fold=0,1", "+job.steps=1000", *SLURM)
     process = fake_study.start(*sweep)
     wait_until(lambda: have_finished_an_epoch(fake_study.runs(), 4), process)
     canceled = [job(run) for run in fake_study.runs()][1::2]

@@ -65,7 +65,7 @@ def test_failures_do_not_disturb_the_others_and_the_next_launch_reruns_only_them
 
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_resumes_at_the_step(fake_study: FakeStudy) -> None:
-    sweep = ("+experiment=baseline", "fold=0,1,2", "+job.steps=200", *LOCAL, "hydra.launcher.max_parallel=2")
+    sweep = ("+experiment=baseline", "fold=0,1,2", "+job.steps=600", *LOCAL, "hydra.launcher.max_parallel=2")
     process = fake_study.start(*sweep)
     wait_until(lambda: len(fake_study.runs()) == 2 and min(map(finished_epochs, fake_study.runs())) >= 1, process)
     process.send_signal(signal.SIGINT)
@@ -74,7 +74,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes_at_the_step(fake_study: FakeS
     assert "2 runs: 2 interrupted" in done.stdout
     assert "same command" in done.stdout
     stopped = [fake_state(run)["step"] for run in fake_study.runs()]
-    assert all(0 < step < 200 for step in stopped)
+    assert all(0 < step < 600 for step in stopped)
 
     done = fake_study.run(*sweep)
     assert done.returncode == 0, done.stdout
@@ -85,7 +85,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes_at_the_step(fake_study: FakeS
 
 @pytest.mark.slow
 def test_runs_outlive_a_killed_launcher_and_the_next_one_finds_them(fake_study: FakeStudy) -> None:
-    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=200", *LOCAL, "hydra.launcher.max_parallel=2")
+    sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=1000", *LOCAL, "hydra.launcher.max_parallel=2")
     process = fake_study.start(*sweep)
     wait_until(lambda: len(fake_study.runs()) == 2 and min(map(finished_epochs, fake_study.runs())) >= 1, process)
     process.kill()
