@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import documents
@@ -24,6 +25,7 @@ SHORTER = {
     "fold=0,1,2,3,4": "fold=0,1",
     "trainer=cpu": "seed=0",  # the small cohort's own, with its number of epochs
     "trainer=demo": "seed=0",
+    "n_trials=30": "n_trials=2",
     "deeper.encoder=depth7": "residual.model=residual",  # the small patches have no seven levels
 }
 """What the small cohort cannot do → what is run instead."""
@@ -56,7 +58,7 @@ def commands(page: str, study: CommandLine, **replaced: str) -> Iterator[list[st
         return argument
 
     for line in documents.commands(f"docs/{page}.md", study.folder):
-        sweep = ["fold=0,1"] if "-cn" in line else []
+        sweep = ["hydra.sweeper.n_trials=2" if "optuna" in line else "fold=0,1"] if "-cn" in line else []
         on_a_cluster = ["paths.runs=planned", "job=plan"] if any("slurm" in each for each in line) else []
         plan = ["job.dry_run=false"] if "job=plan" in [*line, *on_a_cluster] else []
         yield [*map(shorter, line), *sweep, *on_a_cluster, *plan]
@@ -111,6 +113,16 @@ def test_the_page_about_fine_tuning(study: CommandLine) -> None:
     names = {run.coordinates.name for run in find_runs(study.folder / "work/phantom/runs")}
     assert {"onehot_from_ds", "ds_data.fraction-0.1", "ds_data.fraction-0.5", "ds_tenth", "ds_quarter"} <= names
     assert [run.coordinates.name for run in find_runs(study.folder / "work/ped/runs")] == ["ds_pretrained"] * 2
+
+
+def test_the_page_about_searches(study: CommandLine) -> None:
+    pytest.importorskip("optuna", reason="hydra-optuna-sweeper is not installed (pip install 'brats-ablate[optuna]')")
+    searched = ("lr=", "encoder.width=")
+    search = replace(study, arguments=[each for each in study.arguments if not each.startswith(searched)])
+    lines = list(commands("search", study))
+    for line in lines:
+        ran(search, line)
+    assert "study search: 2 of 2 trials done" in ran(search, lines[-1])
 
 
 def test_can_it_be_learned(study: CommandLine) -> None:
