@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.arguments import as_hydra_reads, unknown_flag
 from brats_ablate.config.hydra_mode import searched_in_own_files_only
@@ -29,10 +29,13 @@ def application(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from brats_ablate.config.command import record_options
     from brats_ablate.errors import JobFailed
     from brats_ablate.jobs.execute import execute
     from brats_ablate.launch.sweep import score
 
+    if OmegaConf.select(cfg, "about.options") is None:
+        record_options(cfg, HydraConfig.get().overrides.task)
     refusal = _without_effect()
     if refusal is not None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)

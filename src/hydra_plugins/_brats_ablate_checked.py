@@ -130,6 +130,7 @@ class CheckedLauncher(Launcher):
             ConfigError: a configuration is invalid; names the run.
         """
         from brats_ablate.config.check import check
+        from brats_ablate.config.command import record_options
         from brats_ablate.config.design import Design
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.initial_weights import use_initial_weights
@@ -146,6 +147,7 @@ class CheckedLauncher(Launcher):
         for number, (of_grid, on) in enumerate(grid, start=first):
             overrides = [*of_grid, *(compose.factors(design.overrides(on), of_grid) if design else ())]
             cfg = compose(overrides)
+            record_options(cfg, cfg.hydra.overrides.task)
             with open_dict(cfg):
                 cfg.hydra.job.id = str(number)
                 cfg.hydra.job.num = number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from scaffolding import CommandLine
+
+from brats_ablate.runs.directory import find_runs
 
 DATA = ("data.phantom.cases=4", "data.phantom.shape=[24,24,24]", "data.n_folds=2")
 TINY = (
@@ -55,7 +58,13 @@ def test_from_data_that_are_not_prepared_to_the_report(tmp_path: Path) -> None:
     again = line.run("+experiment=ds", *place, *DATA, *TINY, "fold=0", "-m")
     report = pasted(line, printed(again.stdout))
     assert report.returncode == 0, report.stdout
-    assert (tmp_path / "my study=1/tables/report.html").is_file()
+    page = (tmp_path / "my study=1/tables/report.html").read_text()
+    for command in re.findall(r"<td[^>]*>(python -m brats_ablate .*? fold=1 -m)</td>", page):
+        trained = pasted(line, html.unescape(command))
+        assert trained.returncode == 0, trained.stdout
+    manifests = {run.path: run.manifest()["identity"] for run in find_runs(tmp_path / "my study=1/runs")}
+    assert len(manifests) == 4
+    assert len({str({**identity, "fold": None}) for identity in manifests.values()}) == 2
 
 
 @pytest.mark.slow(minutes=1)

@@ -56,7 +56,7 @@ def test_it_has_the_numbers_of_the_tables(page: Path) -> None:
     assert "Cost: 25m of training in 14 runs." in text
     assert "Missing: 2 folds of 1 variant, 3 untrained variants, 1 unfinished run" in text
     assert "the paper prints 0.9133" in text
-    assert "python -m brats_ablate data=brats21 +experiment=attention fold=3,4 -m" in text
+    assert "python -m brats_ablate data=brats21 +experiment=attention lr=0.0007 fold=3,4 -m" in text
     assert "attention fold=3 lr=0.0007 seed=0" in text
     assert '<tr><th scope="row">DS vs baseline</th><td>model._target_</td><td>baseline</td><td>ds</td></tr>' in text
     assert "torch 2.13.0" in text

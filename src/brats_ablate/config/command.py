@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from brats_ablate.config.locations import own_config_dir
 from brats_ablate.runs.identity import TRAINING_GROUPS
@@ -20,6 +20,8 @@ OF_DATA = frozenset({"data", "labels", "paths"})
 """Groups that every command about the same data set needs."""
 _OF_RUNS = frozenset({"experiment", "fold", "lr", "seed", "name", "job", "hydra"})
 """Keys of single runs, of this job, and of the launcher."""
+_OF_OTHER_RUNS = _OF_RUNS - {"experiment"} | {"design", "paths"}
+"""Keys that another run of the same experiment sets for itself, and what chose the run among others."""
 
 
 def shell_command(*arguments: str) -> str:
@@ -56,6 +58,34 @@ def options_of_grid() -> list[str]:
 def options_of_runs() -> list[str]:
     """Return the options of this command that decide what a run trains."""
     return [option for option in _typed() if _group(option) in TRAINING_GROUPS or _group(option) == "init"]
+
+
+def record_options(cfg: DictConfig, typed: Sequence[str]) -> None:
+    """Write into `about.options` what, of Hydra's overrides, a command needs that trains other folds of the run."""
+    if not OmegaConf.is_dict(cfg.get("about")):
+        return  # the check of the configuration says so
+    texts: Any = OmegaConf.to_container(typed) if OmegaConf.is_config(typed) else typed  # with their interpolations
+    kept = [text for text in map(str, texts) if _group(text) not in _OF_OTHER_RUNS and not _is_raw(text)]
+    with open_dict(cfg):
+        cfg.about.options = [text.replace("${", "\\${") for text in kept]  # to be resolved by that command
+
+
+def command_of_runs(options: Sequence[str], name: str, of_data: Sequence[str]) -> str:
+    """Return a command that trains runs called `name`, without their coordinates.
+
+    Args:
+        options: as a finished run recorded them.
+        name: of the experiment; a grid or a design made another one than `options` have.
+        of_data: options of the data set of the running command.
+    """
+    named = any(text.lstrip("+") == f"experiment={name}" for text in options)
+    others = [text for text in options if text not in of_data]
+    return shell_command(*of_data, *others, *([] if named else [f"name={name}"]))
+
+
+def is_experiment(option: str) -> bool:
+    """Return whether an option chooses the experiment."""
+    return _group(option) == "experiment"
 
 
 def chosen(group: str) -> str | None:

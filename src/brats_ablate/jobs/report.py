@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.command import options_of_data
+from brats_ablate.config.command import command_of_runs, is_experiment, options_of_data
 from brats_ablate.jobs.tables import build_results
 from brats_ablate.runtime.files import read_json, write_text
-from brats_ablate.runtime.text import shell_quoted
+from brats_ablate.tables.build import TableResult
+from brats_ablate.tables.scores import RunSummary
 
 
 def run(
@@ -40,11 +42,36 @@ def run(
     shown = distinct_tables(results) if tables is None else results
     pictures = find_pictures(Path(cfg.paths.predictions))
     calibrations = find_calibrations(Path(cfg.paths.evaluation))
-    title, options = f"Ablation study, {cfg.data.name}", "".join(f"{shell_quoted(o)} " for o in options_of_data(cfg))
-    page = render_report(results, shown, pictures, calibrations, title=title, options=options)
+    title, commands = f"Ablation study, {cfg.data.name}", training_commands(shown, options_of_data(cfg))
+    page = render_report(results, shown, pictures, calibrations, title=title, commands=commands)
     write_text(Path(output), page)
     count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
     print(f"{output}: {count}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
+
+
+def training_commands(shown: Sequence[TableResult], of_data: Sequence[str]) -> dict[str, str]:
+    """Return experiment → the command that trains more folds of it, with the options and learning rates of its runs.
+
+    An experiment without any has those that are common to the runs of all others.
+    """
+    columns = {c.column.key: c for result in shown for c in result.columns if c.column.experiment}
+    runs = {key: sorted(c.scores.runs, key=lambda run: not run.is_finished) for key, c in columns.items()}
+    recorded = {key: [o for run in own if (o := _recorded_options(run)) is not None] for key, own in runs.items()}
+    known = [options for of_column in recorded.values() for options in of_column]
+    common = [o for o in (known[0] if known else []) if not is_experiment(o) and all(o in other for other in known)]
+    commands = {}
+    for key, own in runs.items():
+        options = recorded[key][0] if recorded[key] else [f"+experiment={key}", *common]
+        like = own or [run for others in runs.values() for run in others]
+        rates = ",".join(f"{lr!r}" for lr in sorted({run.coordinates.lr for run in like}))
+        commands[key] = command_of_runs(options, key, of_data) + (f" lr={rates}" if rates else "")
+    return commands
+
+
+def _recorded_options(run: RunSummary) -> list[str] | None:
+    """Return None for a run of an earlier version, or of another program."""
+    options = run.manifest.get("options")
+    return options if isinstance(options, list) and all(isinstance(text, str) for text in options) else None
 
 
 def find_pictures(predictions: Path) -> dict[str, dict[str, Path]]:

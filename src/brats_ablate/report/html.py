@@ -33,7 +33,7 @@ def render_report(
     calibrations: Mapping[str, Mapping[str, Any]],
     *,
     title: str,
-    options: str = "",
+    commands: Mapping[str, str],
 ) -> str:
     """Return the page as text.
 
@@ -43,7 +43,7 @@ def render_report(
         pictures: experiment → case id → PNG file; those of the cases that changed most are embedded.
         calibrations: experiment → what `job=calibration` wrote.
         title: of the page.
-        options: of the data set, for the commands that the page prints.
+        commands: experiment → the command that trains runs of it, without folds.
 
     Raises:
         UserError: plotly is not installed.
@@ -51,7 +51,7 @@ def render_report(
     calibrated = calibration_columns(shown, calibrations)
     data = figure_data(results, shown, pictures) | {"calibration": [column.plotted for column in calibrated]}
     runs = list({run.directory.path: run for r in results for c in r.columns for run in c.scores.runs}.values())
-    settings, missing = config_section(shown), missing_section(shown, runs, options)
+    settings, missing = config_section(shown), missing_section(shown, runs, commands)
     sections = [  # "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"
         ("summary", "Summary"), *((r.spec.name, r.spec.title.split(". ")[0]) for r in shown),
         *([("calibration", "Calibration")] if calibrated else []), *([("curves", "Learning curves")] if runs else []),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -103,24 +103,24 @@ def environment_section(results: Sequence[TableResult], runs: Sequence[RunSummar
     return policy + table_html(words_table("Environment", ("", "value", "runs"), rows), numbers=False)
 
 
-def missing_section(shown: Sequence[TableResult], runs: Sequence[RunSummary], options: str) -> str:
+def missing_section(shown: Sequence[TableResult], runs: Sequence[RunSummary], commands: Mapping[str, str]) -> str:
     """Return the folds of the tables without a finished run, with the command that trains them; "" if there are none.
 
-    `options` are those of the data set, for the commands.
+    `commands` are those of the experiments, without folds.
     """
     rows = []
     for key, folds in missing_folds(shown).items():
         listed = ",".join(map(str, folds))
         of_folds = {run.progress_text for run in runs if run.coordinates.name == key and run.coordinates.fold in folds}
-        command = f"python -m brats_ablate {options}+experiment={key} fold={listed} -m"
-        rows.append((key, listed, "; ".join(sorted(of_folds)) or "no run", command))
+        rows.append((key, listed, "; ".join(sorted(of_folds)) or "no run", f"{commands[key]} fold={listed} -m"))
     unfinished = [
         (str(run.coordinates), run.progress_text, run.status.reason or "") for run in runs if not run.is_finished
     ]
-    note = "Add the trainer and the overrides of the finished runs to a command."
+    older = any(run.is_finished and "options" not in run.manifest for run in runs)
+    note = "Runs of earlier versions did not record their options: add the trainer and overrides to their commands."
     folds_table = words_table("Folds without a finished run", ("experiment", "folds", "state", "command"), rows)
     runs_table = words_table("Unfinished runs", ("run", "state", "reason"), unfinished)
-    tables = (replace(folds_table, notes=(note,)), runs_table)
+    tables = (replace(folds_table, notes=(note,) if older else ()), runs_table)
     content = "".join(table_html(table, numbers=False) for table in tables if table.rows)
     return content and f'<section id="missing"><h2>Missing runs</h2>{content}</section>'
 

@@ -234,12 +234,15 @@ def write_manifest(
             f"device computes; continue it on a device that computes {computed_in}, or delete that directory"
         )
     device, cpu = precision.device, f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    write_text(directory.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    recorded_cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg])
+    OmegaConf.update(recorded_cfg, "about.options", None, force_add=True)  # the manifest has them
+    write_text(directory.path / "config.yaml", OmegaConf.to_yaml(recorded_cfg, resolve=True))
     flat = identity(resolve(cfg))
     directory.write_manifest(
         {
             **_coordinates(directory),
             "baseline": cfg.about.baseline,
+            "options": list(cfg.about.get("options") or []),
             "identity": flat,
             "config_hash": config_hash(flat),
             "data_fingerprint": store.fingerprint,
