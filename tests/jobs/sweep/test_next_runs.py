@@ -61,6 +61,19 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     assert yaml.safe_load(file.read_text()) == written
 
 
+def test_a_plan_from_an_installed_sweep_is_found_beside_it(tmp_path: Path, command: CommandLine) -> None:
+    """The folder of the plan is a `sweeps` of the user's own, which does not have the sweep that it starts from."""
+    sweep = ("-cd", "sweeps", "-cn", "table2")
+    for config in ("table2", "demo_next"):  # the second is the plan of a plan
+        planned = command.run(*sweep[:3], config, *PLAN, "data=phantom", "trainer.epochs=1", "job.detect=0.013")
+        assert planned.returncode == 0, planned.stdout
+        written = yaml.safe_load((tmp_path / "sweeps" / "demo_next.yaml").read_text())
+        assert written["defaults"] == ["table2", "_self_"]
+        composed = command.run(*sweep[:3], "demo_next", "fold=0", "job=status")
+        assert composed.returncode == 0, composed.stdout
+    assert command.run(*sweep, "fold=0", "job=status").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

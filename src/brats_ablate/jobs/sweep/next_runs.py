@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.command import options_of_grid, own_options, shell_command
+from brats_ablate.config.locations import own_config_dir
 from brats_ablate.jobs.tables import build_results
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.next_runs import NextRuns, next_runs
@@ -39,14 +40,18 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
         file = Path(sweeps) / f"{planned.table}_next.yaml"
         base, options = str(HydraConfig.get().job.config_name or "config"), options_of_grid()
         if base == file.stem:  # the plan of an earlier plan: start from what that one started from
-            base = str(OmegaConf.load(file).defaults[0])
-        write_text(file, sweep_file(planned, detect, base, options))
+            earlier = OmegaConf.load(file)
+            base, searchpath = str(earlier.defaults[0]), list(earlier.hydra.get("searchpath") or [])
+        else:
+            own = own_options() if base == "config" else own_config_dir()  # which has the file of that name
+            searchpath = [] if own is None else [f"file://{own}"]
+        write_text(file, sweep_file(planned, detect, base, options, searchpath))
         hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} device-hours"
         command = shell_command("-cd", sweeps, "-cn", file.stem)
         console.print(f"{planned.missing} training runs{hours}: {command}\n", soft_wrap=True)
 
 
-def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[str]) -> str:
+def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[str], searchpath: Sequence[str]) -> str:
     """Return a sweep as YAML that trains the grid of `planned`.
 
     Args:
@@ -54,6 +59,7 @@ def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[st
         detect: the difference that it was planned for.
         base: the configuration that the sweep starts from.
         options: those of the command line that every run needs, as key=value.
+        searchpath: folders with `base` and the options of groups, as URLs.
     """
     grid = {
         "+experiment": ",".join(planned.experiments),
@@ -63,8 +69,8 @@ def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[st
     }
     params = dict(option.split("=", 1) for option in options) | grid
     hydra: dict[str, Any] = {"mode": "MULTIRUN", "sweeper": {"params": params}}
-    if (own := own_options()) is not None:  # -cd names the folder of the sweep then
-        hydra["searchpath"] = [f"file://{own}"]
+    if searchpath:  # -cd names the folder of the sweep then
+        hydra["searchpath"] = list(searchpath)
     body = {"defaults": [base, "_self_"], "hydra": hydra}
     head = (
         f"# Decides the open columns of {planned.table} down to a difference of {detect:g}: {planned.missing} runs to "
