@@ -91,6 +91,7 @@ def test_augmentation_has_the_same_distribution_as_in_monai() -> None:
         assert ks_2samp(x_moment, y_moment).pvalue > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_commands_without_a_network_import_no_deep_learning_library(command: str, tmp_path: Path) -> None:
     write_runs(tmp_path / "brats21" / "runs")

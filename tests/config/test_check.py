@@ -21,6 +21,7 @@ def refusal(cfg: DictConfig) -> str:
     return str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "auxiliary"])
 def test_every_option_of_every_group_passes(composition: Composition, group: str) -> None:
     partners = {

@@ -232,6 +232,7 @@ def test_two_scans_of_a_patient_share_a_fold(tmp_path, write_raw):
         assert all(c[:-1] + other in fold for c in fold for other in "01")
 
 
+@pytest.mark.slow
 def test_kill_in_the_middle_loses_nothing(raw_cohort, tmp_path, write_raw):
     for n in range(5, 20):
         write_raw(raw_cohort, f"BraTS2021_{n:05d}", number=n)

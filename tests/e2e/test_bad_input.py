@@ -180,6 +180,7 @@ def test_an_unreadable_folder(
     assert f"folder {raw / 'BraTS2021_00003'} cannot be read (Permission denied); check its permissions" in message
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_preparing(raw: Path, tmp_path: Path) -> None:
     code, output = prepare(raw, tmp_path, file_limit=10_000)
     assert code == 1

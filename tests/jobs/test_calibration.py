@@ -62,6 +62,7 @@ def test_the_file_has_the_values_of_all_voxels_of_the_brain(job: Job, predicted:
     assert not list((work / "phantom" / "evaluation").glob("*.csv"))  # job=tables takes these for evaluations
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_writes(job: Job, predicted: PredictionFolder, work: Path) -> None:
     file = work / "phantom" / "evaluation" / "calibration" / "flat.json"
     written = []
@@ -71,6 +72,7 @@ def test_two_processes_write_what_one_writes(job: Job, predicted: PredictionFold
     assert written[0] == written[1]
 
 
+@pytest.mark.slow
 def test_a_test_set_of_raw_cases(job: Job, predicted: PredictionFolder, work: Path, tmp_path: Path) -> None:
     """The same files give the same values; labels outside the images' box and cases without labels change nothing."""
     store, new = CaseStore(work / "phantom" / "prepared"), tmp_path / "new"

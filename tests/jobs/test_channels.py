@@ -57,6 +57,7 @@ def test_without_a_choice_the_channels_are_those_of_the_data_set(
     assert f"input  {channels} × 16³" in describe(cfg, None, shared_overrides=False).diagram
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", ["paper", "paper_drop_modality", "as_released"])
 @pytest.mark.parametrize("chosen", [["t1ce"], ["t2", "flair"]])
 def test_patches_of_chosen_channels_reach_the_network(composed: Composed, chosen: list[str], augment: str) -> None:
@@ -94,6 +95,7 @@ def test_training_and_prediction_on_chosen_channels(job: Job, composed: Composed
     np.testing.assert_array_equal(kept[0], raw[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modalities", [("t1ce",), ("t2", "t1")])
 def test_a_data_set_of_few_channels_from_raw_files_to_labels_and_pictures(
     job: Job, work: Path, tmp_path: Path, modalities: tuple[str, ...]

@@ -25,6 +25,7 @@ FACTORS = (
 )
 
 
+@pytest.mark.slow
 def test_a_design_names_its_runs(brats_ablate: Command) -> None:
     full = listed_experiments(brats_ablate("design=full", *FACTORS, "job=status", "-m"))
     assert full == [
@@ -43,6 +44,7 @@ def test_a_design_names_its_runs(brats_ablate: Command) -> None:
     assert of_two == [f"{base}{on}" for base in ("ds", "baseline") for on in ("_focal_onehot", "_focal", "_onehot")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -116,6 +118,7 @@ def test_leaving_each_of_three_factors_out_is_four_runs_and_their_table(brats_ab
         assert text in trained.stdout, text
 
 
+@pytest.mark.slow
 def test_modalities_beside_t1ce_as_a_design(brats_ablate: Command) -> None:
     names = listed_experiments(brats_ablate("-cd", "sweeps", "-cn", "modalities_design", "fold=0", "job=status"))
     assert names[0] == "t1ce"

@@ -44,6 +44,7 @@ def test_a_name_is_the_name_of_a_folder(value: object) -> None:
     assert is_plain_name(grid_name("custom", [("model.block", value)]))
 
 
+@pytest.mark.slow
 def test_a_grid_names_its_runs(brats_ablate: Command) -> None:
     """A larger grid contains the runs of a smaller one under the same names, in whatever order it is written."""
     status = ("job=status", "-m")

@@ -52,6 +52,7 @@ def written(shape: torch.Size) -> str:
     return f"{channels} × {x}³" if x == y == z else f"{channels} × {x}×{y}×{z}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_channels_and_shapes_are_those_of_a_real_forward(experiment: str) -> None:
     cfg = thin(experiment)

@@ -38,6 +38,7 @@ def test_a_loop_gives_the_same_compiled_and_interpreted() -> None:
     assert np.array_equal(fast, slow)
 
 
+@pytest.mark.slow
 def test_nothing_need_be_writable(tmp_path: Path) -> None:
     """Read from standard input, a loop has no file next to which a cache could lie; and there is no home either."""
     environment = {"PATH": "", "HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none", "PYTHONPATH": ":".join(sys.path)}

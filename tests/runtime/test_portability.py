@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 WITHOUT = """
 import errno, os
 for module, names in ((os, ("sched_getaffinity", "sched_setaffinity", "posix_fadvise")), (errno, ("EREMOTEIO",))):
@@ -25,6 +27,7 @@ print(len(names) > 100, available_cores() >= 1, disable_malloc_trim(), peak_memo
 """
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_what_macos_lacks() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT + IMPORT_ALL], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["True", "True", "False", "True"], done.stderr

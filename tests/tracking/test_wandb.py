@@ -100,6 +100,7 @@ def start(folder: Path, **options: Any) -> WandbTracker:
     return WandbTracker(run_info(folder), project="ablation", entity=None, mode="offline", **options)
 
 
+@pytest.mark.slow
 def test_the_image_of_each_new_best_is_logged_and_again_after_a_resume(tmp_path: Path) -> None:
     rows = [{"epoch": e, "dice": dice} for e, dice in enumerate((0.1, 0.5, 0.4, 0.6))]
     first = start(tmp_path)
@@ -122,6 +123,7 @@ def test_the_image_of_each_new_best_is_logged_and_again_after_a_resume(tmp_path:
     assert {e: int(p[0, 0, 0]) for e, p in pictures(after).items()} == {0: 0, 1: 77, 3: 99}
 
 
+@pytest.mark.slow
 def test_each_modality_has_masks_of_prediction_and_reference_with_the_tissues_names(tmp_path: Path) -> None:
     tracker = start(tmp_path)
     tracker.log_image(lambda: drawn(5))
@@ -143,6 +145,7 @@ def test_each_modality_has_masks_of_prediction_and_reference_with_the_tissues_na
     assert all(c["value"] == {"0": "background", "1": "ED", "2": "NCR"} for c in classes.values())
 
 
+@pytest.mark.slow
 def test_the_loss_of_every_so_many_steps_has_the_step_as_its_axis_and_survives_a_resume(tmp_path: Path) -> None:
     def train(tracker: WandbTracker, steps: range) -> None:
         for step in steps:
@@ -175,6 +178,7 @@ def test_a_disabled_w_and_b_takes_everything(tmp_path: Path) -> None:
     assert starts(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoints", [True, False])
 def test_checkpoints_are_an_artifact_on_request(checkpoints: bool, tmp_path: Path) -> None:
     files = [tmp_path / f"best_{i}.pt" for i in range(2)]

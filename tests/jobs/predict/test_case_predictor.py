@@ -45,6 +45,7 @@ def predict(run: RunDirectory) -> CasePredictor:
     return load_predictor(run.path, "cpu", inference=ONE_PASS)
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_the_job(job: Job, finished_run: FinishedRun, work: Path, case: Path) -> None:
     for fold in (0, 1):
         finished_run("name=ds", f"fold={fold}", "inputs=onehot", f"inference={ONE_PASS}")

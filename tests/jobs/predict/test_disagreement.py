@@ -36,6 +36,7 @@ def values(file: Path) -> np.ndarray:
     return np.asanyarray(nib.load(file).dataobj)
 
 
+@pytest.mark.slow
 def test_it_is_the_sd_over_members_predicted_one_by_one(job: Job, case_id: str, work: Path) -> None:
     chosen = f"job.cases=[{case_id}]"
     job(*PREDICT, "name=plain", chosen, "job.probabilities=true")
@@ -82,6 +83,7 @@ def test_a_folder_of_another_program_may_have_the_name_of_the_maps_folder(tmp_pa
     assert list(find_label_files(tmp_path)) == ["A"]
 
 
+@pytest.mark.slow
 def test_rejects_one_network_and_saved_means(job: Job, case_id: str, work: Path, tmp_path: Path) -> None:
     one = ("name=one", "job.runs=[baseline]", "job.disagreement=true")
     with pytest.raises(ConfigError, match=r"job\.disagreement=true needs two or more networks .* fold 0 has 1; set "):
@@ -95,6 +97,7 @@ def test_rejects_one_network_and_saved_means(job: Job, case_id: str, work: Path,
     assert not folder(work, "one").path.exists()
 
 
+@pytest.mark.slow
 def test_maps_of_resampled_cases_are_on_the_grid_of_the_files(job: Job, finished_run: FinishedRun, work: Path) -> None:
     spacing = "data.spacing=[1.5,1.5,2]"
     (work / "phantom" / "prepared").unlink()

@@ -65,6 +65,7 @@ def remove(new: Path, case_id: str, *modalities: str) -> None:
         (new / case_id / f"{case_id}_{modality}.nii.gz").unlink()
 
 
+@pytest.mark.slow
 def test_each_member_of_an_ensemble_gets_its_own_channels(
     job: Job, finished_run: FinishedRun, work: Path, new: Path
 ) -> None:

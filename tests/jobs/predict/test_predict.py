@@ -129,6 +129,7 @@ def test_an_interrupted_call_is_continued(job: Job, finished_run: FinishedRun, w
     assert unchanged == files.keys() - {missing}
 
 
+@pytest.mark.slow
 def test_shards_divide_the_cases(job: Job, finished_run: FinishedRun, work: Path) -> None:
     for fold in range(3):
         finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
@@ -141,6 +142,7 @@ def test_shards_divide_the_cases(job: Job, finished_run: FinishedRun, work: Path
         job("+experiment=baseline", "job=predict", "job.shards=2", "job.shard=2")
 
 
+@pytest.mark.slow
 def test_experiments_of_different_inputs_make_one_ensemble(job: Job, finished_run: FinishedRun, work: Path) -> None:
     plain = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
     for fold in range(3):
@@ -154,6 +156,7 @@ def test_experiments_of_different_inputs_make_one_ensemble(job: Job, finished_ru
     np.testing.assert_allclose(both, mean, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_best_finished_learning_rate_of_each_fold(job: Job, finished_run: FinishedRun, work: Path) -> None:
     best = {}
     for fold in range(3):
@@ -181,6 +184,7 @@ def test_saved_probabilities_are_relabeled_without_networks(job: Job, finished_r
     np.testing.assert_array_equal(relabeled, expected)
 
 
+@pytest.mark.slow
 def test_rejects_what_would_mix_predictions(job: Job, finished_run: FinishedRun, work: Path) -> None:
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
     one = f"job.cases=[{store_of(work).folds[0][0]}]"

@@ -26,6 +26,7 @@ def all_files(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["serial", "submitit_local", "slurm"])
 def test_data_that_is_not_prepared(brats_ablate: Command, work: Path, launcher: str) -> None:
     before = all_files(work)
@@ -61,6 +62,7 @@ def write(cfg: DictConfig, fingerprint: str, state: RunState) -> Path:
     return write_run(run_directory(cfg), state, epochs=2, manifest=manifest).path
 
 
+@pytest.mark.slow
 def test_data_that_changed_since_a_run_started(
     brats_ablate: Command, composed: Callable[..., DictConfig], work: Path
 ) -> None:

@@ -42,6 +42,7 @@ def _command(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path, environment=environment)
 
 
+@pytest.mark.slow
 def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: CommandLine) -> None:
     printed = command.run(*PLAN, "data=phantom", "trainer.epochs=1", "job.detect=0.013").stdout
     file = tmp_path / "sweeps" / "demo_next.yaml"
@@ -61,6 +62,7 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     assert yaml.safe_load(file.read_text()) == written
 
 
+@pytest.mark.slow
 def test_a_plan_from_an_installed_sweep_is_found_beside_it(tmp_path: Path, command: CommandLine) -> None:
     """The folder of the plan is a `sweeps` of the user's own, which does not have the sweep that it starts from."""
     sweep = ("-cd", "sweeps", "-cn", "table2")
