@@ -66,7 +66,7 @@ def check_store(own: Path, count: int) -> None:
 
 
 def check_checkpoint(tmp_path: Path, count: int) -> None:
-    file = tmp_path / "checkpoints" / "last.pt"
+    file = tmp_path / "last.pt"
     weights = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     checkpoint.save({"model": {"w": weights}, "position": {"epoch": 3, "sums": {"loss": 1.5}}}, file)
     for found in unnoticed(file, count, lambda: checkpoint.load(file)):

@@ -101,6 +101,7 @@ def test_a_run_with_saved_state_needs_no_initial_weights(composed: Composed, fin
     run = run_directory(cfg)
     model = build_model(cfg)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run.last_checkpoint.parent.mkdir(parents=True)
     checkpoint.save({}, run.last_checkpoint)
     write_text(run.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     initialize(cfg, run, model, is_main_process=True)

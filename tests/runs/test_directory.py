@@ -39,7 +39,7 @@ def test_a_run_that_never_started_has_no_content(tmp_path: Path) -> None:
     assert find_runs(tmp_path) == []
 
 
-def test_a_directory_that_vanished_is_not_created_again(tmp_path: Path) -> None:
+def test_a_directory_that_vanished_is_not_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = RunDirectory.at(tmp_path, Coordinates("ds", 0, 7e-4, 0))
     with directory.lock():
         directory.write_status(RunRecord(RunState.RUNNING, 3, 4))
@@ -51,7 +51,17 @@ def test_a_directory_that_vanished_is_not_created_again(tmp_path: Path) -> None:
         ):
             with pytest.raises(RunFailed, match=r"seed=0 vanished while the run was trained .* bring it back"):
                 write()
+        # It can vanish after the check and before the write, too.
+        monkeypatch.setattr(directory, "ensure_exists", lambda: None)
+        for write in (
+            lambda: directory.write_status(RunRecord(RunState.RUNNING, 4, 4)),
+            lambda: directory.write_manifest({}),
+            lambda: directory.append("metrics.jsonl", [{"epoch": 4}]),
+        ):
+            with pytest.raises(FileNotFoundError):
+                write()
         assert not directory.path.exists()
+        monkeypatch.undo()
         (tmp_path / "elsewhere").rename(directory.path)
         directory.write_status(RunRecord(RunState.RUNNING, 4, 4))
     assert directory.status() is not None

@@ -144,7 +144,7 @@ def write_run(
         et_voxels: voxels of ET in the reference segmentation of each case.
         manifest: added to a small one.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
+    run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
     for epoch, value in enumerate(dice, start=1):
         row = {"epoch": epoch, "step": 10 * epoch, "lr": run.coordinates.lr, "loss": 1 / epoch, "dice": value}
         row |= {f"dice/{region}": value for region in ("WT", "TC", "ET")}

@@ -34,6 +34,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert found["position"] == content["position"]
 
 
+def test_a_folder_that_vanished_is_not_created_again(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    with pytest.raises(FileNotFoundError, match=r"run/checkpoints/last\.pt"):
+        checkpoint.save({"model": {}}, path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_leaves_the_previous_checkpoint_and_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     checkpoint.save({"model": {"w": torch.zeros(3)}}, path)

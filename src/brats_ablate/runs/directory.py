@@ -188,7 +188,7 @@ class RunDirectory:
     def ensure_exists(self) -> None:
         """Check that the directory still exists, if this process trains the run.
 
-        Prevents silently recreating a run directory that was moved or unmounted.
+        A run directory that was moved or unmounted is thus named, before a write there fails.
 
         Raises:
             RunFailed: the directory vanished.
@@ -205,14 +205,17 @@ class RunDirectory:
 
     def write_status(self, status: RunRecord) -> None:
         """Replace `status.json`, stamped with the current time."""
-        self.ensure_exists()
         stamped = finite_or_null(asdict(status)) | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(self.path / "status.json", stamped)
+        self._write("status.json", stamped)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace `manifest.json`."""
+        self._write("manifest.json", manifest)
+
+    def _write(self, file: str, content: Mapping[str, Any]) -> None:
         self.ensure_exists()
-        write_json(self.path / "manifest.json", manifest)
+        # The directory can vanish after the check: a process that trains the run never creates it anew.
+        write_json(self.path / file, content, make_folder=not self._is_held)
 
     def append(self, file: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to a JSONL file in one write, after truncating a partial last line of a killed process.
@@ -253,7 +256,7 @@ class RunDirectory:
         Raises:
             RunFailed: another process has locked it; names host and process.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with lock_file(self.path / "lock") as stream:
             deadline = time.monotonic() + patience_s  # `is_locked` in another process takes it for a moment
             while not try_lock(stream):

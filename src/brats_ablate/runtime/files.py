@@ -26,9 +26,10 @@ _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, make_folder: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to `path`: renamed to it if the block succeeds, removed if it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Random, as process ids occur twice: in two containers, or on two nodes.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -40,9 +41,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, make_folder: bool = True) -> None:
     """Replace a text file atomically."""
-    with atomic_write(path) as temporary:
+    with atomic_write(path, make_folder=make_folder) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -64,13 +65,13 @@ def finite_or_null(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], *, make_folder: bool = True) -> None:
     """Replace a JSON file atomically.
 
     Raises:
         ValueError: a number is infinite or NaN.
     """
-    write_text(path, to_json(content, indent=1) + "\n")
+    write_text(path, to_json(content, indent=1) + "\n", make_folder=make_folder)
 
 
 def read_json(path: Path) -> dict[str, Any]:

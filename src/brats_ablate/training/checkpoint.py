@@ -27,11 +27,11 @@ def save(content: dict[str, Any], path: Path) -> None:
     """Write a checkpoint atomically: after a kill or on a full disk the previous file is unchanged.
 
     Raises:
-        OSError: the disk is full or gone; names the file.
+        OSError: the disk is full or gone, or the folder does not exist; names the file.
     """
     try:
         # An open file, because with a file name torch loses the file system's error.
-        with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        with atomic_write(path, make_folder=False) as temporary, temporary.open("wb") as stream:
             torch.save(content, stream)
     except (RuntimeError, OSError) as error:  # torch hides a failed write behind "unexpected pos"
         os_error = files.os_error_behind(error)

@@ -86,7 +86,7 @@ class ProfiledProgress(Progress):
         wall_us = (time.perf_counter() - self.began_at) * 1e6
         assert self.profiler is not None
         self.profiler.stop()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         trace = self.folder / "trace.json.gz"
         self.profiler.export_chrome_trace(str(trace))
         operations = list(_operations(self.profiler.events() or (), on_gpu=self.device.type == "cuda"))

@@ -46,7 +46,7 @@ def test_json_on_standard_output_equals_the_file(
 
 def test_disk_use_is_that_of_records_and_checkpoints(cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
     (folder,) = (each.path for each in find_runs(Path(cfg.paths.runs)))
-    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints").mkdir(exist_ok=True)
     for size, name in ((3072, "last.pt"), (1024, "best_epoch=0001_dice=0.910000.pt")):
         (folder / "checkpoints" / name).write_bytes(bytes(size))
     records = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())

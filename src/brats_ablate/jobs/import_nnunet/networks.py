@@ -135,10 +135,9 @@ def import_fold(
             f"{file} does not fit the architecture in plans.json ({reason}), as {source.results.trainer} may have "
             "changed it; set job.networks=false to import the column alone"
         ) from error
-    run.path.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(
-        {"model": model.state_dict(), "identity": flat, "epoch": 0}, run.path / "checkpoints" / IMPORTED_CHECKPOINT
-    )
+    imported = run.path / "checkpoints" / IMPORTED_CHECKPOINT
+    imported.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save({"model": model.state_dict(), "identity": flat, "epoch": 0}, imported)
     write_text(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     run.write_manifest(
         {
