@@ -91,6 +91,16 @@ def test_a_mistake_is_one_sentence_with_exit_code_2(
     assert not (in_empty_folder / "work").exists(), "work was started"
 
 
+@pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])
+def test_own_and_installed_sweeps_are_suggested(
+    name: str, meant: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_empty_folder / "sweeps").mkdir()
+    (in_empty_folder / "sweeps" / "mine.yaml").write_text("defaults: [config]")
+    assert typed(["-cd", "sweeps", "-cn", name], monkeypatch) == 2
+    assert f"-cn {name} names no configuration; did you mean {meant}?" in capsys.readouterr().err
+
+
 def test_experiments_can_be_merged_under_a_name(
     in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,8 +124,10 @@ def _unknown_primary(match: re.Match[str]) -> str:
     name = match[1]
     if "provider=command-line" not in match.string:
         return f"-cn {name} names no configuration; give its folder too, as in -cd sweeps -cn table2"
-    places = re.findall(r"path=file://(\S+)", match.string)
-    names = sorted({file.stem for place in places for file in Path(place).glob("*.yaml")})
+    places = [Path(place) for place in re.findall(r"path=file://(\S+)", match.string)]
+    if Path("sweeps").absolute() in places:
+        places.append(resource_dir("sweeps"))  # `-cd sweeps` means these, too
+    names = sorted({file.stem for place in places for file in place.glob("*.yaml")})
     return f"-cn {name} names no configuration{_hint(name, names)}"
 
 

@@ -44,6 +44,8 @@ def grid_name(base: str, differences: Iterable[tuple[str, object]]) -> str:
         'ds_encoder.channels-32-64'
         >>> grid_name("ds", [("init.checkpoint", "work/brats21/runs/ds/fold=0/lr=0.0007/seed=0")])
         'ds_init.checkpoint-ds'
+        >>> grid_name("ds", [("loss.offset", [-1, 1e-05])])
+        'ds_loss.offset-minus1-1e-05'
         >>> grid_name("custom", [])
         'default'
     """
@@ -57,5 +59,6 @@ def _group(key: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value as text, and a run directory by its experiment."""
-    return re.sub(r"(?:.*/)?([^/]+)/fold=.*", r"\1", str(value))
+    """Return a value as text, with words for signs, and a run directory by its experiment."""
+    text = re.sub(r"(?:.*/)?([^/]+)/fold=.*", r"\1", str(value))
+    return re.sub(r"(?<![\w.])-(?=[\d.])", "minus", text)

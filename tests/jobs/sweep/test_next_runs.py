@@ -62,6 +62,14 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     assert yaml.safe_load(file.read_text()) == written
 
 
+def test_a_deletion_is_an_option_of_the_printed_command(tmp_path: Path, command: CommandLine) -> None:
+    printed = command.run(*PLAN, "data=phantom", "~augment.transforms.noise", "job.detect=0.013").stdout
+    params = yaml.safe_load((tmp_path / "sweeps" / "demo_next.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert params.keys() == {"data", "+experiment", "fold", "lr", "seed"}
+    (pasted,) = re.findall(r"python -m brats_ablate (.*)", printed)
+    assert shlex.split(pasted) == ["-cd", "sweeps", "-cn", "demo_next", "~augment.transforms.noise"]
+
+
 @pytest.mark.slow
 def test_a_plan_from_an_installed_sweep_is_found_beside_it(tmp_path: Path, command: CommandLine) -> None:
     """The folder of the plan is a `sweeps` of the user's own, which does not have the sweep that it starts from."""

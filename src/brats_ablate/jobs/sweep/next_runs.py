@@ -38,7 +38,9 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
         if not planned.missing:
             continue
         file = Path(sweeps) / f"{planned.table}_next.yaml"
-        base, options = str(HydraConfig.get().job.config_name or "config"), options_of_grid()
+        base = str(HydraConfig.get().job.config_name or "config")
+        options = [option for option in options_of_grid() if "=" in option]
+        deletions = [option for option in options_of_grid() if "=" not in option]  # ~key, for which a file has no text
         if base == file.stem:  # the plan of an earlier plan: start from what that one started from
             earlier = OmegaConf.load(file)
             base, searchpath = str(earlier.defaults[0]), list(earlier.hydra.get("searchpath") or [])
@@ -47,7 +49,7 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
             searchpath = [] if own is None else [f"file://{own}"]
         write_text(file, sweep_file(planned, detect, base, options, searchpath))
         hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} device-hours"
-        command = shell_command("-cd", sweeps, "-cn", file.stem)
+        command = shell_command("-cd", sweeps, "-cn", file.stem, *deletions)
         console.print(f"{planned.missing} training runs{hours}: {command}\n", soft_wrap=True)
 
 
