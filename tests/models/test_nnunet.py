@@ -41,7 +41,7 @@ def test_regions_without_a_probability_are_refused(regions: list[list[int]]) -> 
 def test_a_missing_package_or_class_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     build = partial(DynamicNetwork, 4, 3, arguments={})
     monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures.unet", None)
-    with pytest.raises(ConfigError, match=r"unet\.PlainConvUNet of nnU-Net needs a package; pip install dynamic"):
+    with pytest.raises(ConfigError, match=r"unet\.PlainConvUNet of nnU-Net needs a package; install it with pip inst"):
         build(architecture="unet.PlainConvUNet")
 
 

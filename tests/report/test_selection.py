@@ -108,3 +108,13 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     assert "Cost: 5h00m of training in 5 runs." in text
     assert 'Missing: 1 fold of 1 variant, 3 untrained variants (<a href="#missing">' in text
     assert missing_folds(shown)["residual"] == [1]
+
+
+def test_a_trained_and_evaluated_variant_is_counted_once(tmp_path: Path) -> None:
+    _write(tmp_path, "baseline")
+    _write(tmp_path, "ds")
+    results = _results(tmp_path)
+    shown = distinct_tables(results)
+    evaluated = replace(shown[0].columns[1], column=Column("DS", None, "ds", None))
+    shown += [replace(shown[0], columns=(evaluated,), comparisons=())]
+    assert "2 variants (U-Net, DS) on 12 cases in 2 folds." in summary_section(shown, _runs(results))

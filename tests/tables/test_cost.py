@@ -81,6 +81,17 @@ def test_gpu_hours_of_different_numbers_of_runs_have_no_ratio(tmp_path: Path, wr
     assert "×" not in shown(cost_table(table(tmp_path)))[1]["GPU-hours"]
 
 
+@pytest.mark.parametrize(
+    ("second", "unit"), [("x86_64 CPU, 8 threads", "CPU-hours"), ("NVIDIA A100-SXM4-80GB", "GPU-hours")]
+)
+def test_hours_of_cpus_alone_are_called_so(second: str, unit: str, tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path, "baseline", 0, [0.5], manifest={"hardware": "x86_64 CPU, 2 threads"})
+    write_run(tmp_path, "ds", 0, [0.5], manifest={"hardware": second})
+    costs = cost_table(table(tmp_path))
+    assert unit in costs.header_texts
+    assert f"{unit}: of all runs" in costs.notes[0]
+
+
 def test_without_a_count_there_is_a_dash(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "baseline", 0, [0.5])
     write_run(tmp_path, "ds", 0, [0.5], manifest={"gflops": None})

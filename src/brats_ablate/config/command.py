@@ -30,8 +30,10 @@ def shell_command(*arguments: str) -> str:
 
 
 def options_of_data(cfg: DictConfig) -> list[str]:
-    """Return the options that another command on the data set of `cfg` needs."""
-    typed = [option for option in _typed() if _group(option) in OF_DATA]
+    """Return the options that another command on the data set of `cfg` needs; of a grid, one run's values."""
+    recorded: list[str] = list((cfg.get("about") or {}).get("options") or []) if in_sweep() else []
+    own = {option.partition("=")[0]: option for option in recorded}
+    typed = [own.get(option.partition("=")[0], option) for option in _typed() if _group(option) in OF_DATA]
     return [*_config_dir_flag(), *_named_data(cfg, typed), *typed]
 
 

@@ -107,7 +107,7 @@ class DynamicNetwork(nn.Module):
             if (error.name or "").partition(".")[0] not in ("dynamic_network_architectures", "timm"):
                 raise
             raise ConfigError(
-                f"{architecture} of nnU-Net needs a package; pip install dynamic-network-architectures"
+                f"{architecture} of nnU-Net needs a package; install it with pip install 'brats-ablate[nnunet]'"
             ) from error
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise ConfigError(f"dynamic-network-architectures has no {architecture}; install nnU-Net's version of it")

@@ -61,20 +61,24 @@ def _verdicts(shown: Sequence[TableResult]) -> Iterator[str]:
 
 
 def _scored(shown: Sequence[TableResult]) -> list[ColumnResult]:
-    return list({c.column.source: c for r in reversed(shown) for c in r.columns if has_result(c)}.values())
+    """Return the columns with a result, each source once, as it is first shown."""
+    scored: dict[str, ColumnResult] = {}
+    for c in (c for r in shown for c in r.columns if has_result(c)):
+        scored.setdefault(c.column.source, c)
+    return list(scored.values())
 
 
 def _compared(shown: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
     columns = _scored(shown)
     if not columns:
         return f"No result yet: {_count(len(runs), 'run')} started, none finished."
-    names = list(dict.fromkeys(c.column.title for r in shown for c in r.columns if has_result(c)))
+    names = list(dict.fromkeys(c.column.title for c in columns))  # trained and evaluated is one variant
     listed = ", ".join(map(escape, names[:_MOST_NAMES])) + (", …" if len(names) > _MOST_NAMES else "")
     cases = len({case for c in columns for case in c.case_scores.index})
     folds = {fold for c in columns for fold, value in enumerate(c.scores.per_fold_lr.values) if value is not None}
     of = f" of {shown[0].folds}" if len(folds) < shown[0].folds else ""
     on = f" on {_count(cases, 'case')}" if cases else ""  # the best epochs of some runs have no rows of cases
-    return f"{_count(len(columns), 'variant')} ({listed}){on} in {_count(len(folds), 'fold')}{of}."
+    return f"{_count(len(names), 'variant')} ({listed}){on} in {_count(len(folds), 'fold')}{of}."
 
 
 def _best(shown: Sequence[TableResult]) -> str:

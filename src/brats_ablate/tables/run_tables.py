@@ -36,9 +36,8 @@ def _setup_cell(values: Sequence[object]) -> Cell:
 
 def cost_table(result: TableResult) -> Table:
     """Return the cost of every column; in brackets, where both are recorded, relative to its baseline."""
-    heads = headers(
-        "", "parameters", "GFLOPs", "s per step", "h per run", "peak memory (GiB)", "GPU-hours", "total h", "runs"
-    )
+    unit = _unit_of_device_hours(result)
+    heads = headers("", "parameters", "GFLOPs", "s per step", "h per run", "peak memory (GiB)", unit, "total h", "runs")
     rows: list[Row] = []
     for i, c in enumerate(result.columns):
         if not c.scores.runs:
@@ -59,11 +58,17 @@ def cost_table(result: TableResult) -> Table:
             )
         )
     notes = (
-        "In brackets: relative to the baseline (of GPU-hours where both have as many runs). GFLOPs: forward, one "
-        "training patch. s per step: training alone. GPU-hours: of all runs, times their devices. "
+        f"In brackets: relative to the baseline (of {unit} where both have as many runs). GFLOPs: forward, one "
+        f"training patch. s per step: training alone. {unit}: of all runs, times their devices. "
         "Runs: finished of started.",
     )
     return Table(f"{result.spec.name}_cost", "Cost", heads, tuple(rows), notes)
+
+
+def _unit_of_device_hours(result: TableResult) -> str:
+    """Return CPU-hours if every run was trained on a CPU, else GPU-hours."""
+    devices = {str(device) for c in result.columns for device in recorded_values(c.scores.runs, "device")}
+    return "CPU-hours" if devices and all(" CPU, " in device for device in devices) else "GPU-hours"
 
 
 def _relative(value: float | None, reference: float | None, format: Format) -> Number:

@@ -66,7 +66,7 @@ def publish(
         UserError: W&B is not reachable, nobody is logged in, or wandb-workspaces is not installed.
     """
     if find_spec("wandb_workspaces") is None:
-        raise UserError("job=dashboard needs wandb-workspaces; install it with pip install wandb-workspaces")
+        raise UserError("job=dashboard needs wandb-workspaces; install it with pip install 'brats-ablate[wandb]'")
     import wandb
 
     try:

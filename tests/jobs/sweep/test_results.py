@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from scaffolding import FakeStudy
 
 from brats_ablate.errors import DataError
 from brats_ablate.jobs import tables
@@ -29,3 +30,15 @@ def test_an_error_of_the_table_does_not_end_a_trained_sweep(
     said = capsys.readouterr()
     assert said.err == "brats-ablate: no table of this sweep: scores.csv of a neighbor is damaged; evaluate it again\n"
     assert said.out == ""
+
+
+@pytest.mark.slow
+def test_each_data_set_of_a_sweep_has_its_table_and_its_next_command(tmp_path: Path) -> None:
+    done = FakeStudy(tmp_path).run("+experiment=baseline,ds", "data.name=a,b", "fold=0", "trainer.epochs=1")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("Variants of baseline") == 2
+    assert [line for line in done.stdout.splitlines() if line.startswith("next: ")] == [
+        f"next: python -m brats_ablate data=phantom data.name={name} job=report" for name in "ab"
+    ]
+    recorded = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.glob("work/*/tables/sweeps/*"))
+    assert recorded == [f"work/{name}/tables/sweeps/sweep_baseline.yaml" for name in "ab"]

@@ -29,12 +29,23 @@ def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
     """Record the tables of a sweep of training runs, and print them when the runs in the body have ended.
 
     Args:
-        sweep: the composed runs.
+        sweep: the composed runs, of one or several data sets, each of which has its own tables.
         hydra: Hydra's own part of the sweep's configuration.
     """
     if int(os.environ.get("RANK", "0")) > 0 or overfits_one_batch(sweep[0]):
         yield
         return
+    by_folder: dict[Path, list[DictConfig]] = {}
+    for cfg in sweep:
+        by_folder.setdefault(sweep_tables(cfg), []).append(cfg)
+    with contextlib.ExitStack() as stack:
+        for runs in reversed(by_folder.values()):  # the last one entered prints first
+            stack.enter_context(_tables_of_data_set(runs, hydra))
+        yield
+
+
+@contextlib.contextmanager
+def _tables_of_data_set(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
     specs = sweep_specs(sweep, str(hydra.job.config_name))
     known = {spec.name for spec in load_table_specs(table_dirs(), None)}
     for spec in specs:
