@@ -168,7 +168,7 @@
     const shown = changed.flatMap((r) => [a, b].filter((key, i, both) => both.indexOf(key) === i).map((key) => [r.id, key, (data.pictures[key] || {})[r.id]])).filter(([, , uri]) => uri);
     byId("case-pictures").replaceChildren(...shown.map(([id, key, uri]) => {
       const figure = document.createElement("figure");
-      const image = Object.assign(document.createElement("img"), { src: uri, alt: `${id} as segmented by ${label(key)}`, loading: "lazy" });
+      const image = Object.assign(document.createElement("img"), { src: uri, alt: `${id} as segmented by ${label(key)}` });
       const caption = document.createElement("figcaption");
       caption.textContent = `${id}, ${label(key)}`;
       figure.append(image, caption);
