@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := $(BIN)/python -m brats_ablate
+SLOW := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format pictures docs bench clean
+.PHONY: help install demo test test-slow test-long check format pictures docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,8 +28,11 @@ demo: $(INSTALLED) ## run a whole study on synthetic phantoms: three networks, f
 test: $(INSTALLED) ## run the fast tests
 	$(BIN)/python -m pytest -n auto
 
-test-slow: $(INSTALLED) ## run the slow tests: training, resuming, DDP, and SLURM and real cases if available
-	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder --durations=30
+test-slow: $(INSTALLED) ## run the slow tests of less than a minute: training, resuming, whole commands, pictures
+	$(SLOW) -m 'slow and not long'
+
+test-long: $(INSTALLED) ## run the long tests: studies, kills and hangs, documents, and SLURM and real cases if available
+	$(SLOW) -m long
 
 check: $(INSTALLED) ## check style, docstrings, types and layers (ruff, mypy, import-linter)
 	$(BIN)/ruff check .

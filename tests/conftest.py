@@ -54,12 +54,14 @@ def pytest_collection() -> Iterator[None]:
     return result
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest tests first, so that at the end no process waits for one that began last."""
-    items.sort(
-        key=lambda item: max((mark.kwargs.get("minutes", 0) for mark in item.iter_markers("slow")), default=0),
-        reverse=True,
-    )
+    """Mark the longest tests, and start them first, so that at the end no process waits for one that began last."""
+    minutes = {item: max((m.kwargs.get("minutes", 0) for m in item.iter_markers("slow")), default=0) for item in items}
+    items.sort(key=lambda item: minutes[item], reverse=True)
+    for item in items:
+        if minutes[item] >= 1:
+            item.add_marker(pytest.mark.long)
 
 
 def small_study(work: Path) -> CommandLine:

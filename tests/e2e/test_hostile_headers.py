@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scaffolding import CommandLine
 
-pytestmark = pytest.mark.slow(minutes=1)
+pytestmark = pytest.mark.slow
 Bytes = Callable[[bytes], bytes]
 MEMORY = 4 << 30
 """Address space of a command: much of it is libraries, but no 8 GiB fit in."""

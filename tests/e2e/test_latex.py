@@ -18,7 +18,7 @@ import brats_ablate
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 
 pytestmark = [
-    pytest.mark.slow(minutes=1),
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex; install texlive-latex-recommended"),
 ]
 REGIONS = ("WT", "TC", "ET")

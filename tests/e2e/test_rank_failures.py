@@ -14,7 +14,7 @@ from brats_ablate.launch.submission import read_submission
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory
 from brats_ablate.runs.state import RunState
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=6)
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RUN = (
     *("+experiment=baseline", "fold=0", "lr=0.001", "trainer.epochs=4", "trainer.checkpoint_minutes=0.0001"),

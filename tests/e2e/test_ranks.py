@@ -15,7 +15,7 @@ from scaffolding import CommandLine, assert_same_weights, without_times
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime import signals
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=6)
 # In fp32 by gradient descent, not by the paper's Adam: Adam divides by the gradient's size, which makes rounding errors
 # of gradients near 0 as large as lr. Seen after these 4 steps: Adam 3.6e-6 (lr 1e-3) and 4.9e-6 (lr 1e-4), descent 1.6e-6
 # (lr 1e-2). That it is rounding and nothing else, the test in fp64 shows, with Adam.

@@ -15,7 +15,7 @@ from brats_ablate.config.locations import resource_dir
 from brats_ablate.jobs import prepare, train
 from brats_ablate.launch.sweep import run_directory
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=9)
 
 EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
 COHORT = ("data=phantom", "data.phantom.cases=6", "data.phantom.shape=[48,48,40]", "data.n_folds=3")
