@@ -42,6 +42,7 @@ def fake_study(tmp_path: Path) -> FakeStudy:
     return FakeStudy(tmp_path, (*SEARCH, "encoder.width=interval(0.2,1.0)"))
 
 
+@pytest.mark.slow
 def test_the_highest_dice_is_searched_for(tmp_path: Path) -> None:
     """hydra-optuna-sweeper itself minimizes by default."""
     command = CommandLine(tmp_path, ("-m", "data=phantom", "lr=interval(1e-4,1e-2)"))

@@ -61,6 +61,7 @@ def overrides_of(command: list[str]) -> list[str]:
     return overrides
 
 
+@pytest.mark.slow
 def test_every_run_of_the_documented_sweep_is_a_run_of_its_own(
     composition: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:

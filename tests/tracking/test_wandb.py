@@ -62,6 +62,7 @@ def test_the_null_tracker_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_run_grouped_by_experiment_with_the_epoch_as_its_axis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +321,7 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
     assert sorted(pictures(after)) == bests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["x" * 40, "short"])
 def test_without_network_or_with_a_bad_key_runs_are_logged_offline(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

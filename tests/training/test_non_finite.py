@@ -106,6 +106,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_at_its_step(
     undo.pop().remove()
 
 
+@pytest.mark.slow
 def test_fp16_skips_a_step_whose_gradient_overflows(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = composed("+experiment=baseline", "trainer.epochs=1", "trainer.precision=fp16")
     original, before = Trainer.training_step, {}
@@ -146,6 +147,7 @@ def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(
         train.run(cfg)
 
 
+@pytest.mark.slow
 def test_a_run_continues_from_its_checkpoint_whatever_was_recorded_after_it(
     composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

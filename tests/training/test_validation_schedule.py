@@ -71,6 +71,7 @@ def test_numbers_below_one_are_refused(numbers: tuple[int, int | None]) -> None:
 SCHEDULED = ("validation=scheduled", "validation.every=2", "trainer.epochs=3")
 
 
+@pytest.mark.slow
 def test_checkpoints_are_of_final_epochs_and_resuming_changes_nothing(
     composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
