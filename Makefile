@@ -28,10 +28,10 @@ demo: $(INSTALLED) ## run a whole study on synthetic phantoms: three networks, f
 test: $(INSTALLED) ## run the fast tests
 	$(BIN)/python -m pytest -n auto
 
-test-slow: $(INSTALLED) ## run the slow tests of less than a minute: training, resuming, whole commands, pictures
+test-slow: $(INSTALLED) ## run the slow tests: training, resuming, kills, whole commands, the report in a browser
 	$(SLOW) -m 'slow and not long'
 
-test-long: $(INSTALLED) ## run the long tests: studies, kills and hangs, documents, and SLURM and real cases if available
+test-long: $(INSTALLED) ## run the longest tests: studies, several ranks, documents, and SLURM and real cases if available
 	$(SLOW) -m long
 
 check: $(INSTALLED) ## check style, docstrings, types and layers (ruff, mypy, import-linter)

@@ -44,20 +44,17 @@ def test_a_directory_that_vanished_is_not_created_again(tmp_path: Path, monkeypa
     with directory.lock():
         directory.write_status(RunRecord(RunState.RUNNING, 3, 4))
         directory.path.rename(tmp_path / "elsewhere")
-        for write in (
+        writes = (
             lambda: directory.write_status(RunRecord(RunState.RUNNING, 4, 4)),
             lambda: directory.write_manifest({}),
             lambda: directory.append("metrics.jsonl", [{"epoch": 4}]),
-        ):
+        )
+        for write in writes:
             with pytest.raises(RunFailed, match=r"seed=0 vanished while the run was trained .* bring it back"):
                 write()
         # It can vanish after the check and before the write, too.
         monkeypatch.setattr(directory, "ensure_exists", lambda: None)
-        for write in (
-            lambda: directory.write_status(RunRecord(RunState.RUNNING, 4, 4)),
-            lambda: directory.write_manifest({}),
-            lambda: directory.append("metrics.jsonl", [{"epoch": 4}]),
-        ):
+        for write in writes:
             with pytest.raises(FileNotFoundError):
                 write()
         assert not directory.path.exists()

@@ -214,7 +214,7 @@ class RunDirectory:
 
     def _write(self, file: str, content: Mapping[str, Any]) -> None:
         self.ensure_exists()
-        # The directory can vanish after the check: a process that trains the run never creates it anew.
+        # The directory can vanish after the check: a process that trains the run never creates it again.
         write_json(self.path / file, content, make_folder=not self._is_held)
 
     def append(self, file: str, rows: list[dict[str, Any]]) -> None:
