@@ -62,12 +62,16 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     assert yaml.safe_load(file.read_text()) == written
 
 
-def test_a_deletion_is_an_option_of_the_printed_command(tmp_path: Path, command: CommandLine) -> None:
+def test_a_plan_with_a_deletion_is_a_sweep_without_that_key(tmp_path: Path, command: CommandLine) -> None:
     printed = command.run(*PLAN, "data=phantom", "~augment.transforms.noise", "job.detect=0.013").stdout
-    params = yaml.safe_load((tmp_path / "sweeps" / "demo_next.yaml").read_text())["hydra"]["sweeper"]["params"]
-    assert params.keys() == {"data", "+experiment", "fold", "lr", "seed"}
     (pasted,) = re.findall(r"python -m brats_ablate (.*)", printed)
-    assert shlex.split(pasted) == ["-cd", "sweeps", "-cn", "demo_next", "~augment.transforms.noise"]
+    composed = command.run(*shlex.split(pasted), "fold=0", "seed=0", "job=status")
+    assert composed.returncode == 0, composed.stdout
+    file = tmp_path / "sweeps" / "demo_next.yaml"
+    file.write_text(file.read_text().replace("transforms.noise", "transforms.nothing"))
+    refused = command.run(*shlex.split(pasted), "fold=0", "seed=0", "job=status")
+    assert refused.returncode == 2, "the key is deleted from every run"
+    assert "augment.transforms.nothing" in refused.stdout
 
 
 @pytest.mark.slow

@@ -38,9 +38,7 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
         if not planned.missing:
             continue
         file = Path(sweeps) / f"{planned.table}_next.yaml"
-        base = str(HydraConfig.get().job.config_name or "config")
-        options = [option for option in options_of_grid() if "=" in option]
-        deletions = [option for option in options_of_grid() if "=" not in option]  # ~key, for which a file has no text
+        base, options = str(HydraConfig.get().job.config_name or "config"), options_of_grid()
         if base == file.stem:  # the plan of an earlier plan: start from what that one started from
             earlier = OmegaConf.load(file)
             base, searchpath = str(earlier.defaults[0]), list(earlier.hydra.get("searchpath") or [])
@@ -49,7 +47,7 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
             searchpath = [] if own is None else [f"file://{own}"]
         write_text(file, sweep_file(planned, detect, base, options, searchpath))
         hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} device-hours"
-        command = shell_command("-cd", sweeps, "-cn", file.stem, *deletions)
+        command = shell_command("-cd", sweeps, "-cn", file.stem)
         console.print(f"{planned.missing} training runs{hours}: {command}\n", soft_wrap=True)
 
 
@@ -60,7 +58,7 @@ def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[st
         planned: what to train.
         detect: the difference that it was planned for.
         base: the configuration that the sweep starts from.
-        options: those of the command line that every run needs, as key=value.
+        options: those of the command line that every run needs, as key=value or ~key.
         searchpath: folders with `base` and the options of groups, as URLs.
     """
     grid = {
@@ -69,7 +67,8 @@ def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[st
         "lr": ",".join(f"{rate!r}" for rate in planned.rates),
         "seed": ",".join(map(str, planned.seeds)),
     }
-    params = dict(option.split("=", 1) for option in options) | grid
+    typed = (option.partition("=") for option in options)
+    params = {key: value if equals else "null" for key, equals, value in typed} | grid  # ~key=null deletes, too
     hydra: dict[str, Any] = {"mode": "MULTIRUN", "sweeper": {"params": params}}
     if searchpath:  # -cd names the folder of the sweep then
         hydra["searchpath"] = list(searchpath)
