@@ -256,7 +256,7 @@ class RunDirectory:
         Raises:
             RunFailed: another process has locked it; names host and process.
         """
-        self.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         with lock_file(self.path / "lock") as stream:
             deadline = time.monotonic() + patience_s  # `is_locked` in another process takes it for a moment
             while not try_lock(stream):

@@ -236,6 +236,7 @@ def write_manifest(
     device, cpu = precision.device, f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     recorded_cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg])
     OmegaConf.update(recorded_cfg, "about.options", None, force_add=True)  # the manifest has them
+    directory.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)  # the trainer itself creates no folder
     write_text(directory.path / "config.yaml", OmegaConf.to_yaml(recorded_cfg, resolve=True))
     flat = identity(resolve(cfg))
     directory.write_manifest(
