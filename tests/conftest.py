@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import gc
 import os
 import subprocess
@@ -11,11 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composition import composed as compose_overrides
 from omegaconf import DictConfig
 from scaffolding import CommandLine
 
-from brats_ablate.config.locations import resource_dir
 from brats_ablate.jobs import resolvers
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -69,12 +66,6 @@ def small_study(work: Path) -> CommandLine:
     return CommandLine(work, SMALL, {"BRATS_ABLATE_WORK": str(work)})
 
 
-@functools.cache
-def _compose(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-        return compose("config", list(overrides))
-
-
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
     """The overrides that make everything small, for tests that start their own processes."""
@@ -115,10 +106,10 @@ def brats_ablate(work: Path) -> Command:
 def composed(work: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
     """Composes the configuration of the small cohort in this process: `composed("+experiment=ds", "fold=0")`."""
     monkeypatch.setenv("BRATS_ABLATE_WORK", str(work))
-    return lambda *overrides: copy.deepcopy(_compose(*SMALL, *overrides))
+    return lambda *overrides: compose_overrides(*SMALL, *overrides)
 
 
 @pytest.fixture
 def composition() -> Callable[..., DictConfig]:
     """`composition("+experiment=ds", "fold=1")`."""
-    return lambda *overrides: copy.deepcopy(_compose(*overrides))
+    return compose_overrides

@@ -5,8 +5,6 @@ One step of each in one process and two under DistributedDataParallel in two, at
 
 from __future__ import annotations
 
-import copy
-import functools
 import json
 import os
 import subprocess
@@ -17,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from composition import composed as compose_overrides
 from hardware import needs_bf16, needs_fast_cpu
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import GROUPS, check
@@ -37,7 +35,8 @@ from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.precision import Precision
 
 EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment").glob("*.yaml"))
-LARGE_ARE_SLOW = [pytest.param(name, marks=pytest.mark.slow) if "deeper" in name else name for name in EXPERIMENTS]
+LARGE = {"as_released", "swin_unetr", "unet_plus_plus"} | {name for name in EXPERIMENTS if "deeper" in name}
+LARGE_ARE_SLOW = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in EXPERIMENTS]
 OF_THE_PAPER = (
     *("baseline", "unetr", "segresnet_vae", "attention", "ds", "residual", "dropblock", "focal"),
     *("ds_deeper", "ds_channels", "ds_onehot", "ds_deeper_channels_onehot"),
@@ -46,13 +45,7 @@ CPU = torch.device("cpu")
 
 
 def composed(experiment: str, *overrides: str) -> DictConfig:
-    return copy.deepcopy(_composed(experiment, *overrides))
-
-
-@functools.cache
-def _composed(experiment: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-        return compose("config", [f"+experiment={experiment}", *overrides])
+    return compose_overrides(f"+experiment={experiment}", *overrides)
 
 
 def small(experiment: str, *overrides: str) -> DictConfig:
@@ -118,8 +111,7 @@ def test_differs_from_its_baseline_in_the_overridden_groups_only(experiment: str
     cfg = composed(experiment)
     if experiment == "baseline":
         # All others are compared with this one, so it must be the default configuration.
-        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-            other = compose("config")
+        other = compose_overrides()
         expected: set[str] = set()
         assert cfg.about.baseline is None
         assert not _overridden(experiment)

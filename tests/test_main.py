@@ -120,6 +120,7 @@ def test_the_help_lists_experiments_with_their_questions_and_fits_a_terminal(
     assert max(map(len, groups.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -129,6 +130,7 @@ def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code"),
     [

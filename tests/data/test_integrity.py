@@ -74,11 +74,6 @@ def check_checkpoint(tmp_path: Path, count: int) -> None:
         assert torch.equal(found["model"]["w"], weights)  # type: ignore[index]
 
 
-def test_a_few_flipped_bits(own: Path, tmp_path: Path) -> None:
-    check_store(own, 15)
-    check_checkpoint(tmp_path, 40)
-
-
 @pytest.mark.slow
 def test_300_flipped_bits(own: Path, tmp_path: Path) -> None:
     check_store(own, 300)

@@ -112,6 +112,7 @@ def test_a_folder_of_an_earlier_version_keeps_its_ids(tmp_path):
     assert OmegaConf.load(resource_dir("conf") / "data/phantom.yaml").phantom.case_id == CASE_ID
 
 
+@pytest.mark.slow
 def test_other_schemes_write_the_same_lesions_with_their_values(tmp_path):
     cohort = PhantomCohort(cases=3, shape=[48, 44, 40], seed=4)
     written = {}

@@ -58,6 +58,7 @@ def _contents(prepared):
     return {p.relative_to(prepared): p.read_bytes() for p in sorted(prepared.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_processes_and_one_process_write_the_same_bytes(raw_cohort, tmp_path):
     one = _prepare(raw_cohort, tmp_path / "one")
     two = _prepare(raw_cohort, tmp_path / "two", workers=2)

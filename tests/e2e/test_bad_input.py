@@ -88,6 +88,7 @@ def sentence(output: str) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_each_invalid_case_is_named_with_its_reason_and_the_others_are_prepared(raw: Path, tmp_path: Path) -> None:
     file_of(raw, 0, "t1ce").unlink()
     truncated = file_of(raw, 1, "t2")
@@ -128,6 +129,7 @@ def test_each_invalid_case_is_named_with_its_reason_and_the_others_are_prepared(
     assert stored == [f"BraTS2021_{number:05d}" for number in (9, 10, 11)]
 
 
+@pytest.mark.slow
 def test_labels_of_a_different_convention(raw: Path, tmp_path: Path) -> None:
     for number in range(12):
         rewrite(file_of(raw, number, "seg"), relabel({1: 2, 2: 1}))
@@ -138,6 +140,7 @@ def test_labels_of_a_different_convention(raw: Path, tmp_path: Path) -> None:
     assert "; check labels, or set job.trust_convention=true" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "part"),
     [

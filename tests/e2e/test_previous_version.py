@@ -33,12 +33,15 @@ FIRST_DEMO = ("lr=0.002", "trainer.epochs=20", "validation.every=5")
 
 
 @pytest.mark.parametrize(
-    "recorded", json.loads((VERSION_0_1 / "identities.json").read_text()).items(), ids=lambda r: r[0]
+    ("overrides", "expected"),
+    [
+        pytest.param(*recorded, id=recorded[0], marks=pytest.mark.slow if " " in recorded[0] else ())
+        for recorded in json.loads((VERSION_0_1 / "identities.json").read_text()).items()
+    ],
 )
 def test_every_experiment_keeps_its_identity_while_it_computes_the_same(
-    recorded: tuple[str, str], composition: Callable[..., DictConfig]
+    overrides: str, expected: str, composition: Callable[..., DictConfig]
 ) -> None:
-    overrides, expected = recorded
     first, *others = overrides.split()
     experiment = first if "=" in first else f"+experiment={first}"
     others += FIRST_DEMO if "trainer=demo" in overrides else ()
@@ -64,6 +67,7 @@ def run_of(work: Path, fold: int) -> RunDirectory:
     return RunDirectory(work / "phantom" / "runs" / "ds_onehot" / f"fold={fold}" / "lr=0.002" / "seed=0")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_skipped(old_work: Path) -> None:
     before = (run_of(old_work, 0).path / "metrics.jsonl").read_bytes()
     done = brats_ablate(old_work, *RUN, "fold=0")
@@ -90,6 +94,7 @@ def test_an_interrupted_run_is_continued_as_if_it_had_not_been(old_work: Path) -
         assert row["lr"] == pytest.approx(expected[row["epoch"]]["lr"], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_another_configuration_is_still_refused(old_work: Path) -> None:
     done = brats_ablate(
         old_work, *RUN, "fold=1", "model.gate._target_=brats_ablate.models.attention_gate.AttentionGate"

@@ -78,6 +78,7 @@ def test_every_run_of_the_documented_sweep_is_a_run_of_its_own(
     assert runs == [Coordinates("baseline", 0, 5e-4, 0), Coordinates("ds", 4, 9e-4, 0)]
 
 
+@pytest.mark.slow
 def test_other_settings_get_a_name_by_the_documented_line(
     composition: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_patches_of_chosen_channels_reach_the_network(composed: Composed, chosen
     assert build_model(cfg)(images).logits[0].shape == (2, 3, 16, 16, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["[t1ce]", "[t2,flair]"])
 def test_training_and_prediction_on_chosen_channels(job: Job, composed: Composed, work: Path, chosen: str) -> None:
     inputs = ["inputs=onehot", f"inputs.modalities={chosen}", "fold=0"]

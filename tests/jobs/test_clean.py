@@ -56,6 +56,7 @@ def test_a_dry_run_lists_and_deletes_nothing(
     ]
 
 
+@pytest.mark.slow
 def test_only_what_a_finished_run_does_not_need_is_deleted(
     study: dict[str, RunDirectory], job: Job, work: Path, capsys: Output
 ) -> None:

@@ -76,6 +76,7 @@ CURVES = [["dice"], ["dice/WT"], ["dice/RC"], ["loss"], ["lr"], ["patches_per_se
 EVERYTHING = [*CURVES, ["picture", "masks"]]
 
 
+@pytest.mark.slow
 def test_the_workspace_sent_groups_by_experiment_and_draws_every_curve(tmp_path: Path, server: type[Server]) -> None:
     address, _ = publish(tmp_path)
     view = server.views[0]
@@ -90,6 +91,7 @@ def test_the_workspace_sent_groups_by_experiment_and_draws_every_curve(tmp_path:
     assert address.startswith("https://wandb.example.org/me/study?nw=")
 
 
+@pytest.mark.slow
 def test_the_report_sent_holds_tables_curves_and_settings(tmp_path: Path, server: type[Server]) -> None:
     _, address = publish(tmp_path, entity="me")
     view = server.views[1]

@@ -24,6 +24,7 @@ def composed(*overrides: str) -> DictConfig:
         return hydra_compose("config", list(overrides))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "millions"),
     [("ds", 31.19), ("ds_deeper", 45.84), ("ds_channels", 24.93), ("ds_deeper_channels_onehot", 50.84)],
@@ -33,6 +34,7 @@ def test_parameters_are_the_papers(experiment: str, millions: float) -> None:
     assert round(description.counts.parameters / 1e6, 2) == millions
 
 
+@pytest.mark.slow
 def test_changes_name_the_exchanged_part_by_its_class() -> None:
     assert list(changes(compose("attention"), compose("baseline"))) == ["model.gate=AttentionGate"]
     assert list(changes(compose("unetr"), compose("baseline"))) == ["model=UNETR"]
@@ -74,6 +76,7 @@ def test_an_unknown_experiment_is_one_sentence() -> None:
         run(composed(), experiments=["atention"], output=None, measure=False, **JOB)
 
 
+@pytest.mark.slow
 def test_a_timed_patch_that_does_not_suit_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match="not divisible by 64"):
         run(composed(), experiments=["ds_deeper"], output=None, measure=True, **JOB)

@@ -38,6 +38,7 @@ def dice_of(work: Path, name: str) -> pd.Series:
     return rows[rows["metric"] == "dice"].groupby("case")["value"].mean()
 
 
+@pytest.mark.slow
 def test_an_outside_method_is_compared_on_common_cases(job: Job, work: Path, tmp_path: Path) -> None:
     folds = fold_of_case(work / "phantom" / "prepared")
     cases = [(case, case) for case in sorted(folds)]
@@ -79,6 +80,7 @@ def test_an_outside_method_is_compared_on_common_cases(job: Job, work: Path, tmp
         job("job=tables", "job.tables=[evaluated]", "job.baseline=their")
 
 
+@pytest.mark.slow
 def test_ten_cases_outside_the_folds_are_a_test_set(job: Job, work: Path, tmp_path: Path) -> None:
     folds = fold_of_case(work / "phantom" / "prepared")
     cases = sorted(folds)

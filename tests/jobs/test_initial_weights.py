@@ -76,6 +76,7 @@ def test_weights_that_saw_the_validation_cases_are_refused(
     assert not run_directory(cfg).path.exists()
 
 
+@pytest.mark.slow
 def test_what_fits_is_loaded_and_recorded(
     composed: Composed, finished_run: FinishedRun, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return folds
 
 
+@pytest.mark.slow
 def test_a_network_is_checked_once_in_a_sweep(composition: Composition, built: list[int]) -> None:
     for overrides in (["fold=0"], ["fold=1", "lr=1e-3", "loss=focal_dice"], ["fold=2", "inputs=onehot"], ["job=plan"]):
         check_network(composition(*SMALL, *overrides))
@@ -47,6 +48,7 @@ def test_networks_of_this_program_and_other_jobs_build_none(
     assert built == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [

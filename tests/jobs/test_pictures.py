@@ -44,6 +44,7 @@ def colors(file: Path, panel: int) -> set[tuple[int, ...]]:
     return {tuple(int(v) for v in c) for c in np.unique(pixels.reshape(-1, 3), axis=0)}
 
 
+@pytest.mark.slow
 def test_the_worst_cases_in_five_columns(job: Job, store: CaseStore, work: Path) -> None:
     job("job=pictures", "job.predictions=drawn", "job.worst=2")
     files = sorted((work / "phantom" / "predictions" / "drawn" / "pictures").iterdir())

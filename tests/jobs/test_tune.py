@@ -34,6 +34,7 @@ def predicted(work: Path) -> CaseStore:
     return store
 
 
+@pytest.mark.slow
 def test_out_of_fold_score_is_reached_by_predict_and_evaluate(job: Job, predicted: CaseStore, work: Path) -> None:
     job("job=tune", "job.predictions=blurred", *SMALL_SEARCH)
     file = work / "phantom" / "predictions" / "blurred" / "tuned.yaml"

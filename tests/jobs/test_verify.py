@@ -26,6 +26,7 @@ def test_an_intact_study(job: Job, finished_run: FinishedRun, capsys: pytest.Cap
     assert "no damage in 6 prepared cases, 2 runs, 4 checkpoints, 0 saved probabilities" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_kind_of_damage_is_listed(
     job: Job, finished_run: FinishedRun, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

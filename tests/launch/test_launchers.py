@@ -40,6 +40,7 @@ def test_every_launcher_can_be_chosen(name: str) -> None:
     assert launcher(f"hydra/launcher={name}").ranks_per_run == (8 if name == "slurm_a100_ddp" else 1)
 
 
+@pytest.mark.slow
 def test_cached_composition_equals_hydras() -> None:
     instance = launcher()
     overrides = [

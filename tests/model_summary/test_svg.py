@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composition import composed
 from omegaconf import DictConfig
 
 from brats_ablate.config.locations import resource_dir
@@ -19,15 +19,12 @@ EXPERIMENTS = sorted(path.stem for path in (resource_dir("conf") / "experiment")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def composed(experiment: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-        return compose("config", [f"+experiment={experiment}", *overrides])
-
-
 def thin(experiment: str) -> DictConfig:
     """Of four levels where the levels are the experiment's to set, on a patch with unequal axes."""
     foreign = experiment in ("mednext", "segresnet_vae", "swin_unetr", "unetr")
-    cfg = composed(experiment, "encoder.width=0.0625", f"patches.shape={[32, 32, 64] if foreign else [8, 8, 16]}")
+    cfg = composed(
+        f"+experiment={experiment}", "encoder.width=0.0625", f"patches.shape={[32, 32, 64] if foreign else [8, 8, 16]}"
+    )
     cfg.encoder.channels = cfg.encoder.channels[:4]
     return cfg
 
@@ -77,7 +74,7 @@ def test_channels_and_shapes_are_those_of_a_real_forward(experiment: str) -> Non
 
 def test_the_baseline_is_figure_2() -> None:
     """Channels and resolutions of the paper's figure; the flow of a U-Net."""
-    svg = drawn(composed("baseline"))
+    svg = drawn(composed("+experiment=baseline"))
     boxes = dict(boxes_of(svg))
     levels = ["32 × 128³", "64 × 64³", "128 × 32³", "256 × 16³", "320 × 8³", "320 × 4³"]
     assert [boxes[f"encoder.{i}"][0] for i in range(6)] == levels
@@ -92,7 +89,7 @@ def test_the_baseline_is_figure_2() -> None:
 
 
 def test_the_best_network_has_seven_levels_three_heads_and_five_channels() -> None:
-    svg = drawn(composed("ds_deeper_channels_onehot"))
+    svg = drawn(composed("+experiment=ds_deeper_channels_onehot"))
     boxes = dict(boxes_of(svg))
     assert boxes["input"][0] == "5 × 128³"
     assert boxes["encoder.6"][0] == "512 × 2³"
@@ -120,7 +117,7 @@ def test_a_gate_is_named_on_its_skips() -> None:
     "experiment", ["ds_deeper_channels_onehot", "attention_as_released", "unet_plus_plus", "segresnet_vae", "unetr"]
 )
 def test_boxes_lie_inside_and_apart_and_hold_their_text(experiment: str) -> None:
-    svg = drawn(composed(experiment))
+    svg = drawn(composed(f"+experiment={experiment}"))
     width, height = (float(v) for v in svg.attrib["viewBox"].split()[2:])
     places = []
     for group in svg.iter(f"{SVG}g"):

@@ -6,14 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composition import composed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from brats_ablate.config.locations import resource_dir
 from brats_ablate.models.base import SegmentationModel
-
-CONF = resource_dir("conf")
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +33,7 @@ def build() -> Callable[..., SegmentationModel]:
         channels: list[int] | None = None,
         **changes: object,
     ) -> SegmentationModel:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", [f"model={model}", f"encoder={encoder}"])
+        cfg = composed(f"model={model}", f"encoder={encoder}")
         OmegaConf.set_struct(cfg, False)
         stages = cfg.encoder
         stages.width = width

@@ -41,6 +41,7 @@ def expected_share_as_released(shape, probability, block_size):
     return (1 - (1 - probability / block_size**3) ** centers).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "block_size", "share"), [((4, 4, 4), 5, 0.0337), ((8, 8, 8), 5, 0.0594), ((3, 5, 8), 4, None)]
 )

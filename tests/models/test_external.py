@@ -188,6 +188,7 @@ def test_heads_beyond_the_supervised_ones_are_left_out_and_frozen(with_model: Ca
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("supervision", ["none", "deep"])
 def test_dynunet_with_our_weights_computes_our_logits(composition: Composition, supervision: str) -> None:
     small = ["patches.shape=[16,16,24]", "encoder.channels=[4,6,8,10]", f"supervision={supervision}"]
@@ -224,6 +225,7 @@ def copy_unet(ours: torch.nn.Module, dynunet: nets.DynUNet) -> None:
             b.load_state_dict(a.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["nnunet", "nnunet_resenc"])
 def test_nnunet_starts_as_nnunet_does(composition: Composition, option: str) -> None:
     unet = pytest.importorskip("dynamic_network_architectures.architectures.unet")

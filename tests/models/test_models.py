@@ -12,8 +12,10 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.models.encoder import EncoderConfig
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
-MODELS = [f.stem for f in FILES if "external" not in f.stem + f.read_text(encoding="utf-8")]
+NAMES = [f.stem for f in FILES if "external" not in f.stem + f.read_text(encoding="utf-8")]
 """Of this package; test_external.py has those of other packages."""
+LARGE = {"dense", "segresnet_vae", "swin_unetr", "unet_plus_plus"}
+MODELS = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
 OF_ONE_HEAD = {"mednext", "segresnet_vae", "swin_unetr", "unetr"}
 SHAPES = {"swin_unetr": (32, 64, 32)}  # its deepest norm needs more than a voxel
 FIVE_LEVELS = [32, 64, 96, 128, 160]

@@ -64,9 +64,21 @@ def dynunet(*strides: int | list[int]) -> Callable[[], nn.Module]:
         (partial(nets.UNet, 3, 4, 3, (4, 4, 4), (2, 2)), PATCH, (4, 4, 4)),
         (partial(nets.UNet, 3, 4, 3, (4, 4), ((1, 2, 3),)), PATCH, (1, 2, 3)),
         (partial(nets.BasicUNet, 3, 4, 3, (4, 4, 4, 4, 4, 4)), (32, 32, 48), (1, 1, 1)),  # it pads
-        (partial(nets.SegResNet, init_filters=8, in_channels=4, out_channels=3), PATCH, (8, 8, 8)),
-        (partial(nets.MedNeXt, init_filters=4, in_channels=4, out_channels=3), (16, 16, 32), (16, 16, 16)),
-        (partial(nets.SwinUNETR, 4, 3, feature_size=12), (32, 32, 64), (32, 32, 32)),
+        pytest.param(
+            partial(nets.SegResNet, init_filters=8, in_channels=4, out_channels=3),
+            PATCH,
+            (8, 8, 8),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            partial(nets.MedNeXt, init_filters=4, in_channels=4, out_channels=3),
+            (16, 16, 32),
+            (16, 16, 16),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            partial(nets.SwinUNETR, 4, 3, feature_size=12), (32, 32, 64), (32, 32, 32), marks=pytest.mark.slow
+        ),
         (dynunet(1, [2, 2, 1], [2, 2, 2]), PATCH, (4, 4, 2)),
         (dynunet(1, 2, 2, 2, 2), (16, 16, 32), (16, 16, 16)),  # two voxels are left for instance norm
         (partial(Strided, (2, 1, 3)), PATCH, (2, 1, 3)),
@@ -77,6 +89,7 @@ def test_the_divisor_is_the_known_one(network: Callable[[], nn.Module], patch: S
     assert trial(network, patch=patch) == Trial(divisor, fixed_shape=False, without_gradient=frozenset())
 
 
+@pytest.mark.slow
 def test_a_network_of_one_shape_is_recognized() -> None:
     small = {"feature_size": 4, "hidden_size": 8, "mlp_dim": 8, "num_heads": 2}
     found = trial(partial(nets.UNETR, 4, 3, (16, 16, 32), **small), patch=(16, 16, 32))
@@ -91,6 +104,7 @@ def test_parameters_that_no_supervised_head_reaches_are_named() -> None:
     assert trial(network, n_heads=1).without_gradient == {"head.weight", "head.bias"}
 
 
+@pytest.mark.slow
 def test_a_trial_draws_no_random_numbers_and_is_made_once() -> None:
     made = []
 

@@ -94,6 +94,7 @@ def test_files_of_a_store(name: str, phantom_work: Path) -> None:
     check()
 
 
+@pytest.mark.slow
 @given(position=st.integers(0, 351), values=st.binary(min_size=1, max_size=8), compressed=st.booleans())
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_nifti_headers(position: int, values: bytes, compressed: bool) -> None:

@@ -41,6 +41,7 @@ def test_one_group_is_the_one_sample_t_test() -> None:
     assert (test.interval.low, test.interval.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_false_positives_are_near_the_level() -> None:
     """Five folds of different difficulty and heavy-tailed patients, three of which have a second scan."""
     rng = np.random.default_rng(1)

@@ -176,6 +176,7 @@ def test_a_noisier_column_has_the_larger_share() -> None:
     assert v.variance[1] == max(v.variance)
 
 
+@pytest.mark.slow
 def test_a_noisier_baseline_of_single_runs_has_its_own_variance() -> None:
     """1,000 tables of 6 columns in which the baseline's variance over folds is 9 times the others'."""
     draw = np.random.default_rng(0)

@@ -195,6 +195,7 @@ def test_checkpoints_are_an_artifact_on_request(checkpoints: bool, tmp_path: Pat
         assert {entry["local_path"] for entry in artifact["manifest"]["contents"]} == {str(file) for file in files}
 
 
+@pytest.mark.slow
 def test_a_score_that_is_not_finite_is_no_new_best(tmp_path: Path) -> None:
     tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="offline")
     for epoch, dice in enumerate((None, math.nan, 0.25), start=1):
@@ -204,6 +205,7 @@ def test_a_score_that_is_not_finite_is_no_new_best(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "wandb" / "pictures").glob("*.png")] == ["epoch=0003.png"]
 
 
+@pytest.mark.slow
 def test_tables_are_logged_as_tables_of_one_run(tmp_path: Path) -> None:
     run = RunInfo("tables", "phantom", "tables", tmp_path / "tables", {})
     table = pd.DataFrame({"": ["Fold 0", "Mean"], "DS": [0.9, None], "DS paper": [0.8, 0.8]}, dtype=object)

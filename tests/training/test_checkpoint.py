@@ -41,6 +41,7 @@ def test_a_folder_that_vanished_is_not_created_again(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_previous_checkpoint_and_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     checkpoint.save({"model": {"w": torch.zeros(3)}}, path)

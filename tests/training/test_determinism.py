@@ -74,6 +74,7 @@ def test_a_run_names_the_operation_without_a_deterministic_implementation(
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.slow
 def test_the_manifest_says_so_if_it_holds_for_the_whole_run(composed: Callable[..., DictConfig]) -> None:
     def recorded(on: bool) -> object:
         cfg = composed("+experiment=baseline", f"trainer.deterministic={on}")

@@ -139,11 +139,13 @@ def exact(network: UNet) -> Tensor:
     return reference_losses(network, torch.float64)
 
 
+@pytest.mark.slow
 def test_the_reference_learns(exact: Tensor) -> None:
     # Otherwise the traces below would agree regardless of the steps.
     assert exact[-3:].mean() < 0.9 * exact[:3].mean()
 
 
+@pytest.mark.slow
 def test_fp32_steps_deviate_no_more_than_plain_ones(network: UNet, exact: Tensor, unavoidable: float) -> None:
     assert worst(fast_losses(network, "fp32"), exact) < 3 * unavoidable
 
@@ -173,6 +175,7 @@ def test_the_fast_steps_fuse_a_decoder_stage(network: UNet) -> None:
     assert upsampled == [model.decoder[1].upsample]
 
 
+@pytest.mark.slow
 def test_a_wrong_norm_would_be_noticed(network: UNet, exact: Tensor, unavoidable: float) -> None:
     spoiled = copy.deepcopy(network)
     for module in spoiled.modules():

@@ -53,6 +53,7 @@ def poison_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "training_step", poisoned)
 
 
+@pytest.mark.slow
 def test_weights_that_the_last_update_of_an_epoch_made_infinite_are_not_kept(
     composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_weights_that_the_last_update_of_an_epoch_made_infinite_are_not_kept(
     assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in last_weights(directory).items())
 
 
+@pytest.mark.slow
 def test_the_remedy_of_a_run_that_failed_is_accepted(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
     line = ("+experiment=baseline", "trainer.precision=bf16", "trainer.epochs=1")
     with monkeypatch.context() as patch:
@@ -129,6 +131,7 @@ def test_fp16_skips_a_step_whose_gradient_overflows(composed: Composed, monkeypa
     assert 0 < row["grad_norm"] < float("inf")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(
     composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +181,7 @@ def test_a_run_continues_from_its_checkpoint_whatever_was_recorded_after_it(
     assert [file.name for file in best[0]] == [file.name for file in best[1]]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_lost_before_its_first_checkpoint_says_that_it_starts_again(
     composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

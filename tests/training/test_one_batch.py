@@ -92,6 +92,7 @@ def test_the_verdict_says_where_to_look() -> None:
     assert weights_without_gradient(model) == []
 
 
+@pytest.mark.slow
 def test_a_run_overfits_apart_from_all_results_and_starts_anew(
     composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_run_that_ends_early_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_it_changes_nothing(composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]) -> None:
     plain, cfg = (
         composed(

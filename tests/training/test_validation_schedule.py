@@ -108,6 +108,7 @@ def test_checkpoints_are_of_final_epochs_and_resuming_changes_nothing(
     assert [case for case in run_directory(cfg).cases() if case["epoch"] == 3] == straight.cases()
 
 
+@pytest.mark.slow
 def test_a_network_of_one_shape_passes_over_a_volume_once(composed: Composed) -> None:
     small = ("model.hidden_size=48", "model.num_heads=4", "model.feature_size=8")
     cfg = composed("+experiment=unetr", "validation=scheduled", "validation.every=1", *small)

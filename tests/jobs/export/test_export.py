@@ -129,6 +129,7 @@ def test_the_bundle_runs_by_monai_alone(
     assert differing <= 6 * labels.size * 1e-4
 
 
+@pytest.mark.slow
 def test_torchscript_takes_any_size_and_batch(finished_run: FinishedRun, job: Job, tmp_path: Path) -> None:
     ds = ("+experiment=ds", "fold=0")
     run = finished_run(*ds, dice=(0.5,))
@@ -144,6 +145,7 @@ def test_torchscript_takes_any_size_and_batch(finished_run: FinishedRun, job: Jo
     verify_net_in_out("network_def", **files, device="cpu", n=3, bundle_root=str(tmp_path / "bundle"))
 
 
+@pytest.mark.slow
 def test_the_bundle_prepares_a_4d_file_as_this_program(
     finished_run: FinishedRun, job: Job, work: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_the_thresholds_of_a_bundle_are_the_cascade(scheme: LabelScheme) -> None
     np.testing.assert_array_equal(actual[0].numpy(), scheme.decode(thresholds(probabilities, scheme)))
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_is_not_kept(
     finished_run: FinishedRun, job: Job, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_network_whose_trace_holds_for_one_shape_is_exported_for_the_patch(tmp
     assert network.verify(cfg, model, 4, file, 1e-4, fixed_shape=True).keys() == {"patch", "odd volume"}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_one_sentence(
     finished_run: FinishedRun, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def imported(work: Path, fold: int = 0) -> RunDirectory:
     return RunDirectory(work / f"phantom/imported/theirs/fold={fold}/lr=0/seed=0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [LABELS, REGIONS])
 @pytest.mark.parametrize(
     ("arguments", "target"),

@@ -73,6 +73,7 @@ def test_the_result_is_that_of_the_job(job: Job, finished_run: FinishedRun, work
     assert result.regions == ("WT", "TC", "ET")
 
 
+@pytest.mark.slow
 def test_folder_files_arrays_and_mappings_are_one_case(predict: CasePredictor, case: Path, tmp_path: Path) -> None:
     expected = predict(case)
     images = [nib.load(file) for file in files(case)]
@@ -117,6 +118,7 @@ def test_images_that_are_not_one_case_are_refused(predict: CasePredictor, case: 
             predict(images, affine)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_network_for_missing_modalities_takes_a_part(finished_run: FinishedRun, case: Path) -> None:
     run = finished_run("name=drops", "augment=paper_drop_modality", "fold=0", dice=(0.5,))
     predict = load_predictor(run.path, "cpu", inference=ONE_PASS)

@@ -64,6 +64,7 @@ def test_it_is_the_sd_over_members_predicted_one_by_one(job: Job, case_id: str, 
     assert not (folder(work, "plain").path / "disagreement").exists()
 
 
+@pytest.mark.slow
 def test_an_earlier_output_is_completed_and_its_maps_are_no_label_files(job: Job, case_id: str, work: Path) -> None:
     arguments = (*PREDICT, "name=both", f"job.cases=[{case_id}]")
     job(*arguments)

@@ -88,6 +88,7 @@ def test_each_member_of_an_ensemble_gets_its_own_channels(
     np.testing.assert_array_equal(predicted(work, "raw", case_id), predicted(work, "mean", case_id))
 
 
+@pytest.mark.slow
 def test_a_case_needs_only_what_the_networks_take(job: Job, finished_run: FinishedRun, work: Path, new: Path) -> None:
     run = finished_run("name=two", "inputs.modalities=[t1ce,flair]", "fold=0", dice=(0.5,))
     first, second = sorted(path.name for path in new.iterdir())
@@ -104,6 +105,7 @@ def test_a_case_needs_only_what_the_networks_take(job: Job, finished_run: Finish
     np.testing.assert_allclose(predicted(work, "two", first), expected, atol=5e-4)
 
 
+@pytest.mark.slow
 def test_networks_trained_with_dropped_modalities_take_a_case_that_lacks_some(
     job: Job, finished_run: FinishedRun, work: Path, new: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +123,7 @@ def test_networks_trained_with_dropped_modalities_take_a_case_that_lacks_some(
     assert np.abs(expected - by_monai(work, first, run, ALL)).max() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "untrained", [["name=plain"], [*DROPS[:1], "name=never", "augment.transforms.drop_modality.p=0"]]
 )
@@ -136,6 +139,7 @@ def test_one_network_that_was_not_trained_for_it_is_enough_to_refuse_the_case(
     assert list(find_label_files(work / "phantom" / "predictions" / "both")) == [second]
 
 
+@pytest.mark.slow
 def test_a_data_set_without_some_modalities_of_the_networks(
     job: Job, finished_run: FinishedRun, work: Path, new: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,7 +58,8 @@ def by_monai(store: CaseStore, case_id: str, runs: list[RunDirectory], flips: bo
     return (total / count)[0].numpy()
 
 
-@pytest.mark.parametrize("flips", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("flips", [False, True])
 def test_prepared_cases_are_predicted_out_of_fold(job: Job, finished_run: FinishedRun, work: Path, flips: bool) -> None:
     dice = (0.5,) if flips else (0.5, 0.4)  # an ensemble of two without flips, eight flips of one network
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=dice) for fold in range(3)]
@@ -74,6 +75,7 @@ def test_prepared_cases_are_predicted_out_of_fold(job: Job, finished_run: Finish
         assert np.abs(probabilities - others).max() > 0.05
 
 
+@pytest.mark.slow
 def test_label_files_are_on_the_original_grid_in_its_convention(
     job: Job, finished_run: FinishedRun, work: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_label_files_are_on_the_original_grid_in_its_convention(
         assert not values[outside].any()
 
 
+@pytest.mark.slow
 def test_raw_cases_by_the_whole_ensemble_and_the_invalid_one_is_reported(
     job: Job, finished_run: FinishedRun, work: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +117,7 @@ def test_raw_cases_by_the_whole_ensemble_and_the_invalid_one_is_reported(
     np.testing.assert_allclose(probabilities, by_monai(store, first, runs, flips=False), atol=5e-4)
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_is_continued(job: Job, finished_run: FinishedRun, work: Path) -> None:
     for fold in range(3):
         finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
@@ -169,6 +173,7 @@ def test_the_best_finished_learning_rate_of_each_fold(job: Job, finished_run: Fi
     assert [m.split()[1:3] for m in members] == [[f"fold={fold}", f"lr={lr:g}"] for fold, lr in best.items()]
 
 
+@pytest.mark.slow
 def test_saved_probabilities_are_relabeled_without_networks(job: Job, finished_run: FinishedRun, work: Path) -> None:
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
     job("+experiment=baseline", "job=predict", "job.probabilities=true", NO_TTA)
@@ -225,6 +230,7 @@ def test_invalid_keys_are_reported(job: Job, finished_run: FinishedRun, override
         job("+experiment=baseline", "job=predict", *overrides)
 
 
+@pytest.mark.slow
 def test_manifest_records_window_and_postprocessing(job: Job, finished_run: FinishedRun, work: Path) -> None:
     for fold in range(3):
         finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))

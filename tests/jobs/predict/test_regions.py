@@ -14,6 +14,7 @@ Job = Callable[..., None]
 FinishedRun = Callable[..., RunDirectory]
 
 
+@pytest.mark.slow
 def test_a_network_of_other_regions_is_refused(work: Path, job: Job, finished_run: FinishedRun) -> None:
     finished_run("+experiment=baseline", "labels=brats_ped")
     raw = work / "phantom" / "raw"

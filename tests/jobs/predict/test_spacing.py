@@ -27,6 +27,7 @@ def resampled(work: Path, job: Job) -> Path:
     return work
 
 
+@pytest.mark.slow
 def test_predictions_of_resampled_cases_are_on_the_grid_of_the_files(
     resampled: Path, job: Job, finished_run: FinishedRun
 ) -> None:
@@ -52,6 +53,7 @@ def test_predictions_of_resampled_cases_are_on_the_grid_of_the_files(
     assert np.asanyarray(stored.dataobj).any()
 
 
+@pytest.mark.slow
 def test_references_are_scored_on_the_grid_of_the_files(resampled: Path, job: Job) -> None:
     raw = resampled / "phantom" / "raw"
     job("job=evaluate", "job.name=own", SPACING, f"job.predictions={raw}", "job.workers=1")

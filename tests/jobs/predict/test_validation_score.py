@@ -72,6 +72,7 @@ def dice(predicted: np.ndarray, reference: np.ndarray) -> float:
     return 2 * int((predicted & reference).sum()) / size if size else 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_nested", [True, False])
 def test_the_evaluated_best_checkpoint_scores_what_training_recorded(
     job: Callable[..., None], composed: Composed, finished_run: FinishedRun, work: Path, is_nested: bool

@@ -41,6 +41,7 @@ def test_data_that_is_not_prepared(brats_ablate: Command, work: Path, launcher: 
     assert all_files(work) == before
 
 
+@pytest.mark.slow
 def test_incomplete_data(brats_ablate: Command, work: Path) -> None:
     prepared = work / "phantom" / "prepared"
     source = prepared.resolve()

@@ -62,6 +62,7 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     assert yaml.safe_load(file.read_text()) == written
 
 
+@pytest.mark.slow
 def test_a_plan_with_a_deletion_is_a_sweep_without_that_key(tmp_path: Path, command: CommandLine) -> None:
     printed = command.run(*PLAN, "data=phantom", "~augment.transforms.noise", "job.detect=0.013").stdout
     (pasted,) = re.findall(r"python -m brats_ablate (.*)", printed)
@@ -88,6 +89,7 @@ def test_a_plan_from_an_installed_sweep_is_found_beside_it(tmp_path: Path, comma
     assert command.run(*sweep, "fold=0", "job=status").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -101,6 +103,7 @@ def test_what_cannot_be_planned_is_one_sentence(command: CommandLine, overrides:
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_designs_are_compared_by_the_studys_own_runs(command: CommandLine) -> None:
     """Its runs took an hour on two devices; ten of them, one for each experiment and fold, take 20 device-hours."""
     line = ("job=plan", "job.compare=true", "job.detect=0.5", "job.tables=[demo]", "data=phantom", "trainer.epochs=1")

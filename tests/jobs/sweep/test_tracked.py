@@ -25,6 +25,7 @@ def offline_start(run: RunDirectory, second: int, folder: str = "offline-run") -
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["runs", "it's $mine & new"])
 def test_one_command_uploads_the_last_start_of_every_run(folder: str, tmp_path: Path) -> None:
     runs = [run_at(tmp_path / folder, name, fold) for name in ("ds", "baseline") for fold in (0, 1)]

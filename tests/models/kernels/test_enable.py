@@ -101,6 +101,7 @@ def test_recomputed_activations_give_equal_gradients(network: UNet) -> None:
     assert all(torch.equal(a.grad, b.grad) for a, b in pairs if a.grad is not None)
 
 
+@pytest.mark.slow
 def test_an_enabled_network_is_traced_as_one_graph(network: UNet) -> None:
     kernels.enable(network)
     graphs = []
