@@ -17,7 +17,7 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime import signals
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(minutes=2),
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU"),
 ]
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from scaffolding import CommandLine
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=4)
 
 CHALLENGES = {
     # option: layout, labels, id of a case, values in the files, regions

@@ -45,7 +45,7 @@ def run_to_end(launch: Launch, *line: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 @pytest.mark.parametrize("experiment", sorted(EXPERIMENTS))
 def test_killed_in_two_epochs_equals_undisturbed(launch: Launch, work: Path, experiment: str) -> None:
     line = (f"+experiment={experiment}", *LINE, *EXPERIMENTS[experiment])

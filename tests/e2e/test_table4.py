@@ -17,7 +17,7 @@ from brats_ablate.config.locations import resource_dir
 from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.tables.results import read_evaluation
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=1)
 NAME = "ds_deeper_channels_onehot"
 TABLES = ("table4", "table4_ensemble")
 

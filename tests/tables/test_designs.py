@@ -32,7 +32,7 @@ def test_more_runs_and_folds_detect_less(runs: int, folds: int) -> None:
 
 
 def test_hours_by_hand() -> None:
-    seconds = EpochSeconds(training=36.0, interim=9.0, final=18.0)
+    seconds = EpochSeconds("CPU-hours", training=36.0, interim=9.0, final=18.0)
     table = designs_table(
         VarianceParts.assumed(250), seconds,
         columns=3, experiments=4, folds=[5], epochs=100, validations={"all": (0, 100), "few": (9, 10)},
@@ -48,3 +48,5 @@ def test_hours_by_hand() -> None:
     assert least.value is not None
     assert least.value < 0.0025
     assert table.notes[-1].startswith("Cheapest that detects 0.0025: 1 run per fold, 5 folds, validation=few: 21.4")
+    assert table.notes[-1].endswith(" CPU-hours.")
+    assert list(table.header_texts)[3:5] == ["CPU-hours, all", "CPU-hours, few"]

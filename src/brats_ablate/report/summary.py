@@ -10,7 +10,7 @@ from brats_ablate.report.selection import has_result
 from brats_ablate.runtime.text import format_duration
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
-from brats_ablate.tables.cost import cost_of
+from brats_ablate.tables.cost import cost_of, unit_of_device_hours
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import dice
 from brats_ablate.tables.verdicts import verdict_numbers, verdict_sentence
@@ -100,7 +100,7 @@ def _cost(runs: Sequence[RunSummary]) -> str:
     if not cost.hours:
         return ""
     hours = cost.device_hours
-    devices = f" ({hours:,.1f} device-hours)" if hours and hours != cost.hours else ""
+    devices = f" ({hours:,.1f} {unit_of_device_hours(runs)})" if hours and hours != cost.hours else ""
     return f"Cost: {format_duration(3600 * cost.hours)} of training{devices} in {_count(cost.runs, 'run')}."
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from brats_ablate.tables.scores import RunSummary
+from brats_ablate.tables.training_setup import recorded_values
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ def cost_of(runs: Sequence[RunSummary]) -> Cost:
         runs=len(runs),
         finished=len(finished),
     )
+
+
+def unit_of_device_hours(runs: Sequence[RunSummary]) -> str:
+    """Return CPU-hours if every run was trained on a CPU, else GPU-hours."""
+    devices = {str(device) for device in recorded_values(runs, "device")}
+    return "CPU-hours" if devices and all(" CPU, " in device for device in devices) else "GPU-hours"
 
 
 def _recorded(runs: Sequence[RunSummary], key: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Designs of a study compared: the difference that each detects, and its device-hours.
+"""Designs of a study compared: the difference that each detects, and its GPU-hours (on CPUs its CPU-hours).
 
 A design is a number of training runs per fold and column, a number of folds, and a validation schedule. Learning rates
 and seeds are replicates alike: the score under test averages them.
@@ -14,6 +14,7 @@ import numpy as np
 
 from brats_ablate.tables import maxt
 from brats_ablate.tables.comparison import Comparison
+from brats_ablate.tables.cost import unit_of_device_hours
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import Number, Row, Table, Words, dice, headers
 from brats_ablate.tables.variance import degrees_of_freedom
@@ -63,6 +64,8 @@ class VarianceParts:
 class EpochSeconds:
     """Device-seconds of an epoch of the mean experiment."""
 
+    unit: str
+    """CPU-hours or GPU-hours."""
     training: float
     interim: float
     """Of an interim validation."""
@@ -72,15 +75,14 @@ class EpochSeconds:
     @classmethod
     def of_study(cls, runs: Iterable[RunSummary]) -> EpochSeconds | None:
         """Return the mean of finished runs, each experiment counting once; None if there are none."""
+        finished = [run for run in runs if run.is_finished and run.seconds]
         of_experiment: dict[str, list[tuple[float, float, float]]] = {}
-        for run in runs:
-            if run.is_finished and run.seconds:
-                times = _times(run)
-                of_experiment.setdefault(run.coordinates.name, []).append(times)
+        for run in finished:
+            of_experiment.setdefault(run.coordinates.name, []).append(_times(run))
         if not of_experiment:
             return None
         means = [[fmean(column) for column in zip(*times, strict=True)] for times in of_experiment.values()]
-        return cls(*(fmean(column) for column in zip(*means, strict=True)))
+        return cls(unit_of_device_hours(finished), *(fmean(column) for column in zip(*means, strict=True)))
 
     def of_run(self, epochs: int, interim: int, final: int) -> float:
         """Return the device-seconds of a run with these numbers of epochs and validations."""
@@ -120,6 +122,7 @@ def designs_table(
         detect: mark the designs that detect this difference.
         notes: where variances and times come from.
     """
+    unit = seconds.unit if seconds else "GPU-hours"
     rows: list[Row] = []
     cheapest: tuple[float, str] | None = None
     for J in folds:
@@ -131,11 +134,11 @@ def designs_table(
             reached = detect is not None and least <= detect
             for name, price in hours.items() if reached else ():
                 plan = f"{runs} run{'s' if runs > 1 else ''} per fold, {J} folds, validation={name}: "
-                plan += f"{price:,.1f} device-hours"
+                plan += f"{price:,.1f} {unit}"
                 cheapest = min(cheapest or (price, plan), (price, plan))
             marked = [Words("yes" if reached else "no")] if detect is not None else []
             rows.append((Number(runs, str), Number(J, str), Number(trained, str), *cells, Number(least, dice), *marked))
-    heads = ["runs per fold", "folds", "training runs", *(f"device-hours, {name}" for name in validations)]
+    heads = ["runs per fold", "folds", "training runs", *(f"{unit}, {name}" for name in validations)]
     heads += ["min. detectable Δ", *([f"detects {detect:g}"] if detect is not None else [])]
     title = f"Designs: {experiments} experiments, tables of up to {columns} columns, {epochs:,} epochs"
     best = [f"Cheapest that detects {detect:g}: {cheapest[1]}."] if cheapest else []

@@ -9,7 +9,7 @@ from itertools import product
 from brats_ablate.tables import maxt
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import NOT_DECIDED, UNDECIDED, Comparison
-from brats_ablate.tables.cost import cost_of
+from brats_ablate.tables.cost import cost_of, unit_of_device_hours
 from brats_ablate.tables.difference import MOST_RUNS
 from brats_ablate.tables.differences import run_text
 from brats_ablate.tables.table import Number, Row, Table, Words, dice, headers, signed
@@ -29,6 +29,8 @@ class NextRuns:
     """Runs of the grid that are not finished."""
     device_hours: float | None
     """Of the missing runs, at the mean of their experiments' finished ones; None where that is not recorded."""
+    unit: str
+    """CPU-hours or GPU-hours."""
     summary: Table
     """Every column: what it has and what it needs."""
 
@@ -53,6 +55,7 @@ def next_runs(result: TableResult, difference: float) -> NextRuns:
         seeds=seeds,
         missing=sum(absent.values()),
         device_hours=_device_hours(columns, absent),
+        unit=unit_of_device_hours([run for column in columns for run in column.scores.runs]),
         summary=_summary(result, difference),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from brats_ablate.tables.build import ColumnResult, TableResult
-from brats_ablate.tables.cost import cost_of
+from brats_ablate.tables.cost import cost_of, unit_of_device_hours
 from brats_ablate.tables.table import Absent, Cell, Detail, Format, Number, Row, Table, Words, headers
 from brats_ablate.tables.training_setup import TITLES, joined, recorded_values
 
@@ -36,7 +36,7 @@ def _setup_cell(values: Sequence[object]) -> Cell:
 
 def cost_table(result: TableResult) -> Table:
     """Return the cost of every column; in brackets, where both are recorded, relative to its baseline."""
-    unit = _unit_of_device_hours(result)
+    unit = unit_of_device_hours([run for c in result.columns for run in c.scores.runs])
     heads = headers("", "parameters", "GFLOPs", "s per step", "h per run", "peak memory (GiB)", unit, "total h", "runs")
     rows: list[Row] = []
     for i, c in enumerate(result.columns):
@@ -63,12 +63,6 @@ def cost_table(result: TableResult) -> Table:
         "Runs: finished of started.",
     )
     return Table(f"{result.spec.name}_cost", "Cost", heads, tuple(rows), notes)
-
-
-def _unit_of_device_hours(result: TableResult) -> str:
-    """Return CPU-hours if every run was trained on a CPU, else GPU-hours."""
-    devices = {str(device) for c in result.columns for device in recorded_values(c.scores.runs, "device")}
-    return "CPU-hours" if devices and all(" CPU, " in device for device in devices) else "GPU-hours"
 
 
 def _relative(value: float | None, reference: float | None, format: Format) -> Number:

@@ -145,7 +145,7 @@ def test_it_is_no_run(job: Job, work: Path, tmp_path: Path, capsys: pytest.Captu
     assert "theirs" not in capsys.readouterr().out
 
 
-@pytest.mark.slow(minutes=0)
+@pytest.mark.slow
 def test_it_is_exported_and_fine_tuned(job: Job, brats_ablate: Callable[..., Any], work: Path, tmp_path: Path) -> None:
     results, _ = trained(tmp_path / "nnunet", work, REGIONS, own(work))
     job(*IMPORT, f"job.source={results}")
@@ -178,7 +178,7 @@ def test_the_same_import_again_is_accepted_and_another_refused(job: Job, work: P
         job(*IMPORT, f"job.source={results}")
 
 
-@pytest.mark.slow(minutes=0)
+@pytest.mark.slow
 def test_prepared_cases_are_predicted_only_where_the_folds_are_the_same(job: Job, work: Path, tmp_path: Path) -> None:
     folds = own(work)
     predict = ("job=predict", f"job.runs=[{work}/phantom/imported/theirs]", "inference=nnunet_regions")
@@ -194,7 +194,7 @@ def test_prepared_cases_are_predicted_only_where_the_folds_are_the_same(job: Job
         job(*one, "job.output=z", "job.reuse=y")
 
 
-@pytest.mark.slow(minutes=0)
+@pytest.mark.slow
 def test_networks_that_predict_otherwise_than_nnunet_are_refused(
     job: Job, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,7 +55,7 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
         "lr": "0.0005,0.0007",
     }  # fmt: skip
     missing = 2 * 5 * 2 * (len(seeds) - 1)  # seed 0 is finished
-    assert f"{missing} training runs, about {2 * missing}.0 device-hours: python -m" in printed
+    assert f"{missing} training runs, about {2 * missing}.0 GPU-hours: python -m" in printed
     (pasted,) = re.findall(r"python -m brats_ablate (.*)", printed)
     again = command.run(*shlex.split(pasted), *PLAN, "+experiment=ds", "fold=0", "seed=0", "job.detect=0.013")
     assert again.returncode == 0, again.stdout
@@ -105,7 +105,7 @@ def test_what_cannot_be_planned_is_one_sentence(command: CommandLine, overrides:
 
 @pytest.mark.slow
 def test_designs_are_compared_by_the_studys_own_runs(command: CommandLine) -> None:
-    """Its runs took an hour on two devices; ten of them, one for each experiment and fold, take 20 device-hours."""
+    """Its runs took an hour on two devices; ten of them, one for each experiment and fold, take 20 GPU-hours."""
     line = ("job=plan", "job.compare=true", "job.detect=0.5", "job.tables=[demo]", "data=phantom", "trainer.epochs=1")
     printed = command.run(*line).stdout
     assert "Variances: of this study's runs." in printed

@@ -118,7 +118,8 @@ def _seconds(
         return None, ()
     m = measure(cfg)
     final, interim = (m["validation_cases"] * m[key] for key in ("case_s", "interim_case_s"))
+    unit = "CPU-hours" if m["device"] == "cpu" else "GPU-hours"
     return (
-        EpochSeconds(m["steps_per_epoch"] * m["step_s"], interim or INTERIM * final, final),
+        EpochSeconds(unit, m["steps_per_epoch"] * m["step_s"], interim or INTERIM * final, final),
         (f"Times: a dry run of {cfg.name} on this machine ({m['device']}).",),
     )

@@ -46,7 +46,7 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
             own = own_options() if base == "config" else own_config_dir()  # which has the file of that name
             searchpath = [] if own is None else [f"file://{own}"]
         write_text(file, sweep_file(planned, detect, base, options, searchpath))
-        hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} device-hours"
+        hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} {planned.unit}"
         command = shell_command("-cd", sweeps, "-cn", file.stem)
         console.print(f"{planned.missing} training runs{hours}: {command}\n", soft_wrap=True)
 

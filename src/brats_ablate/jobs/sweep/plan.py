@@ -116,7 +116,7 @@ def run(
 
     `dry_run` measures each unfinished experiment. `json` is a file to write the plan to. With `detect` it is the plan
     of the runs that decide the open columns of `tables` instead, written to the folder `sweeps`. With `compare` it is
-    a table of designs of `sweep`, or of `tables`: the difference that each detects, and its device-hours.
+    a table of designs of `sweep`, or of `tables`: the difference that each detects, and its GPU-hours.
 
     Raises:
         ConfigError: `detect` is not positive, or a table does not exist.
