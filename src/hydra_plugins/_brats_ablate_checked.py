@@ -8,7 +8,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,15 @@ class ComposedRun:
     label: str
     overrides: Sequence[str]
     cfg: DictConfig
+    data_set: str | None = None
+    """Where the sweep has several."""
 
     def as_sweep_run(self) -> SweepRun:
         """Return the run in the form that `launch` submits."""
         from brats_ablate.launch.sweep import as_sweep_run
 
-        return as_sweep_run(self.cfg, self.label)
+        run = as_sweep_run(self.cfg, self.label)
+        return run if self.data_set is None else replace(run, label=f"{run.label} ({self.data_set})")
 
 
 class CheckedLauncher(Launcher):
@@ -172,6 +175,9 @@ class CheckedLauncher(Launcher):
                 use_initial_weights(each.cfg)
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {each.label})") from None
+        data_sets = [str(OmegaConf.select(each.cfg, "data.name")) for each in runs]
+        if len(set(data_sets)) > 1:
+            return [replace(each, data_set=name) for each, name in zip(runs, data_sets, strict=True)]
         return runs
 
     def _run_sweep_job(self, target: str, runs: Sequence[ComposedRun]) -> Sequence[JobReturn]:

@@ -36,8 +36,17 @@ def test_an_error_of_the_table_does_not_end_a_trained_sweep(
 def test_each_data_set_of_a_sweep_has_its_table_and_its_next_command(tmp_path: Path) -> None:
     done = FakeStudy(tmp_path).run("+experiment=baseline,ds", "data.name=a,b", "fold=0", "trainer.epochs=1")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("Variants of baseline") == 2
-    assert [line for line in done.stdout.splitlines() if line.startswith("next: ")] == [
+    lines = done.stdout.splitlines()
+    told = [line for line in lines if line.startswith(("Results of ", "Variants of baseline"))]
+    assert [line.split(" (")[0].strip() for line in told] == [
+        "Results of a",
+        "Variants of baseline",
+        "Results of b",
+        "Variants of baseline",
+    ]
+    for name in "ab":
+        assert any(line.startswith(f"ds fold=0 lr=0.0007 seed=0 ({name})  ") for line in lines)
+    assert [line for line in lines if line.startswith("next: ")] == [
         f"next: python -m brats_ablate data=phantom data.name={name} job=report" for name in "ab"
     ]
     recorded = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.glob("work/*/tables/sweeps/*"))

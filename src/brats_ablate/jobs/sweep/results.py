@@ -40,12 +40,13 @@ def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
         by_folder.setdefault(sweep_tables(cfg), []).append(cfg)
     with contextlib.ExitStack() as stack:
         for runs in reversed(by_folder.values()):  # the last one entered prints first
-            stack.enter_context(_tables_of_data_set(runs, hydra))
+            heading = f"Results of {runs[0].data.name}" if len(by_folder) > 1 else ""
+            stack.enter_context(_tables_of_data_set(runs, hydra, heading))
         yield
 
 
 @contextlib.contextmanager
-def _tables_of_data_set(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
+def _tables_of_data_set(sweep: Sequence[DictConfig], hydra: DictConfig, heading: str) -> Iterator[None]:
     specs = sweep_specs(sweep, str(hydra.job.config_name))
     known = {spec.name for spec in load_table_specs(table_dirs(), None)}
     for spec in specs:
@@ -53,12 +54,12 @@ def _tables_of_data_set(sweep: Sequence[DictConfig], hydra: DictConfig) -> Itera
             write_text(sweep_tables(sweep[0]) / f"{spec.name}.yaml", to_yaml(spec))
     yield
     try:
-        _show(sweep, specs)
+        _show(sweep, specs, heading)
     except UserError as error:  # the runs are trained, whatever one of their neighbors looks like
         print(f"brats-ablate: no table of this sweep: {error}", file=sys.stderr)
 
 
-def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec]) -> None:
+def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec], heading: str) -> None:
     """Print a summary of each table that has a finished run, where it was written, and the next command."""
     from rich.console import Console
 
@@ -72,6 +73,8 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec]) -> None:
     cfg = sweep[0]
     console, out = Console(), Path(str(cfg.paths.tables))
     shown = [r for r in results_of(cfg, specs) if any(run.is_finished for c in r.columns for run in c.scores.runs)]
+    if shown and heading:
+        console.print(f"\n{heading}", style="bold", highlight=False, markup=False)
     for result in shown:
         write_tables(tabulate(result), out, [])
         console.print()
