@@ -13,7 +13,7 @@ from composition import composed as compose_overrides
 from omegaconf import DictConfig
 from scaffolding import CommandLine
 
-from brats_ablate.jobs import resolvers
+from brats_ablate.jobs import prepare, resolvers
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Test processes share the cores: more torch threads than one each would only wait for one another.
@@ -76,8 +76,8 @@ def small() -> tuple[str, ...]:
 def phantom_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder with the small phantom cohort, prepared. Tests must not write into it."""
     work = tmp_path_factory.mktemp("phantom_work")
-    done = small_study(work).run("job=prepare")
-    assert done.returncode == 0, done.stdout
+    cfg = compose_overrides(*SMALL, "job=prepare", f"paths.work={work}/phantom")
+    prepare.run(cfg, workers=1, require_segmentation=True, trust_convention=False)
     return work
 
 

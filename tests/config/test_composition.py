@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from composition import compose_anew, composed
+from composition import composed, hydras
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
     ],
 )
 def test_quick_composition_equals_hydras(overrides: list[str]) -> None:
-    quick, hydras = (OmegaConf.to_container(cfg) for cfg in (composed(*overrides), compose_anew(*overrides)))
-    assert quick == hydras
+    quick, slow = (OmegaConf.to_container(cfg) for cfg in (composed(*overrides), hydras(*overrides)))
+    assert quick == slow
     assert composed(*overrides) is not composed(*overrides)
 
 
@@ -29,7 +29,7 @@ def test_quick_composition_equals_hydras(overrides: list[str]) -> None:
 )
 def test_a_mistake_is_hydras_own_error(override: str) -> None:
     with pytest.raises(HydraException) as expected:
-        compose_anew(override)
+        hydras(override)
     with pytest.raises(HydraException) as raised:
         composed(override)
     assert str(raised.value) == str(expected.value)

@@ -15,6 +15,7 @@ import pytest
 from report_page import CURVES, chromium, make_report, needs_chromium, unpacked, write_calibration, write_run
 from schemes import GLI2024
 
+pytestmark = pytest.mark.slow
 NAMES = ("baseline", "ds", "attention")
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -93,7 +94,6 @@ def test_it_has_the_calibration_of_every_column_that_has_one(page: Path) -> None
     assert cells == [[title, *row] for title in ("Attention", "DS") for row in (near, brain)]
 
 
-@pytest.mark.slow
 def test_a_calibration_of_other_regions_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "work" / "brats21" / "runs", "ds", 0, 0.0)
     write_calibration(tmp_path / "work", "ds", ("GTV",))
@@ -102,7 +102,6 @@ def test_a_calibration_of_other_regions_is_refused(tmp_path: Path) -> None:
     assert "the calibration of ds is of GTV, not of WT, TC, ET; run job=calibration again" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_the_figures_data_of_other_labels(tmp_path: Path) -> None:
     for name, shift in (("baseline", 0.0), ("ds", 0.05)):
         write_run(tmp_path / "work" / "brats21" / "runs", name, 0, shift, labels=GLI2024)
@@ -122,7 +121,6 @@ def test_the_figures_data_of_other_labels(tmp_path: Path) -> None:
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_curves_are_the_mean_and_sd_over_folds(page: Path, browser: Any) -> None:
     tab = browser.new_page()
     tab.goto(page.as_uri())
@@ -149,7 +147,6 @@ def test_curves_are_the_mean_and_sd_over_folds(page: Path, browser: Any) -> None
     tab.close()
 
 
-@pytest.mark.slow
 def test_without_runs_it_prints_one_sentence(tmp_path: Path) -> None:
     done = make_report(tmp_path / "work")
     assert done.returncode == 0
@@ -163,7 +160,7 @@ def _browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.fixture(name="opened", params=[pytest.param(each, marks=pytest.mark.slow) for each in ("desktop", "phone")])
+@pytest.fixture(name="opened", params=["desktop", "phone"])
 def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[Any]:
     """The page in Chromium; fails at the end if the console or the network reported anything."""
     phone = request.param == "phone"

@@ -19,6 +19,7 @@ from brats_ablate.jobs.tables import tracked_frames
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.tables.table import Table, Words, headers
 
+pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -81,7 +82,6 @@ def _write_trained_by(work: Path, name: str, fold: int, ranks: int, precision: s
     run.write_status(RunRecord("finished", 2, 2, 0.5))
 
 
-@pytest.mark.slow
 def test_runs_of_other_ranks_or_precision_are_flagged_in_every_format(tmp_path: Path, command: Command) -> None:
     for fold in range(5):
         _write_trained_by(tmp_path / "work", "baseline", fold, ranks=1, precision="bf16")
@@ -120,7 +120,6 @@ def test_an_unknown_table_is_a_configuration_error(command: Command) -> None:
     assert done.stderr == "brats-ablate: job.tables: there is no table tabel1; did you mean table1?\n"
 
 
-@pytest.mark.slow
 def test_a_table_is_added_by_adding_a_file(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"mine": 0.9})
     (tmp_path / "experiments" / "my_table.yaml").write_text("title: Mine\ncolumns: [{title: M, experiment: mine}]\n")
@@ -135,7 +134,6 @@ IMPORTS = (
 )
 
 
-@pytest.mark.slow
 def test_tables_need_no_deep_learning_import(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
     printed = command("job.resamples=100", program=("-c", IMPORTS)).stdout
@@ -143,7 +141,6 @@ def test_tables_need_no_deep_learning_import(tmp_path: Path, command: Command) -
     assert printed.rstrip().endswith("LOADED ['pandas']")
 
 
-@pytest.mark.slow
 def test_other_commands_do_not_import_pandas(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"baseline": 0.8})
     printed = command("job=status", program=("-c", IMPORTS)).stdout

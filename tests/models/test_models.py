@@ -23,7 +23,7 @@ FIVE_LEVELS = [32, 64, 96, 128, 160]
 
 def build_small(build, name, **changes):
     heads = 1 if name in OF_ONE_HEAD else 3
-    shape = SHAPES.get(name, (32, 48, 32))
+    shape = SHAPES.get(name, (32, 48, 16))
     return build(name, channels=FIVE_LEVELS, width=0.25, n_heads=heads, patch_shape=shape, **changes)
 
 
