@@ -14,7 +14,7 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=3)
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RUN = ("+experiment=baseline", "fold=0", "lr=0.001", "trainer.checkpoint_minutes=0.0001", "trainer.epochs=4")
 STALE = """

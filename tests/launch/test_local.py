@@ -24,7 +24,7 @@ def test_slots_share_no_device() -> None:
         make_slots([], 1)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_concurrent_runs_have_their_own_devices(fake_study: FakeStudy) -> None:
     done = fake_study.run(
         "+experiment=baseline", "fold=0,1,2,3", "+job.steps=60", *GPUS, CUDA_VISIBLE_DEVICES="3,GPU-8f6", OMP_NUM_THREADS=""
@@ -40,7 +40,7 @@ def test_concurrent_runs_have_their_own_devices(fake_study: FakeStudy) -> None:
         assert first[1] <= second[0] or second[1] <= first[0]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_failures_do_not_disturb_the_others_and_the_next_launch_reruns_only_them(fake_study: FakeStudy) -> None:
     sweep = ("+experiment=baseline,ds", "fold=0,1", *LOCAL, "hydra.launcher.max_parallel=4")
     done = fake_study.run(*sweep, faults={"baseline/1": "raises", "ds/0": "killed"})
@@ -63,7 +63,7 @@ def test_failures_do_not_disturb_the_others_and_the_next_launch_reruns_only_them
     assert "0 of 4 runs to do" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_ctrl_c_saves_and_the_same_command_resumes_at_the_step(fake_study: FakeStudy) -> None:
     sweep = ("+experiment=baseline", "fold=0,1,2", "+job.steps=600", *LOCAL, "hydra.launcher.max_parallel=2")
     process = fake_study.start(*sweep)
@@ -83,7 +83,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes_at_the_step(fake_study: FakeS
     assert len({s["weights"] for s in states}) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_runs_outlive_a_killed_launcher_and_the_next_one_finds_them(fake_study: FakeStudy) -> None:
     sweep = ("+experiment=baseline", "fold=0,1", "+job.steps=1000", *LOCAL, "hydra.launcher.max_parallel=2")
     process = fake_study.start(*sweep)
@@ -96,7 +96,7 @@ def test_runs_outlive_a_killed_launcher_and_the_next_one_finds_them(fake_study: 
     assert [fake_state(run)["starts"] for run in fake_study.runs()] == [1, 1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_the_reason_of_a_failed_run_is_that_of_the_failed_rank(fake_study: FakeStudy) -> None:
     done = fake_study.run(
         "+experiment=baseline", "fold=0", "+job.steps=100", *LOCAL, "hydra.launcher.ranks_per_run=2", "trainer.ranks=2",
@@ -106,7 +106,7 @@ def test_the_reason_of_a_failed_run_is_that_of_the_failed_rank(fake_study: FakeS
     assert "rank 1: the loss is not finite on rank 1; lower lr" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_a_run_with_a_different_configuration_is_refused_before_anything_starts(fake_study: FakeStudy) -> None:
     two_at_a_time = (*LOCAL, "hydra.launcher.max_parallel=2")
     done = fake_study.run("+experiment=baseline", "fold=0", *two_at_a_time, OMP_NUM_THREADS="3")

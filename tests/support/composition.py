@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 from unittest.mock import patch
@@ -18,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from brats_ablate.config.locations import resource_dir
 
 CONF = resource_dir("conf")
+_unpatched_load = OmegaConf.load
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -54,8 +54,8 @@ def _load(file: str | Path | IO[str]) -> DictConfig | ListConfig:
 
 
 @functools.cache
-def _read(file: Path, load: Callable[[Path], DictConfig | ListConfig] = OmegaConf.load) -> DictConfig | ListConfig:
-    return load(file)  # parsing YAML is a third of the time
+def _read(file: Path) -> DictConfig | ListConfig:
+    return _unpatched_load(file)  # parsing YAML is a third of the time
 
 
 @functools.cache

@@ -267,7 +267,7 @@ def test_online_only_where_a_login_exists(
     assert resolve_mode("offline") == "offline"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 def test_a_run_that_is_killed_and_resumed_is_one_run_with_all_its_epochs(
     launch: Callable[..., subprocess.Popen[str]], work: Path
 ) -> None:
