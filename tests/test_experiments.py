@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from composition import composed as compose_overrides
-from hardware import needs_bf16, needs_fast_cpu
+from hardware import needs_bf16
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import GROUPS, check
@@ -197,7 +197,6 @@ def train_all_as_rank(rank: int, results: Path) -> None:
 
 
 @pytest.mark.slow(minutes=2)
-@needs_fast_cpu
 def test_trains_in_two_ranks(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # with what this file imports of the tests
     command = [sys.executable, __file__]

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hardware import needs_fast_cpu
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
 MOST_LINES = 20
@@ -40,8 +39,7 @@ def test_shows_seven_extensions_of_at_most_20_lines_a_file() -> None:
     assert {name: len(text.splitlines()) for name, text in files.items() if len(text.splitlines()) > MOST_LINES} == {}
 
 
-@pytest.mark.slow
-@needs_fast_cpu
+@pytest.mark.slow(minutes=2)
 def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, small: tuple[str, ...]) -> None:
     study = tmp_path / "study"
     write_files(study)

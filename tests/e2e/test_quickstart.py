@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hardware import needs_fast_cpu
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "quickstart.ipynb"
 
 
 @pytest.mark.slow(minutes=2)
-@needs_fast_cpu
 def test_every_cell_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import nbformat
     from nbclient import NotebookClient

@@ -7,15 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hardware import needs_fast_cpu
 from scaffolding import CommandLine
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 SHORTER = ("trainer.epochs=2", "trainer.crops_per_case=1", "validation.every=1")
 
 
-@pytest.mark.slow(minutes=2)
-@needs_fast_cpu
+@pytest.mark.slow(minutes=4)
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", DOCUMENT, re.M | re.S)
     for _, name, content in blocks:
