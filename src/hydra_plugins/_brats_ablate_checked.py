@@ -48,7 +48,9 @@ class ComposedRun:
         from brats_ablate.launch.sweep import as_sweep_run
 
         run = as_sweep_run(self.cfg, self.label)
-        return run if self.data_set is None else replace(run, label=f"{run.label} ({self.data_set})")
+        if self.data_set is None or run.run is None:  # other labels than a training run's have the overrides
+            return run
+        return replace(run, label=f"{run.label} ({self.data_set})")
 
 
 class CheckedLauncher(Launcher):

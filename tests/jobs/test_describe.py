@@ -8,20 +8,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from omegaconf import DictConfig
+from composition import composed
 
-from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.describe import changes, compose, describe, run
 
 JOB = {"timing_shape": (32, 32, 64), "timing_width": 0.0625, "repeats": 1}
-
-
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-        return hydra_compose("config", list(overrides))
 
 
 @pytest.mark.slow
