@@ -21,8 +21,9 @@ import os, signal, time
 from brats_ablate.data import blosc2_io
 from brats_ablate.jobs import train
 from brats_ablate.losses.total_loss import TotalLoss
+from brats_ablate.training.distributed import DistributedContext
 fault, rank, fifo = os.environ["FAULT"], int(os.environ.get("RANK", "0")), os.environ["FIFO"]
-read_array, call = blosc2_io.read_array, TotalLoss.__call__
+read_array, call, any_rank = blosc2_io.read_array, TotalLoss.__call__, DistributedContext.any
 steps = iter(range(100))
 def read_from_a_lost_server(path, *arguments):
     if rank == fault_rank() and next(steps) >= 12:
@@ -32,11 +33,18 @@ def fault_rank():
     return int(fault.split()[1])
 def loss(self, *arguments):
     if rank == fault_rank() and next(steps) >= 5:
-        os.kill(os.getpid(), signal.SIGSTOP) if "stopped" in fault else time.sleep(600)
+        time.sleep(600)
     return call(self, *arguments)
+def wait_for_ranks(self, *arguments):
+    if rank == fault_rank() and next(steps) >= 5:
+        time.sleep(6)  # the other rank has seen the mark of a rank that only waits
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return any_rank(self, *arguments)
 def run(cfg):
     if "reads" in fault:
         blosc2_io.read_array = read_from_a_lost_server
+    elif "stopped" in fault:
+        DistributedContext.any = wait_for_ranks
     else:
         TotalLoss.__call__ = loss
     train.run(cfg)

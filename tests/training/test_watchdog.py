@@ -37,6 +37,11 @@ def test_the_rank_that_keeps_the_others_waiting_is_named(marks: list[Mark], star
     assert hang_reason(marks, 30).startswith(start)
 
 
+def test_a_rank_that_does_not_answer_is_named_whatever_its_last_mark_was() -> None:
+    start = "rank 0 made no progress for 30 minutes (last: reading the losses up to step 7) and does not answer; check"
+    assert hang_reason([WAITING, Mark(7, 90.0, "backward")], 30, lost=[0]).startswith(start)
+
+
 def test_a_process_that_waits_for_reads_names_what_was_read_first() -> None:
     activity = Activity()
     with reading("case a"):

@@ -3,7 +3,7 @@
 A hanging main thread (a blocked read of a lost file server, a collective that a rank never joins) cannot report
 anything. So each rank has two threads: one exchanges the marks of progress with the other ranks, and one ends the
 process when no rank has made progress for `trainer.hang_minutes`. It counts its own waking time, so a suspended job
-does not count as a hanging one.
+does not count as a hanging one. A rank whose threads do not answer is the one that hangs, whatever its last mark says.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from brats_ablate.training.failure import write_failure
 from brats_ablate.training.watched import WatchedContext
 
 _MOST_SECONDS_BETWEEN_LOOKS = 10.0
+_LOOKS_WITHOUT_ANSWER = 5
+"""After so many looks without an answer, a rank is lost. More than the two for which a rank that ends waits."""
 _RECORDING_S = 10.0
 """Time to write the status; a file system that hangs must not keep the process from ending."""
 
@@ -40,29 +42,34 @@ def watch_for_hang(
     When no rank has made progress for `minutes`, the run's status is FAILED, and all ranks end with exit code 1.
     """
     watched = WatchedContext(ranks.rank, ranks.world_size, ranks.control, Activity())
-    marks = [watched.activity.last] * ranks.world_size
+    marks, answers = [watched.activity.last] * ranks.world_size, [0] * ranks.world_size
     ended = threading.Event()
     interval_s = min(_MOST_SECONDS_BETWEEN_LOOKS, 6 * minutes)
 
     def exchange(store: Store) -> None:
         while not ended.wait(interval_s):
             with suppress(RuntimeError):  # of a store whose rank ended or hangs: the marks stay as they were
-                store.set(str(ranks.rank), to_json(_readable(watched.activity.last)))
+                store.set(str(ranks.rank), to_json((answers[ranks.rank], _readable(watched.activity.last))))
                 for rank in set(range(ranks.world_size)) - {ranks.rank}:
-                    marks[rank] = _parse(store.get(str(rank)))
+                    answers[rank], marks[rank] = _parse(store.get(str(rank)))
 
     def look() -> None:
-        silent_s, before = 0.0, list(marks)
+        silent_s, before, unanswered = 0.0, (list(marks), list(answers)), [0] * ranks.world_size
         while not ended.wait(interval_s):
             marks[ranks.rank] = _readable(watched.activity.last)
-            silent_s = silent_s + interval_s if _times(marks) == _times(before) else 0.0
-            before = list(marks)
+            answers[ranks.rank] += 1
+            silent_s = silent_s + interval_s if _times(marks) == _times(before[0]) else 0.0
+            unanswered = [
+                looks + 1 if now == then else 0 for looks, now, then in zip(unanswered, answers, before[1], strict=True)
+            ]
+            before = list(marks), list(answers)
             if silent_s >= 60 * minutes:
-                _end(directory, hang_reason(marks, minutes), epochs, 2 * interval_s)
+                lost = [rank for rank, looks in enumerate(unanswered) if looks >= _LOOKS_WITHOUT_ANSWER]
+                _end(directory, hang_reason(marks, minutes, lost), epochs, 2 * interval_s)
 
     targets = [threading.Thread(target=look, daemon=True)]
     if ranks.world_size > 1:
-        store = _connect(ranks, to_json(watched.activity.last))
+        store = _connect(ranks, to_json((0, watched.activity.last)))
         targets.append(threading.Thread(target=exchange, args=(store,), daemon=True))
     for thread in targets:
         thread.start()
@@ -74,14 +81,18 @@ def watch_for_hang(
             thread.join(timeout=1)
 
 
-def hang_reason(marks: Sequence[Mark], minutes: float) -> str:
+def hang_reason(marks: Sequence[Mark], minutes: float, lost: Sequence[int] = ()) -> str:
     """Return which rank hangs and what it last did, as a sentence.
 
-    It is a rank that does not wait for the others: of those with the fewest finished steps, the one whose last
-    progress is the oldest. `marks` are those of the ranks.
+    `marks` are those of the ranks; `lost` are the ranks that no longer answer. The first of these hangs: without
+    rank 0, which serves the marks, the others do not answer either. If all answer, it is a rank that does not wait
+    for the others: of those with the fewest finished steps, the one whose last progress is the oldest.
     """
     since = f"no progress for {minutes:g} minutes"
     remedy = "then run the same command again; trainer.hang_minutes sets this limit"
+    if lost:
+        who, doing = f"rank {lost[0]} made {since}", marks[lost[0]].doing
+        return f"{who} (last: {doing}) and does not answer; check its process, node and network, {remedy}"
     busy = [rank for rank, mark in enumerate(marks) if not mark.waits_for_ranks]
     if not busy:
         return f"{since}: each rank waits for the others; check the network, {remedy}"
@@ -123,8 +134,9 @@ def _readable(mark: Mark) -> Mark:
     return mark._replace(doing=str(mark))
 
 
-def _parse(content: bytes) -> Mark:
-    return Mark(*json.loads(content))
+def _parse(content: bytes) -> tuple[int, Mark]:
+    answers, mark = json.loads(content)
+    return int(answers), Mark(*mark)
 
 
 def _times(marks: Sequence[Mark]) -> list[tuple[int, float]]:
