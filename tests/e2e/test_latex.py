@@ -96,7 +96,7 @@ def tables_of(root: Path, work: Path) -> list[Path]:
         "-m",
         "brats_ablate",
         "job=tables",
-        "job.resamples=200",
+        "job.resamples=1000",
         "job.intervals=true",
         "job.paper=true",
     ]

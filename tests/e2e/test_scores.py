@@ -77,9 +77,9 @@ def test_five_folds_to_table_4(tmp_path: Path) -> None:
     names = [f"{NAME}{suffix}" for suffix in ("", "_postprocessed", "_tuned", "_best", "_best_postprocessed")]
     for name in names:
         do(tmp_path, "job=evaluate", f"job.name={name}")
-    do(tmp_path, "job=rank", f"job.methods=[{','.join(names)}]", "job.resamples=200")
+    do(tmp_path, "job=rank", f"job.methods=[{','.join(names)}]", "job.resamples=1000")
     do(tmp_path, "job=pictures", f"job.predictions={NAME}", "job.worst=1")
-    printed = do(tmp_path, "job=tables", "job.tables=[table4,table4_ensemble,table5,evaluated]", "job.resamples=200")
+    printed = do(tmp_path, "job=tables", "job.tables=[table4,table4_ensemble,table5,evaluated]", "job.resamples=1000")
     assert "Table 4. Post-processing of D+C+O" in printed
 
     from brats_ablate.data.store import CaseStore

@@ -92,18 +92,21 @@ def test_a_finished_run_on_other_data_says_so(composed: Composed, finished_run: 
 
 @pytest.mark.parametrize("name", ["cohort.json", "folds.json", "records.jsonl"])
 def test_damaged_data_leave_the_runs_to_be_shown(
-    phantom_work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    phantom_work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, composed: Composed
 ) -> None:
     prepared = phantom_work / "phantom" / "prepared"
-    folds, patients = folds_and_patients(prepared)
-    assert sorted(folds) == sorted(patients) == list(CaseStore(prepared).case_ids)
-    assert folds_and_patients(tmp_path) == ({}, {})  # nothing is prepared
+    cfg = composed("data=phantom", f"paths.prepared={prepared}")
+    folds, _ = folds_and_patients(cfg)
+    assert sorted(folds) == list(CaseStore(prepared).case_ids)
+    cfg = composed("data=phantom", f"paths.prepared={tmp_path}", r"data.patient='(\w+)_'")
+    folds, patient_of = folds_and_patients(cfg)
+    assert (folds, patient_of("A_1"), patient_of("B")) == ({}, "A", "B")  # nothing is prepared
     assert capsys.readouterr().err == ""
     for file in ("cohort.json", "folds.json", "records.jsonl"):
         shutil.copy(prepared / file, tmp_path)
     for content in ("", "[1, }", "[1]\n", None):
         (tmp_path / name).write_text(content) if content is not None else (tmp_path / name).unlink()
-        assert folds_and_patients(tmp_path) == ({}, {})
+        assert folds_and_patients(cfg)[0] == {}
         (sentence,) = capsys.readouterr().err.splitlines()
         assert sentence.startswith(f"brats-ablate: {tmp_path / name} ")
         assert "until then, labels and folds are those of this command" in sentence

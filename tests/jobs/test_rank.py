@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from brats_ablate.jobs.predict import write_case
 from brats_ablate.tables.writers import write_csv
 
 Job = Callable[..., None]
-FEW = "job.resamples=200"
+FEW = "job.resamples=1000"
 
 
 def evaluation(work: Path, name: str, dice: dict[str, float], metrics: tuple[str, ...] = ("dice", "hd95")) -> Path:
@@ -79,3 +80,31 @@ def test_needs_the_same_cases_and_metrics_of_every_method(job: Job, work: Path) 
         job("job=rank", "job.methods=[all]")
     with pytest.raises(ConfigError, match="choose from"):
         job("job=rank", "job.methods=[all,dice_only]", "job.metrics=[niceness]")
+    with pytest.raises(ConfigError, match=r"job\.resamples=10 must be at least 1,000"):
+        job("job=rank", "job.methods=[all,dice_only]", "job.resamples=10")
+
+
+def test_values_of_different_definitions_are_not_ranked(job: Job, work: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("ours", "theirs", "outside"):
+        evaluation(work, name, {f"c{i}": 0.9 for i in range(3)})
+    for name, policy in (("ours", "HD95 as brats2023"), ("theirs", "HD95 as medpy")):
+        (work / "phantom" / "evaluation" / f"{name}.json").write_text(json.dumps({"policy": policy}))
+    with pytest.raises(ConfigError, match="ours and theirs were evaluated by different definitions of the metrics"):
+        job("job=rank", "job.methods=[ours,theirs]", FEW)
+    job("job=rank", "job.methods=[ours,theirs]", "job.metrics=[dice]", FEW)
+    capsys.readouterr()
+    job("job=rank", "job.methods=[ours,outside]", FEW)
+    printed = capsys.readouterr().out
+    assert "Metrics: HD95 as brats2023." in printed
+    assert "Definitions of the metrics not recorded: outside." in printed
+
+
+def test_the_direction_of_own_metrics_is_asked_for(job: Job, work: Path) -> None:
+    for name, value in (("exact", 0.1), ("far", 9.0)):
+        rows = [{"case": c, "region": r, "metric": "assd", "value": value} for c in "xyz" for r in REGIONS]
+        write_csv(pd.DataFrame(rows), work / "phantom" / "evaluation" / f"{name}.csv")
+    line = ("job=rank", "job.methods=[exact,far]", "job.metrics=[assd]", FEW)
+    with pytest.raises(ConfigError, match=r"job\.better=\{assd:lower\} or higher"):
+        job(*line)
+    job(*line, "job.better={assd:lower}")
+    assert [row["method"] for row in ranking(work)] == ["exact", "far"]

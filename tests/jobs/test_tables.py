@@ -50,7 +50,7 @@ def _command(tmp_path: Path) -> Command:
 
 def test_tables_are_written_and_shown(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
-    done = command("job.resamples=200", "job.intervals=true")
+    done = command("job.resamples=1000", "job.intervals=true")
     assert done.returncode == 0, done.stderr
     assert "Table 2. Tweaks of the U-Net" in done.stdout
     assert "0.8700" in done.stdout
@@ -136,7 +136,7 @@ IMPORTS = (
 
 def test_tables_need_no_deep_learning_import(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
-    printed = command("job.resamples=100", program=("-c", IMPORTS)).stdout
+    printed = command("job.resamples=1000", program=("-c", IMPORTS)).stdout
     assert "Table 2" in printed
     assert printed.rstrip().endswith("LOADED ['pandas']")
 

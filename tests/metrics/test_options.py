@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,12 @@ def test_metrics_of_every_option(name: str, metrics: list[str]) -> None:
     scores = option(name)(cubes(4), cubes(5), UNIT, BRATS2021)
     assert {metric for region, metric in scores if region == "WT"} == set(metrics)
     assert option(name).policy.startswith(f"metrics={name}:")
+
+
+def test_another_dilation_of_lesions_is_part_of_the_definitions() -> None:
+    policies = {replace(option("brats2023"), lesion_dilation=n).policy for n in (1, 2, 3)}
+    assert len(policies) == 3
+    assert option("brats2023").policy in policies
 
 
 @pytest.mark.parametrize(("name", "worst"), [("brats2021", 373.13), ("brats2023", 374)])

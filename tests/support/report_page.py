@@ -89,7 +89,7 @@ def write_calibration(work: Path, name: str, regions: tuple[str, ...] = ("WT", "
 
 
 def make_report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    line = ("job=report", "job.resamples=200", *overrides)
+    line = ("job=report", "job.resamples=1000", *overrides)
     return CommandLine(work.parent, environment={"BRATS_ABLATE_WORK": str(work)}, stderr=subprocess.PIPE).run(*line)
 
 

@@ -66,6 +66,20 @@ def test_columns_trained_expand_to_every_experiment_with_runs(tmp_path: Path) ->
         ("title: T\ncolumns: [{title: A, experiment: a}, {title: B, experiment: a}]", "two columns a"),
         ("title: T\ncolumns: [{title: A, experiment: a, evaluation: b}]", "keep one"),
         ("title: T\ncolumns: [{title: A, experiment: a, paper: {folds: [1]}}]", "needs folds and mean"),
+        ("title: T\ncolumns: 5", "columns=5 must be a list"),
+        (
+            "title: T\ncolumns: [{title: A, experiment: a, paper: 3}]",
+            "columns\\[0\\].paper=3 must have the keys folds and",
+        ),
+        (
+            "title: T\ncolumns: [{title: A, experiment: a, paper: {folds: 0.9, mean: 1}}]",
+            "columns\\[0\\].paper.folds=0.9 must be a list",
+        ),
+        (
+            "title: T\ncolumns: [{title: A, experiment: a, paper: {folds: [1], mean: abc}}]",
+            "columns\\[0\\].paper.mean contains abc, which is no number",
+        ),
+        ("title: T\nranking: 3", "ranking=3 must be a list"),
         ("title: [", "is not YAML"),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,20 @@ def use_prepared_data(cfg: DictConfig, overrides: Iterable[str]) -> None:
             cfg.data[key] = recorded
 
 
-def folds_and_patients(prepared: Path) -> tuple[dict[str, int], dict[str, str]]:
-    """Return fold and patient of each prepared case, for jobs that show runs; both {} where nothing is prepared.
+def folds_and_patients(cfg: DictConfig) -> tuple[dict[str, int], Callable[[str], str]]:
+    """Return the fold of each prepared case, {} where nothing is prepared, and a function case id -> patient.
 
-    Damaged data do not keep the runs from being shown: one warning names the file.
+    For jobs that show results. Patients are those of the prepared data, else what `data.patient` or the layout finds in
+    the id. Damaged data do not keep the results from being shown: one warning names the file.
     """
+    from brats_ablate.data.folds import patient_finder
+    from brats_ablate.jobs.build import layout_of
+
+    folds, patients = _recorded(Path(cfg.paths.prepared))
+    return folds, patient_finder(patients, cfg.data.get("patient") or layout_of(cfg).patient)
+
+
+def _recorded(prepared: Path) -> tuple[dict[str, int], dict[str, str]]:
     from brats_ablate.data.folds import PREPARE, fold_of_case, patient_of_case
 
     files = [prepared / name for name in ("cohort.json", "folds.json", "records.jsonl")]

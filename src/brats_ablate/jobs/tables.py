@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from brats_ablate.errors import ConfigError, Unreadable
-from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
+from brats_ablate.jobs.build import build_scheme, instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
 from brats_ablate.launch.sweep import other_settings, run_directory
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _RANKING_FILES = ("ranking", "ranking_pairs")
 """Files of job=rank in the folder of the evaluations."""
+_FEWEST_DRAWS = 1_000
 _MANY_RUNS = 2_000
 """More are read by several processes, which take a second to start."""
 
@@ -158,6 +159,11 @@ def table_specs(cfg: DictConfig, names: list[str] | None, baseline: str | None =
     if baseline is not None:
         specs = [spec.with_baseline(baseline) for spec in specs]
         if all(spec.baseline != baseline for spec in specs):
+            if all(spec.selects is None for spec in specs):
+                raise ConfigError(
+                    f"job.baseline={baseline} does not apply to {', '.join(spec.name for spec in specs)}: the file of "
+                    "such a table has its baseline; leave it out, or choose a table of all experiments or evaluations"
+                )
             hint = suggest(baseline, sorted({*evaluated, *trained}), otherwise="choose from")
             raise ConfigError(f"job.baseline={baseline} is not a column of these tables; {hint}")
     return specs
@@ -176,23 +182,36 @@ def results_of(
 
     `paper`: whether to show the paper's figures; None: where data and schedule are the paper's.
     """
-    from brats_ablate.data.folds import patient_finder
     from brats_ablate.tables.build import ResultsStore, build
     from brats_ablate.tables.published import is_papers_cohort, is_papers_schedule
     from brats_ablate.tables.scores import load_runs
 
+    require_draws(resamples, seed)
     runs, names = Path(cfg.paths.runs), {c.experiment for spec in specs for c in spec.columns if c.experiment}
     started = sum(1 for _ in runs.glob("*/fold=*/lr=*/seed=*"))
     loaded = load_runs(runs, names, workers=None if started > _MANY_RUNS else 1)
-    folds, patients = folds_and_patients(Path(cfg.paths.prepared))
+    folds, patient_of = folds_and_patients(cfg)
     if paper is None:
         cohort = is_papers_cohort(str(cfg.data.name), cfg.data.n_folds, len(folds))
         specs = [s if cohort and is_papers_schedule(s, loaded) else s.without_paper_figures() for s in specs]
     elif not paper:
         specs = [s.without_paper_figures() for s in specs]
-    patient_of = patient_finder(patients, cfg.data.get("patient") or layout_of(cfg).patient)
     store = ResultsStore(loaded, Path(cfg.paths.evaluation), folds, build_scheme(cfg), patient_of)
     return build(specs, store, folds=cfg.data.n_folds, resamples=resamples, seed=seed, rope=rope)
+
+
+def require_draws(resamples: int, seed: int) -> None:
+    """Check the keys of a job that tests by draws.
+
+    Raises:
+        ConfigError: one is impossible, or there are too few draws to show a small p.
+    """
+    if resamples < _FEWEST_DRAWS:
+        raise ConfigError(
+            f"job.resamples={resamples} must be at least {_FEWEST_DRAWS:,}: the smallest p is 1 / (resamples + 1)"
+        )
+    if seed < 0:
+        raise ConfigError(f"job.seed={seed} must be 0 or more")
 
 
 def _case_rows(results: Sequence[TableResult]) -> DataFrame:

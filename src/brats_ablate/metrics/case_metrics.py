@@ -26,6 +26,8 @@ METRICS = [
     *("predicted_voxels", "lesions_found", "lesions_missed", "lesions_invented"),
 ]
 """All metrics of `CaseMetrics`."""
+_DILATION = 3
+"""Of lesions, in voxels, where the definitions do not say it."""
 
 
 class Scorer(Protocol):
@@ -84,6 +86,8 @@ class CaseMetrics:
         if self.lesion_dilation is not None:
             above, missed = f"lesions above {self.lesion_above_mm3:g} mm³", f"{self.lesion_missed_mm:g} mm"
             parts.append(f"{above}, {missed} for a false-negative or false-positive one")
+        if self.lesion_dilation not in (None, _DILATION):
+            parts.append(f"lesions dilated by {self.lesion_dilation} voxels")
         return "; ".join(parts)
 
     def __call__(

@@ -15,11 +15,19 @@ import numpy as np
 from pandas import DataFrame, MultiIndex
 
 from brats_ablate.errors import DataError
+from brats_ablate.tables.results import PatientOf
 from brats_ablate.tables.statistics import Interval, holm
 from brats_ablate.tables.table import Absent, Bounds, Number, Row, Table, Words, headers
 from brats_ablate.tables.writers import write_csv
 
-LOWER_IS_BETTER = frozenset({"hd95", "lesion_hd95", "lesions_missed", "lesions_invented"})
+LOWER, HIGHER = "lower", "higher"
+BETTER: Mapping[str, str] = {
+    **dict.fromkeys(("dice", "nsd", "sensitivity", "specificity"), HIGHER),
+    **dict.fromkeys(("lesion_dice", "lesion_nsd", "lesions_found"), HIGHER),
+    **dict.fromkeys(("lesion_precision", "lesion_recall", "lesion_f1"), HIGHER),
+    **dict.fromkeys(("hd95", "lesion_hd95", "lesions_missed", "lesions_invented"), LOWER),
+}
+"""Which values of our metrics rank first."""
 _CHUNK = 1000
 
 
@@ -36,7 +44,7 @@ class Ranking:
     p_values: np.ndarray
     """(methods, methods) two-sided permutation p that the two are interchangeable, Holm-adjusted over all pairs."""
     intervals: np.ndarray
-    """(methods, 2) 95 % bootstrap interval of `scores`, over cases."""
+    """(methods, 2) 95 % bootstrap interval of `scores`, over patients."""
     p_first: np.ndarray
     """(methods,) share of the bootstrap samples in which the method has rank 1; ties shared."""
     rank_intervals: np.ndarray
@@ -86,12 +94,23 @@ def score_array(
 
 
 def rank_methods(
-    values: Mapping[str, np.ndarray], cases: Sequence[str], metrics: Sequence[str], *, resamples: int, seed: int
+    values: Mapping[str, np.ndarray],
+    cases: Sequence[str],
+    better: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+    patient_of: PatientOf = str,
 ) -> Ranking:
-    """Rank methods; lower values rank first for the metrics in `LOWER_IS_BETTER`.
+    """Rank methods; every case counts alike.
 
-    `values` are by method, (cases, regions, metrics), without missing values. `resamples` and `seed` are those of the
-    permutation test and of the bootstrap.
+    Args:
+        values: by method, (cases, regions, metrics), without missing values.
+        cases: their ids.
+        better: which values of each metric rank first, `LOWER` or `HIGHER`.
+        resamples: of the permutation test and of the bootstrap.
+        seed: of both.
+        patient_of: the scans of a patient depend on each other, so test and bootstrap draw patients, not cases.
 
     Raises:
         ValueError: fewer than two methods.
@@ -100,12 +119,15 @@ def rank_methods(
 
     if len(values) < 2:
         raise ValueError("a ranking needs at least two methods")
-    sign = np.array([1.0 if metric in LOWER_IS_BETTER else -1.0 for metric in metrics])
+    sign = np.array([1.0 if direction == LOWER else -1.0 for direction in better])
     stacked = np.stack(list(values.values()))
     # Values that differ by rounding alone are ties.
     ranks = rankdata(np.round(stacked * sign, 9), method="average", axis=0)
     per_case = ranks.mean(axis=(2, 3)).T
-    samples = _bootstrap_means(per_case, resamples, seed)
+    patients, patient = np.unique([patient_of(case) for case in cases], return_inverse=True)
+    of_patient = np.zeros((len(patients), len(values)))
+    np.add.at(of_patient, patient, per_case)
+    samples = _bootstrap_means(of_patient, np.bincount(patient), resamples, seed)
     sample_ranks = rankdata(np.round(samples, 12), method="average", axis=1)
     best = np.isclose(samples, samples.min(axis=1, keepdims=True), rtol=0, atol=1e-12)
     n = len(values)
@@ -114,41 +136,45 @@ def rank_methods(
         cases=tuple(cases),
         scores=per_case.mean(axis=0) / n,
         per_case=per_case,
-        p_values=_permutation_p_values(per_case, resamples, seed),
+        p_values=_permutation_p_values(of_patient, resamples, seed),
         intervals=np.quantile(samples, [0.025, 0.975], axis=0).T / n,
         p_first=(best / best.sum(axis=1, keepdims=True)).mean(axis=0),
         rank_intervals=np.quantile(sample_ranks, [0.025, 0.975], axis=0).T,
     )
 
 
-def _permutation_p_values(per_case: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Test each pair: swap two methods' ranks at random within cases and count mean differences as large as observed.
+def _permutation_p_values(of_patient: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Test each pair: swap two methods' ranks at random within patients and count differences as large as observed.
 
     Like the challenge's test, but two-sided, the observed order counted among the permutations, so that p is never 0
-    (Phipson and Smyth 2010), and adjusted for the number of pairs (Holm 1979).
+    (Phipson and Smyth 2010), and adjusted for the number of pairs (Holm 1979). `of_patient` are (patients, methods)
+    sums over a patient's cases.
     """
-    n = per_case.shape[1]
+    n = of_patient.shape[1]
     i, j = np.triu_indices(n, 1)
-    differences = per_case[:, i] - per_case[:, j]
+    differences = of_patient[:, i] - of_patient[:, j]
     observed = np.abs(differences.sum(axis=0))
     generator = np.random.default_rng([seed, 1])
     extreme = np.zeros(len(i))
     for start in range(0, resamples, _CHUNK):
-        signs = generator.choice([-1.0, 1.0], size=(min(_CHUNK, resamples - start), len(per_case)))
+        signs = generator.choice([-1.0, 1.0], size=(min(_CHUNK, resamples - start), len(of_patient)))
         extreme += (np.abs(signs @ differences) >= observed - 1e-9).sum(axis=0)
     p_values = np.ones((n, n))
     p_values[i, j] = p_values[j, i] = holm((1 + extreme) / (1 + resamples))
     return p_values
 
 
-def _bootstrap_means(per_case: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return (resamples, methods) mean ranks over cases drawn with replacement; ranks are per case."""
-    n = len(per_case)
+def _bootstrap_means(of_patient: np.ndarray, cases: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return (resamples, methods) mean ranks over the cases of patients drawn with replacement; ranks are per case.
+
+    `of_patient` are (patients, methods) sums of ranks over the `cases` of each patient.
+    """
+    n = len(of_patient)
     generator = np.random.default_rng([seed, 2])
     parts = []
     for start in range(0, resamples, _CHUNK):
         weights = generator.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, resamples - start))
-        parts.append(weights @ per_case / n)
+        parts.append(weights @ of_patient / (weights @ cases)[:, None])
     return np.concatenate(parts)
 
 
@@ -167,7 +193,7 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
     write_csv(pairs.assign(p_holm=ranking.p_values[i, j]).round(6), folder / "ranking_pairs.csv")
 
 
-def ranking_table(ranking: Ranking, metrics: Sequence[str]) -> Table:
+def ranking_table(ranking: Ranking, metrics: Sequence[str], notes: Sequence[str] = ()) -> Table:
     """Return the ranking, best first; the last column tests each method against the next."""
     heads = headers("", "rank", "score", "95 % CI", "95 % CI of rank", "P(rank 1)", "p vs next")
     rows: list[Row] = []
@@ -179,4 +205,4 @@ def ranking_table(ranking: Ranking, metrics: Sequence[str]) -> Table:
         p = Absent("") if following is None else Number(float(ranking.p_values[i, following]), "{:.4f}".format)
         rows.append((Words(ranking.methods[i]), Number(rank, str), score, interval, rank_interval, p_first, p))
     title = f"Ranking over {len(ranking.cases)} cases by {', '.join(metrics)}; lower is better"
-    return Table("ranking", title, heads, tuple(rows))
+    return Table("ranking", title, heads, tuple(rows), tuple(notes))

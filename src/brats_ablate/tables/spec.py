@@ -163,6 +163,8 @@ def load_table_spec(path: Path) -> TableSpec:
     _check_keys(path, tree, _TABLE_KEYS, "")
     selects = tree["columns"] if tree.get("columns") in (_TRAINED, _EVALUATED) else None
     nodes = [] if selects else tree.get("columns") or []
+    _require_list(path, "columns", nodes)
+    _require_numbers(path, "ranking", tree.get("ranking") or [])
     spec = TableSpec(
         name=path.stem,
         title=str(tree["title"]),
@@ -216,9 +218,13 @@ def _column(path: Path, index: int, node: Any) -> Column:
         raise ConfigError(f"{path}: {where} names both experiment and evaluation; keep one")
     figures = node.get("paper")
     if figures is not None:
+        if not isinstance(figures, dict):
+            raise ConfigError(f"{path}: {where}.paper={figures} must have the keys folds and mean")
         _check_keys(path, figures, _PAPER_KEYS, f"{where}.paper.")
         if not figures.get("folds") or "mean" not in figures:
             raise ConfigError(f"{path}: {where}.paper needs folds and mean (null where none is published)")
+        _require_numbers(path, f"{where}.paper.folds", figures["folds"])
+        _require_numbers(path, f"{where}.paper.mean", [figures["mean"]] if figures["mean"] is not None else [])
         mean = None if figures["mean"] is None else float(figures["mean"])
         words = figures.get("erratum"), figures.get("note")
         figures = PaperFigures(tuple(figures["folds"]), mean, *words, figures.get("epochs", PaperFigures.epochs))
@@ -233,6 +239,18 @@ def _column(path: Path, index: int, node: Any) -> Column:
         baseline=node.get("against"),
         factors=None if factors is None else tuple(factors),
     )
+
+
+def _require_list(path: Path, key: str, value: Any) -> None:
+    if not isinstance(value, list):
+        raise ConfigError(f"{path}: {key}={value} must be a list")
+
+
+def _require_numbers(path: Path, key: str, values: Any) -> None:
+    _require_list(path, key, values)
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{path}: {key} contains {value}, which is no number")
 
 
 def _check_keys(path: Path, node: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -95,11 +94,12 @@ def _variance(
     own = VarianceParts.of_study(comparisons.values())
     if own is not None:
         return own, "Variances: of this study's runs."
-    cases = len(folds_and_patients(Path(cfg.paths.prepared))[0]) or _BRATS_2021
+    fold_of_case, patient_of = folds_and_patients(cfg)
+    patients = len({patient_of(case) for case in fold_of_case}) or _BRATS_2021
     return (
-        VarianceParts.assumed(cases / folds),
-        f"Variances: assumed, of simulated BraTS tables of {cases} patients (docs/cost.md); two runs per fold of two "
-        "columns give the study's own.",
+        VarianceParts.assumed(patients / folds),
+        f"Variances: assumed, of simulated BraTS tables of {patients} patients (docs/cost.md); two runs per fold of "
+        "two columns give the study's own.",
     )
 
 
