@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 Shape3d = tuple[int, int, int]
+CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
+"""Where the cases of out-of-fold predictions are from, in the manifest of a folder of predictions."""
 SampleKey = tuple[int, int, int]
 """(seed, epoch, index): all randomness of a training sample derives from these."""
 

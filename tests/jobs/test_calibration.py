@@ -12,10 +12,11 @@ import pytest
 from schemes import BRATS2021, GLI2024, REGIONS
 from sklearn.metrics import brier_score_loss
 
+from brats_ablate.cases import CROSS_VALIDATED
 from brats_ablate.data.nifti import read_volume, write_labels, write_volume
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
+from brats_ablate.inference.prediction_store import PredictionFolder
 
 Job = Callable[..., None]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,6 +97,31 @@ def test_invalid_cases_are_named_and_the_others_scored(job: Job, work: Path) -> 
     for part in ("not on the grid", "label value 3", "nobody: it has no reference"):
         assert part in str(error.value)
     assert {key[0] for key in rows_of(work, "mixed")} == {good}
+
+
+def test_cases_without_a_prediction_are_counted(job: Job, work: Path, capsys: pytest.CaptureFixture) -> None:
+    store = CaseStore(phantom(work, "prepared"))
+    case_id, *others = store.case_ids
+    file = phantom(work, "predictions") / "one" / f"{case_id}.nii.gz"
+    write_like_reference(work, case_id, store.read_labels(case_id), file)
+    job("job=evaluate", "job.name=one", "job.workers=1")
+    more = f"{len(others)} more cases of prepared have a reference, but no prediction ({others[0]} …)"
+    assert more in capsys.readouterr().out
+
+
+def test_cases_that_the_networks_were_trained_on_are_refused(job: Job, work: Path) -> None:
+    store = CaseStore(phantom(work, "prepared"))
+    folder = phantom(work, "predictions") / "new"
+    for case_id in store.folds[1]:
+        write_like_reference(work, case_id, store.read_labels(case_id), folder / f"{case_id}.nii.gz")
+    manifest = {"cases": "/data/raw", "members": ["ds fold=0 lr=0.0007 seed=0 1.pt"]}
+    (folder / "predictions.json").write_text(json.dumps({"probabilities": manifest}))
+    with pytest.raises(DataError, match="were training data of networks that predicted them"):
+        job("job=evaluate", "job.name=new", "job.workers=1")
+    assert not (phantom(work, "evaluation") / "new.csv").exists()
+    manifest["members"] = ["ds fold=1 lr=0.0007 seed=0 1.pt"]
+    (folder / "predictions.json").write_text(json.dumps({"probabilities": manifest}))
+    job("job=evaluate", "job.name=new", "job.workers=1")
 
 
 def test_missing_input_is_reported(job: Job, work: Path, tmp_path: Path) -> None:

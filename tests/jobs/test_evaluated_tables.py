@@ -57,7 +57,7 @@ def test_an_outside_method_is_compared_on_common_cases(job: Job, work: Path, tmp
         "job=evaluate", "job.name=theirs", f"job.predictions={tmp_path / 'theirs'}", "job.prediction_labels=msd",
         "job.workers=1",
     )  # fmt: skip
-    job("job=tables", "job.tables=[evaluated]", "job.baseline=ds", "job.resamples=100")
+    job("job=tables", "job.tables=[evaluated]", "job.baseline=ds", "job.resamples=1000")
 
     difference = (dice_of(work, "theirs") - dice_of(work, "ds")).dropna()
     assert len(difference) == len(cases) - 1

@@ -10,9 +10,10 @@ import yaml
 from schemes import BRATS2021
 from scipy.ndimage import gaussian_filter
 
+from brats_ablate.cases import CROSS_VALIDATED
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
+from brats_ablate.inference.prediction_store import PredictionFolder
 
 Job = Callable[..., None]
 SMALL_SEARCH = ("job.most_voxels=40", "job.workers=1")

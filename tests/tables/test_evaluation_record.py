@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pandas import DataFrame
 
+from brats_ablate.cases import CROSS_VALIDATED
 from brats_ablate.tables.evaluation_record import EvaluationRecord, evaluation_differences, read_record
 
 
@@ -43,6 +44,18 @@ def test_every_difference_is_named_baseline_first() -> None:
         "label values (brats2021, msd)",
         "definitions of the metrics",
     ]
+
+
+def test_training_cases_are_those_of_the_other_folds(tmp_path: Path) -> None:
+    folds = {"a": 0, "b": 0, "c": 1, "d": 2}
+    cases = {"/data/raw": {1: {"c", "d"}, 2: {"a", "b", "c", "d"}}, CROSS_VALIDATED: {2: set()}, None: {2: set()}}
+    for origin, expected in cases.items():
+        for members, trained_on in expected.items():
+            manifest = predicted_by(members, "NoTTA", 0.5)
+            assert isinstance(manifest["probabilities"], dict)
+            manifest["probabilities"]["cases"] = origin
+            assert EvaluationRecord("p", "brats2021", manifest).trained_on(folds) == trained_on
+    assert EvaluationRecord("p", "brats2021", {}).trained_on(folds) == set()
 
 
 def test_another_program_has_no_known_networks(tmp_path: Path) -> None:

@@ -125,6 +125,21 @@ def test_hd95_of_experiments_is_of_their_evaluation_or_the_command_is_named(
     assert pd.read_csv(tmp_path / "out" / "t_paper.csv", index_col=0).loc["DS", "HD95 WT"] > 0
 
 
+def test_the_marks_say_that_they_are_of_other_epochs_and_of_a_small_sample(tmp_path: Path, write_run: Write) -> None:
+    draw = np.random.default_rng(0)
+    for name, dice in (("baseline", 0.5), ("ds", 0.8)):
+        for fold in range(3):
+            cases = {f"c{fold}-{i}": tuple(draw.normal(dice, 0.03, 3)) for i in range(4)}
+            write_run(tmp_path / "runs", name, fold, [dice, dice - 0.1], cases=cases)
+    columns = (Column("U-Net", "baseline", None, None), Column("DS", "ds", None, None))
+    result = tabulated(tmp_path, *columns, folds={}, baseline="baseline")
+    (compared,) = result.comparisons
+    assert (compared.verdict, compared.cases) == (BETTER, 12)
+    notes = paper_table(result).notes
+    assert any("in mean Dice of the last epochs, not the best ones shown;" in note for note in notes)
+    assert "DS: better (3 of 5 folds; small sample (n = 12))." in notes
+
+
 def visible(text: str) -> str:
     """The text without what is invisible or has no width, bold digits as plain ones."""
     text = re.sub(r"\\phantom\{[\d.]*\}\\llap\{\\textbf\{([\d.]*)\}\}", r"\1", text)

@@ -16,6 +16,7 @@ from brats_ablate.tables.results import (
     case_rows,
     case_scores,
     evaluated_dice,
+    evaluated_hd95,
     read_evaluation,
 )
 from brats_ablate.tables.scores import load_runs, score
@@ -88,6 +89,28 @@ def test_evaluation_rows_are_dice_by_case_and_fold(tmp_path: Path) -> None:
     assert scores.index.tolist() == ["x", "y"]
     assert scores["fold"].tolist() == [3, -1]
     np.testing.assert_allclose(scores[["WT", "TC", "ET"]], [[0.9, 0.8, 0.7]] * 2)
+
+
+def test_without_prepared_data_the_folds_are_those_that_were_recorded(tmp_path: Path) -> None:
+    lines = [f"{case},{fold},{r},dice,0.5" for case, fold in (("x", "3"), ("y", "")) for r in REGIONS]
+    (tmp_path / "a.csv").write_text("\n".join(["case,fold,region,metric,value", *lines]))
+    for folds, expected in (({}, [3, -1]), ({"x": 0}, [0, -1])):
+        scores = case_scores(evaluated_dice(tmp_path / "a.csv", folds, REGIONS), REGIONS)
+        assert scores["fold"].tolist() == expected
+
+
+def test_hd95_of_a_region_that_is_empty_in_both_is_zero(tmp_path: Path) -> None:
+    """Undefined by metrics=brats2026; without it, other columns would lose their false positives of this case."""
+    voxels = {"both": (0, 0), "invented": (0, 5), "found": (5, 5)}
+    lines = [f"{case},{r},hd95,{'' if case == 'both' and r == 'ET' else 3}" for case in voxels for r in REGIONS]
+    for case, (reference, predicted) in voxels.items():
+        lines += [f"{case},{r},reference_voxels,{reference}" for r in REGIONS]
+        lines += [f"{case},{r},predicted_voxels,{predicted}" for r in REGIONS]
+    lines += [f"unknown,{r},hd95,{'' if r == 'ET' else 3}" for r in REGIONS]
+    (tmp_path / "a.csv").write_text("\n".join(["case,region,metric,value", *lines]))
+    hd95 = evaluated_hd95(tmp_path / "a.csv", REGIONS)
+    assert hd95["ET"].to_dict() == {"both": 0, "invented": 3, "found": 3}
+    assert hd95["WT"].to_dict() == {"both": 3, "invented": 3, "found": 3}
 
 
 def test_an_evaluation_is_read_as_written(tmp_path: Path) -> None:

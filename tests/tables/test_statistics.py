@@ -43,7 +43,6 @@ def test_variance_components_by_hand() -> None:
     assert components is not None
     assert components.seed_sd == pytest.approx(math.sqrt(2))
     assert components.fold_sd == pytest.approx(math.sqrt(8 - 2 / 2))
-    assert components.replicates == 2
 
 
 def test_variance_components_need_replicates() -> None:

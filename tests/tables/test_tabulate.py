@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,37 @@ def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     assert result.comparisons[0].difference == pytest.approx(0.25)
     assert result.comparisons[0].reason == "the difference does not vary; these trained networks; small sample (n = 10)"
     assert any("as these trained networks" in note for note in differences_table(result).notes)
+
+
+def test_a_column_with_the_easy_cases_alone_is_not_the_best(tmp_path: Path) -> None:
+    spec = load_table_spec(EXPERIMENTS / "table4.yaml")
+    folds = {f"c{i}": i % 5 for i in range(20)}
+    for column, first in zip(spec.columns, (0, 6), strict=True):
+        rows = [f"c{i},{region},dice,{0.5 + i / 100}" for i in range(first, 20) for region in ("WT", "TC", "ET")]
+        (tmp_path / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    result = build([spec], ResultsStore({}, tmp_path, folds, BRATS2021), folds=5, resamples=200, seed=0)[0]
+    table = scores_table(result)
+    assert not any(cell.mark for row in table.rows for cell in row)
+    without, with_ = spec.columns[0].title, spec.columns[1].title
+    assert f"! {with_}: only 2 of the 4 cases of fold 0 are evaluated." in table.notes
+    assert f"! {with_}: only 3 of the 4 cases of fold 4 are evaluated." in table.notes
+    assert not any(f"! {without}:" in note for note in table.notes)
+    # Nothing is trained: no score is that of a best or of a last epoch.
+    assert not any("epoch" in note for note in table.notes)
+
+
+def test_training_cases_are_left_out_of_an_evaluation_of_an_earlier_version(tmp_path: Path) -> None:
+    spec = load_table_spec(EXPERIMENTS / "table4.yaml")
+    folds = {f"c{i}": i % 5 for i in range(20)}
+    rows = [f"c{i},{region},dice,0.5" for i in range(20) for region in ("WT", "TC", "ET")]
+    (tmp_path / "with.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    predicted_by = {"probabilities": {"members": ["ds fold=1 lr=0.0007 seed=0 1.pt"], "cases": "/data/raw"}}
+    name = spec.columns[1].evaluation
+    (tmp_path / "with.csv").rename(tmp_path / f"{name}.csv")
+    (tmp_path / f"{name}.json").write_text(json.dumps({"predicted_by": predicted_by}))
+    result = build([spec], ResultsStore({}, tmp_path, folds, BRATS2021), folds=5, resamples=200, seed=0)[0]
+    assert set(result.columns[1].case_scores["fold"]) == {1}
+    assert any("16 cases (c0 …) were training data of its networks" in note for note in scores_table(result).notes)
 
 
 def test_cases_of_no_fold_are_a_test_set_with_an_interval(tmp_path: Path) -> None:

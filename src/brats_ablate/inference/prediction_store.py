@@ -26,8 +26,6 @@ from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_j
 
 MANIFEST = "predictions.json"
 _CHECKSUM = "probabilities_sha256"
-CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
-"""Value of `cases` in a manifest of out-of-fold predictions."""
 _DISAGREEMENT = "disagreement"
 
 

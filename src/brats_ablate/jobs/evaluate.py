@@ -73,6 +73,8 @@ def run(
     kept = write_result(rows, provenance, file)
     terminal.show([means_table(name, rows, labels.averaged_names, scorer.policy)], Console())
     print(f"{rows['case'].nunique()} cases: {file}" if kept is None else kept)
+    if missing := sorted(_labeled(cfg, references) - set(rows["case"]) - problems.keys()):
+        print(f"{len(missing)} more cases of {references} have a reference, but no prediction ({missing[0]} …)")
     if problems:
         raise DataError(
             f"{len(problems)} cases are not scored ({_counted(problems)}); fix them and run the same command again"
@@ -116,13 +118,22 @@ class Sides(NamedTuple):
 def evaluate_folder(
     cfg: DictConfig, folder: Path, references: str, sides: Sides, scorer: Scorer, workers: int | None
 ) -> tuple[DataFrame, dict[str, str]]:
-    """Score all predictions in `folder`; see `evaluate_files`."""
-    from brats_ablate.data.folds import fold_of_case
+    """Score all predictions in `folder`; see `evaluate_files`.
 
-    files = find_label_files(folder, layout_of(cfg))
-    return evaluate_files(
-        cfg, files, folder, references, sides, scorer, workers, fold_of_case(Path(cfg.paths.prepared))
-    )
+    Raises:
+        DataError: the networks that predicted a case were trained on it.
+    """
+    from brats_ablate.data.folds import fold_of_case
+    from brats_ablate.tables.evaluation_record import EvaluationRecord
+
+    files, folds = find_label_files(folder, layout_of(cfg)), fold_of_case(Path(cfg.paths.prepared))
+    record = EvaluationRecord("", "", PredictionFolder(folder).manifest())
+    if trained_on := sorted(record.trained_on(folds) & files.keys()):
+        raise DataError(
+            f"{len(trained_on)} cases of {folder} ({trained_on[0]} …) were training data of networks that predicted "
+            "them; score new cases only, or those of job=predict job.source=prepared, which are predicted out of fold"
+        )
+    return evaluate_files(cfg, files, folder, references, sides, scorer, workers, folds)
 
 
 def evaluate_files(
@@ -200,9 +211,16 @@ def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> 
     if references != PREPARED:
         reference_files = find_label_files(Path(references), layout_of(cfg))
         return {case_id: reference_files[case_id] for case_id in files if case_id in reference_files}
-    store = open_store(cfg)
-    labeled = {c for c in store.case_ids if store.record(c).has_labels}
+    labeled = _labeled(cfg, references)
     return {case_id: Path(cfg.paths.prepared) for case_id in files if case_id in labeled}
+
+
+def _labeled(cfg: DictConfig, references: str) -> set[str]:
+    """Return the cases that have a reference."""
+    if references != PREPARED:
+        return set(find_label_files(Path(references), layout_of(cfg)))
+    store = open_store(cfg)
+    return {c for c in store.case_ids if store.record(c).has_labels}
 
 
 def means_table(name: str, rows: DataFrame, averaged: Sequence[str], policy: str) -> Table:

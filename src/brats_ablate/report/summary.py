@@ -13,6 +13,7 @@ from brats_ablate.tables.comparison import BETTER, WORSE
 from brats_ablate.tables.cost import cost_of, unit_of_device_hours
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import dice
+from brats_ablate.tables.tabulate import have_same_cases
 from brats_ablate.tables.verdicts import verdict_numbers, verdict_sentence
 
 _MOST_NAMES = 8
@@ -87,12 +88,13 @@ def _best(shown: Sequence[TableResult]) -> str:
     columns = [c for c in scored if c.column.evaluation is None] or scored
     values = [c.scores.per_fold_lr.values for c in columns]
     common = [fold for fold, of_fold in enumerate(zip(*values, strict=True)) if None not in of_fold]
-    if len(columns) < 2 or not common:
+    if len(columns) < 2 or not common or not all(have_same_cases(columns, fold) for fold in common):
         return ""
     means = [dice(fmean(v[fold] or 0.0 for fold in common)) for v in values]
     best = [escape(c.column.title) for c, mean in zip(columns, means, strict=True) if mean == max(means)]
     over = f"fold {common[0]}" if len(common) == 1 else f"the {len(common)} folds that all have"
-    return f"Highest mean Dice: {' and '.join(best)}, {max(means)} over {over} (best epochs)."
+    of_epochs = " (best epochs)" if columns[0].column.evaluation is None else ""
+    return f"Highest mean Dice: {' and '.join(best)}, {max(means)} over {over}{of_epochs}."
 
 
 def _cost(runs: Sequence[RunSummary]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tables import statistics
@@ -20,7 +20,7 @@ from brats_ablate.tables.difference import estimate_differences, pair_contrasts
 from brats_ablate.tables.effects import Effect, effects
 from brats_ablate.tables.evaluated import by_kind, compare_evaluated
 from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
-from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
+from brats_ablate.tables.outside_folds import NO_FOLD, OutsideFolds, scores_outside_folds
 from brats_ablate.tables.results import PatientOf, case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
 from brats_ablate.tables.spec import Column, TableSpec
@@ -51,6 +51,8 @@ class ColumnResult:
     """Of the column, or of an experiment that was also evaluated under its own name."""
     hd95: DataFrame = field(default_factory=DataFrame)
     """As of `results.evaluated_hd95`, from that evaluation."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know about these scores, such as missing cases."""
 
     @property
     def has_any(self) -> bool:
@@ -175,11 +177,28 @@ def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     file = store.evaluation / f"{column.evaluation}.csv"
     rows, regions = case_rows([]), store.labels.region_names
     scores = case_scores(evaluated_dice(file, store.fold_of_case, regions) if file.exists() else rows, regions)
+    record, notes = read_record(file), list[str]()
+    if trained_on := sorted(record.trained_on(store.fold_of_case) & set(scores.index)):
+        scores = scores.drop(trained_on)
+        notes.append(f"{len(trained_on)} cases ({trained_on[0]} …) were training data of its networks and are left out")
+    if store.fold_of_case and not record.folds:
+        notes += _incomplete_folds(scores, Series(store.fold_of_case), folds)
+    elif (scores["fold"] != NO_FOLD).any() and not store.fold_of_case:
+        notes.append("folds as recorded by job=evaluate, because the data are not prepared here")
     mean_dice = scores[list(store.labels.averaged_names)].mean(axis=1)
     by_fold = [mean_dice[scores["fold"] == fold] for fold in range(folds)]
     missing = FoldScore("missing", note="no evaluated case")
     of_folds = FoldScores(tuple(FoldScore("finished", float(d.mean())) if len(d) else missing for d in by_fold))
-    return ColumnResult(column, ColumnScores(of_folds, None, (), ()), rows, scores, {}, cost_of([]), None)
+    of_column = ColumnScores(of_folds, None, (), ())
+    return ColumnResult(column, of_column, rows, scores, {}, cost_of([]), None, notes=tuple(notes))
+
+
+def _incomplete_folds(scores: DataFrame, fold_of_case: Series, folds: int) -> Iterator[str]:
+    """Say of which folds cases are not evaluated."""
+    for fold in range(folds):
+        cases, evaluated = (fold_of_case == fold).sum(), (scores["fold"] == fold).sum()
+        if 0 < evaluated < cases:
+            yield f"only {evaluated} of the {cases} cases of fold {fold} are evaluated"
 
 
 def _our_ranking(file: Path) -> tuple[tuple[str, float], ...]:

@@ -29,8 +29,6 @@ class PairedTest:
     """A difference of two sets of predictions of the same patients."""
 
     patients: int
-    group_differences: tuple[float, ...]
-    """Mean of each group (fold), by its number."""
     difference: float
     """Mean over groups of their means."""
     variance: float
@@ -62,7 +60,7 @@ def paired_test(differences: np.ndarray, groups: Sequence[int], patients: Sequen
     means, sizes = of_group.mean(), of_group.size()
     n, J = len(of_patient), len(means)
     degrees, delta = n - J, float(means.mean())
-    test = PairedTest(n, tuple(means.tolist()), delta, math.nan, degrees, UNKNOWN, math.nan)
+    test = PairedTest(n, delta, math.nan, degrees, UNKNOWN, math.nan)
     if degrees < 1:
         return test
     pooled = float(((of_patient - of_group.transform("mean")) ** 2).sum()) / degrees

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from pandas import DataFrame
 
+from brats_ablate.cases import CROSS_VALIDATED
 from brats_ablate.runtime.files import read_json
 from brats_ablate.tables.outside_folds import NO_FOLD
 
@@ -46,6 +48,16 @@ class EvaluationRecord:
         """The class of the test-time augmentation: FlipTTA or NoTTA, for example."""
         target = (self._probabilities.get("tta") or {}).get("_target_")
         return str(target).rpartition(".")[2] if target else _UNKNOWN
+
+    def trained_on(self, fold_of_case: Mapping[str, int]) -> set[str]:
+        """Return the cases of `fold_of_case` that one of these networks was trained on: all but those of its fold.
+
+        Empty where it is not recorded which cases were predicted.
+        """
+        if self.folds or self._probabilities.get("cases") in (None, CROSS_VALIDATED):
+            return set()
+        folds = {int(fold) for member in self._members for fold in re.findall(r" fold=(\d+) ", f"{member} ")}
+        return {case for case, fold in fold_of_case.items() if folds - {fold}}
 
     @property
     def settings(self) -> dict[str, Any]:

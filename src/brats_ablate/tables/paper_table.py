@@ -16,6 +16,7 @@ from pandas import DataFrame
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
+from brats_ablate.tables.evaluated_tables import is_trained
 from brats_ablate.tables.outside_folds import NO_FOLD
 from brats_ablate.tables.table import Absent, Cell, Distribution, Format, Header, Mark, Row, Table, Words, dice
 from brats_ablate.tables.tabulate import metric_policy
@@ -205,10 +206,15 @@ def _marks_note(result: TableResult) -> Iterator[str]:
         return
     titles = dict.fromkeys(result.columns[c.baseline].column.title for c in result.comparisons)
     baseline = next(iter(titles)) if len(titles) == 1 else "its baseline"
+    is_trained_any = any(is_trained(c, result) for c in result.comparisons)
+    tested = " of the last epochs, not the best ones shown" if is_trained_any else ""
     yield (
-        f"† better, ‡ worse than {baseline} in mean Dice, corrected p at most 0.05 (see {result.spec.name}.md). "
-        "HD95 is not tested."
+        f"† better, ‡ worse than {baseline} in mean Dice{tested}; corrected p at most 0.05 (see "
+        f"{result.spec.name}.md). HD95 is not tested."
     )
+    for c in result.comparisons:
+        if c.verdict in _SYMBOLS and c.reason and is_trained(c, result):
+            yield f"{result.columns[c.column].column.title}: {c.verdict} ({c.reason})."
 
 
 def _hd95_notes(columns: Sequence[ColumnResult]) -> Iterator[str]:

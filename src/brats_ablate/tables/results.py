@@ -141,7 +141,8 @@ def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
 def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str]) -> DataFrame:
     """Return the Dice rows of an evaluation, with the fold of each case (-1 where unknown).
 
-    Folds are those of `fold_of_case`, or those in the file if it records that they are its own (`job=import`).
+    Folds are those of `fold_of_case`; those in the file if it records that they are its own (`job=import`), or if the
+    data are not prepared (`fold_of_case` is empty).
 
     Dice of a region that both lack is 1, as in all columns of a table; metrics=brats2026 leaves it undefined.
 
@@ -155,7 +156,8 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequenc
         for case in regions_of.index[[region not in present for present in regions_of]]:
             raise DataError(f"{file} has no Dice of {region} for case {case}; write it again with job=evaluate")
     rows = rows.assign(value=rows["value"].fillna(1.0))
-    if read_json(file.with_suffix(".json")).get("folds"):
+    has_own_folds = bool(read_json(file.with_suffix(".json")).get("folds"))
+    if has_own_folds or (not fold_of_case and "fold" in rows):
         return rows.assign(metric="dice", fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(-1).astype(int))
     return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
 
@@ -163,12 +165,20 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequenc
 def evaluated_hd95(file: Path, regions: Sequence[str]) -> DataFrame:
     """Return the HD95 of an evaluation in mm, (case, region); without the cases that lack a region.
 
+    HD95 of a region that is empty in both is 0, as its Dice is 1 (`evaluated_dice`); metrics=brats2026 leaves it
+    undefined. Else a correctly empty prediction would remove the case, with the false positives of other columns.
+
     Raises:
         DataError: the file lacks a column.
     """
     rows = read_evaluation(file)
-    of_case = rows[rows["metric"].str.lower() == "hd95"].pivot_table("value", "case", "region")
-    return of_case.reindex(columns=list(regions)).dropna()
+    of_metric = {
+        metric: part.pivot_table("value", "case", "region", dropna=False).reindex(columns=list(regions))
+        for metric, part in rows.groupby(rows["metric"].str.lower())
+    }
+    hd95 = of_metric.get("hd95", DataFrame(columns=list(regions)))
+    sizes = [of_metric.get(name, DataFrame()).reindex_like(hd95) for name in ("reference_voxels", "predicted_voxels")]
+    return hd95.mask((sizes[0] == 0) & (sizes[1] == 0) & hd95.isna(), 0.0).dropna()
 
 
 def require_regions(name: str, scored: Sequence[str], regions: Sequence[str]) -> None:

@@ -50,8 +50,6 @@ class Components:
 
     fold_sd: float
     seed_sd: float
-    replicates: float
-    """Mean number of seeds per fold (harmonic)."""
 
 
 def variance_components(groups: list[list[float]]) -> Components | None:
@@ -64,6 +62,6 @@ def variance_components(groups: list[list[float]]) -> Components | None:
     if len(groups) < 2 or degrees == 0:
         return None
     within = sum(float(np.var(g)) * len(g) for g in groups) / degrees
-    replicates = len(groups) / sum(1 / len(g) for g in groups)
+    replicates = len(groups) / sum(1 / len(g) for g in groups)  # the harmonic mean
     between = float(np.var([np.mean(g) for g in groups], ddof=1)) - within / replicates
-    return Components(math.sqrt(max(between, 0.0)), math.sqrt(within), replicates)
+    return Components(math.sqrt(max(between, 0.0)), math.sqrt(within))

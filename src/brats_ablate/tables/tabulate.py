@@ -12,7 +12,7 @@ from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import FEW_PATIENTS, SMALL_SAMPLE
 from brats_ablate.tables.differences import differences_table, sources_table
 from brats_ablate.tables.effects_table import effects_table
-from brats_ablate.tables.evaluated_tables import outside_folds_table
+from brats_ablate.tables.evaluated_tables import is_trained, outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore
 from brats_ablate.tables.statistics import UNKNOWN
@@ -66,10 +66,11 @@ def scores_table(result: TableResult) -> Table:
     rows = []
     for fold in range(result.folds):
         scores = [c.scores.per_fold_lr.folds[fold] for c in columns]
-        marks = best_marks([s.value for s in scores])
+        marks = best_marks([s.value for s in scores], is_fair=have_same_cases(columns, fold))
         ours = [_fold_cell(s, has_several_lr, mark) for s, mark in zip(scores, marks, strict=True)]
         rows.append(_with_paper(f"Fold {fold}", columns, ours, [_paper_cell(c, fold) for c in columns]))
-    marks = best_marks([c.scores.per_fold_lr.mean for c in columns])
+    is_fair = all(have_same_cases(columns, fold) for fold in range(result.folds))
+    marks = best_marks([c.scores.per_fold_lr.mean for c in columns], is_fair=is_fair)
     means = [mean_cell(c, mark) for c, mark in zip(columns, marks, strict=True)]
     rows.append(_with_paper("Mean", columns, means, [_paper_mean(c) for c in columns]))
     rows.append(_with_paper("SD over folds", columns, [Number(c.scores.per_fold_lr.sd, dice) for c in columns]))
@@ -169,8 +170,16 @@ def _with_paper(name: str, columns: Sequence[ColumnResult], ours: Sequence[Cell]
     return tuple(cells)
 
 
-def best_marks(values: Sequence[float | None]) -> list[Mark]:
-    """Mark the highest of our values, to four decimals; none if there is only one."""
+def have_same_cases(columns: Sequence[ColumnResult], fold: int) -> bool:
+    """Return whether all columns that have cases of a fold have the same ones."""
+    in_fold = (frozenset(c.case_scores.index[c.case_scores["fold"] == fold]) for c in columns)
+    return len({cases for cases in in_fold if cases}) <= 1
+
+
+def best_marks(values: Sequence[float | None], *, is_fair: bool = True) -> list[Mark]:
+    """Mark the highest of our values, to four decimals; none if there is only one, or they are of different cases."""
+    if not is_fair:
+        return [""] * len(values)
     rounded = [None if v is None else round(v, 4) for v in values]
     known = [v for v in rounded if v is not None]
     return ["best" if len(known) > 1 and v == max(known) else "" for v in rounded]
@@ -222,7 +231,7 @@ def _notes(result: TableResult) -> Iterator[str]:
             erratum = f"; {paper.erratum}" if paper.erratum else ""
             printed = f"the paper prints {dice(paper.mean)}, the mean of its folds is {paper.recomputed:.5f}"
             yield f"! {c.column.title}: {printed}{erratum}."
-    if any(not math.isnan(c.p_adjusted) for c in result.comparisons):
+    if any(is_trained(c, result) and not math.isnan(c.p_adjusted) for c in result.comparisons):
         yield "Differences and verdicts compare the means of the last epochs, not these best epochs; see Differences."
     for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
         yield f"! {run.coordinates}: {run.status.reason}."
@@ -234,6 +243,7 @@ def _notes(result: TableResult) -> Iterator[str]:
         if not c.has_any:
             yield f"{c.column.title}: no run."
             continue
+        yield from (f"! {c.column.title}: {note}." for note in c.notes)
         outside = [s.cases for s in result.test_sets if result.columns[s.column] is c]
         if outside and all(score.value is None for score in c.scores.per_fold_lr.folds):
             yield f"{c.column.title}: {outside[0]} cases of no fold; see the test sets."

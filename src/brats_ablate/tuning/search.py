@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from brats_ablate.cases import CROSS_VALIDATED
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError
 from brats_ablate.inference.postprocess import Connectivity, relabeling
-from brats_ablate.inference.prediction_store import CROSS_VALIDATED, PredictionFolder
+from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.progress import ProgressBar
 from brats_ablate.runtime.workers import process_map

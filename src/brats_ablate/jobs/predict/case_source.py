@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from brats_ablate.cases import CROSS_VALIDATED
 from brats_ablate.errors import ConfigError
-from brats_ablate.inference.prediction_store import CROSS_VALIDATED
 from brats_ablate.jobs.predict.network_inputs import (
     NetworkInputs,
     describe_missing,
