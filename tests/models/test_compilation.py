@@ -5,6 +5,7 @@ Fast tests replace Inductor with a backend that executes the traced graph as it 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.models import compilation
 from brats_ablate.models.base import SegmentationOutput
 from brats_ablate.models.compilation import CompiledNetwork
 from brats_ablate.models.dropblock import DropBlock3d
@@ -176,6 +178,54 @@ def test_ten_networks_of_one_structure_are_compiled_once(compiled_with: Callable
     for plain in networks:
         assert torch.equal(output(CompiledNetwork(plain)), output(plain))
     assert counting.graphs == 1
+
+
+class Wide(nn.Module):
+    """An architecture for each number of channels; all share the code of `forward`, as all U-Nets do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(4, channels, 1)
+
+    def forward(self, x: Tensor) -> SegmentationOutput:
+        return SegmentationOutput([self.conv(x)], {})
+
+
+def test_ten_architectures_are_compiled_for_training_and_validation(
+    compiled_with: Callable[[Any], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    counting = Counting()
+    compiled_with(counting)
+    networks = [CompiledNetwork(Wide(channels)) for channels in range(1, 11)]
+    for compiled in networks:
+        output(compiled)
+        with torch.inference_mode():
+            output(compiled)
+    assert counting.graphs == 20
+    assert capsys.readouterr().err == ""
+
+
+class Recompiling(Wide):
+    """A network whose `forward` reads a number that is another one each time."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> SegmentationOutput:
+        self.calls += 1
+        return super().forward(x * self.calls)
+
+
+def test_a_network_that_is_compiled_at_each_call_is_executed_as_it_is_and_one_sentence_says_why(
+    compiled_with: Callable[[Any], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "_MOST_GRAPHS", 9)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    compiled_with(Counting())
+    compiled = CompiledNetwork(Recompiling(2))
+    for _ in range(12):
+        output(compiled)
+    assert not compiled.is_compiled
+    assert len(re.findall(r"cannot be compiled \(.*recompile.limit", capsys.readouterr().err)) == 1
 
 
 @pytest.mark.slow

@@ -7,9 +7,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from brats_ablate.models.base import SegmentationOutput
+
+_MOST_GRAPHS = 64
+"""Versions of one function that Dynamo may compile. A run has two (training and validation), or on a CPU two for each
+stage, whose kernels break the graph; an ensemble has one for each architecture. Dynamo's default is 8."""
 
 
 class CompiledNetwork:
@@ -20,6 +24,7 @@ class CompiledNetwork:
     """
 
     def __init__(self, network: nn.Module) -> None:
+        _configure()
         self.network = network
         self._compiled = torch.compile(network, dynamic=False, options={"fallback_random": True})
         self.is_compiled = True
@@ -30,7 +35,7 @@ class CompiledNetwork:
             return cast(SegmentationOutput, self.network(x))
         try:
             return cast(SegmentationOutput, self._compiled(x))
-        except TorchDynamoException as error:
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             message = _reason(error)
         output = cast(SegmentationOutput, self.network(x))  # raises errors of the network's own
         self.is_compiled = False
@@ -38,7 +43,18 @@ class CompiledNetwork:
         return output
 
 
-def _reason(error: TorchDynamoException) -> str:
+def _configure() -> None:
+    """Let Dynamo compile all architectures of an ensemble, and raise an error at its limit.
+
+    By default it executes further versions of a function without compilation and without a message. These settings
+    have no public equivalent.
+    """
+    settings = torch._dynamo.config
+    settings.recompile_limit = max(_MOST_GRAPHS, settings.recompile_limit)
+    settings.fail_on_recompile_limit_hit = True
+
+
+def _reason(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

@@ -74,6 +74,7 @@ def build_trainer(
     if compiled:
         from brats_ablate.models.compilation import CompiledNetwork
 
+        torch.compiler.reset()  # earlier runs of this process fill Dynamo's caches, whose size is limited
         network = CompiledNetwork(wrapped)
     if ranks.is_main_process:
         write_manifest(cfg, directory, store, model, precision, ranks, training_cases=len(training))
