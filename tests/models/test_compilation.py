@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.models import compilation
@@ -98,6 +99,19 @@ def test_without_a_compiler_the_plain_network_runs_and_one_sentence_says_why(
         "brats-ablate: the network cannot be compiled (RuntimeError: Failed to find C compiler.) and is executed as "
         f"it is, which is slower on a GPU; {HINT}\n"
     )
+
+
+def test_gradients_that_cannot_be_compiled_are_computed_by_the_plain_network(
+    compiled_with: Callable[[Any], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled_with(aot_autograd(fw_compiler=lambda graph, inputs: graph, bw_compiler=without_compiler))
+    plain, twin = network(), network()
+    compiled = CompiledNetwork(plain)
+    output(compiled).square().mean().backward()
+    output(twin).square().mean().backward()
+    assert not compiled.is_compiled
+    assert torch.equal(plain.conv.weight.grad, twin.conv.weight.grad)
+    assert "cannot be compiled (RuntimeError: Failed to find C compiler.)" in capsys.readouterr().err
 
 
 class Untraceable(Network):

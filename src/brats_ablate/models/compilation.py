@@ -44,14 +44,17 @@ class CompiledNetwork:
 
 
 def _configure() -> None:
-    """Let Dynamo compile all architectures of an ensemble, and raise an error at its limit.
+    """Make torch raise every error of compilation in the forward call, where it can be caught.
 
-    By default it executes further versions of a function without compilation and without a message. These settings
-    have no public equivalent.
+    By default Dynamo, at its limit, executes further versions of a function uncompiled without a message, and the
+    gradients are compiled when `backward` is first called. These settings have no public equivalent.
     """
     settings = torch._dynamo.config
     settings.recompile_limit = max(_MOST_GRAPHS, settings.recompile_limit)
     settings.fail_on_recompile_limit_hit = True
+    of_gradients = torch._functorch.config
+    if hasattr(of_gradients, "force_non_lazy_backward_lowering"):
+        of_gradients.force_non_lazy_backward_lowering = True
 
 
 def _reason(error: Exception) -> str:
