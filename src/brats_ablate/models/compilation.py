@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -24,7 +26,6 @@ class CompiledNetwork:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        _configure()
         self.network = network
         self._compiled = torch.compile(network, dynamic=False, options={"fallback_random": True})
         self.is_compiled = True
@@ -34,7 +35,8 @@ class CompiledNetwork:
         if not self.is_compiled:
             return cast(SegmentationOutput, self.network(x))
         try:
-            return cast(SegmentationOutput, self._compiled(x))
+            with _errors_in_the_call():
+                return cast(SegmentationOutput, self._compiled(x))
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             message = _reason(error)
         output = cast(SegmentationOutput, self.network(x))  # raises errors of the network's own
@@ -43,18 +45,19 @@ class CompiledNetwork:
         return output
 
 
-def _configure() -> None:
+@contextmanager
+def _errors_in_the_call() -> Iterator[None]:
     """Make torch raise every error of compilation in the forward call, where it can be caught.
 
     By default Dynamo, at its limit, executes further versions of a function uncompiled without a message, and the
-    gradients are compiled when `backward` is first called. These settings have no public equivalent.
+    gradients are compiled when `backward` is first called. These settings have no public equivalent. torch keeps them
+    for each thread, so they are set around the call.
     """
-    settings = torch._dynamo.config
-    settings.recompile_limit = max(_MOST_GRAPHS, settings.recompile_limit)
-    settings.fail_on_recompile_limit_hit = True
-    of_gradients = torch._functorch.config
-    if hasattr(of_gradients, "force_non_lazy_backward_lowering"):
-        of_gradients.force_non_lazy_backward_lowering = True
+    dynamo, gradients = torch._dynamo.config, torch._functorch.config
+    limit, name = max(_MOST_GRAPHS, dynamo.recompile_limit), "force_non_lazy_backward_lowering"
+    at_once = {name: True} if hasattr(gradients, name) else {}
+    with dynamo.patch(recompile_limit=limit, fail_on_recompile_limit_hit=True), gradients.patch(at_once):
+        yield
 
 
 def _reason(error: Exception) -> str:
