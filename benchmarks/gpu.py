@@ -24,7 +24,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-from gpu_stages.common import Options  # noqa: E402  # these paths first, as the package need not be installed
+from gpu_stages.common import EXPERIMENTS_S, Options  # noqa: E402  # these paths first, as nothing may be installed
 
 Result = dict[str, Any]
 TINY_FACTOR = 5
@@ -59,7 +59,8 @@ STAGES = (
     Stage("messages", 90),
     Stage("distributed", 90),
     Stage("experiments", 180),
-    Stage("sizes", 150),
+    Stage("sizes ds", 120),
+    Stage("sizes ds_deeper_channels_onehot", 120),
     Stage("step ours compiled unpacked", 90),
     Stage("step ours unmeasured", 40),
     Stage("step ours native_norm", 40),
@@ -67,6 +68,7 @@ STAGES = (
     Stage("step ours compiled batch=4", 90),
     Stage("profile nnunet compiled", 60),
     Stage("launcher", 120),
+    Stage("experiments compiled", EXPERIMENTS_S),
 )
 COMPILED = ("step ours compiled", "step nnunet compiled", "step monai compiled", "training")
 """Timed stages that are compiled in advance, while the stages that time nothing run."""
@@ -137,7 +139,7 @@ class Process:
         self.end = self.since + left_s
         for stage in stages:
             self._file(stage).unlink(missing_ok=True)
-        request = json.dumps(options.as_request() | {"compile_only": compile_only})
+        request = json.dumps(options.as_request() | {"compile_only": compile_only, "until": time.time() + left_s})
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(options.work / "inductor"), "PYTHONUNBUFFERED": "1"}
         if options.tiny and not stages[0].timed:
             environment["OMP_NUM_THREADS"] = "1"  # as several processes share few cores

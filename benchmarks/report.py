@@ -14,7 +14,9 @@ _ABOUT_GPUS = (
     "Measured by `benchmarks/gpu.py`, which checks a GPU node in minutes (README); `benchmarks/results` has all numbers, "
     "with the longest kernels. `step` is a training step of the paper's baseline network, batch 2 of 128³, nnU-Net with the "
     "settings of its own trainer. `numbers` are errors relative to float64 on the CPU, `transforms` differences between GPU "
-    "and CPU, and `resume` compares weights after a few steps of a small run."
+    "and CPU, and `resume` compares weights after a few steps of a small run. Not measured on a GPU since: gradients are "
+    "compiled in the first forward pass, each run of a sweep compiles its own graphs, and `job=plan` takes 20 steps. Stages "
+    "without a line have not run on a GPU."
 )
 
 

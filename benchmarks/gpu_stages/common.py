@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from brats_ablate.training.precision import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS_S = 300
+"""Limit of `experiments compiled`, which starts nothing that it would interrupt."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Options:
     tiny: bool
     compile_only: bool = False
     """Call each compiled function once, for Inductor's cache."""
+    until: float = math.inf
+    """When the budget is spent, as `time.time()`."""
 
     @property
     def work(self) -> Path:

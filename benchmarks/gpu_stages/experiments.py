@@ -1,36 +1,67 @@
-"""Every experiment of the command line, or every fourth if it is tiny: one AMP step as trained, its loss, time and memory."""
+"""Every experiment of the command line, or every fourth if it is tiny: one AMP step as trained, its loss, time and memory.
+
+`experiments compiled` compiles the forward and the backward of as many as the budget and its limit allow; experiments
+of one network share its kernels.
+"""
 
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
-from gpu_stages.common import ROOT, Options, batch_of, build, compose, milliseconds, peak_gib, reset_peak, step_of
+from gpu_stages.common import (
+    EXPERIMENTS_S,
+    ROOT,
+    Options,
+    batch_of,
+    build,
+    compose,
+    milliseconds,
+    peak_gib,
+    reset_peak,
+    step_of,
+)
+
+_ONE_S = 60
+"""The longest compilation of one network."""
 
 
 def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return loss, milliseconds per step and GiB of each experiment."""
     found: dict[str, Any] = {"ok": True}
-    files = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
-    for file in files[::4] if options.tiny else files:
+    compiled, ends = "compiled" in words, min(options.until, time.time() + EXPERIMENTS_S)
+    names = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
+    if options.tiny:
+        names = names[:1] if compiled else names[::4]
+    for i, name in enumerate(names):
+        if compiled and time.time() + _ONE_S > ends:
+            return found | {"left_out": names[i:]}
         try:
-            found[file.stem] = _measure_one(options, file.stem)
-            found["ok"] &= math.isfinite(found[file.stem]["loss"]) and "without_gradient" not in found[file.stem]
+            found[name] = _measure_one(options, name, compiled=compiled)
+            found["ok"] &= math.isfinite(found[name]["loss"]) and "without_gradient" not in found[name]
+            found["ok"] &= found[name].get("is_compiled", True)
         except Exception as error:  # one that fails must not hide the others
-            found[file.stem] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}"
+            found[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}"
             found["ok"] = False
     return found
 
 
-def _measure_one(options: Options, name: str) -> dict[str, Any]:
+def _measure_one(options: Options, name: str, *, compiled: bool) -> dict[str, Any]:
+    from brats_ablate.models.compilation import CompiledNetwork
+
     experiment = f"+experiment={name}"
     cfg = compose(experiment, *(_least(experiment) if options.tiny else []))
     reset_peak()
     model, precision = build(options, cfg)
     model.train()
-    step = step_of(cfg, model, precision, model)
+    network = CompiledNetwork(model) if compiled else model
+    step = step_of(cfg, model, precision, network)
     images, labels = batch_of(options, cfg, 1 if options.tiny else 2)
+    started = time.perf_counter()
     found: dict[str, Any] = {"loss": round(float(step(images, labels)), 3)}
+    if isinstance(network, CompiledNetwork):
+        found |= {"first_step_s": round(time.perf_counter() - started, 1), "is_compiled": network.is_compiled}
     idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     if not options.tiny:
         found["ms"] = round(milliseconds(lambda: step(images, labels), 4, 1), 1)

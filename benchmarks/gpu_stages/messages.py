@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from unittest.mock import patch
 
 from gpu_stages.common import Options, command
 
@@ -24,11 +25,8 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
         last = (said.strip().splitlines() or [""])[-1]
         found[name] = [code, last[:300]]
         found["ok"] &= code not in (0, 124) and (expected in last or not options.on_gpu)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    code, said, _ = command(options, "messages_none", *RUN, "trainer.device=cuda", limit_s=60)
-    if visible is None:
-        del os.environ["CUDA_VISIBLE_DEVICES"]
+    with patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
+        code, said, _ = command(options, "messages_none", *RUN, "trainer.device=cuda", limit_s=60)
     found["no GPU"] = [code, (said.strip().splitlines() or [""])[-1][:300]]
     found["ok"] &= code not in (0, 124) and "trainer.device=cuda" in said and "Traceback" not in said
     return found

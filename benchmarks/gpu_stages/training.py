@@ -61,6 +61,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
         "epoch_s_extrapolated": round(seconds / count * TRAINING_CASES / BATCH + validation_s * VALIDATION_CASES, 1),
         "first_step_s": round(first_step_s, 1),
         "loss": round(loss, 3),
+        "is_compiled": getattr(trainer.network, "is_compiled", False),
         **waiting,
     }
 

@@ -83,11 +83,15 @@ def _on_gpu(options: Options) -> list[Table]:
     card, results = torch.cuda.get_device_name(), {}
     for name, words in _GPU_CONTENDERS.items():
         try:
-            results[name] = run_isolated("gpu_stages.step", {"words": words, "tiny": options.quick})
+            found = run_isolated("gpu_stages.step", {"words": words, "tiny": options.quick})
         except RuntimeError as error:
             print(f"  {name} failed: {str(error).splitlines()[-1]}", flush=True)
             continue
-        print(f"  {name}: {results[name]['step_ms']:.2f} ms", flush=True)
+        if "skipped" in found:
+            print(f"  {name}: skipped, {found['skipped']}", flush=True)
+            continue
+        results[name] = found
+        print(f"  {name}: {found['step_ms']:.2f} ms", flush=True)
     what = f"baseline U-Net, {options.patch}³, batch 2, {card}"
     note = "nnU-Net has the settings of its trainer: fp16 with loss scaling, clipping at norm 12, contiguous layout."
     if "A100" in card:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scaffolding import CommandLine
 
 import gpu
 from gpu import STAGES, Process, Run, Stage
+from gpu_stages import experiments
 from gpu_stages.common import Options
 
 SCRIPT = Path(gpu.__file__)
@@ -49,7 +51,7 @@ def test_results_are_summarized_in_a_line_each() -> None:
     results: dict[str, dict[str, Any]] = {
         "step ours": {"step_ms": 101.23456, "range_ms": "100.00-102.00", "kernels": [1, 2, 3, 4, 5]},
         "numbers": {"ok": True, "fp32": {"logits": 0.000012345}},
-        "sizes": {"failed": "Traceback:\n  a line\nRuntimeError: no memory\n\n", "wall_s": 3.0},
+        "sizes ds": {"failed": "Traceback:\n  a line\nRuntimeError: no memory\n\n", "wall_s": 3.0},
         "launcher": {"failed": " \n"},
     }
     assert [gpu.summary(result) for result in results.values()] == [
@@ -63,7 +65,7 @@ def test_results_are_summarized_in_a_line_each() -> None:
         "|---|---|",
         "| step ours | step_ms 101.2, range_ms 100.00-102.00 |",
         "| numbers | ok True, fp32 {logits 1.234e-05} |",
-        "| sizes | FAILED: RuntimeError: no memory |",
+        "| sizes ds | FAILED: RuntimeError: no memory |",
         "| launcher | FAILED |",
     ]
 
@@ -130,12 +132,28 @@ def test_the_output_of_a_process_that_ends_early_is_its_reason(
     monkeypatch.setattr(
         gpu.subprocess, "Popen", lambda line, **more: popen([sys.executable, "-c", "raise KeyError('no card')"], **more)
     )
-    process = Process([Stage("step ours", 30), Stage("sizes", 30)], options, 100)
+    process = Process([Stage("step ours", 30), Stage("sizes ds", 30)], options, 100)
     process.process.wait(20)
     ((name, result),) = process.new_results()
     assert name == "step ours"
     assert gpu.summary(result) == "FAILED: KeyError: 'no card'"
     assert process.has_ended
+
+
+def test_experiments_that_would_exceed_the_budget_are_left_out(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(experiments.time, "time", lambda: next(times))
+    measured = {"loss": 1.0, "is_compiled": True}
+    monkeypatch.setattr(experiments, "_measure_one", lambda options, name, *, compiled: dict(measured))
+    found = experiments.measure(replace(options, tiny=False, until=450.0), ["compiled"])
+    assert found["ok"]
+    assert list(found)[1:-1] == ["as_released", "attention"]  # started at 100 and 200 s of 300
+    assert found["left_out"][0] == "attention_as_released"
+    measured["is_compiled"] = False
+    times = iter(range(0, 10_000, 100))
+    assert not experiments.measure(replace(options, tiny=False), ["compiled"])["ok"]
 
 
 @pytest.mark.slow(minutes=5)
@@ -155,4 +173,6 @@ def test_every_stage_runs_at_small_sizes(tmp_path: Path, monkeypatch: pytest.Mon
     assert [name for name, result in results.items() if "failed" in result] == []
     skipped = {name: result["skipped"] for name, result in results.items() if "skipped" in result}
     assert set(skipped.values()) <= {"dynamic-network-architectures is not installed"}
+    sizes = [result for name, result in results.items() if name.startswith("sizes ")]
+    assert [result["batch 2"]["is_compiled"] for result in sizes] == [False, False]  # on a CPU
     assert len((tmp_path / "gpu" / "results.md").read_text().splitlines()) == 2 + len(NAMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from scipy.stats import ks_2samp
 from brats_ablate.cases import Batch
 from brats_ablate.tuning.threshold_grid import ThresholdGrid
 from dataset import Dataset
+from measuring import Options
 from networks import MONAI, OURS, build
 from one_step import measure
+from parts import step
 from parts.data import paper_chain
 from parts.startup import COMMANDS, heavy_imports, write_runs
 from parts.threshold import by_histogram, by_labeling, by_masks
@@ -57,6 +60,23 @@ def test_one_step_returns_times_and_memory() -> None:
 def moments(images: torch.Tensor) -> list[float]:
     """Return mean, SD and roughness (mean squared difference of neighbors) of one augmented patch."""
     return [float(images.mean()), float(images.std()), float(images.diff(dim=-1).square().mean())]
+
+
+def test_a_contender_whose_package_is_missing_on_a_gpu_is_skipped_and_the_others_are_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def measured(module: str, request: dict[str, Any]) -> dict[str, Any]:
+        if request["words"][0] == "nnunet":
+            return {"skipped": "dynamic-network-architectures is not installed"}
+        return {"step_ms": 20.0, "forward_ms": 10.0, "peak_gib": 4.0}
+
+    monkeypatch.setattr(step, "run_isolated", measured)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    tables = step.measure(Options(tmp_path, None, rounds=1, quick=False))
+    names = ["ours, compiled", "ours", f"{MONAI}, compiled", MONAI]
+    assert [[row.name for row in table.rows] for table in tables] == [names, names]
+    assert capsys.readouterr().out.count("skipped, dynamic-network-architectures is not installed") == 2
 
 
 @pytest.mark.slow

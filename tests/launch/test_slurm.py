@@ -86,6 +86,20 @@ def test_a_long_sweep_is_cut_into_arrays_that_keep_the_parallelism(
     assert [s and s.job for s in submissions] == ["1_0", "1_1", "1_2", "2_0", "2_1", "3_0", "3_1"]
 
 
+@pytest.mark.parametrize("cpus", [None, 8])
+def test_srun_gives_each_rank_the_cores_that_sbatch_requests(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, cpus: int | None
+) -> None:
+    fake_command("srun", "")
+    fake_command("squeue", "")
+    fake_command("sbatch", f'/bin/cp "$1" {tmp_path}/batch.sh; echo "Submitted batch job 42"')
+    parameters = PARAMETERS if cpus is None else {**PARAMETERS, "cpus_per_task": cpus}
+    assert launch(sweep_runs, execute, tmp_path / "logs", parameters, wait=False, poll_seconds=0.01) == 0
+    lines = (tmp_path / "batch.sh").read_text().splitlines()
+    (srun,) = (line for line in lines if line.startswith("srun "))
+    assert ("--cpus-per-task=8" in srun) == ("#SBATCH --cpus-per-task=8" in lines) == (cpus == 8)
+
+
 def test_the_settings_of_a_surrounding_job_are_not_passed_on(
     sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,15 +5,19 @@ Fast tests replace Inductor with a backend that executes the traced graph as it 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.models import compilation
 from brats_ablate.models.base import SegmentationOutput
 from brats_ablate.models.compilation import CompiledNetwork
 from brats_ablate.models.dropblock import DropBlock3d
@@ -98,6 +102,19 @@ def test_without_a_compiler_the_plain_network_runs_and_one_sentence_says_why(
     )
 
 
+def test_gradients_that_cannot_be_compiled_are_computed_by_the_plain_network(
+    compiled_with: Callable[[Any], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled_with(aot_autograd(fw_compiler=lambda graph, inputs: graph, bw_compiler=without_compiler))
+    plain, twin = network(), network()
+    compiled = CompiledNetwork(plain)
+    output(compiled).square().mean().backward()
+    output(twin).square().mean().backward()
+    assert not compiled.is_compiled
+    assert torch.equal(plain.conv.weight.grad, twin.conv.weight.grad)
+    assert "cannot be compiled (RuntimeError: Failed to find C compiler.)" in capsys.readouterr().err
+
+
 class Untraceable(Network):
     def forward(self, x: Tensor) -> SegmentationOutput:
         torch._dynamo.graph_break()
@@ -176,6 +193,59 @@ def test_ten_networks_of_one_structure_are_compiled_once(compiled_with: Callable
     for plain in networks:
         assert torch.equal(output(CompiledNetwork(plain)), output(plain))
     assert counting.graphs == 1
+
+
+class Wide(nn.Module):
+    """An architecture for each number of channels; all share the code of `forward`, as all U-Nets do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(4, channels, 1)
+
+    def forward(self, x: Tensor) -> SegmentationOutput:
+        return SegmentationOutput([self.conv(x)], {})
+
+
+def test_ten_architectures_are_compiled_for_training_and_validation(
+    compiled_with: Callable[[Any], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    counting = Counting()
+    compiled_with(counting)
+    networks = [CompiledNetwork(Wide(channels)) for channels in range(1, 11)]
+
+    def train_and_validate() -> None:
+        for compiled in networks:
+            output(compiled)
+            with torch.inference_mode():
+                output(compiled)
+
+    thread = Thread(target=train_and_validate)  # torch's settings are those of a thread
+    thread.start()
+    thread.join()
+    assert counting.graphs == 20
+    assert capsys.readouterr().err == ""
+
+
+class Recompiling(Wide):
+    """A network whose `forward` reads a number that is another one each time."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> SegmentationOutput:
+        self.calls += 1
+        return super().forward(x * self.calls)
+
+
+def test_a_network_that_is_compiled_at_each_call_is_executed_as_it_is_and_one_sentence_says_why(
+    compiled_with: Callable[[Any], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "_MOST_GRAPHS", 9)
+    compiled_with(Counting())
+    compiled = CompiledNetwork(Recompiling(2))
+    for _ in range(12):
+        output(compiled)
+    assert not compiled.is_compiled
+    assert len(re.findall(r"cannot be compiled \(.*recompile.limit", capsys.readouterr().err)) == 1
 
 
 @pytest.mark.slow

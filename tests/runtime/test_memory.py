@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from typing import Any
 from unittest.mock import Mock
@@ -7,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from brats_ablate.runtime.memory import to_device
+from brats_ablate.runtime.memory import reset_peak_memory, to_device
 
 
 def test_on_the_cpu_nothing_is_copied() -> None:
@@ -44,3 +47,32 @@ def test_a_copy_to_a_gpu_is_pinned_and_does_not_block(monkeypatch: pytest.Monkey
 def test_what_is_on_the_device_stays() -> None:
     tensor = torch.zeros(3, device="meta")
     assert to_device(tensor, tensor.device) is tensor
+
+
+TWO_RUNS = """
+import torch
+from brats_ablate.runtime.memory import disable_malloc_trim, peak_memory_bytes, reset_peak_memory
+cpu, peaks = torch.device("cpu"), []
+disable_malloc_trim()
+for mib in (200, 20):
+    reset_peak_memory(cpu)
+    torch.ones(mib, 2**18)
+    peaks.append(peak_memory_bytes(cpu))
+print((peaks[0] - peaks[1]) / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the kernel cannot reset the peak")
+def test_the_peak_is_that_of_the_run_not_of_an_earlier_one_in_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", TWO_RUNS], capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(180, abs=20)
+
+
+def test_the_peak_on_a_gpu_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("freed"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
+    device = torch.device("cuda", 1)
+    reset_peak_memory(device)
+    assert calls == ["freed", device]

@@ -66,27 +66,27 @@ OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040).
         (
             NO_DRIVER,
             {"CUDA_VISIBLE_DEVICES": ""},
-            "trainer.device=cuda: Found no NVIDIA driver on your system; start on a machine with a GPU and its driver, or set trainer.device=auto for the CPU",
+            "trainer.device=cuda: Found no NVIDIA driver on your system; start on a machine with a GPU and its driver, or set trainer.device=cpu",
         ),
         (
             OLD_DRIVER,
             {},
-            "trainer.device=cuda: The NVIDIA driver on your system is too old (found version 11040); start on a machine with a GPU and its driver, or set trainer.device=auto for the CPU",
+            "trainer.device=cuda: The NVIDIA driver on your system is too old (found version 11040); start on a machine with a GPU and its driver, or set trainer.device=cpu",
         ),
         (
             "No CUDA GPUs are available",
             {"CUDA_VISIBLE_DEVICES": ""},
-            "trainer.device=cuda: CUDA_VISIBLE_DEVICES is empty, which hides every GPU; unset it (hydra/launcher=submitit_local empties it; local_gpus gives each run a GPU), or set trainer.device=auto for the CPU",
+            "trainer.device=cuda: CUDA_VISIBLE_DEVICES is empty, which hides every GPU; unset it (hydra/launcher=submitit_local empties it; local_gpus gives each run a GPU), or set trainer.device=cpu",
         ),
         (
             "No CUDA GPUs are available",
             {"CUDA_VISIBLE_DEVICES": "GPU-8f6"},
-            "trainer.device=cuda: CUDA_VISIBLE_DEVICES=GPU-8f6 leaves no usable GPU; correct it, or set trainer.device=auto for the CPU",
+            "trainer.device=cuda: CUDA_VISIBLE_DEVICES=GPU-8f6 leaves no usable GPU; correct it, or set trainer.device=cpu",
         ),
         (
             "No CUDA GPUs are available",
             {},
-            "trainer.device=cuda: No CUDA GPUs are available; start on a machine with a GPU and its driver, or set trainer.device=auto for the CPU",
+            "trainer.device=cuda: No CUDA GPUs are available; start on a machine with a GPU and its driver, or set trainer.device=cpu",
         ),
     ],
 )
@@ -99,15 +99,21 @@ def test_cuda_without_a_gpu_is_refused_with_the_reason(
     assert str(refused.value) == sentence
 
 
-def test_a_driver_that_counts_gpus_but_cannot_use_them_is_the_reason(machine: Machine) -> None:
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+@pytest.mark.parametrize("environment", [{}, {"CUDA_VISIBLE_DEVICES": "0"}])
+def test_gpus_that_this_torch_cannot_use_are_refused_with_the_reason(
+    machine: Machine, name: str, environment: dict[str, str]
+) -> None:
     """NVML counts the GPUs of a driver that is too old for this torch."""
-    machine(1, OLD_DRIVER)
+    machine(1, OLD_DRIVER, **environment)
     machine.patch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto", 0) == CPU
-    with pytest.raises(
-        ConfigError, match=r"^trainer\.device=cuda: The NVIDIA driver .* too old \(found version 11040\);"
-    ):
-        choose_device("cuda", 0)
+    assert choose_device("cpu", 0) == CPU
+    with pytest.raises(ConfigError) as refused:
+        choose_device(name, 0)
+    assert str(refused.value) == (
+        f"trainer.device={name}: The NVIDIA driver on your system is too old (found version 11040); update the driver, "
+        "install a torch for it (pytorch.org), or set trainer.device=cpu"
+    )
 
 
 def test_a_torch_for_the_cpu_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,3 +15,5 @@ from brats_ablate.training.settings import TrainerSettings
 def test_only_a_gpu_compiles_unless_it_is_set(compiles: Any, on_cpu: bool, on_gpu: bool) -> None:
     settings = TrainerSettings(1, 1, 1, "fp32", 1, compile=compiles)
     assert (settings.compiles_on("cpu"), settings.compiles_on("cuda")) == (on_cpu, on_gpu)
+    watched = TrainerSettings(1, 1, 1, "fp32", 1, compile=compiles, detect_anomaly=True)
+    assert not watched.compiles_on("cuda")  # a layer is named only where it is called

@@ -91,7 +91,10 @@ def _submit_array(
     except RuntimeError as error:
         raise UserError(f"{error}; submit from a machine that has SLURM's sbatch and srun") from None
     # One rank's failure ends the run, and a rank that has left does not.
-    executor.update_parameters(slurm_srun_args=["--kill-on-bad-exit=1", "--wait=0"], **parameters)
+    srun_args = ["--kill-on-bad-exit=1", "--wait=0"]
+    if cpus := parameters.get("cpus_per_task"):
+        srun_args.append(f"--cpus-per-task={cpus}")  # srun of SLURM 22.05 to 23.02 does not take it from sbatch
+    executor.update_parameters(slurm_srun_args=srun_args, **parameters)
     tasks = [RunTask(execute, each.configuration, str(each.run.path) if each.run else "") for each in sweep_runs]
     try:
         with _outside_of_jobs():

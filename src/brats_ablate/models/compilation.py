@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from brats_ablate.models.base import SegmentationOutput
+
+_MOST_GRAPHS = 64
+"""Versions of one function that Dynamo may compile. A run has two (training and validation), or on a CPU two for each
+stage, whose kernels break the graph; an ensemble has one for each architecture. Dynamo's default is 8."""
 
 
 class CompiledNetwork:
@@ -29,8 +35,9 @@ class CompiledNetwork:
         if not self.is_compiled:
             return cast(SegmentationOutput, self.network(x))
         try:
-            return cast(SegmentationOutput, self._compiled(x))
-        except TorchDynamoException as error:
+            with _errors_in_the_call():
+                return cast(SegmentationOutput, self._compiled(x))
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             message = _reason(error)
         output = cast(SegmentationOutput, self.network(x))  # raises errors of the network's own
         self.is_compiled = False
@@ -38,7 +45,22 @@ class CompiledNetwork:
         return output
 
 
-def _reason(error: TorchDynamoException) -> str:
+@contextmanager
+def _errors_in_the_call() -> Iterator[None]:
+    """Make torch raise every error of compilation in the forward call, where it can be caught.
+
+    By default Dynamo, at its limit, executes further versions of a function uncompiled without a message, and the
+    gradients are compiled when `backward` is first called. These settings have no public equivalent. torch keeps them
+    for each thread, so they are set around the call.
+    """
+    dynamo, gradients = torch._dynamo.config, torch._functorch.config
+    limit, name = max(_MOST_GRAPHS, dynamo.recompile_limit), "force_non_lazy_backward_lowering"
+    at_once = {name: True} if hasattr(gradients, name) else {}
+    with dynamo.patch(recompile_limit=limit, fail_on_recompile_limit_hit=True), gradients.patch(at_once):
+        yield
+
+
+def _reason(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
+import re
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -57,10 +61,26 @@ def disable_malloc_trim() -> bool:
     return bool(libc.mallopt(_M_MMAP_MAX, 0)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, -1))
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Free what earlier runs of this process left, and measure the peak from here on where the system allows it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)  # what `disable_malloc_trim` made it keep
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the peak memory use so far: allocated on the GPU, or resident in the process."""
+    """Return the peak memory use since `reset_peak_memory`: allocated on the GPU, or resident in the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        if match := re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M):
+            return int(match[1]) * 1024
     import resource  # absent from Windows
 
     unit = 1 if platform.system() == "Darwin" else 1024

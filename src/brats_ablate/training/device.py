@@ -15,17 +15,18 @@ def choose_device(name: str, local_rank: int) -> torch.device:
     Events and pinned memory belong to the current device: without this, those of every rank would be on the first GPU.
 
     Args:
-        name: `cpu`, `cuda`, or `auto`: a GPU if there is a usable one, else the CPU.
+        name: `cpu`, `cuda`, or `auto`: a GPU if there is one that this torch is built for, else the CPU.
         local_rank: the number of this process among those on its machine.
 
     Raises:
-        ConfigError: there is no usable GPU, or there are fewer than ranks on this machine.
+        ConfigError: there is no usable GPU, or there are fewer than ranks on this machine. With `auto` only if there is
+            a GPU at all.
     """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+    if name == "cpu" or (name == "auto" and torch.cuda.device_count() == 0):
         return torch.device("cpu")
     require_gpus(name, max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     if not torch.cuda.is_available():
-        raise ConfigError(_no_gpu())
+        raise ConfigError(_no_gpu(name))
     device = torch.device("cuda", local_rank % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device
@@ -39,7 +40,7 @@ def require_gpus(name: str, ranks: int) -> None:
     """
     count = 0 if name == "cpu" else torch.cuda.device_count()  # by NVML
     if name == "cuda" and count == 0:
-        raise ConfigError(_no_gpu())
+        raise ConfigError(_no_gpu(name))
     if 0 < count < ranks and not _bound_by_slurm():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         by = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
@@ -55,23 +56,22 @@ def _bound_by_slurm() -> bool:
     return "SLURM_GPUS_PER_TASK" in os.environ or "gres/gpu" in os.environ.get("SLURM_TRES_PER_TASK", "")
 
 
-def _no_gpu() -> str:
-    """Return why `trainer.device=cuda` is impossible here, and the remedy."""
-    otherwise = "or set trainer.device=auto for the CPU"
+def _no_gpu(name: str) -> str:
+    """Return why `trainer.device=NAME` cannot use a GPU here, and the remedy."""
+    key, otherwise = f"trainer.device={name}", "or set trainer.device=cpu"
     if torch.version.cuda is None and torch.version.hip is None:
-        return (
-            f"trainer.device=cuda: torch {torch.__version__} is a CPU build; install one for CUDA (pytorch.org), "
-            f"{otherwise}"
-        )
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return f"{key}: torch {torch.__version__} is a CPU build; install one for CUDA (pytorch.org), {otherwise}"
+    visible, has_gpus = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count() > 0
     try:
         torch.cuda.init()
         reason = "no GPU is visible"
     except RuntimeError as error:
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")  # torch's own, e.g. that there is no driver
+    if has_gpus:
+        return f"{key}: {reason}; update the driver, install a torch for it (pytorch.org), {otherwise}"
     if visible is not None and "driver" not in reason:
         if not visible.strip():
             remedy = "unset it (hydra/launcher=submitit_local empties it; local_gpus gives each run a GPU)"
-            return f"trainer.device=cuda: CUDA_VISIBLE_DEVICES is empty, which hides every GPU; {remedy}, {otherwise}"
-        return f"trainer.device=cuda: CUDA_VISIBLE_DEVICES={visible} leaves no usable GPU; correct it, {otherwise}"
-    return f"trainer.device=cuda: {reason}; start on a machine with a GPU and its driver, {otherwise}"
+            return f"{key}: CUDA_VISIBLE_DEVICES is empty, which hides every GPU; {remedy}, {otherwise}"
+        return f"{key}: CUDA_VISIBLE_DEVICES={visible} leaves no usable GPU; correct it, {otherwise}"
+    return f"{key}: {reason}; start on a machine with a GPU and its driver, {otherwise}"

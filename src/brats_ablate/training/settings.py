@@ -45,10 +45,12 @@ class TrainerSettings:
     profile: bool = False
     """Write a trace and the longest operations of a few steps; see `training.profiling`."""
     detect_anomaly: bool = False
-    """Name the operation that makes the first NaN; see `training.anomaly`."""
+    """Name the operation that makes the first NaN, without compilation; see `training.anomaly`."""
 
     def compiles_on(self, device_type: str) -> bool:
         """Return whether the network is compiled on a device of this type."""
+        if self.detect_anomaly:  # a layer is named only where it is called
+            return False
         return device_type == "cuda" if self.compile == "auto" else self.compile
 
     def __post_init__(self) -> None:

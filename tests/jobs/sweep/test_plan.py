@@ -10,7 +10,7 @@ from scaffolding import write_run
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
-from brats_ablate.jobs.sweep.dry_run import Measurement, SingleStepLoader
+from brats_ablate.jobs.sweep.dry_run import FirstSteps, ListedKinds, Measurement, validations
 from brats_ablate.jobs.sweep.plan import estimate_sweep, measure_in_subprocess, run
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.identity import identity
@@ -106,17 +106,27 @@ def test_a_dry_run_that_fails_gives_its_reason(sweep: list[DictConfig]) -> None:
         measure_in_subprocess(sweep[0])
 
 
-def test_an_epoch_of_the_dry_run_has_one_step_and_stops_reading() -> None:
+def test_an_epoch_of_the_dry_run_has_its_first_steps_and_stops_reading() -> None:
     ended = []
 
     class Loader:
         def epoch(self, epoch: int, start_step: int) -> Iterator[int]:
             try:
-                yield from (10 * epoch, 10 * epoch + 1)
+                yield from range(10 * epoch, 10 * epoch + 5)
             finally:
                 ended.append(epoch)
 
-    one = SingleStepLoader(Loader())
-    assert list(one.epoch(0)) == [0]
-    assert list(one.epoch(3)) == [30]
+    assert list(FirstSteps(Loader(), 1).epoch(0)) == [0]
+    assert list(FirstSteps(Loader(), 3).epoch(3)) == [30, 31, 32]
     assert ended == [0, 3]
+
+
+@pytest.mark.parametrize("has_interim", [False, True])
+def test_what_the_dry_run_measures_on_a_gpu_has_been_compiled_before(has_interim: bool) -> None:
+    kinds = validations("cuda", has_interim=has_interim)
+    schedule = ListedKinds(every=1, kinds=kinds)
+    of_epochs = [schedule.kind(epoch, len(kinds)) for epoch in range(1, len(kinds) + 1)]
+    measured = of_epochs[-2:] if has_interim else of_epochs[-1:]
+    assert measured == (["interim", "final"] if has_interim else ["final"])
+    assert all(kind in of_epochs[: -len(measured)] for kind in measured)
+    assert len(validations("cpu", has_interim=has_interim)) == 1 + len(measured)

@@ -1,8 +1,9 @@
-"""The cost that a starting run records in its manifest."""
+"""The cost that a starting run records in its manifest, and the graphs that it compiles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -60,3 +61,28 @@ def test_a_network_that_cannot_be_counted_is_trained_all_the_same(
 
     monkeypatch.setattr(UNet, "forward", reads_a_number)
     assert manifest_of(composed("+experiment=baseline"))["gflops"] is None
+
+
+@pytest.mark.slow
+def test_a_run_compiles_the_same_graphs_wherever_it_stands_in_a_sweep(
+    composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_by_torch, graphs = torch.compile, []
+
+    def recorded(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph.code)
+        return graph
+
+    def compile_by_backend(network: torch.nn.Module, **options: Any) -> Any:
+        return compile_by_torch(network, dynamic=False, backend=recorded)
+
+    monkeypatch.setattr(torch, "compile", compile_by_backend)
+    cfg = composed("+experiment=baseline", "trainer.compile=true")
+    directory = run_directory(cfg)
+    directory.path.mkdir(parents=True)
+    for _ in range(2):
+        with build_trainer(cfg, directory, torch.device("cpu"), DistributedContext()) as trainer:
+            trainer.network(torch.zeros((1, 4, *cfg.patches.shape)))
+    assert len(graphs) > 0
+    assert graphs[: len(graphs) // 2] == graphs[len(graphs) // 2 :]
+    torch.compiler.reset()

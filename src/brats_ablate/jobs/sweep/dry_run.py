@@ -1,4 +1,4 @@
-"""Dry run of an experiment: a few epochs of one step, one validated case, real data, real checkpoints.
+"""Dry run of an experiment: a few short epochs, one validated case, real data, real checkpoints.
 
 `job=plan` starts it in its own process for each experiment, so that a crash or running out of memory does not end the
 plan. Reads a configuration as YAML from standard input; the last line of its output is a JSON object.
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -21,10 +22,15 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.errors import UserError
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime.files import to_json
+from brats_ablate.training.validation_schedule import Kind, ValidationSchedule
 
 if TYPE_CHECKING:
     from brats_ablate.cases import Patch
     from brats_ablate.training.trainer import Loader
+
+
+_STEPS = {"cpu": 1, "cuda": 20}
+"""Of an epoch. On a GPU, a single step would mostly wait for the first patch to be read."""
 
 
 class Measurement(TypedDict):
@@ -44,16 +50,36 @@ class Measurement(TypedDict):
 
 
 @dataclass(frozen=True)
-class SingleStepLoader:
-    """A loader whose epochs have one step."""
+class FirstSteps:
+    """A loader whose epochs have only their first steps."""
 
     loader: Loader
-    steps_per_epoch: int = 1
+    steps_per_epoch: int
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[list[Patch], None, None]:
-        """Yield the first batch of `epoch`."""
+        """Yield the first batches of `epoch`."""
         with closing(self.loader.epoch(epoch, start_step)) as batches:
-            yield next(batches)
+            yield from islice(batches, self.steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class ListedKinds(ValidationSchedule):
+    """A schedule that lists the kind of each epoch."""
+
+    kinds: tuple[Kind | None, ...] = ()
+
+    def kind(self, epoch: int, epochs: int) -> Kind | None:
+        """Return the kind of `epoch` (1-based)."""
+        return self.kinds[epoch - 1]
+
+
+def validations(device_type: str, *, has_interim: bool) -> tuple[Kind | None, ...]:
+    """Return the kind of validation of each epoch, so that the last of each kind is measured.
+
+    On a GPU, the first of each kind compiles its kernels and chooses its algorithms.
+    """
+    kinds: tuple[Kind, ...] = ("interim", "final") if has_interim else ("final",)
+    return (None, *kinds) if device_type == "cpu" else (*kinds, *kinds)
 
 
 def measure(cfg: DictConfig, folder: Path) -> Measurement:
@@ -64,7 +90,6 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
     from brats_ablate.training.determinism import deterministic_algorithms
     from brats_ablate.training.device import choose_device
     from brats_ablate.training.distributed import DistributedContext
-    from brats_ablate.training.validation_schedule import ValidationSchedule
 
     directory = RunDirectory.at(folder, run_directory(cfg).coordinates)
     device = choose_device(str(cfg.trainer.device), 0)
@@ -74,20 +99,22 @@ def measure(cfg: DictConfig, folder: Path) -> Measurement:
     ):
         store = open_store(cfg)
         validation, has_interim = full.validation, full.validation_schedule.final_every is not None
+        kinds = validations(device.type, has_interim=has_interim)
+        steps = min(_STEPS[device.type], full.steps_per_epoch)
         largest = max(validation.case_ids, key=lambda case: math.prod(store.record(case).box.shape))
         trainer = replace(
             full,
-            loader=SingleStepLoader(full.loader),
+            loader=FirstSteps(full.loader, steps),
             validation=replace(validation, case_ids=[largest]),
             interim_validation=replace(full.interim_validation, case_ids=[largest]),
-            validation_schedule=ValidationSchedule(1, 1) if has_interim else ValidationSchedule(2),
-            settings=replace(full.settings, epochs=3 if has_interim else 2, validate_untrained=False),
+            validation_schedule=ListedKinds(every=1, kinds=kinds),
+            settings=replace(full.settings, epochs=len(kinds), validate_untrained=False),
         )
         trainer.fit()
     *_, before, row = directory.metrics()  # the first epoch warms up
     last, best = directory.last_checkpoint.stat().st_size, directory.best_checkpoints()[0].stat().st_size
     return {
-        "step_s": row["seconds"] - row["seconds/validation"],
+        "step_s": (row["seconds"] - row["seconds/validation"]) / steps,
         "case_s": row["seconds/validation"],
         "interim_case_s": before["seconds/validation"] if has_interim else 0.0,
         "memory_bytes": row["peak_memory_bytes"],

@@ -31,7 +31,7 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import config_hash, identity
 from brats_ablate.runs.provenance import code_version
 from brats_ablate.runtime.files import write_text
-from brats_ablate.runtime.memory import disable_malloc_trim, to_device
+from brats_ablate.runtime.memory import disable_malloc_trim, reset_peak_memory, to_device
 from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
 from brats_ablate.tracking.guarded import GuardedTracker
 from brats_ablate.training.one_batch import RepeatedBatch, validation_on
@@ -59,6 +59,7 @@ def build_trainer(
     cfg: DictConfig, directory: RunDirectory, device: torch.device, ranks: DistributedContext
 ) -> Iterator[Trainer]:
     """Build a trainer that is ready to fit; its tracker is finished when the block ends, also by an exception."""
+    reset_peak_memory(device)
     settings: TrainerSettings = build.instantiate(cfg.trainer)
     precision = Precision.resolve(settings.precision, device)
     precision.allow_tf32()
@@ -74,6 +75,7 @@ def build_trainer(
     if compiled:
         from brats_ablate.models.compilation import CompiledNetwork
 
+        torch.compiler.reset()  # earlier runs of this process fill Dynamo's caches, whose size is limited
         network = CompiledNetwork(wrapped)
     if ranks.is_main_process:
         write_manifest(cfg, directory, store, model, precision, ranks, training_cases=len(training))
