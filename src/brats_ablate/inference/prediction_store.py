@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,26 +114,29 @@ class PredictionFolder:
         return hashlib.sha256(provenance.encode()).hexdigest()
 
 
-def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Path]:
+def find_label_files(folder: Path, layout: Layout | None = None, known: Collection[str] = ()) -> dict[str, Path]:
     """Return case id -> label file for a folder of `job=predict`, of any other program, or of a data set.
 
     A file is named as a segmentation of `layout`, or after its case, with an ending `_seg`, `-seg`, `_pred` or none:
     `<case>.nii.gz`. Subfolders are searched. Hidden files, images of `layout` and of BraTS, and maps of disagreement of
-    `job=predict` are skipped.
+    `job=predict` are skipped. Case ids can end as names of images do (`P01_t1`), so a file named as one of the `known`
+    ids is a label file, and so is every file next to a manifest of `job=predict`, which names them by the id alone.
 
     Raises:
         DataError: there is no folder, no label file, or two of one case.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of label files; predict first, or check the path")
-    named = [(where / name, file) for where, _, volumes in walk(folder) for name, file in volumes.items()]
-    named = [(path, file) for path, file in named if not _is_disagreement(path)]
+    found = [(where, volumes) for where, _, volumes in walk(folder) if not _holds_disagreement(where)]
+    written = {where for where, _ in found if (where / MANIFEST).exists()}
+    named = [(where / name, file) for where, volumes in found for name, file in volumes.items()]
     if layout is not None and layout.images == "{case}":  # an image, unless it is the case's only file
         segmented = {layout.case_of(path, layout.segmentations) for path, _ in named}
         named = [(path, file) for path, file in named if stem(path.name) not in segmented]
     files: dict[str, Path] = {}
     for path, file in named:
-        case_id = _case_of(path, layout)
+        name = stem(path.name)
+        case_id = name if path.parent in written or name in known else _case_of(path, layout)
         if case_id is None:
             continue
         if case_id in files:
@@ -145,9 +148,9 @@ def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Pa
     return files
 
 
-def _is_disagreement(file: Path) -> bool:
-    """Return whether a file is in the folder of maps of a folder that `job=predict` wrote."""
-    folder = file.absolute().parent
+def _holds_disagreement(folder: Path) -> bool:
+    """Return whether a folder is that of the maps in a folder that `job=predict` wrote."""
+    folder = folder.absolute()
     return folder.name == _DISAGREEMENT and (folder.parent / MANIFEST).exists()
 
 

@@ -119,10 +119,12 @@ def evaluate_folder(
     """Score all predictions in `folder`; see `evaluate_files`."""
     from brats_ablate.data.folds import fold_of_case
 
-    files = find_label_files(folder, layout_of(cfg))
-    return evaluate_files(
-        cfg, files, folder, references, sides, scorer, workers, fold_of_case(Path(cfg.paths.prepared))
-    )
+    layout, folds = layout_of(cfg), fold_of_case(Path(cfg.paths.prepared))
+    known = [*folds]
+    if references != PREPARED:
+        known += find_label_files(Path(references), layout, folds)
+    files = find_label_files(folder, layout, known)
+    return evaluate_files(cfg, files, folder, references, sides, scorer, workers, folds)
 
 
 def evaluate_files(
@@ -198,7 +200,7 @@ def _counted(problems: Mapping[str, str]) -> str:
 def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> dict[str, Path]:
     """Return the reference of each prediction that has one: a file, or the prepared set itself."""
     if references != PREPARED:
-        reference_files = find_label_files(Path(references), layout_of(cfg))
+        reference_files = find_label_files(Path(references), layout_of(cfg), files)
         return {case_id: reference_files[case_id] for case_id in files if case_id in reference_files}
     store = open_store(cfg)
     labeled = {c for c in store.case_ids if store.record(c).has_labels}
