@@ -58,6 +58,11 @@ def given_case(images: Images, affine: npt.ArrayLike | None, modalities: Sequenc
         if unknown:
             raise DataError(f"{unknown[0]} is not a modality; the images may be {', '.join(layout.modalities)}")
         return _of_images(images, affine)
+    if not isinstance(images, Sequence | Path):
+        raise DataError(_no_image("images", images))
+    for i, file in enumerate([] if isinstance(images, str | Path) else images):
+        if not isinstance(file, str | Path):
+            raise DataError(f"images[{i}] is a {type(file).__name__}; give files, or one array of all channels")
     if affine is not None:
         raise DataError("affine is that of arrays; files have their own, so leave it out")
     if isinstance(images, str | Path):
@@ -66,12 +71,20 @@ def given_case(images: Images, affine: npt.ArrayLike | None, modalities: Sequenc
     return GivenCase(_of_files([Path(file) for file in images], modalities, layout), _read)
 
 
+def _no_image(name: str, value: object) -> str:
+    remedy = f"give {name}.numpy()" if hasattr(value, "numpy") else "give a file, or an array"
+    return f"{name} is a {type(value).__name__}; {remedy}"
+
+
 def _read(path: Path) -> nifti.NiftiFile:
     return nifti.read_file(path)
 
 
 def _of_images(images: Mapping[str, Image], affine: npt.ArrayLike | None) -> GivenCase:
     """Return the case of a modality's arrays or files; the channels in the order of `images`."""
+    for modality, image in images.items():
+        if not isinstance(image, np.ndarray | str | Path):
+            raise DataError(_no_image(f"images[{modality}]", image))
     arrays = {Path(f"images[{m}]"): image for m, image in images.items() if isinstance(image, np.ndarray)}
     if affine is not None and not arrays:
         raise DataError("affine is that of arrays; files have their own, so leave it out")
