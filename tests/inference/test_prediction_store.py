@@ -6,8 +6,8 @@ import pytest
 from schemes import LAYOUTS
 
 from brats_ablate.data.layouts import Layout
-from brats_ablate.errors import DataError
-from brats_ablate.inference.prediction_store import find_label_files
+from brats_ablate.errors import DataError, RunFailed
+from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
 
 
 def _touch(root: Path, *names: str) -> Path:
@@ -82,6 +82,17 @@ def test_a_file_named_as_a_known_case_is_a_label_file_and_other_images_are_skipp
     folder = _touch(tmp_path, *VISITS, "C_seg.nii.gz", "C_t1.nii.gz", "images/P01_t1_flair.nii.gz")
     known = {"P01_t1", "P01_t2", "P02_seg", "C"}
     assert find_label_files(folder, LAYOUTS["brats2021"], known).keys() == known
+
+
+def test_label_files_of_another_program_are_not_taken_over(tmp_path):
+    folder, manifest = PredictionFolder(_touch(tmp_path / "theirs", "A.nii.gz")), {"labels": {"a": 1}}
+    with pytest.raises(RunFailed, match=r"theirs contains label files that job=predict did not write; set job\.output="):
+        folder.write_or_verify_manifest(manifest)
+    assert folder.manifest() == {}
+    own = PredictionFolder(tmp_path / "own")
+    own.write_or_verify_manifest(manifest)
+    _touch(own.path, "A.nii.gz")
+    own.write_or_verify_manifest(manifest)
 
 
 def test_two_label_files_of_a_case_are_refused(tmp_path):

@@ -55,8 +55,9 @@ class PredictionFolder:
         """Record the provenance of this folder's predictions, or check that it is recorded already.
 
         Raises:
-            RunFailed: a different provenance is recorded; names the differences.
+            RunFailed: a different provenance is recorded, with its differences; or another program wrote label files.
         """
+        files = any(not file.name.startswith(".") for file in self.path.glob("*.nii.gz"))  # before another shard's first
         recorded = with_current_names(self.manifest())
         current = json.loads(to_json(manifest))
         if recorded and recorded != current:
@@ -65,6 +66,10 @@ class PredictionFolder:
             details = "; ".join(changes[:5])
             raise RunFailed(
                 f"{self.path} contains different predictions ({details}); set job.output=<another name>, or delete it"
+            )
+        if files and not recorded:
+            raise RunFailed(
+                f"{self.path} contains label files that job=predict did not write; set job.output=<another name>"
             )
         if not recorded:
             write_json(self.path / MANIFEST, current)
