@@ -172,6 +172,15 @@ def test_cases_without_segmentation(tmp_path, raw_cohort, write_raw):
         store.read_labels("BraTS2021_00009")
 
 
+def test_a_set_without_segmentations_is_prepared_as_the_first_message_says(tmp_path, raw_cohort):
+    for path in raw_cohort.rglob("*_seg.nii.gz"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"the segmentation is missing; .*job\.require_segmentation=false"):
+        _prepare(raw_cohort, tmp_path / "p")
+    assert _prepare(raw_cohort, tmp_path / "p", require_segmentation=False).cases == 5
+    assert CaseStore(tmp_path / "p").folds == [[]] * 5
+
+
 def test_a_cohort_without_any_labeled_voxel_is_refused_for_training(tmp_path, raw_cohort, spoil):
     for number in range(5):
         spoil(raw_cohort, f"BraTS2021_{number:05d}", "seg", np.zeros_like)

@@ -85,8 +85,8 @@ def preprocess_dataset(
 ) -> PreprocessingSummary:
     """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
-    The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
-    available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
+    The folds are frozen in `folds.json` at the first call that succeeds. `workers` is a number of processes, None for
+    one per available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
     `labels` is the scheme of the files, `known` those to suggest where it does not fit.
     `trust_convention` skips the plausibility check of the cohort's labels. `background`, `trust_affine_of` and
     `spacing`: see `ReadingRules`. `patient`: see `folds.with_patients`. `listed` is a file of cases that replaces the
@@ -110,9 +110,8 @@ def preprocess_dataset(
         for path in _declarations(raw, listed, cases):
             dataset_json.check_labels(path, labels, known)
     with _locked(prepared):
-        folds.freeze(
-            prepared / store.FOLDS, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed
-        )
+        in_folds = [c for c in cases if require_segmentation or c.segmentation]
+        frozen = folds.frozen_or_drawn(prepared / store.FOLDS, in_folds, n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
         todo = [c for c in complete if not is_up_to_date(prepared, c, rules)]
         found = _preprocess_cases(todo, prepared, rules, workers)
@@ -142,6 +141,8 @@ def preprocess_dataset(
             except DataError:
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
+        if not (prepared / store.FOLDS).exists():  # not before the cases are valid: the remedy can change which they are
+            files.write_json(prepared / store.FOLDS, frozen)
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
         cohort = store.Cohort(name, layout.name, labels, tuple(layout.modalities), content_hashes, rules.spacing)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])

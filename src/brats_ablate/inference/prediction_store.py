@@ -27,7 +27,7 @@ from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_j
 MANIFEST = "predictions.json"
 _CHECKSUM = "probabilities_sha256"
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
-"""Value of `cases` in a manifest of out-of-fold predictions."""
+"""Value of `cases` in a manifest of out-of-fold predictions; of the cases in folds, as every model predicts others."""
 _DISAGREEMENT = "disagreement"
 
 

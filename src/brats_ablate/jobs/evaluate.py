@@ -117,13 +117,15 @@ def evaluate_folder(
     cfg: DictConfig, folder: Path, references: str, sides: Sides, scorer: Scorer, workers: int | None
 ) -> tuple[DataFrame, dict[str, str]]:
     """Score all predictions in `folder`; see `evaluate_files`."""
-    from brats_ablate.data.folds import fold_of_case
+    from brats_ablate.data.folds import fold_of_case, patient_of_case
 
-    layout, folds = layout_of(cfg), fold_of_case(Path(cfg.paths.prepared))
-    known = [*folds]
+    layout, prepared = layout_of(cfg), Path(cfg.paths.prepared)
+    folds, known = fold_of_case(prepared), [*patient_of_case(prepared)]
     if references != PREPARED:
-        known += find_label_files(Path(references), layout, folds)
+        known += find_label_files(Path(references), layout, known)
     files = find_label_files(folder, layout, known)
+    if references == PREPARED:  # those that were prepared for prediction have no segmentation to be compared with
+        files = {case_id: file for case_id, file in files.items() if case_id in folds or case_id not in known}
     return evaluate_files(cfg, files, folder, references, sides, scorer, workers, folds)
 
 
