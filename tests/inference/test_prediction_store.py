@@ -86,7 +86,9 @@ def test_a_file_named_as_a_known_case_is_a_label_file_and_other_images_are_skipp
 
 def test_label_files_of_another_program_are_not_taken_over(tmp_path):
     folder, manifest = PredictionFolder(_touch(tmp_path / "theirs", "A.nii.gz")), {"labels": {"a": 1}}
-    with pytest.raises(RunFailed, match=r"theirs contains label files that job=predict did not write; set job\.output="):
+    with pytest.raises(
+        RunFailed, match=r"theirs contains label files that job=predict did not write; set job\.output="
+    ):
         folder.write_or_verify_manifest(manifest)
     assert folder.manifest() == {}
     own = PredictionFolder(tmp_path / "own")

@@ -141,7 +141,7 @@ def preprocess_dataset(
             except DataError:
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
-        if not (prepared / store.FOLDS).exists():  # not before the cases are valid: the remedy can change which they are
+        if not (prepared / store.FOLDS).exists():  # the remedy of an invalid set can change its cases
             files.write_json(prepared / store.FOLDS, frozen)
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
         cohort = store.Cohort(name, layout.name, labels, tuple(layout.modalities), content_hashes, rules.spacing)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,9 @@ from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_j
 MANIFEST = "predictions.json"
 _CHECKSUM = "probabilities_sha256"
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
-"""Value of `cases` in a manifest of out-of-fold predictions; of the cases in folds, as every model predicts others."""
+"""Value of `cases` in a manifest of out-of-fold predictions. Prepared cases of no fold are predicted by every model."""
+LATER_PARTS = ("reading", "imported")
+"""Parts of a manifest that earlier versions did not record."""
 _DISAGREEMENT = "disagreement"
 
 
@@ -54,12 +56,16 @@ class PredictionFolder:
     def write_or_verify_manifest(self, manifest: Mapping[str, Mapping[str, Any]]) -> None:
         """Record the provenance of this folder's predictions, or check that it is recorded already.
 
+        `LATER_PARTS` of it are compared only with those that are recorded.
+
         Raises:
             RunFailed: a different provenance is recorded, with its differences; or another program wrote label files.
         """
-        files = any(not file.name.startswith(".") for file in self.path.glob("*.nii.gz"))  # before another shard's first
-        recorded = with_current_names(self.manifest())
+        has_files = any(not file.name.startswith(".") for file in self.path.glob("*.nii.gz"))
+        recorded = with_current_names(self.manifest())  # after the files, as another shard writes it before its own
         current = json.loads(to_json(manifest))
+        if recorded:
+            current = {part: current[part] for part in current if part in recorded or part not in LATER_PARTS}
         if recorded and recorded != current:
             parts = sorted(recorded.keys() | current.keys())
             changes = [d for p in parts for d in differences(recorded.get(p) or {}, current.get(p) or {})]
@@ -67,7 +73,7 @@ class PredictionFolder:
             raise RunFailed(
                 f"{self.path} contains different predictions ({details}); set job.output=<another name>, or delete it"
             )
-        if files and not recorded:
+        if has_files and not recorded:
             raise RunFailed(
                 f"{self.path} contains label files that job=predict did not write; set job.output=<another name>"
             )
@@ -81,6 +87,14 @@ class PredictionFolder:
     def disagreement_file(self, case_id: str) -> Path:
         """Return the path of a case's map of disagreement."""
         return self.path / _DISAGREEMENT / f"{case_id}.nii.gz"
+
+    def remove_outdated(self, case_id: str, sources: Iterable[Path]) -> None:
+        """Remove what is saved of a case if one of its source files is newer than its label file."""
+        label = self.label_file(case_id)
+        if label.exists() and any(file.stat().st_mtime_ns > label.stat().st_mtime_ns for file in sources):
+            saved = (self._saved(case_id, ending) for ending in ("b2nd", "json"))
+            for file in (*saved, self.disagreement_file(case_id), label):
+                file.unlink(missing_ok=True)
 
     def has_probabilities(self, case_id: str) -> bool:
         """Return whether a case's probabilities are saved."""

@@ -48,7 +48,7 @@ def test_the_files_of_a_case_and_the_name_of_its_result(
     config: Config, tmp_path: Path, pattern: str, names: str
 ) -> None:
     files = {c: [tmp_path / "new" / names.format(case=c, modality=m) for m in MODALITIES] for c in ("A", "B.1")}
-    for file in sum(files.values(), []):
+    for file in (file for of_case in files.values() for file in of_case):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     parser = config(f'data.layout.images="{pattern}"')

@@ -79,5 +79,5 @@ def test_networks_of_other_data_predict_a_set_without_labels(
         cross_validated_cases(own.path, CaseStore(work / "new" / "prepared"))
     three = "~data.layout.modalities.t2"
     prepare(job, raw, three, "data.name=less", f"paths.work={work}/less")
-    with pytest.raises(ConfigError, match=r"contains no t2, which a network of job\.runs takes"):
+    with pytest.raises(ConfigError, match=r"contains no t2, which a network takes"):
         job(*PREDICT, "job.output=them", f"job.runs=['{run.path}']", "data.name=less", f"paths.work={work}/less")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,10 @@ class CaseSource:
     """Origin of the cases, for the manifest."""
     problems: dict[str, str]
     """Case id -> reason, of the cases that cannot be predicted."""
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """The files of each raw case."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that raw cases are read by, for the manifest."""
 
 
 def open_source(
@@ -76,7 +80,7 @@ def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
 
     store = open_store(cfg)
     if missing := [m for network in networks for m in network.modalities if m not in store.modalities]:
-        raise ConfigError(f"{store.folder} contains no {missing[0]}, which a network of job.runs takes; prepare it, too")
+        raise ConfigError(f"{store.folder} contains no {missing[0]}, which a network takes; prepare it, too")
     provenance = {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}
 
     def load(case_id: str) -> PreparedCase:
@@ -89,7 +93,8 @@ def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
     from brats_ablate.data.case_list import read_list
-    from brats_ablate.data.case_reader import ReadingRules
+    from brats_ablate.data.case_reader import ReadingRules, source_files
+    from brats_ablate.data.dataset_json import find
     from brats_ablate.data.raw_cases import find_cases
     from brats_ablate.data.validation import validate_files
     from brats_ablate.jobs.build import build_scheme, layout_of
@@ -111,7 +116,13 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segme
     rules = ReadingRules(build_scheme(cfg), **optional)
 
     load = partial(_read, cases=valid, rules=rules)
-    return CaseSource(list(valid), load, {}, {"cases": str(folder.resolve())}, problems)
+    files = {case_id: source_files(c) for case_id, c in valid.items()}
+    if not is_list and "{modality}" not in layout.images:  # it says which modality a file or volume is
+        files = {case_id: [*paths, *find(folder, paths)] for case_id, paths in files.items()}
+    reading = {f"data.layout.{key}": getattr(layout, key) for key in ("images", "modalities", "volumes")}
+    reading |= {"data.background": rules.background, "data.trust_affine_of": rules.trust_affine_of}
+    provenance = {"cases": str(folder.resolve())}
+    return CaseSource(list(valid), load, {}, provenance, problems, files, reading)
 
 
 def _read(case_id: str, cases: Mapping[str, RawCase], rules: ReadingRules) -> PreparedCase:

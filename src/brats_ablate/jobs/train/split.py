@@ -29,7 +29,9 @@ def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
     if fold >= len(store.folds):
         raise ConfigError(f"fold={fold} does not exist: {cfg.paths.prepared} is split into {len(store.folds)} folds")
     if not any(store.folds):
-        raise DataError(f"no case of {cfg.paths.prepared} has a segmentation: nothing to train on; prepare labeled cases")
+        raise DataError(
+            f"no case of {cfg.paths.prepared} has a segmentation: nothing to train on; prepare labeled cases"
+        )
     validation = list(store.folds[fold])
     training = sorted(case_id for k, ids in enumerate(store.folds) if k != fold for case_id in ids)
     fraction = float(OmegaConf.select(cfg, "data.fraction", default=1))
