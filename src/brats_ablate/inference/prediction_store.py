@@ -97,8 +97,8 @@ class PredictionFolder:
                 file.unlink(missing_ok=True)
 
     def has_probabilities(self, case_id: str) -> bool:
-        """Return whether a case's probabilities are saved."""
-        return self._saved(case_id, "b2nd").exists()
+        """Return whether a case's probabilities are saved, with its metadata."""
+        return all(self._saved(case_id, ending).exists() for ending in ("b2nd", "json"))
 
     def save_probabilities(self, record: CaseMetadata, probabilities: np.ndarray) -> None:
         """Save (R, X, Y, Z) of the cropped volume as float16, compressed, with the case's metadata."""
@@ -116,9 +116,12 @@ class PredictionFolder:
         """
         if not self.has_probabilities(case_id):
             raise DataError(f"{self.path} contains no probabilities of {case_id}; predict with job.probabilities=true")
-        saved = json.loads(self._saved(case_id, "json").read_text(encoding="utf-8"))
-        record = CaseMetadata.from_dict(saved)
-        file = self._saved(case_id, "b2nd")
+        file, metadata = self._saved(case_id, "b2nd"), self._saved(case_id, "json")
+        try:
+            saved = json.loads(metadata.read_bytes())
+            record = CaseMetadata.from_dict(saved)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{metadata} is damaged; delete it and run the job=predict that wrote it again") from error
         probabilities = read_array(file, self._content_hash(), record.box.shape)
         checksum = saved.get(_CHECKSUM)  # None in folders of version 0.1
         if checksum not in (None, hashlib.sha256(probabilities.data).hexdigest()):
