@@ -127,11 +127,11 @@ def preprocess_dataset(
         if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
             raise DataError(
-                f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}{hint_of(fitting)}"
+                f"none of the {len(problems)} cases in {listed or raw} could be prepared; {case_id}: {reason}{hint_of(fitting)}"
             )
         if require_segmentation and not any(d["record"]["blobs"] for d in described):
             raise DataError(
-                f"no case in {raw} has a labeled voxel: nothing to train on; check the segmentations, or set "
+                f"no case in {listed or raw} has a labeled voxel: nothing to train on; check the segmentations, or set "
                 "job.require_segmentation=false to prepare for prediction"
             )
         if not trust_convention:
