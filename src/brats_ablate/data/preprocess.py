@@ -127,7 +127,8 @@ def preprocess_dataset(
         if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
             raise DataError(
-                f"none of the {len(problems)} cases in {listed or raw} could be prepared; {case_id}: {reason}{hint_of(fitting)}"
+                f"none of the {len(problems)} cases in {listed or raw} could be prepared; "
+                f"{case_id}: {reason}{hint_of(fitting)}"
             )
         if require_segmentation and not any(d["record"]["blobs"] for d in described):
             raise DataError(
