@@ -22,8 +22,8 @@ from brats_ablate.inference.ensemble import EnsembleMember, choose_members
 from brats_ablate.inference.label_pipeline import LabelPipeline
 from brats_ablate.inference.prediction_store import CasePrediction, PredictionFolder
 from brats_ablate.jobs.build import build_scheme
-from brats_ablate.jobs.predict.case_source import CaseSource, open_source
-from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
+from brats_ablate.jobs.predict.case_source import PREPARED, CaseSource, open_source
+from brats_ablate.jobs.predict.labeling import check_folds_of_settings, configured_pipeline, tuned_pipeline
 from brats_ablate.jobs.predict.network_inputs import inputs_of
 from brats_ablate.jobs.predict.run_check import check_runs
 
@@ -83,6 +83,7 @@ def run(
             f"inference.labels={type(pipeline.default.thresholds).__name__} needs probabilities in full precision, and "
             "those of job.reuse are float16; leave job.reuse out, or set inference/labels=half"
         )
+    check_folds_of_settings(pipeline, case_source)
     folder = PredictionFolder(Path(cfg.paths.predictions) / output)
     case_ids = case_source.case_ids[number::total]
 
@@ -108,6 +109,14 @@ def run(
         saved = PredictionFolder(Path(cfg.paths.predictions) / reuse)
         if not saved.manifest():
             raise ConfigError(f"job.reuse={reuse}: job=predict did not write {saved.path}; give the name of an output")
+        wanted, predicted = (
+            p.get("data_fingerprint") for p in (case_source.provenance, saved.manifest()["probabilities"])
+        )
+        if source == PREPARED and wanted != predicted:
+            raise ConfigError(
+                f"job.reuse={reuse}: {saved.path} was not predicted from the data in {cfg.paths.prepared}; predict "
+                "again, or set job.source to the folder that was predicted"
+            )
         folder.write_or_verify_manifest(saved.manifest() | {"labels": pipeline.provenance})
         todo = [c for c in case_ids if is_missing(c)]
         results = _saved(saved, todo)
