@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 Shape3d = tuple[int, int, int]
 CROSS_VALIDATED = "prepared, each case by the models that did not train on it"
-"""Where the cases of out-of-fold predictions are from, in the manifest of a folder of predictions."""
+"""Where the cases of out-of-fold predictions are from, in the manifest of a folder of predictions.
+
+Prepared cases of no fold are predicted by every model.
+"""
 SampleKey = tuple[int, int, int]
 """(seed, epoch, index): all randomness of a training sample derives from these."""
 

@@ -156,6 +156,21 @@ def test_json_that_is_no_list_of_cases_is_refused(files, content, message):
         _read(_json(files, content))
 
 
+@pytest.mark.parametrize("name", ["flair", "image"])
+def test_images_whose_names_do_not_tell_the_case_need_its_name(tmp_path, name):
+    for case in ("P0", "P1"):
+        for kind in (name, *KINDS[1:4]):
+            (tmp_path / case).mkdir(exist_ok=True)
+            (tmp_path / case / f"{kind}.nii.gz").touch()
+    rows = [{"image": [f"{case}/{kind}.nii.gz" for kind in (name, *KINDS[1:4])]} for case in ("P0", "P1")]
+    with pytest.raises(
+        DataError, match=rf'names of the images \({name}\.nii\.gz, …\) do not tell the case; add "case"'
+    ):
+        _read(_json(tmp_path, {"training": rows}))
+    named = [{"case": row["image"][0][:2], **row} for row in rows]
+    assert [case.case_id for case in _read(_json(tmp_path, {"training": named}))] == ["P0", "P1"]
+
+
 @pytest.mark.parametrize("name", ["cases.csv", "cases.json"])
 def test_a_list_that_does_not_exist_is_named(tmp_path, name):
     with pytest.raises(DataError, match=rf"the list of cases .*{name} does not exist; give a \.csv or \.json file"):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
-from brats_ablate.data.folds import fold_of_case, fraction_of, freeze, patient_finder, patient_of_case, split
+from brats_ablate.data.folds import fold_of_case, fraction_of, frozen_or_drawn, patient_finder, patient_of_case, split
 from brats_ablate.errors import DataError, Unreadable
 
 # Validation indices for the 1,251 cases of BraTS 2021, as the paper's code draws them.
@@ -78,6 +78,10 @@ def test_a_fraction_depends_on_the_draw_and_not_on_the_other_cases() -> None:
     assert set(fraction_of(some, str, 0.1, 12345, 0)) == set(sorted(some, key=place.__getitem__)[:7])
 
 
+def test_folds_of_no_case_are_empty():
+    assert split([], {}, 3) == [[], [], []]
+
+
 def test_fewer_patients_than_folds():
     with pytest.raises(DataError, match=r"4 patients cannot be split into 5 folds; lower data\.n_folds"):
         split(_ids(4), {i: i for i in _ids(4)})
@@ -99,4 +103,4 @@ def test_damaged_files_of_folds_and_patients_are_named(tmp_path: Path, content: 
         with pytest.raises(Unreadable, match=rf"{name} is damaged, or of a later version"):
             read(tmp_path)
     with pytest.raises(Unreadable, match=r"folds\.json is damaged"):
-        freeze(tmp_path / "folds.json", [], 5, 0)
+        frozen_or_drawn(tmp_path / "folds.json", [], 5, 0)

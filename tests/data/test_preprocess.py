@@ -146,6 +146,14 @@ def test_invalid_cases_are_reported_and_the_others_prepared(raw_cohort, tmp_path
     assert set(_problems(tmp_path / "p")) == {"BraTS2021_00000", "BraTS2021_00002"}
 
 
+@pytest.mark.parametrize("dtype", [[("R", "u1"), ("G", "u1"), ("B", "u1")], np.complex64])
+def test_a_segmentation_of_colors_or_complex_numbers_is_one_invalid_case(raw_cohort, tmp_path, spoil, dtype):
+    spoil(raw_cohort, "BraTS2021_00001", "seg", lambda a: np.zeros(a.shape, dtype))
+    summary = _prepare(raw_cohort, tmp_path / "p")
+    assert summary.cases == 4
+    assert "voxels; labels must be plain numbers" in summary.problems["BraTS2021_00001"]
+
+
 def test_duplicate_ids_are_invalid(raw_cohort, tmp_path, write_raw):
     write_raw(raw_cohort / "copy", "BraTS2021_00001")
     assert set(_prepare(raw_cohort, tmp_path / "p").problems) == {"BraTS2021_00001"}
@@ -170,6 +178,15 @@ def test_cases_without_segmentation(tmp_path, raw_cohort, write_raw):
     assert not any("BraTS2021_00009" in fold for fold in store.folds)
     with pytest.raises(DataError, match="BraTS2021_00009 has no segmentation"):
         store.read_labels("BraTS2021_00009")
+
+
+def test_a_set_without_segmentations_is_prepared_as_the_first_message_says(tmp_path, raw_cohort):
+    for path in raw_cohort.rglob("*_seg.nii.gz"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"the segmentation is missing; .*job\.require_segmentation=false"):
+        _prepare(raw_cohort, tmp_path / "p")
+    assert _prepare(raw_cohort, tmp_path / "p", require_segmentation=False).cases == 5
+    assert CaseStore(tmp_path / "p").folds == [[]] * 5
 
 
 def test_a_cohort_without_any_labeled_voxel_is_refused_for_training(tmp_path, raw_cohort, spoil):
@@ -330,6 +347,11 @@ def test_a_list_of_cases_prepares_the_same_store(tmp_path, raw_cohort):
     listed.write_text("\n".join(["case,flair,t1,t1ce,t2,segmentation", *rows]) + "\n")
     from_list = _prepare(tmp_path / "unused", tmp_path / "list", listed=listed)
     assert from_list.fingerprint == _prepare(raw_cohort, tmp_path / "folder").fingerprint
+    listed.write_text("\n".join(["case,flair,t1,t1ce", *(",".join(row.split(",")[:4]) for row in rows)]) + "\n")
+    with pytest.raises(
+        DataError, match=r"none of the 5 cases in .*cases\.csv could be prepared; BraTS2021_00000: modal"
+    ):
+        _prepare(tmp_path / "unused", tmp_path / "other", listed=listed)
 
 
 @pytest.mark.parametrize("is_listed", [False, True])

@@ -267,6 +267,11 @@ def test_maps_of_floats_return_interpolated_linearly(tmp_path: Path) -> None:
     original = (np.indices(shape) - (np.array(shape) - 1).reshape(3, 1, 1, 1) / 2) * np.array([0.9, 1.4, 3.0]).reshape(
         3, 1, 1, 1
     )
+    half = resampling.values_back(ramp.astype(np.float16))
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(
+        half, resampling.values_back(ramp.astype(np.float16).astype(np.float32)).astype(half.dtype)
+    )
     back = resampling.values_back(ramp)
     inner = (slice(1, -1),) * 3
     assert back.dtype == np.float32

@@ -6,8 +6,8 @@ import pytest
 from schemes import LAYOUTS
 
 from brats_ablate.data.layouts import Layout
-from brats_ablate.errors import DataError
-from brats_ablate.inference.prediction_store import find_label_files
+from brats_ablate.errors import DataError, RunFailed
+from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
 
 
 def _touch(root: Path, *names: str) -> Path:
@@ -66,6 +66,35 @@ def test_a_name_that_an_image_and_a_prediction_share_is_a_prediction_unless_ther
         "P1": "P1_mask.nii.gz",
         "P2": "P2.nii.gz",
     }
+
+
+VISITS = ["P01_t1.nii.gz", "P01_t2.nii.gz", "P02_seg.nii.gz"]
+"""Ids of cases that end as names of images and of segmentations do."""
+
+
+def test_every_file_that_job_predict_wrote_is_a_label_file_of_the_case_in_its_name(tmp_path):
+    folder = _touch(tmp_path, "predictions.json", *VISITS, "disagreement/P01_t1.nii.gz")
+    for layout in (None, "brats2021"):
+        assert _found(folder, layout) == {name.removesuffix(".nii.gz"): name for name in VISITS}
+
+
+def test_a_file_named_as_a_known_case_is_a_label_file_and_other_images_are_skipped(tmp_path):
+    folder = _touch(tmp_path, *VISITS, "C_seg.nii.gz", "C_t1.nii.gz", "images/P01_t1_flair.nii.gz")
+    known = {"P01_t1", "P01_t2", "P02_seg", "C"}
+    assert find_label_files(folder, LAYOUTS["brats2021"], known).keys() == known
+
+
+def test_label_files_of_another_program_are_not_taken_over(tmp_path):
+    folder, manifest = PredictionFolder(_touch(tmp_path / "theirs", "A.nii.gz")), {"labels": {"a": 1}}
+    with pytest.raises(
+        RunFailed, match=r"theirs contains label files that job=predict did not write; set job\.output="
+    ):
+        folder.write_or_verify_manifest(manifest)
+    assert folder.manifest() == {}
+    own = PredictionFolder(tmp_path / "own")
+    own.write_or_verify_manifest(manifest)
+    _touch(own.path, "A.nii.gz")
+    own.write_or_verify_manifest(manifest)
 
 
 def test_two_label_files_of_a_case_are_refused(tmp_path):

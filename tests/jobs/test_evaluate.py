@@ -79,6 +79,21 @@ def test_label_files_of_another_program_against_segmentations(job: Job, work: Pa
     assert 0 < rows[case_id, "WT", "dice"] < 1
 
 
+def test_visits_whose_ids_end_as_names_of_images_are_scored(job: Job, work: Path, tmp_path: Path) -> None:
+    case_id = CaseStore(phantom(work, "prepared")).case_ids[0]
+    (tmp_path / "theirs").mkdir()
+    for visit in ("P01_t1", "P01_t2"):
+        copy = shutil.copytree(phantom(work, "raw") / case_id, tmp_path / "raw" / visit)
+        for file in copy.iterdir():
+            file.rename(copy / file.name.replace(case_id, visit))
+        shutil.copy(copy / f"{visit}_seg.nii.gz", tmp_path / "theirs" / f"{visit}.nii.gz")
+    shutil.copy(tmp_path / "theirs" / "P01_t1.nii.gz", tmp_path / "theirs" / "P02.nii.gz")
+    folders = (f"job.predictions={tmp_path / 'theirs'}", f"job.references={tmp_path / 'raw'}")
+    with pytest.raises(DataError, match=r"1 cases are not scored \(P02: it has no reference"):
+        job("job=evaluate", "job.name=visits", *folders, "job.workers=1")
+    assert {key[0] for key in rows_of(work, "visits")} == {"P01_t1", "P01_t2"}
+
+
 def test_invalid_cases_are_named_and_the_others_scored(job: Job, work: Path) -> None:
     store = CaseStore(phantom(work, "prepared"))
     good, shifted, foreign, unknown = *store.case_ids[:3], "nobody"

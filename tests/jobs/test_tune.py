@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,30 @@ def test_out_of_fold_score_is_reached_by_predict_and_evaluate(job: Job, predicte
     assert tuned["mean_dice"]["out_of_fold"]["rules"] == pytest.approx(np.mean(means), abs=1e-6)
     assert tuned["mean_dice"]["in_fold"]["rules"] >= tuned["mean_dice"]["out_of_fold"]["rules"]
     assert set(tuned["folds"]) == {0, 1, 2}
+
+    def relabel(**changes: object) -> None:
+        file.write_text(yaml.safe_dump(tuned | changes))
+        job("job=predict", "job.output=again", "job.reuse=blurred", f"job.settings={file}")
+
+    with pytest.raises(ConfigError, match=r"job\.settings was tuned on other prepared data, so its folds have other"):
+        relabel(data_fingerprint="0123")
+    with pytest.raises(
+        ConfigError, match=r"job\.settings has no setting of fold 2; run job=tune on predictions of all"
+    ):
+        relabel(folds={fold: tuned["folds"][fold] for fold in (0, 1)})
+    del tuned["data_fingerprint"]  # as earlier versions wrote it
+    relabel()
+
+
+def test_probabilities_of_other_data_are_not_relabeled(job: Job, predicted: CaseStore, work: Path) -> None:
+    file = work / "phantom" / "predictions" / "blurred" / "predictions.json"
+    manifest = json.loads(file.read_text())
+    manifest["probabilities"]["data_fingerprint"] = "0123"
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(
+        ConfigError, match=r"job\.reuse=blurred: .*blurred was not predicted from the data in .*prepared"
+    ):
+        job("job=predict", "job.output=again", "job.reuse=blurred")
 
 
 def test_the_choice_stays_in_the_grid(job: Job, predicted: CaseStore, work: Path) -> None:

@@ -36,15 +36,22 @@ def test_every_kind_of_damage_is_listed(
     intact = prepared.resolve()
     prepared.unlink()
     shutil.copytree(intact, prepared)
-    case, other = sorted((prepared / "cases").iterdir())[:2]
+    case, other, cut, gone = sorted((prepared / "cases").iterdir())[:4]
     flip(case / "images.b2nd")
-    flip(work / "phantom" / "predictions" / "baseline" / "probabilities" / f"{other.name}.b2nd")
+    probabilities = work / "phantom" / "predictions" / "baseline" / "probabilities"
+    flip(probabilities / f"{other.name}.b2nd")
+    (probabilities / f"{cut.name}.json").write_text('{"case_id": ')
+    (probabilities / f"{gone.name}.json").unlink()
     flip(runs[0].best_checkpoints()[0])
     (runs[1].path / "metrics.jsonl").write_text("garbage\n")
     (runs[2].path / "config.yaml").write_bytes(b"\x00\xff")
-    with pytest.raises(DataError, match=r"5 of 6 prepared cases, 3 runs, 3 checkpoints, 6 saved probabilities are dam"):
+    with pytest.raises(DataError, match=r"7 of 6 prepared cases, 3 runs, 3 checkpoints, 6 saved probabilities are dam"):
         job("job=verify")
     sentences = capsys.readouterr().out
     for file in (case, runs[0].best_checkpoints()[0], runs[1].path / "metrics.jsonl", runs[2].path / "config.yaml"):
         assert str(file) in sentences
     assert f"{other.name}.b2nd is damaged" in sentences
+    assert f"{cut.name}.json is damaged; delete it and run the job=predict that wrote it again" in sentences
+    assert f"contains no probabilities of {gone.name}; predict with job.probabilities=true" in sentences
+    with pytest.raises(DataError, match=r"3 cases are not predicted .*\.json is damaged; delete it"):
+        job("job=predict", "job.output=other", "job.reuse=baseline", "+experiment=baseline")

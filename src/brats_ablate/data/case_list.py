@@ -116,6 +116,7 @@ def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]
     order: Sequence[str] = layout.volumes or tuple(layout.modalities)
     if layout.volumes is None and ("channel_names" in content or "modality" in content):
         order = order_in(content, file, layout.modality_of, order)
+    derived: dict[str, Path] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"training entry {number}"
         image = entry.get("image") if isinstance(entry, dict) else None
@@ -132,5 +133,12 @@ def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]
         else:
             raise DataError(f"{file}, {where}: image must be one file, or {len(order)} in the order {', '.join(order)}")
         first = file.parent / (names[0] if names else str(image))
-        case_id = entry.get(_CASE) or layout.case_of(first, layout.images) or stem(first.name)
+        case_id = entry.get(_CASE) or layout.case_of(first, layout.images)
+        if case_id is None:
+            case_id = stem(first.name)
+            if derived.setdefault(case_id, first) != first or case_id.lower() in layout.modality_of:
+                raise DataError(
+                    f'{file}, {where}: the names of the images ({first.name}, …) do not tell the case; add "case" to '
+                    "each entry"
+                )
         yield where, {_CASE: case_id, _PATIENT: entry.get(_PATIENT), SEGMENTATION: entry.get("label"), **files}

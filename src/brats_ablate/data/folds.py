@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError, Unreadable
-from brats_ablate.runtime.files import read_json, readable, write_json
+from brats_ablate.runtime.files import read_json, readable
 from brats_ablate.runtime.random import derive_seed
 
 PREPARE = "run job=prepare"
@@ -47,11 +48,13 @@ def split(
 ) -> list[list[str]]:
     """Return the validation ids of each fold, each list sorted; `patient_ids` holds the patient of each case.
 
+    Without any case, all folds are empty.
+
     Raises:
         DataError: fewer patients than folds.
     """
     patients = sorted({patient_ids[c] for c in case_ids})
-    if len(patients) < n_folds:
+    if 0 < len(patients) < n_folds:
         raise DataError(f"{len(patients)} patients cannot be split into {n_folds} folds; lower data.n_folds")
     order = np.arange(len(patients))
     # scikit-learn shuffles with this legacy generator; NumPy's compatibility policy freezes its stream.
@@ -77,8 +80,8 @@ def fraction_of(case_ids: Sequence[str], patient_of: Callable[[str], str], fract
     return [c for c in case_ids if patient_of(c) in taken]
 
 
-def freeze(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> None:
-    """Draw the folds into the file `path` at the first call; afterwards check that they contain the same cases.
+def frozen_or_drawn(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> dict[str, Any]:
+    """Return the content of the file `path` after a check that it has the same cases, or new folds to write there.
 
     Raises:
         DataError: cases, number or seed differ from the frozen ones, or a patient's scans are in several folds.
@@ -87,8 +90,7 @@ def freeze(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> Non
     ids = sorted({c.case_id for c in cases})
     if not path.exists():
         drawn = split(ids, {c.case_id: c.patient_id for c in cases}, n_folds, seed)
-        write_json(path, {"n_folds": n_folds, "seed": seed, "validation": drawn})
-        return
+        return {"n_folds": n_folds, "seed": seed, "validation": drawn}
     frozen = read_json(path)
     renew = f"delete {path} for new ones (earlier runs are not comparable then), or set paths.prepared to a new folder"
     if not {"n_folds", "seed", "validation"} <= frozen.keys():
@@ -106,6 +108,7 @@ def freeze(path: Path, cases: Sequence[RawCase], n_folds: int, seed: int) -> Non
     for case in cases:
         if seen.setdefault(case.patient_id, fold_of[case.case_id]) != fold_of[case.case_id]:
             raise DataError(f"scans of patient {case.patient_id} are in several of the frozen folds; {renew}")
+    return frozen
 
 
 def fold_of_case(prepared: Path) -> dict[str, int]:

@@ -112,6 +112,14 @@ class Layout:
         name = match.groupdict().get("modality") if match else None
         return self.modality_of[name.lower()] if name else None
 
+    def fields_in(self, file: Path) -> dict[str, str]:
+        """Return what an image's name says of case, modality and number, in any folder; {} if it says nothing."""
+        name = self.images.rpartition("/")[2]
+        match = self._match(file, self.images)
+        if match is None and _fields(name) - {"{case}"}:
+            match = self._match(file, name)
+        return match.groupdict() if match else {}
+
     def _match(self, file: Path, pattern: str) -> re.Match[str] | None:
         parts = (*file.absolute().parts[:-1], stem(file.name))
         return self.expression(pattern).fullmatch("/".join(parts[-pattern.count("/") - 1 :]))

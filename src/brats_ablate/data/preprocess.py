@@ -85,8 +85,8 @@ def preprocess_dataset(
 ) -> PreprocessingSummary:
     """Preprocess the data set `raw` into the folder `prepared`; its problems are also written to `problems.csv`.
 
-    The folds are frozen in `folds.json` at the first call. `workers` is a number of processes, None for one per
-    available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
+    The folds are frozen in `folds.json` at the first call that succeeds. `workers` is a number of processes, None for
+    one per available core. Unless `require_segmentation`, a case without one is valid and stored for prediction only.
     `labels` is the scheme of the files, `known` those to suggest where it does not fit.
     `trust_convention` skips the plausibility check of the cohort's labels. `background`, `trust_affine_of` and
     `spacing`: see `ReadingRules`. `patient`: see `folds.with_patients`. `listed` is a file of cases that replaces the
@@ -110,9 +110,8 @@ def preprocess_dataset(
         for path in _declarations(raw, listed, cases):
             dataset_json.check_labels(path, labels, known)
     with _locked(prepared):
-        folds.freeze(
-            prepared / store.FOLDS, [c for c in cases if require_segmentation or c.segmentation], n_folds, fold_seed
-        )
+        in_folds = [c for c in cases if require_segmentation or c.segmentation]
+        frozen = folds.frozen_or_drawn(prepared / store.FOLDS, in_folds, n_folds, fold_seed)
         complete = [c for c in cases if c.case_id not in problems]
         todo = [c for c in complete if not is_up_to_date(prepared, c, rules)]
         found = _preprocess_cases(todo, prepared, rules, workers)
@@ -128,11 +127,12 @@ def preprocess_dataset(
         if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
             raise DataError(
-                f"none of the {len(problems)} cases in {raw} could be prepared; {case_id}: {reason}{hint_of(fitting)}"
+                f"none of the {len(problems)} cases in {listed or raw} could be prepared; "
+                f"{case_id}: {reason}{hint_of(fitting)}"
             )
         if require_segmentation and not any(d["record"]["blobs"] for d in described):
             raise DataError(
-                f"no case in {raw} has a labeled voxel: nothing to train on; check the segmentations, or set "
+                f"no case in {listed or raw} has a labeled voxel: nothing to train on; check the segmentations, or set "
                 "job.require_segmentation=false to prepare for prediction"
             )
         if not trust_convention:
@@ -142,6 +142,8 @@ def preprocess_dataset(
             except DataError:
                 (prepared / store.COHORT).unlink(missing_ok=True)
                 raise
+        if not (prepared / store.FOLDS).exists():  # the remedy of an invalid set can change its cases
+            files.write_json(prepared / store.FOLDS, frozen)
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
         cohort = store.Cohort(name, layout.name, labels, tuple(layout.modalities), content_hashes, rules.spacing)
         store.write_cohort(prepared, cohort, [d["record"] for d in described])

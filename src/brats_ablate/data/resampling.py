@@ -77,7 +77,8 @@ class Resampling:
 
     def values_back(self, volume: np.ndarray) -> np.ndarray:
         """Return a resampled map (X, Y, Z) of floats on the original voxels, interpolated linearly; of its type."""
-        return self._inverse()._interpolated(volume, order=1)
+        supported = np.promote_types(volume.dtype, np.float32)  # SciPy refuses float16
+        return self._inverse()._interpolated(volume.astype(supported), order=1).astype(volume.dtype)
 
     def _inverse(self) -> Resampling:
         return Resampling(self.resampled, self.original, tuple(1 / step for step in self.step))

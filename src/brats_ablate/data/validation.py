@@ -160,8 +160,11 @@ def encoded_labels(path: Path, values: np.ndarray, labels: LabelScheme) -> np.nd
     """Return the label map of a segmentation file's values.
 
     Raises:
+        DataError: the voxels are colors or complex numbers; names the file.
         UnknownLabels: a value is not in the scheme; names the file.
     """
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{path} contains {values.dtype} voxels; labels must be plain numbers")
     try:
         return labels.encode(values)
     except LabelError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_j
 
 MANIFEST = "predictions.json"
 _CHECKSUM = "probabilities_sha256"
+LATER_PARTS = ("reading", "imported")
+"""Parts of a manifest that earlier versions did not record."""
 _DISAGREEMENT = "disagreement"
 
 
@@ -52,17 +54,26 @@ class PredictionFolder:
     def write_or_verify_manifest(self, manifest: Mapping[str, Mapping[str, Any]]) -> None:
         """Record the provenance of this folder's predictions, or check that it is recorded already.
 
+        `LATER_PARTS` of it are compared only with those that are recorded.
+
         Raises:
-            RunFailed: a different provenance is recorded; names the differences.
+            RunFailed: a different provenance is recorded, with its differences; or another program wrote label files.
         """
-        recorded = with_current_names(self.manifest())
+        has_files = any(not file.name.startswith(".") for file in self.path.glob("*.nii.gz"))
+        recorded = with_current_names(self.manifest())  # after the files, as another shard writes it before its own
         current = json.loads(to_json(manifest))
+        if recorded:
+            current = {part: current[part] for part in current if part in recorded or part not in LATER_PARTS}
         if recorded and recorded != current:
             parts = sorted(recorded.keys() | current.keys())
             changes = [d for p in parts for d in differences(recorded.get(p) or {}, current.get(p) or {})]
             details = "; ".join(changes[:5])
             raise RunFailed(
                 f"{self.path} contains different predictions ({details}); set job.output=<another name>, or delete it"
+            )
+        if has_files and not recorded:
+            raise RunFailed(
+                f"{self.path} contains label files that job=predict did not write; set job.output=<another name>"
             )
         if not recorded:
             write_json(self.path / MANIFEST, current)
@@ -75,9 +86,17 @@ class PredictionFolder:
         """Return the path of a case's map of disagreement."""
         return self.path / _DISAGREEMENT / f"{case_id}.nii.gz"
 
+    def remove_outdated(self, case_id: str, sources: Iterable[Path]) -> None:
+        """Remove what is saved of a case if one of its source files is newer than its label file."""
+        label = self.label_file(case_id)
+        if label.exists() and any(file.stat().st_mtime_ns > label.stat().st_mtime_ns for file in sources):
+            saved = (self._saved(case_id, ending) for ending in ("b2nd", "json"))
+            for file in (*saved, self.disagreement_file(case_id), label):
+                file.unlink(missing_ok=True)
+
     def has_probabilities(self, case_id: str) -> bool:
-        """Return whether a case's probabilities are saved."""
-        return self._saved(case_id, "b2nd").exists()
+        """Return whether a case's probabilities are saved, with its metadata."""
+        return all(self._saved(case_id, ending).exists() for ending in ("b2nd", "json"))
 
     def save_probabilities(self, record: CaseMetadata, probabilities: np.ndarray) -> None:
         """Save (R, X, Y, Z) of the cropped volume as float16, compressed, with the case's metadata."""
@@ -95,9 +114,12 @@ class PredictionFolder:
         """
         if not self.has_probabilities(case_id):
             raise DataError(f"{self.path} contains no probabilities of {case_id}; predict with job.probabilities=true")
-        saved = json.loads(self._saved(case_id, "json").read_text(encoding="utf-8"))
-        record = CaseMetadata.from_dict(saved)
-        file = self._saved(case_id, "b2nd")
+        file, metadata = self._saved(case_id, "b2nd"), self._saved(case_id, "json")
+        try:
+            saved = json.loads(metadata.read_bytes())
+            record = CaseMetadata.from_dict(saved)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{metadata} is damaged; delete it and run the job=predict that wrote it again") from error
         probabilities = read_array(file, self._content_hash(), record.box.shape)
         checksum = saved.get(_CHECKSUM)  # None in folders of version 0.1
         if checksum not in (None, hashlib.sha256(probabilities.data).hexdigest()):
@@ -112,26 +134,29 @@ class PredictionFolder:
         return hashlib.sha256(provenance.encode()).hexdigest()
 
 
-def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Path]:
+def find_label_files(folder: Path, layout: Layout | None = None, known: Collection[str] = ()) -> dict[str, Path]:
     """Return case id -> label file for a folder of `job=predict`, of any other program, or of a data set.
 
     A file is named as a segmentation of `layout`, or after its case, with an ending `_seg`, `-seg`, `_pred` or none:
     `<case>.nii.gz`. Subfolders are searched. Hidden files, images of `layout` and of BraTS, and maps of disagreement of
-    `job=predict` are skipped.
+    `job=predict` are skipped. Case ids can end as names of images do (`P01_t1`), so a file named as one of the `known`
+    ids is a label file, and so is every file next to a manifest of `job=predict`, which names them by the id alone.
 
     Raises:
         DataError: there is no folder, no label file, or two of one case.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of label files; predict first, or check the path")
-    named = [(where / name, file) for where, _, volumes in walk(folder) for name, file in volumes.items()]
-    named = [(path, file) for path, file in named if not _is_disagreement(path)]
+    found = [(where, volumes) for where, _, volumes in walk(folder) if not _holds_disagreement(where)]
+    written = {where for where, _ in found if (where / MANIFEST).exists()}
+    named = [(where / name, file) for where, volumes in found for name, file in volumes.items()]
     if layout is not None and layout.images == "{case}":  # an image, unless it is the case's only file
         segmented = {layout.case_of(path, layout.segmentations) for path, _ in named}
         named = [(path, file) for path, file in named if stem(path.name) not in segmented]
     files: dict[str, Path] = {}
     for path, file in named:
-        case_id = _case_of(path, layout)
+        name = stem(path.name)
+        case_id = name if path.parent in written or name in known else _case_of(path, layout)
         if case_id is None:
             continue
         if case_id in files:
@@ -143,9 +168,9 @@ def find_label_files(folder: Path, layout: Layout | None = None) -> dict[str, Pa
     return files
 
 
-def _is_disagreement(file: Path) -> bool:
-    """Return whether a file is in the folder of maps of a folder that `job=predict` wrote."""
-    folder = file.absolute().parent
+def _holds_disagreement(folder: Path) -> bool:
+    """Return whether a folder is that of the maps in a folder that `job=predict` wrote."""
+    folder = folder.absolute()
     return folder.name == _DISAGREEMENT and (folder.parent / MANIFEST).exists()
 
 

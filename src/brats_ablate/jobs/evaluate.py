@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,7 +73,8 @@ def run(
     kept = write_result(rows, provenance, file)
     terminal.show([means_table(name, rows, labels.averaged_names, scorer.policy)], Console())
     print(f"{rows['case'].nunique()} cases: {file}" if kept is None else kept)
-    if missing := sorted(_labeled(cfg, references) - set(rows["case"]) - problems.keys()):
+    scored = set(rows["case"])
+    if missing := sorted(_labeled(cfg, references, scored) - scored - problems.keys()):
         print(f"{len(missing)} more cases of {references} have a reference, but no prediction ({missing[0]} …)")
     if problems:
         raise DataError(
@@ -123,10 +124,16 @@ def evaluate_folder(
     Raises:
         DataError: the networks that predicted a case were trained on it.
     """
-    from brats_ablate.data.folds import fold_of_case
+    from brats_ablate.data.folds import fold_of_case, patient_of_case
     from brats_ablate.tables.evaluation_record import EvaluationRecord
 
-    files, folds = find_label_files(folder, layout_of(cfg)), fold_of_case(Path(cfg.paths.prepared))
+    layout, prepared = layout_of(cfg), Path(cfg.paths.prepared)
+    folds, known = fold_of_case(prepared), [*patient_of_case(prepared)]
+    if references != PREPARED:
+        known += find_label_files(Path(references), layout, known)
+    files = find_label_files(folder, layout, known)
+    if references == PREPARED:  # those that were prepared for prediction have no segmentation to be compared with
+        files = {case_id: file for case_id, file in files.items() if case_id in folds or case_id not in known}
     record = EvaluationRecord("", "", PredictionFolder(folder).manifest())
     if trained_on := sorted(record.trained_on(folds) & files.keys()):
         raise DataError(
@@ -209,16 +216,16 @@ def _counted(problems: Mapping[str, str]) -> str:
 def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> dict[str, Path]:
     """Return the reference of each prediction that has one: a file, or the prepared set itself."""
     if references != PREPARED:
-        reference_files = find_label_files(Path(references), layout_of(cfg))
+        reference_files = find_label_files(Path(references), layout_of(cfg), files)
         return {case_id: reference_files[case_id] for case_id in files if case_id in reference_files}
     labeled = _labeled(cfg, references)
     return {case_id: Path(cfg.paths.prepared) for case_id in files if case_id in labeled}
 
 
-def _labeled(cfg: DictConfig, references: str) -> set[str]:
-    """Return the cases that have a reference."""
+def _labeled(cfg: DictConfig, references: str, known: Collection[str] = ()) -> set[str]:
+    """Return the cases that have a reference; `known` as in `find_label_files`."""
     if references != PREPARED:
-        return set(find_label_files(Path(references), layout_of(cfg)))
+        return set(find_label_files(Path(references), layout_of(cfg), known))
     store = open_store(cfg)
     return {c for c in store.case_ids if store.record(c).has_labels}
 

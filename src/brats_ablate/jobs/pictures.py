@@ -37,8 +37,8 @@ def run(cfg: DictConfig, *, predictions: str, source: str, cases: list[str] | No
         DataError: there are no predictions, no evaluation to find the worst cases in, or a case is invalid.
     """
     folder = Path(cfg.paths.predictions) / predictions
-    files = find_label_files(folder)
     case_ids, load = _cases(cfg, source)
+    files = find_label_files(folder, known=case_ids)
     averaged = build_scheme(cfg).averaged_names
     dice = mean_dice(Path(cfg.paths.evaluation) / f"{predictions}.csv", region, averaged)
     if cases is None:

@@ -49,10 +49,11 @@ def run(
     postprocess_grid = PostprocessGrid(most_voxels, tuple(sorted(probabilities)))
 
     folder = Path(cfg.paths.predictions) / predictions
-    cases = cross_validated_cases(folder, open_store(cfg))
+    store = open_store(cfg)
+    cases = cross_validated_cases(folder, store)
     result = search(cases, grid, postprocess_grid, cast(Connectivity, connectivity), workers)
     file = folder / "tuned.yaml"
-    write_settings(file, result, predictions)
+    write_settings(file, result, predictions, store.fingerprint)
     result.show(predictions)
     print(f"Apply with: job=predict job.output=<new name> job.reuse={predictions} job.settings={file}")
 

@@ -99,11 +99,15 @@ class TuningResult:
         return means
 
 
-def write_settings(file: Path, result: TuningResult, name: str) -> None:
-    """Write the settings for `job=predict job.settings=<file>`, atomically; `name` is that of the predictions."""
+def write_settings(file: Path, result: TuningResult, name: str, data_fingerprint: str) -> None:
+    """Write the settings for `job=predict job.settings=<file>`, atomically; `name` is that of the predictions.
+
+    `data_fingerprint` is of the prepared data, whose folds are meant.
+    """
     first, second = result.thresholds, result.postprocess
     content = {
         "all": result.config(None),
+        "data_fingerprint": data_fingerprint,
         "folds": {fold: result.config(fold) for fold in range(result.n_folds)},
         "mean_dice": {
             "out_of_fold": {"thresholds": _mean(first.out_of_fold), "rules": _mean(second.out_of_fold)},

@@ -43,7 +43,7 @@ class TuningCases:
 
 
 def cross_validated_cases(folder: Path, store: CaseStore) -> TuningCases:
-    """Return the cases of `folder`, each with saved probabilities.
+    """Return the cases of `folder` that are in folds, each with saved probabilities.
 
     Raises:
         DataError: cases are missing, the predictions are not cross-validated, or are of different prepared data.
@@ -57,6 +57,8 @@ def cross_validated_cases(folder: Path, store: CaseStore) -> TuningCases:
     if provenance["data_fingerprint"] != store.fingerprint:
         raise DataError(f"{folder} was predicted from different data from {store.folder}; predict again")
     ids = [c for fold in store.folds for c in fold]
+    if not ids:
+        raise DataError(f"no case of {store.folder} has a segmentation; predict prepared cases that have one")
     missing = [c for c in ids if not predictions.has_probabilities(c)]
     if missing:
         raise DataError(

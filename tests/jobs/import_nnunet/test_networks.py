@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,24 @@ def test_it_is_no_run(job: Job, work: Path, tmp_path: Path, capsys: pytest.Captu
     capsys.readouterr()
     job("job=tables")
     assert "theirs" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_predictions_of_another_network_of_the_same_name_are_refused(job: Job, work: Path, tmp_path: Path) -> None:
+    predict = ("job=predict", f"job.runs=['{imported(work).path}']", f"job.source={work / 'phantom/raw'}")
+    one = f"job.cases=[{own(work)[0][0]}]"
+    for number, folder in enumerate(("first", "second")):
+        results, model = trained(tmp_path / folder, work, REGIONS, {0: own(work)[0]})
+        file = results / "fold_0/checkpoint_final.pth"
+        content = torch.load(file, weights_only=False)
+        content["network_weights"] = {key: value + number for key, value in model.state_dict().items()}
+        torch.save(content, file)
+        job(*IMPORT, f"job.source={results}")
+        if number == 0:
+            job(*predict, one, "inference=nnunet_regions")
+            shutil.rmtree(imported(work).path)
+    with pytest.raises(RunFailed, match=r"different predictions \(theirs fold=0 .*imported\.pt: \w+ -> \w+\)"):
+        job(*predict, one, "inference=nnunet_regions")
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from brats_ablate import load_predictor
 from brats_ablate.data.store import CaseStore
@@ -111,6 +112,10 @@ def test_images_that_are_not_one_case_are_refused(predict: CasePredictor, case: 
         ("modality t2 is missing", files(case, ALL[:3]), None),
         ("which modalities the files", [*files(case, ALL[:3]), Path("x.nii.gz")], None),
         ("give flair twice", files(case, ("flair", "flair")), None),
+        ("images is a Tensor; give images.numpy()", torch.ones(4, 8, 8, 8), np.eye(4)),
+        ("images[t1] is a Tensor; give images[t1].numpy()", {"t1": torch.ones(8, 8, 8)}, None),
+        ("images[0] is a ndarray; give files, or one array of all channels", list(np.ones((4, 8, 8, 8))), None),
+        ("images is a NoneType; give a file", None, None),
         ("images[t2] has 9×8×8 voxels", {**dict.fromkeys(ALL, array[0]), "t2": np.arange(576).reshape(9, 8, 8)}, None),
     ]
     for message, images, affine in refused:

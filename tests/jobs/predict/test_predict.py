@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,39 @@ def test_raw_cases_by_the_whole_ensemble_and_the_invalid_one_is_reported(
     probabilities, record = predictions(work).read_probabilities(first)
     assert record.box == store.record(first).box
     np.testing.assert_allclose(probabilities, by_monai(store, first, runs, flips=False), atol=5e-4)
+
+
+@pytest.mark.slow
+def test_raw_cases_are_predicted_again_when_their_files_or_their_reading_changed(
+    job: Job, finished_run: FinishedRun, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished_run("+experiment=baseline", "fold=0", dice=(0.5,))
+    new, cases = tmp_path / "new", store_of(work).case_ids[:2]
+    for case_id in cases:
+        shutil.copytree(work / "phantom" / "raw" / case_id, new / case_id)
+    command = ("+experiment=baseline", "job=predict", f"job.source={new}", NO_TTA)
+    job(*command, "job.probabilities=true")
+    changed = predictions(work).label_file(cases[1])
+    times = {case_id: predictions(work).label_file(case_id).stat().st_mtime_ns for case_id in cases}
+    image = new / cases[1] / f"{cases[1]}_t2.nii.gz"
+    os.utime(image, ns=(times[cases[1]] + 1, times[cases[1]] + 1))
+    capsys.readouterr()
+    job(*command)
+    assert "1 cases predicted, 1 already existed, skipped" in capsys.readouterr().out
+    assert changed.stat().st_mtime_ns > times[cases[1]]
+    assert not predictions(work).has_probabilities(cases[1])  # of the image before
+    assert predictions(work).label_file(cases[0]).stat().st_mtime_ns == times[cases[0]]
+
+    with pytest.raises(RunFailed, match=r"different predictions \(data\.background: auto -> 0\); set job\.output"):
+        job(*command, "data.background=0")
+    names = "{flair:[flair],t1:[t1ce],t1ce:[t1],t2:[t2]}"
+    with pytest.raises(RunFailed, match=r"different predictions \(data\.layout\.modalities: "):
+        job(*command, f"data.layout.modalities={names}")
+    manifest = predictions(work).manifest()
+    del manifest["reading"]  # as earlier versions wrote it
+    (predictions(work).path / "predictions.json").write_text(json.dumps(manifest))
+    job(*command)
+    assert "0 cases predicted, 2 already existed, skipped" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from brats_ablate import load_predictor
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.runs.directory import RunDirectory
@@ -34,15 +35,9 @@ def test_predictions_of_resampled_cases_are_on_the_grid_of_the_files(
     prepared = CaseStore(resampled / "phantom" / "prepared")
     case_id = prepared.folds[0][0]
     raw = resampled / "phantom" / "raw"
-    finished_run("+experiment=baseline", SPACING, dice=(0.5,))
-    arguments = (
-        "+experiment=baseline",
-        "job=predict",
-        SPACING,
-        NO_TTA,
-        "inference.labels.wt=0.5",
-        f"job.cases=[{case_id}]",
-    )
+    settings = ("+experiment=baseline", SPACING, NO_TTA, "inference.labels.wt=0.5")
+    run = finished_run(*settings, dice=(0.5,))
+    arguments = (*settings, "job=predict", f"job.cases=[{case_id}]")
     job(*arguments, "job.output=stored")
     job(*arguments, "job.output=raw", f"job.source={raw}")
     files = [resampled / "phantom" / "predictions" / o / f"{case_id}.nii.gz" for o in ("stored", "raw")]
@@ -51,6 +46,11 @@ def test_predictions_of_resampled_cases_are_on_the_grid_of_the_files(
     np.testing.assert_array_equal(stored.affine, original.affine)
     np.testing.assert_array_equal(np.asanyarray(stored.dataobj), np.asanyarray(from_raw.dataobj))
     assert np.asanyarray(stored.dataobj).any()
+    predicted = load_predictor(run.path, "cpu")(raw / case_id)
+    assert predicted.probabilities.shape == (3, *original.shape)
+    assert predicted.probabilities.dtype == np.float16
+    assert 0 < predicted.probabilities.max() <= 1
+    np.testing.assert_array_equal(predicted.labels, np.asanyarray(from_raw.dataobj))
 
 
 @pytest.mark.slow

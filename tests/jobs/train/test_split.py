@@ -46,6 +46,13 @@ def test_a_fraction_takes_whole_patients_and_leaves_validation_as_it_is() -> Non
     assert training == sorted(c for c, patient in patients.items() if patient in taken)
 
 
+def test_data_without_a_segmentation_cannot_be_trained_on() -> None:
+    cfg = OmegaConf.create({"fold": 0, "paths": {"prepared": "x"}})
+    none: Any = SimpleNamespace(folds=[[], []])
+    with pytest.raises(DataError, match="no case of x has a segmentation: nothing to train on; prepare labeled cases"):
+        split(cfg, none)
+
+
 def test_a_fold_that_does_not_exist_and_a_lost_segmentation_are_refused() -> None:
     cfg = OmegaConf.create({"fold": 2, "paths": {"prepared": "x"}})
     with pytest.raises(ConfigError, match="fold=2 does not exist: x is split into 2 folds"):

@@ -43,7 +43,7 @@ class Exported:
 
     member: EnsembleMember
     cfg: DictConfig
-    """The run's configuration, with the inference and post-processing of the command."""
+    """The run's configuration, with the inference, post-processing and paths of the command."""
     scheme: LabelScheme
     layout: Layout
     modalities: tuple[str, ...]
@@ -61,7 +61,7 @@ class Exported:
         """
         own = OmegaConf.create(member.run.config())
         assert isinstance(own, DictConfig)
-        own.inference, own.postprocess = cfg.inference, cfg.postprocess
+        own.inference, own.postprocess, own.paths = cfg.inference, cfg.postprocess, cfg.paths
         inputs, tta = build.instantiate(own.inputs), build.instantiate(own.inference.tta)
         thresholds = build.instantiate(own.inference.labels)
         known: dict[str, tuple[Any, tuple[type, ...]]] = {

@@ -5,10 +5,14 @@ python -m monai.bundle run --config_file configs/inference.json --bundle_root . 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from brats_ablate.errors import ConfigError
+from brats_ablate.data.store import CaseStore
+from brats_ablate.data.up_to_date import case_folder
+from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
@@ -18,7 +22,7 @@ from brats_ablate.transforms.nnunet_input import NnunetInput
 
 _CORNERS = "x[:, :: x.shape[1] - 1, :: x.shape[2] - 1, :: x.shape[3] - 1]"
 _FLIPS = "$[[2 + axis for axis in range(3) if number >> axis & 1] for number in range(8 if @tta else 1)]"
-_NAME = "$lambda meta, saver: {'subject': os.path.basename(meta['filename_or_obj'])[: -len(@endings[0])], 'idx': None}"
+_NAME = "$lambda meta, saver: {'subject': os.path.basename(meta['filename_or_obj'][: -len(@endings[0])]), 'idx': None}"
 
 
 def inference_config(exported: Exported) -> dict[str, Any]:
@@ -77,19 +81,53 @@ def inference_config(exported: Exported) -> dict[str, Any]:
 
 
 def _endings(exported: Exported) -> list[str]:
-    """Return what follows a case's name in the name of each channel's file."""
+    """Return what follows a case's name in the path of each channel's file.
+
+    Raises:
+        ConfigError: the names of a case's files differ before its name, or not at all.
+    """
     layout = exported.layout
-    names = ["{case}.nii.gz"] if layout.is_4d else [layout.file_name("{case}", m) for m in exported.modalities]
+    if layout.is_4d:
+        return [".nii.gz"]
     if layout.is_numbered and layout.volumes is None:  # dataset.json of the training data gave the order
-        names = [f"{{case}}_{m}.nii.gz" for m in exported.modalities]
-    return [name.rpartition("{case}")[2] for name in names]
+        return [f"_{m}.nii.gz" for m in exported.modalities]
+    before, _, after = layout.images.rpartition("{case}")
+    if (field := "{number}" if layout.is_numbered else "{modality}") in before or field not in after:
+        raise ConfigError(
+            f"job.format=monai_bundle finds the files of a case by what follows its name, and {field} is not there "
+            f"alone in data.layout.images={layout.images}; export ONNX"
+        )
+    return [layout.file_name("{case}", m).rpartition("{case}")[2] for m in exported.modalities]
+
+
+def _volumes(exported: Exported) -> list[str]:
+    """Return the modality of each volume of a 4-D file, as declared, or else as the training data had them.
+
+    Raises:
+        ConfigError: they are not declared, and the training data are not there.
+    """
+    layout, prepared = exported.layout, Path(exported.cfg.paths.prepared)
+    if layout.volumes is not None or len(layout.modalities) == 1:
+        return list(layout.volumes or layout.modalities)
+    try:
+        store = CaseStore(prepared)
+        described = json.loads((case_folder(prepared, store.case_ids[0]) / "case.json").read_bytes())
+        order = dict(zip(described["volumes"], described["channels"], strict=True))
+        if store.fingerprint == exported.member.run.manifest()["data_fingerprint"] and None not in order:
+            return [order[i] for i in range(len(order))]
+    except (DataError, OSError, ValueError, KeyError):
+        pass
+    raise ConfigError(
+        f"the order of the volumes in 4-D files is neither in data.layout.volumes of {exported.member.run.path} nor in "
+        f"{prepared}; set paths.prepared to the data that it was trained on, or export ONNX"
+    )
 
 
 def _preprocessing(exported: Exported) -> list[dict[str, Any]]:
     both = ["image", "raw"]
     steps: list[dict[str, Any]] = [{"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True}]
     if exported.layout.is_4d:
-        order = list(exported.layout.volumes or exported.layout.modalities)
+        order = _volumes(exported)
         steps.append(_lambda("image", f"x[{[order.index(m) for m in exported.modalities]}]"))
     if exported.background == "auto":  # that of the corners, unless one is 0
         steps.append(_lambda("image", f"x - x[:, :1, :1, :1] * ({_CORNERS} != 0).all(dim=(1, 2, 3), keepdim=True)"))

@@ -18,12 +18,12 @@ from omegaconf import DictConfig
 from brats_ablate.config.check import resolve
 from brats_ablate.config.trust import named_targets
 from brats_ablate.errors import ConfigError, DataError
-from brats_ablate.inference.ensemble import choose_members
+from brats_ablate.inference.ensemble import EnsembleMember, choose_members
 from brats_ablate.inference.label_pipeline import LabelPipeline
 from brats_ablate.inference.prediction_store import CasePrediction, PredictionFolder
 from brats_ablate.jobs.build import build_scheme
-from brats_ablate.jobs.predict.case_source import CaseSource, open_source
-from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
+from brats_ablate.jobs.predict.case_source import PREPARED, CaseSource, open_source
+from brats_ablate.jobs.predict.labeling import check_folds_of_settings, configured_pipeline, tuned_pipeline
 from brats_ablate.jobs.predict.network_inputs import inputs_of
 from brats_ablate.jobs.predict.run_check import check_runs
 
@@ -83,6 +83,7 @@ def run(
             f"inference.labels={type(pipeline.default.thresholds).__name__} needs probabilities in full precision, and "
             "those of job.reuse are float16; leave job.reuse out, or set inference/labels=half"
         )
+    check_folds_of_settings(pipeline, case_source)
     folder = PredictionFolder(Path(cfg.paths.predictions) / output)
     case_ids = case_source.case_ids[number::total]
 
@@ -96,7 +97,11 @@ def run(
         from brats_ablate.jobs.predict.ensemble import EnsemblePredictor
 
         ensemble = EnsemblePredictor(cfg, members, case_source, disagreement=disagreement)
-        folder.write_or_verify_manifest({"probabilities": ensemble.provenance, "labels": pipeline.provenance})
+        manifest = {"probabilities": ensemble.provenance, "labels": pipeline.provenance}
+        later = {"reading": dict(case_source.reading), "imported": _imported(members)}
+        folder.write_or_verify_manifest(manifest | {part: content for part, content in later.items() if content})
+        for case_id in case_ids:
+            folder.remove_outdated(case_id, case_source.files.get(case_id, ()))
         todo = [c for c in case_ids if is_missing(c)]
         print(f"{len(members)} checkpoints of folds {sorted({m.fold for m in members})}, {ensemble.precision.name}")
         results = ensemble.predictions(todo)
@@ -104,8 +109,15 @@ def run(
         saved = PredictionFolder(Path(cfg.paths.predictions) / reuse)
         if not saved.manifest():
             raise ConfigError(f"job.reuse={reuse}: job=predict did not write {saved.path}; give the name of an output")
-        provenance = {"probabilities": saved.manifest()["probabilities"], "labels": pipeline.provenance}
-        folder.write_or_verify_manifest(provenance)
+        wanted, predicted = (
+            p.get("data_fingerprint") for p in (case_source.provenance, saved.manifest()["probabilities"])
+        )
+        if source == PREPARED and wanted != predicted:
+            raise ConfigError(
+                f"job.reuse={reuse}: {saved.path} was not predicted from the data in {cfg.paths.prepared}; predict "
+                "again, or set job.source to the folder that was predicted"
+            )
+        folder.write_or_verify_manifest(saved.manifest() | {"labels": pipeline.provenance})
         todo = [c for c in case_ids if is_missing(c)]
         results = _saved(saved, todo)
     problems = dict(case_source.problems) if number == 0 else {}
@@ -127,6 +139,12 @@ def shard_of(shard: int, shards: int) -> tuple[int, int]:
         raise ConfigError(f"job.shard={shard} does not exist; choose 0 to {shards - 1} (job.shards={shards})")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     return shard * world + int(os.environ.get("RANK", "0")), shards * world
+
+
+def _imported(members: Sequence[EnsembleMember]) -> dict[str, str]:
+    """Return the checksums of imported networks, whose folder can contain another one later, under the same name."""
+    imported = [member for member in members if "imported" in member.run.manifest()]
+    return {str(member): (member.run.identity() or {})["init.checksum"] for member in imported}
 
 
 def _saved(folder: PredictionFolder, case_ids: Sequence[str]) -> Iterator[Prediction]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +32,19 @@ class CaseSource:
     """The cases to predict, each read on request."""
 
     case_ids: Sequence[str]
-    """The prepared set is ordered by fold, so one fold's networks are loaded at a time."""
+    """The prepared set is ordered by fold, so one fold's networks are loaded at a time; then those without labels."""
     load: Callable[[str], PreparedCase]
     """Raises DataError if a case is invalid. Picklable for raw cases."""
     fold_of: dict[str, int]
-    """Fold of each prepared case; {} for raw cases, which every member predicts."""
+    """Fold of each prepared case that has one. Every member predicts raw cases, and prepared ones without labels."""
     provenance: dict[str, Any]
     """Origin of the cases, for the manifest."""
     problems: dict[str, str]
     """Case id -> reason, of the cases that cannot be predicted."""
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """The files of each raw case."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that raw cases are read by, for the manifest."""
 
 
 def open_source(
@@ -57,10 +61,10 @@ def open_source(
     `segmentations`, raw cases are read with theirs, which must not happen before a prediction.
 
     Raises:
-        ConfigError: a chosen case does not exist.
+        ConfigError: a chosen case does not exist, or the prepared set lacks a modality of a network.
         DataError: the set is not prepared, or the folder contains no case.
     """
-    cases = _prepared(cfg) if source == PREPARED else _raw(cfg, Path(source), networks, segmentations)
+    cases = _prepared(cfg, networks) if source == PREPARED else _raw(cfg, Path(source), networks, segmentations)
     if chosen is None:
         return cases
     unknown = set(chosen) - set(cases.case_ids) - cases.problems.keys()
@@ -70,23 +74,27 @@ def open_source(
     return dataclasses.replace(cases, case_ids=[c for c in cases.case_ids if c in chosen], problems=problems)
 
 
-def _prepared(cfg: DictConfig) -> CaseSource:
+def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
     from brats_ablate.data.case_reader import PreparedCase
     from brats_ablate.jobs.build import open_store
 
     store = open_store(cfg)
+    if missing := [m for network in networks for m in network.modalities if m not in store.modalities]:
+        raise ConfigError(f"{store.folder} contains no {missing[0]}, which a network takes; prepare it, too")
     provenance = {"cases": CROSS_VALIDATED, "data_fingerprint": store.fingerprint}
 
     def load(case_id: str) -> PreparedCase:
         return PreparedCase(store.record(case_id), store.read_images(case_id), None, store.modalities)
 
     fold_of = {c: k for k, fold in enumerate(store.folds) for c in fold}
-    return CaseSource(list(fold_of), load, fold_of, provenance, {})
+    unlabeled = [c for c in store.case_ids if c not in fold_of and not store.record(c).has_labels]
+    return CaseSource([*fold_of, *unlabeled], load, fold_of, provenance, {})
 
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
     from brats_ablate.data.case_list import read_list
-    from brats_ablate.data.case_reader import ReadingRules
+    from brats_ablate.data.case_reader import ReadingRules, source_files
+    from brats_ablate.data.dataset_json import find
     from brats_ablate.data.raw_cases import find_cases
     from brats_ablate.data.validation import validate_files
     from brats_ablate.jobs.build import build_scheme, layout_of
@@ -108,7 +116,13 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segme
     rules = ReadingRules(build_scheme(cfg), **optional)
 
     load = partial(_read, cases=valid, rules=rules)
-    return CaseSource(list(valid), load, {}, {"cases": str(folder.resolve())}, problems)
+    files = {case_id: source_files(c) for case_id, c in valid.items()}
+    if not is_list and "{modality}" not in layout.images:  # it says which modality a file or volume is
+        files = {case_id: [*paths, *find(folder, paths)] for case_id, paths in files.items()}
+    reading = {f"data.layout.{key}": getattr(layout, key) for key in ("images", "modalities", "volumes")}
+    reading |= {"data.background": rules.background, "data.trust_affine_of": rules.trust_affine_of}
+    provenance = {"cases": str(folder.resolve())}
+    return CaseSource(list(valid), load, {}, provenance, problems, files, reading)
 
 
 def _read(case_id: str, cases: Mapping[str, RawCase], rules: ReadingRules) -> PreparedCase:

@@ -54,7 +54,7 @@ class EnsemblePredictor:
 
     Raises:
         ConfigError: a fold with cases has no member, or only one that could disagree with no other; a member predicts
-            other regions than those of `cfg.labels`; or raw cases are read with another `data.spacing` than a member's.
+            other regions than those of `cfg.labels`; or cases are read with another `data.spacing` than a member's.
         DataError: a member was trained on different data from what is prepared now.
     """
 
@@ -73,7 +73,7 @@ class EnsemblePredictor:
         self._saved = to_float32 if getattr(rule, "full_precision", False) else to_float16
         self._loaded: dict[Path, Predictor] = {}
         self._check_labels(build.build_scheme(cfg))
-        if source.fold_of:
+        if any(c in source.fold_of for c in source.case_ids):
             self._check_data(str(cfg.paths.prepared))
             self._check_folds()
         else:
@@ -181,15 +181,14 @@ class EnsemblePredictor:
 
     def _check_folds(self) -> None:
         available = {m.fold for m in self.members}
-        missing = sorted({self.source.fold_of[c] for c in self.source.case_ids} - available)
+        missing = sorted({f for c in self.source.case_ids if (f := self.source.fold_of.get(c)) is not None} - available)
         if missing:
             raise ConfigError(
                 f"job.runs has no finished run of fold {missing[0]}; train it, or leave its cases out of job.cases"
             )
 
     def _check_disagreement(self) -> None:
-        fold_of = self.source.fold_of
-        for fold in sorted({fold_of[c] for c in self.source.case_ids}) if fold_of else (None,):
+        for fold in dict.fromkeys(self.source.fold_of.get(c) for c in self.source.case_ids):
             count = sum(fold is None or member.fold == fold for member in self.members)
             if count < 2:
                 whose = "there is 1" if fold is None else f"fold {fold} has {count}"

@@ -58,6 +58,11 @@ def given_case(images: Images, affine: npt.ArrayLike | None, modalities: Sequenc
         if unknown:
             raise DataError(f"{unknown[0]} is not a modality; the images may be {', '.join(layout.modalities)}")
         return _of_images(images, affine)
+    if not isinstance(images, Sequence | Path):
+        raise DataError(_no_image("images", images))
+    for i, file in enumerate([] if isinstance(images, str | Path) else images):
+        if not isinstance(file, str | Path):
+            raise DataError(f"images[{i}] is a {type(file).__name__}; give files, or one array of all channels")
     if affine is not None:
         raise DataError("affine is that of arrays; files have their own, so leave it out")
     if isinstance(images, str | Path):
@@ -66,12 +71,20 @@ def given_case(images: Images, affine: npt.ArrayLike | None, modalities: Sequenc
     return GivenCase(_of_files([Path(file) for file in images], modalities, layout), _read)
 
 
+def _no_image(name: str, value: object) -> str:
+    remedy = f"give {name}.numpy()" if hasattr(value, "numpy") else "give a file, or an array"
+    return f"{name} is a {type(value).__name__}; {remedy}"
+
+
 def _read(path: Path) -> nifti.NiftiFile:
     return nifti.read_file(path)
 
 
 def _of_images(images: Mapping[str, Image], affine: npt.ArrayLike | None) -> GivenCase:
     """Return the case of a modality's arrays or files; the channels in the order of `images`."""
+    for modality, image in images.items():
+        if not isinstance(image, np.ndarray | str | Path):
+            raise DataError(_no_image(f"images[{modality}]", image))
     arrays = {Path(f"images[{m}]"): image for m, image in images.items() if isinstance(image, np.ndarray)}
     if affine is not None and not arrays:
         raise DataError("affine is that of arrays; files have their own, so leave it out")
@@ -106,15 +119,35 @@ def _of_files(files: Sequence[Path], modalities: Sequence[str], layout: Layout) 
         order = layout.volumes or declared or tuple(layout.modalities)
         images = {m: (files[0], order.index(m) if len(order) > 1 else None) for m in layout.modalities}
         return RawCase(case_id, case_id, images, None)
-    named = [layout.modality_in(file) for file in files]
-    if files and all(named):
-        if doubled := [m for m in named if named.count(m) > 1]:
+    fields = [{} if layout.is_4d else layout.fields_in(file) for file in files]
+    if len(case_ids := list(dict.fromkeys(f["case"] for f in fields if "case" in f))) > 1:
+        raise DataError(f"the files are of several cases ({', '.join(case_ids[:3])}); give the files of one")
+    named = _modalities_of(fields, files, layout)
+    if files and all(m is not None for m in named):
+        if doubled := [m for m in named if m and named.count(m) > 1]:
             raise DataError(f"the names of the files give {doubled[0]} twice; give one file of each modality")
-        return RawCase(case_id, case_id, {str(m): (f, None) for m, f in zip(named, files, strict=True)}, None)
-    if any(named) or len(files) != len(modalities):
+        return RawCase(case_id, case_id, {m: (f, None) for m, f in zip(named, files, strict=True) if m}, None)
+    if any(m is not None for m in named) or len(files) != len(modalities):
         listed = ", ".join(file.name for file in files)
-        raise DataError(
-            f"which modalities the files {listed or '(none)'} are is unclear; give them by name, "
-            f"as {{{modalities[0]!r}: 'file.nii.gz', …}} with {', '.join(modalities)}"
-        )
+        raise DataError(f"which modalities the files {listed or '(none)'} are is unclear; {_by_name(modalities)}")
     return RawCase(case_id, case_id, {m: (file, None) for m, file in zip(modalities, files, strict=True)}, None)
+
+
+def _modalities_of(fields: Sequence[Mapping[str, str]], files: Sequence[Path], layout: Layout) -> list[str | None]:
+    """Return the modality of each file by the fields of its name; None if it has none, "" for an unused channel."""
+    if not layout.is_numbered:
+        return [layout.modality_of[f["modality"].lower()] if "modality" in f else None for f in fields]
+    if not any(fields):
+        return [None for _ in fields]
+    order = layout.volumes or declared_order(find(files[0].parent, files), layout.modality_of, tuple(layout.modalities))
+    if order is None:
+        raise DataError(
+            f"no dataset.json above {files[0]} says what the numbers of the files mean; add it, or "
+            f"{_by_name(list(layout.modalities))}"
+        )
+    number_of = [int(f["number"]) if "number" in f else None for f in fields]
+    return [None if n is None else order[n] if n < len(order) else "" for n in number_of]
+
+
+def _by_name(modalities: Sequence[str]) -> str:
+    return f"give them by name, as {{{modalities[0]!r}: 'file.nii.gz', …}} with {', '.join(modalities)}"

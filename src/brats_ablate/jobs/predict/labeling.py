@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +15,9 @@ from brats_ablate.inference.label_pipeline import LabelPipeline, LabelSetting
 from brats_ablate.jobs.build import build_scheme, instantiate
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.renamed import with_current_names
+
+if TYPE_CHECKING:
+    from brats_ablate.jobs.predict.case_source import CaseSource
 
 
 def configured_pipeline(cfg: DictConfig) -> LabelPipeline:
@@ -43,6 +46,26 @@ def tuned_pipeline(cfg: DictConfig, file: Path) -> LabelPipeline:
     provenance = {"convention": scheme.key, "settings": OmegaConf.to_container(tree)}
     folds = {int(fold): _setting(node, scheme) for fold, node in tree.folds.items()}
     return LabelPipeline(_setting(tree["all"], scheme), provenance, folds)
+
+
+def check_folds_of_settings(pipeline: LabelPipeline, source: CaseSource) -> None:
+    """Check that tuned settings have one for each fold of the cases, chosen on the same folds; others always pass.
+
+    Settings of earlier versions do not name the data that they were chosen on.
+
+    Raises:
+        ConfigError: they were tuned on other prepared data, or a fold is missing.
+    """
+    if not pipeline.folds or not source.fold_of:
+        return
+    tuned_on, prepared = pipeline.provenance["settings"].get("data_fingerprint"), source.provenance["data_fingerprint"]
+    if tuned_on not in (None, prepared):
+        raise ConfigError(
+            "job.settings was tuned on other prepared data, so its folds have other cases; run job=tune again"
+        )
+    folds = {source.fold_of[case_id] for case_id in source.case_ids if case_id in source.fold_of}
+    if missing := sorted(folds - pipeline.folds.keys()):
+        raise ConfigError(f"job.settings has no setting of fold {missing[0]}; run job=tune on predictions of all folds")
 
 
 def _setting(node: Mapping[str, Any] | DictConfig, scheme: LabelScheme) -> LabelSetting:

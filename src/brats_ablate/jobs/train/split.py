@@ -23,11 +23,15 @@ def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
 
     Raises:
         ConfigError: the prepared data has fewer folds.
-        DataError: a case of a fold has no segmentation any more.
+        DataError: no case has a segmentation, or a case of a fold has no segmentation any more.
     """
     fold = int(cfg.fold)
     if fold >= len(store.folds):
         raise ConfigError(f"fold={fold} does not exist: {cfg.paths.prepared} is split into {len(store.folds)} folds")
+    if not any(store.folds):
+        raise DataError(
+            f"no case of {cfg.paths.prepared} has a segmentation: nothing to train on; prepare labeled cases"
+        )
     validation = list(store.folds[fold])
     training = sorted(case_id for k, ids in enumerate(store.folds) if k != fold for case_id in ids)
     fraction = float(OmegaConf.select(cfg, "data.fraction", default=1))

@@ -1,0 +1,79 @@
+"""Which files a bundle takes for the channels of a case, and what it calls the result, for layouts of every kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+from omegaconf import DictConfig
+
+from brats_ablate.data.store import CaseStore
+from brats_ablate.errors import ConfigError
+from brats_ablate.inference.ensemble import choose_members
+from brats_ablate.jobs.export.metadata import Exported
+from brats_ablate.jobs.export.monai_bundle import inference_config
+from brats_ablate.runs.directory import RunDirectory
+
+FinishedRun = Callable[..., RunDirectory]
+Compose = Callable[..., DictConfig]
+Config = Callable[..., ConfigParser]
+MODALITIES = ("flair", "t1", "t1ce", "t2")
+
+
+@pytest.fixture
+def config(finished_run: FinishedRun, composed: Compose, work: Path) -> Config:
+    """The configuration of a bundle: `config('data.layout.images="{case}/{modality}"')`."""
+
+    def make(*overrides: str) -> ConfigParser:
+        finished_run("name=own", "fold=0", *overrides, dice=(0.5,))
+        (member,) = choose_members(work / "phantom" / "runs", ["own"], lr="best", seed=0, checkpoints=1)
+        return ConfigParser(inference_config(Exported.of(composed("name=own", *overrides), member)))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("mri/{case}/{modality}", "mri/{case}/{modality}.nii.gz"),
+        ("{case}/{case}_{modality}", "{case}/{case}_{modality}.nii.gz"),
+        ("{case}/anat/x_{modality}", "{case}/anat/x_{modality}.nii.gz"),
+    ],
+)
+def test_the_files_of_a_case_and_the_name_of_its_result(
+    config: Config, tmp_path: Path, pattern: str, names: str
+) -> None:
+    files = {c: [tmp_path / "new" / names.format(case=c, modality=m) for m in MODALITIES] for c in ("A", "B.1")}
+    for file in (file for of_case in files.values() for file in of_case):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    parser = config(f'data.layout.images="{pattern}"')
+    parser["dataset_dir"] = str(tmp_path / "new")
+    assert [case["image"] for case in parser.get_parsed_content("data")] == [[*map(str, f)] for f in files.values()]
+    name = parser.get_parsed_content("postprocessing#transforms#2#output_name_formatter")
+    saved = [name({"filename_or_obj": str(of_case[0])}, None)["subject"] for of_case in files.values()]
+    assert saved == ["A", "B.1"]
+
+
+@pytest.mark.parametrize("pattern", ["{modality}/{case}", "{case}/{modality}_{case}", "{modality}/{case}_{modality}"])
+def test_a_layout_whose_modality_does_not_follow_the_case_is_refused(config: Config, pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"finds the files of a case by what follows its name, and \{modality\} is"):
+        config(f'data.layout.images="{pattern}"')
+
+
+@pytest.mark.slow
+def test_volumes_have_the_order_in_which_the_training_data_were_prepared(config: Config, work: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the order of the volumes in 4-D files is neither in data\.layout\.volumes"):
+        config("data/layout=msd")  # the phantoms are 3-D files
+    prepared = work / "phantom" / "prepared"
+    original = prepared.resolve()
+    prepared.unlink()
+    shutil.copytree(original, prepared)
+    file = prepared / "cases" / CaseStore(prepared).case_ids[0] / "case.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"volumes": [3, 0, 1, 2]}))
+    steps = config("data/layout=msd").get("preprocessing")["transforms"]
+    assert steps[1]["func"] == "$lambda x: x[[3, 0, 1, 2]]"
