@@ -13,7 +13,7 @@ from pathlib import Path
 
 from brats_ablate.errors import RunFailed
 from brats_ablate.launch.logs import first_failure, rank_without_result, srun_error
-from brats_ablate.launch.submission import SLURM, Submission, active_states, slurm_final_states
+from brats_ablate.launch.submission import SLURM, Submission, active_states, slurm_final_states, unanswered
 from brats_ablate.launch.sweep import SweepPlan, SweepRun
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
@@ -21,6 +21,7 @@ from brats_ablate.runtime.text import align
 
 ALREADY_FINISHED = "already finished"
 RUNNING_ELSEWHERE = "running elsewhere"
+IN_SLURM = "queued or running in SLURM"
 
 _CAUSES = {
     "OUT_OF_MEMORY": "out of memory; request more, or lower trainer.batch_size",
@@ -122,6 +123,17 @@ def skipped_outcomes(sweep_runs: Sequence[SweepRun], plan: SweepPlan) -> dict[in
     """Return the outcomes of runs that were neither submitted nor followed, by index in the sweep."""
     results = dict.fromkeys(plan.finished, ALREADY_FINISHED) | dict.fromkeys(plan.running_elsewhere, RUNNING_ELSEWHERE)
     return {i: Outcome.from_record(sweep_runs[i].label, sweep_runs[i].status, text) for i, text in results.items()}
+
+
+def outcomes_in_slurm(sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission]) -> dict[int, Outcome]:
+    """Return the outcomes of runs that a launcher of one machine leaves to SLURM, by index in the sweep."""
+    active = active_states(submissions.values())
+    outcomes = {}
+    for i, submission in submissions.items():
+        each, silent = sweep_runs[i], active.get(submission, RunState.QUEUED) is None
+        reason = unanswered(each.run.path, submission) if silent and each.run else f"SLURM job {submission.job}"
+        outcomes[i] = Outcome(each.label, IN_SLURM, reason=reason)
+    return outcomes
 
 
 def wait_for_jobs(

@@ -15,7 +15,14 @@ from typing import Any
 
 from brats_ablate.errors import Unreadable
 from brats_ablate.launch.outcome import final_state_cause
-from brats_ablate.launch.submission import SLURM, Submission, active_states, read_submission, slurm_final_states
+from brats_ablate.launch.submission import (
+    SLURM,
+    Submission,
+    active_states,
+    read_submission,
+    slurm_final_states,
+    unanswered,
+)
 from brats_ablate.runs.directory import PEER_LOST, Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import readable
@@ -99,18 +106,24 @@ def format_status_grid(statuses: Sequence[RunStatus]) -> str:
 
 
 def _run_status(
-    run: RunDirectory, record: RunRecord | None, submission: Submission | None, active: Mapping[Submission, RunState]
+    run: RunDirectory,
+    record: RunRecord | None,
+    submission: Submission | None,
+    active: Mapping[Submission, RunState | None],
 ) -> RunStatus:
     never_recorded = record is None
-    record = record or RunRecord(RunState.NOT_STARTED if submission is None else RunState.LOST)
+    silent = submission if submission is not None and active.get(submission, RunState.QUEUED) is None else None
+    record = record or RunRecord(RunState.NOT_STARTED if submission in (None, silent) else RunState.LOST)
     state = record.state
     if state == RunState.RUNNING and not run.is_locked():
         state = RunState.LOST
-    if state not in (RunState.FINISHED, RunState.RUNNING) and submission in active:
+    if state not in (RunState.FINISHED, RunState.RUNNING) and submission in active and not silent:
         state = RunState.QUEUED
     reason = record.reason if state in (RunState.FAILED, RunState.INTERRUPTED, RunState.UNREADABLE) else None
     if state == RunState.LOST and never_recorded and submission is not None:
         reason = f"its job ended before the run started; see the log in {submission.folder}"
+    elif silent is not None and state != RunState.RUNNING:
+        reason = "; ".join(filter(None, (reason, unanswered(run.path, silent))))
     elif state == RunState.LOST:
         reason = f"its process was lost ({run.lock_owner()}); run the same command again to resume"
     pace = _pace(run, record) if state == RunState.RUNNING else (None, None)
