@@ -163,3 +163,16 @@ def test_a_tracker_gets_the_scores_and_the_differences() -> None:
         "t": ["t"],
         "t_differences": ["t_differences"],
     }
+
+
+def test_a_fine_tuning_sweep_has_its_table_without_the_initial_weights(tmp_path: Path, command: Command) -> None:
+    _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
+    sweep = ("+experiment=baseline,ds", "init.checkpoint=gone.pt", "job.resamples=200", "-m")
+    done = command(*sweep)
+    assert done.returncode == 0, done.stderr
+    assert "0.8700" in done.stdout
+    runs = RunDirectory.at(tmp_path / "work" / "brats21" / "runs", Coordinates("ds", 0, 7e-4, 0))
+    runs.write_manifest({"identity": {"init.checksum": "abc", "loss.beta": 1}})
+    done = command(*sweep)
+    assert "trained with other settings than this command has: ds fold=0" in done.stderr
+    assert "init." not in done.stderr

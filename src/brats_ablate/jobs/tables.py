@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import ConfigError, Unreadable
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
@@ -26,6 +26,7 @@ from brats_ablate.tracking.guarded import GuardedTracker
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from brats_ablate.runs.directory import RunDirectory
     from brats_ablate.tables.build import TableResult
     from brats_ablate.tables.spec import TableSpec
     from brats_ablate.tables.table import Table
@@ -106,11 +107,24 @@ def _name_other_runs(sweep: Sequence[DictConfig]) -> None:
     for cfg in sweep:
         run = run_directory(cfg)
         with contextlib.suppress(Unreadable):  # the table names it
-            if settings := other_settings(cfg, run):
+            if settings := other_settings(_with_recorded_weights(cfg, run), run):
                 others.append(f"{run.coordinates} ({settings})")
     if others:
         more = f" and {len(others) - 1} more" if others[1:] else ""
         print(f"brats-ablate: trained with other settings than this command has: {others[0]}{more}", file=sys.stderr)
+
+
+def _with_recorded_weights(cfg: DictConfig, run: RunDirectory) -> DictConfig:
+    """Return `cfg` with the checksum of its initial weights as `run` recorded it: a table is made without their file.
+
+    Where `run` started from none, the path shows the difference.
+    """
+    if OmegaConf.select(cfg, "init.checkpoint") is None or cfg.init.get("checksum") is not None:
+        return cfg
+    recorded = (run.identity() or {}).get("init.checksum")
+    with_checksum = OmegaConf.merge(cfg, {"init": {"checksum": recorded or str(cfg.init.checkpoint)}})
+    assert isinstance(with_checksum, DictConfig)
+    return with_checksum
 
 
 def tables_run(cfg: DictConfig) -> RunInfo:
