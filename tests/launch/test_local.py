@@ -13,6 +13,7 @@ from brats_ablate.launch.local import launch, make_slots
 from brats_ablate.launch.submission import Submission, write_submission
 from brats_ablate.launch.sweep import SweepRun
 from brats_ablate.runs.state import RunState
+from brats_ablate.runtime import signals
 from brats_ablate.runtime.workers import available_cores
 
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.poll_seconds=0.1")
@@ -104,7 +105,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes_at_the_step(fake_study: FakeS
     wait_until(lambda: len(fake_study.runs()) == 2 and min(map(finished_epochs, fake_study.runs())) >= 1, process)
     process.send_signal(signal.SIGINT)
     done = finish(process)
-    assert done.returncode == 1
+    assert done.returncode == signals.EXIT_CODE
     assert "2 runs: 2 interrupted" in done.stdout
     assert "same command" in done.stdout
     stopped = [fake_state(run)["step"] for run in fake_study.runs()]

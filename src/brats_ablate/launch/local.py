@@ -19,6 +19,7 @@ from brats_ablate.launch.submission import SLURM, Submission, is_alive, local_su
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
 from brats_ablate.launch.time_left import SweepClock
 from brats_ablate.launch.worker import Execute, RunTask
+from brats_ablate.runtime.signals import EXIT_CODE
 from brats_ablate.runtime.workers import available_cores
 
 Slot = tuple[str, ...]
@@ -63,7 +64,7 @@ def launch(
 
     Raises:
         ConfigError: a run exists with a different configuration.
-        KeyboardInterrupt: after Ctrl-C, when every run has saved and stopped.
+        KeyboardInterrupt: after a second Ctrl-C; the runs continue to save and stop.
     """
     processes = len(slots) * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
     with submission_lock(sweep_runs):
@@ -106,9 +107,10 @@ def launch(
             to_start.clear()
             _stop(running.values())
     code = print_summary(outcomes)
-    if stopped:
-        raise KeyboardInterrupt
-    return code
+    if not stopped:
+        return code
+    print("interrupted; run the same command again to resume", flush=True)
+    return EXIT_CODE
 
 
 def _free_slot(slots: Sequence[Slot], running: Mapping[int, Submission]) -> Slot | None:
