@@ -72,6 +72,10 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["data=/data/BraTS"], "data= is the kind of data set, its folder is data.raw=/data/BraTS"),
         (["data=BraTS2021"], "data=BraTS2021 is not an option; did you mean brats21?"),
         (["name=a=b"], """quote the value for the program and for the shell: "name='a=b'\""""),
+        (["fold=glob(*)", "-m"], "fold=glob(*) matches no option; `--help` lists the options of each group"),
+        (["+experiment=glob(dropbox*)", "fold=0", "-m"], "+experiment=glob(dropbox*) matches no option; `--help` "),
+        (["job=describe", "job.measure=true", "job.repeats=0"], "job.repeats=0 must be at least 1"),
+        (["-cd=sweeps", "-cn=tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -89,6 +93,15 @@ def test_a_mistake_is_one_sentence_with_exit_code_2(
     assert sentence in message
     assert "\n" not in message
     assert not (in_empty_folder / "work").exists(), "work was started"
+
+
+def test_an_environment_that_no_launcher_makes_is_one_sentence(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "x")
+    assert typed(["job=status"], monkeypatch) == 0
+    assert typed(["data=phantom", "fold=0,1", "-m"], monkeypatch) == 2
+    assert "brats-ablate: WORLD_SIZE=x in the environment is not a number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])

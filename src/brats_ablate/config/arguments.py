@@ -31,7 +31,14 @@ _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.co
 
 def as_hydra_reads(arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra: current keys, quoted paths, folders of options, flags in front."""
+    arguments = separated_flags(arguments)
     return flags_first(own_options(packaged_sweeps(open_keys(quoted_paths(current_keys(arguments))))))
+
+
+def separated_flags(arguments: list[str]) -> list[str]:
+    """Separate a flag from its value, as in `-cd=sweeps`."""
+    pairs = [(each, each.partition("=")) for each in arguments]
+    return [part for each, (flag, _, v) in pairs for part in ([flag, v] if flag in _FLAGS_WITH_VALUE and v else [each])]
 
 
 def unknown_flag(arguments: list[str]) -> str | None:
