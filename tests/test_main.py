@@ -104,6 +104,38 @@ def test_an_environment_that_no_launcher_makes_is_one_sentence(
     assert "brats-ablate: WORLD_SIZE=x in the environment is not a number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "line", [["job=status", "job.json=/proc/x.json", "-m"], ["data=phantom", "fold=0,1", "paths.work=/proc/foo", "-m"]]
+)
+def test_an_error_of_the_file_system_is_one_sentence_in_a_sweep_too(
+    line: list[str], in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(line, monkeypatch) == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"brats-ablate: No such file or directory: /proc/.*; check path and permissions", message)
+
+
+@pytest.mark.parametrize("config_dir", ["sweeps", "grids"])
+def test_own_options_and_a_folder_of_sweeps_go_together(
+    config_dir: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, text in {
+        "conf/experiment/mine.yaml": "# @package _global_\nname: mine\nabout: {question: 'Does it help?', baseline: baseline}\n",
+        "conf/data/hospital.yaml": "defaults: [phantom, _self_]\nname: hospital\n",
+        f"{config_dir}/grid.yaml": (
+            "defaults: [config, _self_]\nhydra: {mode: MULTIRUN, sweeper: {params: "
+            "{+experiment: 'mine,ds', fold: '0,1', data: hospital}}}\n"
+        ),
+    }.items():
+        (in_empty_folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (in_empty_folder / file).write_text(text)
+    assert typed(["-cd", config_dir, "-cn", "grid", "job=status"], monkeypatch) == 0
+    printed = capsys.readouterr()
+    assert "mine " in printed.out, printed.err
+    assert typed(["-cd", config_dir, "-cn", "grid", "job=status", "+experiment=min"], monkeypatch) == 2
+    assert "did you mean mine?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])
 def test_own_and_installed_sweeps_are_suggested(
     name: str, meant: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from brats_ablate.config.locations import resource_dir
+from brats_ablate.config.locations import own_conf, resource_dir
 
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of an earlier version -> the group that these keys are in now."""
@@ -97,10 +97,9 @@ def packaged_sweeps(arguments: list[str]) -> list[str]:
 
 def own_options(arguments: list[str]) -> list[str]:
     """Add `-cd conf` if the current directory has a folder conf of its own and no other folder is given."""
-    own = Path("conf")
-    if any(a.partition("=")[0] in ("-cd", "--config-dir") for a in arguments) or not own.is_dir():
+    if any(a.partition("=")[0] in ("-cd", "--config-dir") for a in arguments) or own_conf() is None:
         return arguments
-    return arguments if own.resolve() == resource_dir("conf").resolve() else ["-cd", "conf", *arguments]
+    return ["-cd", "conf", *arguments]
 
 
 def flags_first(arguments: list[str]) -> list[str]:
