@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from brats_ablate.jobs.sweep.time_left import seconds_left
 from brats_ablate.launch.status import RunStatus, collect_statuses, format_status_grid
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import find_runs
@@ -27,7 +28,7 @@ def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig]
     runs = Path(str(cfg.paths.runs)).absolute()
 
     def collect() -> list[RunStatus]:
-        return collect_statuses([run_directory(each) for each in sweep] if sweep else find_runs(runs))
+        return collect_statuses([run_directory(each) for each in sweep] if sweep else find_runs(runs), seconds_left)
 
     if watch <= 0:
         _print(collect(), json, runs)
