@@ -10,11 +10,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import resolve
-from brats_ablate.errors import ConfigError
+from brats_ablate.config.command import escaped
+from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
@@ -41,8 +43,10 @@ class SweepRun:
     @property
     def configuration(self) -> str:
         """The resolved configuration as YAML, without Hydra's own part."""
-        tree = OmegaConf.to_container(self.cfg, resolve=True)
-        assert isinstance(tree, dict)
+        tree: Any = OmegaConf.to_container(self.cfg, resolve=True)
+        about = tree.get("about") or {}
+        if about.get("options"):  # for other commands to resolve
+            about["options"] = escaped(about["options"])
         return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
 
 
@@ -148,7 +152,14 @@ def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for root in sorted({r.run.path.parents[3] for r in sweep_runs if r.run}):
             root.mkdir(parents=True, exist_ok=True)
-            wait_for_lock(stack.enter_context(lock_file(root / ".submission.lock")))
+            file = root / ".submission.lock"
+            try:
+                wait_for_lock(stack.enter_context(lock_file(file)))
+            except PermissionError:
+                raise UserError(
+                    f"{file} cannot be written by you, and without it two launchers could submit the same run; have "
+                    "its owner run chmod g+w on it (umask 002 makes new files so), or set paths.work"
+                ) from None
         yield
 
 
