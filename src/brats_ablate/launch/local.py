@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.launch.outcome import ended_outcomes, outcomes_in_slurm, print_plan, print_summary, skipped_outcomes
+from brats_ablate.launch.outcome import ended_outcomes, left_outcomes, print_plan, print_summary, skipped_outcomes
 from brats_ablate.launch.submission import SLURM, Submission, is_alive, local_submission, write_submission
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
 from brats_ablate.launch.time_left import SweepClock
@@ -71,7 +71,7 @@ def launch(
         plan = plan_sweep(sweep_runs)
         print_plan(plan, len(sweep_runs))
     in_slurm = {i: s for i, s in plan.already_submitted.items() if s.cluster == SLURM}
-    outcomes = skipped_outcomes(sweep_runs, plan) | outcomes_in_slurm(sweep_runs, in_slurm)
+    outcomes = skipped_outcomes(sweep_runs, plan) | left_outcomes(sweep_runs, in_slurm)
     running = {i: s for i, s in plan.already_submitted.items() if i not in in_slurm}
     to_start = list(plan.to_submit)
     stopped = False
@@ -86,7 +86,7 @@ def launch(
                         running[i] = _start(sweep_runs[i], execute, folder, slot, ranks, processes)
                 for submission in plan.already_submitted.values():
                     if submission.cluster == SLURM:
-                        outcomes |= outcomes_in_slurm(sweep_runs, {i: submission})
+                        outcomes |= left_outcomes(sweep_runs, {i: submission})
                     else:
                         running[i] = submission
                 outcomes.update((i, o) for o in skipped_outcomes([sweep_runs[i]], plan).values())

@@ -125,12 +125,15 @@ def skipped_outcomes(sweep_runs: Sequence[SweepRun], plan: SweepPlan) -> dict[in
     return {i: Outcome.from_record(sweep_runs[i].label, sweep_runs[i].status, text) for i, text in results.items()}
 
 
-def outcomes_in_slurm(sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission]) -> dict[int, Outcome]:
-    """Return the outcomes of runs that a launcher of one machine leaves to SLURM, by index in the sweep."""
+def left_outcomes(sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission]) -> dict[int, Outcome]:
+    """Return the outcomes of runs that are left to the launcher that submitted them, by index in the sweep."""
     active = active_states(submissions.values())
     outcomes = {}
     for i, submission in submissions.items():
         each, silent = sweep_runs[i], active.get(submission, RunState.QUEUED) is None
+        if submission.cluster != SLURM:
+            outcomes[i] = Outcome.from_record(each.label, each.status, RUNNING_ELSEWHERE)
+            continue
         reason = unanswered(each.run.path, submission) if silent and each.run else f"SLURM job {submission.job}"
         outcomes[i] = Outcome(each.label, IN_SLURM, reason=reason)
     return outcomes
