@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,7 +18,7 @@ from brats_ablate.errors import ConfigError, Unreadable
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
-from brats_ablate.launch.sweep import other_settings, run_directory
+from brats_ablate.launch.sweep import by_data_set, other_settings, run_directory
 from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
@@ -51,11 +51,18 @@ def run(
 ) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
 
-    With a `sweep`, and unless `tables` names others, that is the table of the sweep.
+    With a `sweep`, and unless `tables` names others, that is the table of the sweep, one for each data set.
 
     Raises:
         ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
+    data_sets = by_data_set(sweep or [])
+    if len(data_sets) > 1:
+        options: dict[str, Any] = {"intervals": intervals, "resamples": resamples, "seed": seed, "rope": rope}
+        for name, of_data_set in data_sets.items():
+            print(f"\nResults of {name}", flush=True)
+            run(of_data_set[0], tables=tables, baseline=baseline, **options, paper=paper, sweep=of_data_set)
+        return
     if sweep is not None and tables is None:
         from hydra.core.hydra_config import HydraConfig
 

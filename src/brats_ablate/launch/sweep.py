@@ -70,6 +70,14 @@ def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
     return SweepRun(str(run.coordinates), cfg, run)
 
 
+def by_data_set(sweep: Sequence[DictConfig]) -> dict[str, list[DictConfig]]:
+    """Return the configurations of a sweep by the name of their data set, in its order."""
+    groups: dict[str, list[DictConfig]] = {}
+    for cfg in sweep:
+        groups.setdefault(str(OmegaConf.select(cfg, "data.name")), []).append(cfg)
+    return groups
+
+
 def run_directory(cfg: DictConfig) -> RunDirectory:
     """Return the directory of the training run that a configuration describes."""
     coordinates = Coordinates(str(cfg.name), int(cfg.fold), float(cfg.lr), int(cfg.seed))
