@@ -160,7 +160,8 @@ def test_the_help_lists_experiments_with_their_questions_and_fits_a_terminal(
     assert typed(["--help"], monkeypatch) == 0
     shown, _, groups = capsys.readouterr().out.partition("== Groups ==")
     assert re.search(r"^ds  +Does deep supervision of the lower decoder levels\n +help\?$", shown, re.M)
-    groups = groups.partition("--help,-h")[0]
+    groups, _, flags = groups.partition("--help,-h")
+    assert "--version : Show the versions of the program and its packages and exit" in flags
     assert "inputs: onehot, onehot_as_released, plain" in groups
     assert max(map(len, groups.splitlines())) <= 80
 

@@ -83,6 +83,14 @@ def test_a_job_that_ended_before_its_run_started_is_lost_and_names_its_log(tmp_p
     assert status.reason == "its job ended before the run started; see the log in /logs/1"
 
 
+def test_a_run_with_an_unreadable_status_has_no_epoch(tmp_path: Path) -> None:
+    run = write_run(run_at(tmp_path))
+    (run.path / "status.json").write_text("garbage")
+    lines = format_status_grid(collect_statuses([run])).splitlines()
+    assert lines[-2] == "1 run: 1 unreadable"
+    assert lines[-1].startswith(f"  {run.coordinates}: unreadable: {run.path}/status.json is damaged")
+
+
 def test_the_grid_has_a_row_per_experiment_and_rate_and_a_column_per_fold(tmp_path: Path) -> None:
     runs = [run_at(tmp_path, name, fold, lr) for name in "ab" for lr in (5e-4, 7e-4) for fold in (0, 1)]
     for i, run in enumerate(runs):

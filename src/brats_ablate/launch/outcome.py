@@ -17,7 +17,7 @@ from brats_ablate.launch.submission import SLURM, Submission, active_states, slu
 from brats_ablate.launch.sweep import SweepPlan, SweepRun
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
-from brats_ablate.runtime.text import align
+from brats_ablate.runtime.text import align, counted
 
 ALREADY_FINISHED = "already finished"
 RUNNING_ELSEWHERE = "running elsewhere"
@@ -188,7 +188,7 @@ def format_outcomes(outcomes: Sequence[Outcome]) -> str:
     rows = [[o.label, o.result, o.progress, "" if o.best is None else f"{o.best:.4f}", o.reason] for o in ordered]
     counts = {o.result: sum(p.result == o.result for p in ordered) for o in ordered}
     total = ", ".join(f"{count} {result}" for result, count in counts.items())
-    return f"{align(rows)}\n{len(ordered)} runs: {total}"
+    return f"{align(rows)}\n{counted(len(ordered), 'run')}: {total}"
 
 
 def _write_status(run: RunDirectory, state: RunState, reason: str) -> RunRecord:

@@ -26,7 +26,7 @@ from brats_ablate.launch.submission import (
 from brats_ablate.runs.directory import PEER_LOST, Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import readable
-from brats_ablate.runtime.text import align, format_duration
+from brats_ablate.runtime.text import align, counted, format_duration
 
 _TAIL_BYTES = 16_384
 EPOCHS_TIMED = 10
@@ -111,8 +111,10 @@ def format_status_grid(statuses: Sequence[RunStatus]) -> str:
     for (name, lr, seed), by_fold in cells.items():
         rows.append([name, f"{lr:g}", *([str(seed)] if has_seeds else []), *(by_fold.get(f, "") for f in folds)])
     counts = [f"{n} {state}" for state in RunState if (n := sum(s.state == state for s in statuses))]
-    lines = [align(rows), "", f"{len(statuses)} runs: {', '.join(counts)}{_pace_of_all(statuses)}"]
-    lines += [f"  {s.coordinates}: {s.state} at epoch {s.epoch}/{s.epochs}: {s.reason}" for s in statuses if s.reason]
+    lines = [align(rows), "", f"{counted(len(statuses), 'run')}: {', '.join(counts)}{_pace_of_all(statuses)}"]
+    for each in (s for s in statuses if s.reason):
+        where = f" at epoch {each.epoch}/{each.epochs}" if each.epochs else ""
+        lines.append(f"  {each.coordinates}: {each.state}{where}: {each.reason}")
     return "\n".join(lines)
 
 

@@ -187,7 +187,7 @@ def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
     """
     if shown := other_settings(each.cfg, run):
         raise ConfigError(
-            f"{run.path} contains a run with a different configuration ({shown}); give this one its own name= or seed="
+            f"{run.path} contains a run with a different configuration ({shown}); give this one its own name="
         )
 
 

@@ -24,7 +24,7 @@ from brats_ablate.jobs.build import instantiate
 from brats_ablate.jobs.sweep.dry_run import Measurement
 from brats_ablate.launch.sweep import SweepRun, by_data_set, plan_sweep, run_directory
 from brats_ablate.runtime.files import write_json
-from brats_ablate.runtime.text import align, format_duration
+from brats_ablate.runtime.text import align, counted, format_duration
 from brats_ablate.training.validation_schedule import ValidationSchedule
 
 Measure = Callable[[DictConfig], Measurement]
@@ -91,7 +91,7 @@ class SweepEstimate:
         most = max(e.ranks for e in self.experiments)
         numbers = " or ".join(str(n) for n in sorted({e.ranks for e in self.experiments}))
         ranks = f"{numbers} rank{'s' if most > 1 else ''} each"
-        lines = [align(rows), "", f"{runs} runs, {finished} finished, {runs - finished} to do, {ranks}"]
+        lines = [align(rows), "", f"{counted(runs, 'run')}, {finished} finished, {runs - finished} to do, {ranks}"]
         if any(e.measured for e in self.experiments):
             hours = sum(e.device_hours or 0 for e in self.experiments)
             lines.append(f"{hours:,.1f} {unit}, measured on this machine; assumes that ranks share the work evenly")
