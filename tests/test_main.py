@@ -72,6 +72,10 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["data=/data/BraTS"], "data= is the kind of data set, its folder is data.raw=/data/BraTS"),
         (["data=BraTS2021"], "data=BraTS2021 is not an option; did you mean brats21?"),
         (["name=a=b"], """quote the value for the program and for the shell: "name='a=b'\""""),
+        (["fold=glob(*)", "-m"], "fold=glob(*) matches no option; `--help` lists the options of each group"),
+        (["+experiment=glob(dropbox*)", "fold=0", "-m"], "+experiment=glob(dropbox*) matches no option; `--help` "),
+        (["job=describe", "job.measure=true", "job.repeats=0"], "job.repeats=0 must be at least 1"),
+        (["-cd=sweeps", "-cn=tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -89,6 +93,47 @@ def test_a_mistake_is_one_sentence_with_exit_code_2(
     assert sentence in message
     assert "\n" not in message
     assert not (in_empty_folder / "work").exists(), "work was started"
+
+
+def test_an_environment_that_no_launcher_makes_is_one_sentence(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "x")
+    assert typed(["job=status"], monkeypatch) == 0
+    assert typed(["data=phantom", "fold=0,1", "-m"], monkeypatch) == 2
+    assert "brats-ablate: WORLD_SIZE=x in the environment is not a number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line", [["job=status", "job.json=/proc/x.json", "-m"], ["data=phantom", "fold=0,1", "paths.work=/proc/foo", "-m"]]
+)
+def test_an_error_of_the_file_system_is_one_sentence_in_a_sweep_too(
+    line: list[str], in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(line, monkeypatch) == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"brats-ablate: No such file or directory: /proc/.*; check path and permissions", message)
+
+
+@pytest.mark.parametrize("config_dir", ["sweeps", "grids"])
+def test_own_options_and_a_folder_of_sweeps_go_together(
+    config_dir: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, text in {
+        "conf/experiment/mine.yaml": "# @package _global_\nname: mine\nabout: {question: 'Does it help?', baseline: baseline}\n",
+        "conf/data/hospital.yaml": "defaults: [phantom, _self_]\nname: hospital\n",
+        f"{config_dir}/grid.yaml": (
+            "defaults: [config, _self_]\nhydra: {mode: MULTIRUN, sweeper: {params: "
+            "{+experiment: 'mine,ds', fold: '0,1', data: hospital}}}\n"
+        ),
+    }.items():
+        (in_empty_folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (in_empty_folder / file).write_text(text)
+    assert typed(["-cd", config_dir, "-cn", "grid", "job=status"], monkeypatch) == 0
+    printed = capsys.readouterr()
+    assert "mine " in printed.out, printed.err
+    assert typed(["-cd", config_dir, "-cn", "grid", "job=status", "+experiment=min"], monkeypatch) == 2
+    assert "did you mean mine?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])
@@ -115,7 +160,8 @@ def test_the_help_lists_experiments_with_their_questions_and_fits_a_terminal(
     assert typed(["--help"], monkeypatch) == 0
     shown, _, groups = capsys.readouterr().out.partition("== Groups ==")
     assert re.search(r"^ds  +Does deep supervision of the lower decoder levels\n +help\?$", shown, re.M)
-    groups = groups.partition("--help,-h")[0]
+    groups, _, flags = groups.partition("--help,-h")
+    assert "--version : Show the versions of the program and its packages and exit" in flags
     assert "inputs: onehot, onehot_as_released, plain" in groups
     assert max(map(len, groups.splitlines())) <= 80
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.arguments import as_hydra_reads, unknown_flag
 from brats_ablate.config.hydra_mode import searched_in_own_files_only
-from brats_ablate.config.locations import make_importable, own_config_dir, resource_dir
+from brats_ablate.config.locations import make_importable, own_config_dirs, resource_dir
 from brats_ablate.runtime import exit_code
 
 
@@ -53,6 +53,7 @@ def main() -> None:
     from brats_ablate.config.messages import format_error
     from brats_ablate.errors import UserError
     from brats_ablate.jobs import resolvers
+    from brats_ablate.runtime.files import os_error_message
 
     if os.name == "nt":
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
@@ -66,7 +67,7 @@ def main() -> None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
         sys.exit(2)
     sys.argv[1:] = as_hydra_reads(sys.argv[1:])
-    make_importable(folder for folder in (Path.cwd(), own_config_dir()) if folder is not None)
+    make_importable([Path.cwd(), *own_config_dirs()])
     try:
         with searched_in_own_files_only(sys.argv[1:]):
             _help() if {"--help", "-h"} & set(sys.argv) else application()
@@ -79,11 +80,13 @@ def main() -> None:
         print(f"brats-ablate: {error}", file=sys.stderr)
         exit_code.record(error.exit_code)
     except Exception as error:
-        sentence = format_error(error)
+        sentence, code = format_error(error), 2
+        if sentence is None and isinstance(error, OSError):
+            sentence, code = os_error_message(error), 1
         if sentence is None:
             raise
         print(f"brats-ablate: {sentence}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(code)
     sys.exit(exit_code.highest())
 
 

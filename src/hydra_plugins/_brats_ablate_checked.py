@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,12 @@ class ComposedRun:
 class CheckedLauncher(Launcher):
     """Composes and checks every run of a sweep, then passes them to `run_all`."""
 
-    ranks_per_run: int = int(os.environ.get("WORLD_SIZE", "1"))
-    """Processes that it starts for a run; by default this one, or torchrun's, of which it is one."""
+    @cached_property
+    def ranks_per_run(self) -> int:
+        """Processes that it starts for a run; by default this one, or torchrun's, of which it is one."""
+        from brats_ablate.runtime.ranks import world_size
+
+        return world_size()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra passes: how to compose, the application, and the configuration of the sweep."""
@@ -105,6 +109,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.launch.sweep import check_no_conflict, check_ranks
         from brats_ablate.runs.directory import trains_a_run
         from brats_ablate.runtime import exit_code, signals
+        from brats_ablate.runtime.ranks import rank
 
         for each in runs:
             if trains_a_run(str(each.cfg.job._target_)):
@@ -113,7 +118,7 @@ class CheckedLauncher(Launcher):
         check_no_conflict([r.as_sweep_run() for r in runs])
         with around or nullcontext():
             exit_code.record(self.run_all(runs))
-        if int(os.environ.get("RANK", "0")) == 0:
+        if rank() == 0:
             for line in commands([run for each in runs if (run := each.as_sweep_run().run) is not None]):
                 print(line, flush=True)
         if exit_code.highest() == signals.EXIT_CODE:
@@ -149,6 +154,9 @@ class CheckedLauncher(Launcher):
         if design and wants_scores(self.config):
             raise ConfigError("a design is a grid of its combinations; use hydra/sweeper=grid")
         grid = [(of_grid, on) for of_grid in job_overrides for on in (design.combinations if design else [()])]
+        if not grid:
+            globs = " ".join(text for text in self.config.hydra.overrides.task if "glob(" in text)
+            raise ConfigError(f"{globs or 'a glob'} matches no option; `--help` lists the options of each group")
         for number, (of_grid, on) in enumerate(grid, start=first):
             overrides = [*of_grid, *(compose.factors(design.overrides(on), of_grid) if design else ())]
             cfg = compose(overrides)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -52,8 +51,9 @@ def launch_trials(launcher: CheckedLauncher, trials: Sequence[Sequence[str]], fi
     from brats_ablate.errors import ConfigError
     from brats_ablate.launch.submission import make_launch_folder
     from brats_ablate.runtime import exit_code
+    from brats_ablate.runtime.ranks import world_size
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world_size() > 1:
         raise ConfigError("each process of torchrun would search on its own; start one, with trainer.devices=N")
     direction = OmegaConf.select(launcher.config, "hydra.sweeper.direction")
     if getattr(direction, "name", direction) == "minimize":

@@ -19,7 +19,14 @@ class SerialLauncher(CheckedLauncher):
 
     def run_all(self, runs: Sequence[ComposedRun]) -> int:
         """Run them one after the other."""
-        from brats_ablate.launch.outcome import ALREADY_FINISHED, Outcome, print_summary
+        from brats_ablate.launch.outcome import (
+            ALREADY_FINISHED,
+            Outcome,
+            left_outcomes,
+            print_summary,
+            skipped_outcomes,
+        )
+        from brats_ablate.launch.sweep import plan_sweep
         from brats_ablate.launch.time_left import SweepClock
         from brats_ablate.runs.state import RunState
         from brats_ablate.runtime.signals import EXIT_CODE
@@ -30,6 +37,13 @@ class SerialLauncher(CheckedLauncher):
         clock = SweepClock(sweep_runs)
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
             print(f"[{i + 1}/{len(runs)}] {sweep_run.label}{clock.text(range(i, len(runs)))}", flush=True)
+            plan = plan_sweep([sweep_run])
+            if (
+                plan.already_submitted or plan.running_elsewhere
+            ) and self.ranks_per_run == 1:  # not another rank's lock
+                left = left_outcomes([sweep_run], plan.already_submitted) | skipped_outcomes([sweep_run], plan)
+                outcomes[i] = left[0]
+                continue
             was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
             folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
             code = int(run_job(self._exit_code, each.cfg, *folders, hydra_context=self.context).return_value)

@@ -51,6 +51,15 @@ def test_multirun_may_stand_anywhere() -> None:
     assert arguments.flags_first(swept) == ["-cd", "sweeps", "-cn=demo", "data=phantom", "job=status"]
 
 
+def test_a_flag_has_its_value_after_an_equals_sign_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spaced = arguments.as_hydra_reads(["-cd", "sweeps", "-cn", "table2", "fold=0"])
+    assert arguments.as_hydra_reads(["-cd=sweeps", "--config-name=table2", "fold=0"]) == [
+        *spaced[:2], "--config-name", *spaced[3:],
+    ]  # fmt: skip
+    assert Path(spaced[1]).is_absolute()
+
+
 def test_keys_of_version_0_1_are_read_as_options_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
     line = [
         "job=x",

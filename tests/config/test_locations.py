@@ -42,6 +42,15 @@ def test_without_a_folder_only_the_installation_counts(monkeypatch: pytest.Monke
     assert len(locations.table_dirs()) == 2
 
 
+def test_a_folder_conf_here_counts_next_to_the_command_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["brats-ablate", "-cd", "sweeps"])
+    assert locations.config_dirs()[1:] == [tmp_path / "conf", tmp_path / "sweeps"]
+    monkeypatch.setattr(sys, "argv", ["brats-ablate", "-cd", "conf"])
+    assert locations.config_dirs()[1:] == [tmp_path / "conf"]
+
+
 def test_modules_are_importable_here_and_in_child_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "module_of_a_user.py").touch()
     monkeypatch.setattr(sys, "path", list(sys.path))

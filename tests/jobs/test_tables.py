@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -163,3 +164,38 @@ def test_a_tracker_gets_the_scores_and_the_differences() -> None:
         "t": ["t"],
         "t_differences": ["t_differences"],
     }
+
+
+def test_a_fine_tuning_sweep_has_its_table_without_the_initial_weights(tmp_path: Path, command: Command) -> None:
+    _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
+    sweep = ("+experiment=baseline,ds", "init.checkpoint=gone.pt", "job.resamples=200", "-m")
+    done = command(*sweep)
+    assert done.returncode == 0, done.stderr
+    assert "0.8700" in done.stdout
+    runs = RunDirectory.at(tmp_path / "work" / "brats21" / "runs", Coordinates("ds", 0, 7e-4, 0))
+    runs.write_manifest({"identity": {"init.checksum": "abc", "loss.beta": 1}})
+    done = command(*sweep)
+    assert "trained with other settings than this command has: ds fold=0" in done.stderr
+    assert "init." not in done.stderr
+
+
+def test_a_sweep_over_data_sets_has_a_table_a_grid_and_a_plan_of_each(tmp_path: Path, command: Command) -> None:
+    _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
+    shutil.copytree(tmp_path / "work" / "brats21", tmp_path / "work" / "phantom")
+    shutil.rmtree(tmp_path / "work" / "phantom" / "runs" / "ds" / "fold=0")
+    sweep = ("+experiment=baseline,ds", "fold=0,1,2,3,4", "data=brats21,phantom", "-m")
+    done = command(*sweep, "job.resamples=200")
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("Results of")] == [
+        "Results of brats21", "Results of phantom",
+    ]  # fmt: skip
+    assert (tmp_path / "work" / "phantom" / "tables" / "demo.csv").exists()
+    status = command(*sweep, "job=status").stdout.split("\n\n")
+    assert [part.splitlines()[0] for part in (status[0], status[2])] == ["brats21", "phantom"]
+    assert "9 finished, 1 not started" in status[3]
+    plan = command(*sweep, "job=plan", "job.dry_run=false").stdout
+    rows = [re.split(" {2,}", line.strip())[:3] for line in plan.splitlines()[1:5]]
+    assert rows == [
+        [f"{name} ({data})", "5", "4" if (name, data) == ("ds", "phantom") else "5"]
+        for name in ("baseline", "ds") for data in ("brats21", "phantom")
+    ]  # fmt: skip

@@ -101,6 +101,11 @@ def test_rejects_predictions_without_cross_validation_or_probabilities(
         ("job.most_voxels=0", r"job\.most_voxels=0"),
         ("job.thresholds.tc=[0.5,0.4]", r"job\.thresholds\.tc"),
         ("+job.thresholds.core=[0.5]", r"job\.thresholds\.core is no region of labels=brats2021; choose wt, tc, et"),
+        (
+            "job.thresholds.wt=0.5",
+            r"^job\.thresholds\.wt=0\.5 is no list of numbers; write job\.thresholds\.wt=\[0\.5\]$",
+        ),
+        ("job.thresholds.wt=[a]", r"^job\.thresholds\.wt=\['a'\] is no list of numbers"),
         ("job.thresholds.et=null", r"job\.thresholds\.et is missing; give the candidates of ET"),
     ],
 )

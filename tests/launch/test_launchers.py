@@ -115,6 +115,16 @@ def test_a_serial_sweep_that_is_interrupted_continues(fake_study: FakeStudy) -> 
     assert "3 runs: 2 already finished, 1 finished" in done.stdout.splitlines()
 
 
+@pytest.mark.slow
+def test_a_serial_sweep_leaves_alone_what_runs_elsewhere(fake_study: FakeStudy) -> None:
+    elsewhere = run_at(fake_study.folder / "work" / "phantom" / "runs", fold=0)
+    with elsewhere.lock():
+        done = fake_study.run("+experiment=baseline", "fold=0,1")
+    assert done.returncode == 0, done.stdout
+    assert "2 runs: 1 running elsewhere, 1 finished" in done.stdout
+    assert elsewhere.status() is None
+
+
 def test_site_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRATS_ABLATE_SLURM_PARTITION", "a100")
     parameters = launcher("hydra/launcher=slurm_a100", "hydra.launcher.account=lab").parameters

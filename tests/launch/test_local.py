@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from scaffolding import FakeStudy, fake_state, finish, finished_epochs, wait_until
+from omegaconf import OmegaConf
+from scaffolding import FakeStudy, fake_state, finish, finished_epochs, run_at, wait_until, write_run
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.launch.local import make_slots
+from brats_ablate.launch.local import launch, make_slots
+from brats_ablate.launch.submission import Submission, write_submission
+from brats_ablate.launch.sweep import SweepRun
+from brats_ablate.runs.state import RunState
+from brats_ablate.runtime import signals
 from brats_ablate.runtime.workers import available_cores
 
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.poll_seconds=0.1")
@@ -22,6 +29,34 @@ def test_slots_share_no_device() -> None:
         make_slots(["1", "1"], 1)
     with pytest.raises(ConfigError, match=r"^hydra/launcher=local_gpus finds no GPU; check nvidia-smi -L"):
         make_slots([], 1)
+
+
+@pytest.mark.parametrize(
+    ("squeue", "reason"),
+    [
+        ("echo '8|PENDING'", "SLURM job 8"),
+        ("exit 1", "SLURM does not answer here, and its job 8 may have the run; if that job has ended, delete "),
+    ],
+)
+def test_a_run_that_slurm_has_is_left_to_it(
+    squeue: str,
+    reason: str,
+    tmp_path: Path,
+    fake_command: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake_command("squeue", squeue)
+    run = write_run(run_at(tmp_path / "work" / "phantom" / "runs"), RunState.INTERRUPTED, epochs=4)
+    write_submission(run.path, Submission("slurm", "8", str(tmp_path), 1, ""))
+    (run.path / "manifest.json").unlink()
+    before = run.status()
+    each = SweepRun("baseline", OmegaConf.create({"trainer": {"devices": 1, "epochs": 4}}), run)
+    assert launch([each], lambda cfg: pytest.fail("started"), tmp_path, [()], 1, 0.01) == 0
+    assert run.status() == before
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "0 of 1 runs to do, 1 already queued or running"
+    assert lines[1].startswith("baseline  queued or running in SLURM  ")
+    assert f" {reason}" in lines[1]
 
 
 @pytest.mark.slow(minutes=3)
@@ -70,7 +105,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes_at_the_step(fake_study: FakeS
     wait_until(lambda: len(fake_study.runs()) == 2 and min(map(finished_epochs, fake_study.runs())) >= 1, process)
     process.send_signal(signal.SIGINT)
     done = finish(process)
-    assert done.returncode == 1
+    assert done.returncode == signals.EXIT_CODE
     assert "2 runs: 2 interrupted" in done.stdout
     assert "same command" in done.stdout
     stopped = [fake_state(run)["step"] for run in fake_study.runs()]

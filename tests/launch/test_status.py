@@ -46,6 +46,21 @@ def test_time_left_is_the_last_epochs_time_times_the_epochs_left(tmp_path: Path)
     assert status.seconds_left == pytest.approx(30.0 * 100)
 
 
+def test_runs_of_a_slurm_that_does_not_answer_have_the_state_that_they_recorded(
+    tmp_path: Path, fake_command: FakeCommand
+) -> None:
+    fake_command("squeue", "exit 1")
+    runs = [write_run(run_at(tmp_path), RunState.INTERRUPTED, epochs=4), run_at(tmp_path, fold=1)]
+    for run in runs:
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_submission(run.path, Submission("slurm", "8", "", 1, ""))
+    statuses = collect_statuses(runs)
+    assert [s.state for s in statuses] == ["interrupted", "not started"]
+    for status in statuses:
+        sentence = "SLURM does not answer here, and its job 8 may have the run; if that job has ended, delete "
+        assert status.reason == f"{sentence}{status.path}/launch.json"
+
+
 @pytest.mark.parametrize(("recorded", "state"), [(RunState.RUNNING, "lost"), (RunState.FAILED, "failed")])
 def test_the_cause_of_a_lost_run_or_rank_comes_from_slurm(
     tmp_path: Path, fake_command: FakeCommand, recorded: RunState, state: str
@@ -66,6 +81,14 @@ def test_a_job_that_ended_before_its_run_started_is_lost_and_names_its_log(tmp_p
     (status,) = collect_statuses([run])
     assert status.state == "lost"
     assert status.reason == "its job ended before the run started; see the log in /logs/1"
+
+
+def test_a_run_with_an_unreadable_status_has_no_epoch(tmp_path: Path) -> None:
+    run = write_run(run_at(tmp_path))
+    (run.path / "status.json").write_text("garbage")
+    lines = format_status_grid(collect_statuses([run])).splitlines()
+    assert lines[-2] == "1 run: 1 unreadable"
+    assert lines[-1].startswith(f"  {run.coordinates}: unreadable: {run.path}/status.json is damaged")
 
 
 def test_the_grid_has_a_row_per_experiment_and_rate_and_a_column_per_fold(tmp_path: Path) -> None:

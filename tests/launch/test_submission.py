@@ -92,9 +92,17 @@ def test_only_the_owner_can_enter_a_launch_folder(tmp_path: Path) -> None:
         make_launch_folder(tmp_path / "work" / "launch")
 
 
-def test_jobs_count_as_queued_if_slurm_does_not_answer(fake_command: FakeCommand) -> None:
+def test_jobs_count_as_active_if_slurm_does_not_answer(fake_command: FakeCommand) -> None:
     fake_command("squeue", "exit 1")
-    assert active_states([SUBMITTED]) == {SUBMITTED: RunState.QUEUED}
+    assert active_states([SUBMITTED]) == {SUBMITTED: None}
+
+
+def test_a_slow_controller_does_not_answer(fake_command: FakeCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brats_ablate.launch.submission._PATIENCE_S", 0.1)
+    fake_command("squeue", "exec /bin/sleep 60")
+    fake_command("sacct", "exec /bin/sleep 60")
+    assert active_states([SUBMITTED]) == {SUBMITTED: None}
+    assert slurm_final_states(["12_3"]) == {}
 
 
 def test_final_states_come_from_sacct_out_of_memory_from_a_step(fake_command: FakeCommand) -> None:

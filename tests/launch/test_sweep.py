@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from scaffolding import write_run
 
 from brats_ablate.config.check import resolve
+from brats_ablate.config.command import record_options
 from brats_ablate.config.locations import resource_dir
-from brats_ablate.errors import ConfigError
+from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.launch.submission import Submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, as_sweep_run, check_ranks, plan_sweep
+from brats_ablate.launch.sweep import SweepRun, as_sweep_run, check_ranks, plan_sweep, submission_lock
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
@@ -85,6 +87,26 @@ def test_a_sweep_with_the_same_run_twice_is_refused(baseline: DictConfig, tmp_pa
     (each,) = make_sweep(baseline, tmp_path, 1)
     with pytest.raises(ConfigError, match="the same run baseline fold=0"):
         plan_sweep([each, each])
+
+
+def test_a_lock_that_a_colleague_alone_can_write_is_one_sentence(
+    baseline: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("brats_ablate.launch.sweep.lock_file", denied)  # root may write everything
+    sweep_runs = make_sweep(baseline, tmp_path, 1)
+    sentence = r"\.submission\.lock cannot be written by you, .*chmod g\+w"
+    with pytest.raises(UserError, match=sentence), submission_lock(sweep_runs):
+        pass
+
+
+def test_options_keep_their_interpolations_in_the_configuration_of_a_run(baseline: DictConfig, tmp_path: Path) -> None:
+    (each,) = make_sweep(baseline, tmp_path, 1)
+    record_options(each.cfg, ["init.checkpoint='runs/a/fold=${fold}'", "loss=focal"])
+    read: Any = OmegaConf.to_container(OmegaConf.create(each.configuration), resolve=True)  # as a worker reads it
+    assert read["about"]["options"] == ["init.checkpoint='runs/a/fold=${fold}'", "loss=focal"]
 
 
 def test_the_configuration_of_a_run_is_text_without_interpolations(baseline: DictConfig, tmp_path: Path) -> None:

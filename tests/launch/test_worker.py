@@ -11,6 +11,7 @@ import cloudpickle
 import pytest
 from scaffolding import run_at, write_run
 
+from brats_ablate.errors import UserError
 from brats_ablate.jobs.execute import execute
 from brats_ablate.launch.submission import Submission, read_submission, write_submission
 from brats_ablate.launch.worker import RunTask, TaskFailed, requeue_interrupted
@@ -73,6 +74,22 @@ def test_a_job_that_is_being_canceled_is_not_requeued(
     with pytest.raises(SystemExit):
         interrupt(run)
     assert requeued.read_text() == ""
+
+
+def test_a_requeue_that_a_busy_controller_refuses_is_tried_again(
+    run: RunDirectory, requeued: Path, fake_command: FakeCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brats_ablate.launch.submission._PATIENCE_S", 0.5)
+    monkeypatch.setattr("brats_ablate.launch.worker._SECONDS_BETWEEN_TRIES", 0)
+    fake_command("squeue", "exec /bin/sleep 60")  # whether the job is being canceled is not known then
+    busy = f"if [ ! -e {requeued}.busy ]; then : > {requeued}.busy; exec /bin/sleep 60; fi"
+    fake_command("scontrol", f'{busy}; echo "$2" >> {requeued}; kill -TERM $PPID')
+    with pytest.raises(SystemExit):
+        interrupt(run)
+    assert requeued.read_text() == "7\n"
+    fake_command("scontrol", "echo 'Socket timed out' >&2; exit 1")
+    with pytest.raises(UserError, match=r"^scontrol requeue 7 failed \(Socket timed out\); run the same command again"):
+        interrupt(run)
 
 
 def test_a_run_that_never_finishes_an_epoch_fails(run: RunDirectory, requeued: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ def test_one_lock_at_a_time(tmp_path: Path) -> None:
         assert not try_lock(second, shared=True)
     with lock_file(tmp_path / "lock") as third:
         assert try_lock(third)
+
+
+def test_the_umask_decides_who_else_can_lock(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        with lock_file(tmp_path / "lock"):
+            assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
 
 
 def test_a_link_is_refused_and_its_target_kept(tmp_path: Path) -> None:

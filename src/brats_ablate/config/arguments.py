@@ -8,7 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from brats_ablate.config.locations import resource_dir
+from brats_ablate.config.locations import own_conf, resource_dir
 
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of an earlier version -> the group that these keys are in now."""
@@ -31,7 +31,14 @@ _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.co
 
 def as_hydra_reads(arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra: current keys, quoted paths, folders of options, flags in front."""
+    arguments = separated_flags(arguments)
     return flags_first(own_options(packaged_sweeps(open_keys(quoted_paths(current_keys(arguments))))))
+
+
+def separated_flags(arguments: list[str]) -> list[str]:
+    """Separate a flag from its value, as in `-cd=sweeps`."""
+    pairs = [(each, each.partition("=")) for each in arguments]
+    return [part for each, (flag, _, v) in pairs for part in ([flag, v] if flag in _FLAGS_WITH_VALUE and v else [each])]
 
 
 def unknown_flag(arguments: list[str]) -> str | None:
@@ -90,10 +97,9 @@ def packaged_sweeps(arguments: list[str]) -> list[str]:
 
 def own_options(arguments: list[str]) -> list[str]:
     """Add `-cd conf` if the current directory has a folder conf of its own and no other folder is given."""
-    own = Path("conf")
-    if any(a.partition("=")[0] in ("-cd", "--config-dir") for a in arguments) or not own.is_dir():
+    if any(a.partition("=")[0] in ("-cd", "--config-dir") for a in arguments) or own_conf() is None:
         return arguments
-    return arguments if own.resolve() == resource_dir("conf").resolve() else ["-cd", "conf", *arguments]
+    return ["-cd", "conf", *arguments]
 
 
 def flags_first(arguments: list[str]) -> list[str]:

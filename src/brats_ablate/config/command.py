@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,12 @@ def record_options(cfg: DictConfig, typed: Sequence[str]) -> None:
     texts: Any = OmegaConf.to_container(typed) if OmegaConf.is_config(typed) else typed  # with their interpolations
     kept = [text for text in map(str, texts) if _group(text) not in _OF_OTHER_RUNS and not _is_raw(text)]
     with open_dict(cfg):
-        cfg.about.options = [text.replace("${", "\\${") for text in kept]  # to be resolved by that command
+        cfg.about.options = escaped(kept)  # to be resolved by that command
+
+
+def escaped(options: Iterable[str]) -> list[str]:
+    """Return options whose interpolations stay as they are when the configuration that has them is resolved."""
+    return [text.replace("${", "\\${") for text in options]
 
 
 def command_of_runs(options: Sequence[str], name: str, of_data: Sequence[str]) -> str:

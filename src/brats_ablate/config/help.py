@@ -24,6 +24,7 @@ def with_questions(text: str) -> str:
     ]
     section = "\n".join(["== Experiments (+experiment=NAME) ==", *listed, "", _GROUPS])
     text = re.sub(r"^experiment: .*\n", "", text, flags=re.M).replace(_GROUPS, section, 1)
+    text = text.replace("Show Hydra's version", "Show the versions of the program and its packages")
     groups = re.compile(r"^[\w/]+: .+$", re.M)
     return groups.sub(lambda m: fill(m[0], width, subsequent_indent="    ", break_on_hyphens=False), text)
 

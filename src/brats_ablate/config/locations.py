@@ -25,10 +25,20 @@ def own_config_dir() -> Path | None:
     return None
 
 
+def own_conf() -> Path | None:
+    """Return the folder `conf` of the current directory, unless it is the installation's."""
+    folder = Path("conf").absolute()
+    return folder if folder.is_dir() and folder.resolve() != resource_dir("conf").resolve() else None
+
+
+def own_config_dirs() -> list[Path]:
+    """Return the folders with the user's own configuration: `conf` here, then the command line's -cd folder."""
+    return list(dict.fromkeys(folder for folder in (own_conf(), own_config_dir()) if folder is not None))
+
+
 def config_dirs() -> list[Path]:
-    """Return the folders with configuration groups: the installation's, then the command line's -cd folder."""
-    own = own_config_dir()
-    return [resource_dir("conf"), *([own] if own else [])]
+    """Return the folders with configuration groups: the installation's, then the user's."""
+    return [resource_dir("conf"), *own_config_dirs()]
 
 
 def experiment_names() -> list[str]:
@@ -38,8 +48,7 @@ def experiment_names() -> list[str]:
 
 def table_dirs() -> list[Path]:
     """Return the folders with tables; a table of a later folder replaces one of the same name."""
-    own = own_config_dir()
-    return [resource_dir("experiments"), Path("experiments"), *([own / "experiments"] if own else [])]
+    return [resource_dir("experiments"), Path("experiments"), *(own / "experiments" for own in own_config_dirs())]
 
 
 def make_importable(folders: Iterable[Path]) -> None:

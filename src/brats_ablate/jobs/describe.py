@@ -45,8 +45,10 @@ def run(
     conf/job/describe.yaml describes the keys. `output` gets `variants.md`, `variants.csv` and `images/<name>.svg`.
 
     Raises:
-        ConfigError: an experiment does not exist, or the timed patch does not suit its network.
+        ConfigError: an experiment does not exist, the timed patch does not suit its network, or `repeats` is below 1.
     """
+    if measure and repeats < 1:
+        raise ConfigError(f"job.repeats={repeats} must be at least 1")
     from brats_ablate.model_summary.markdown import IMAGES, csv_text, markdown, table
 
     subjects = [cfg] if experiments is None else [compose(name) for name in _ordered(experiments)]

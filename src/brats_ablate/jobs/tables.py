@@ -10,15 +10,15 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import ConfigError, Unreadable
 from brats_ablate.jobs.build import build_scheme, instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
-from brats_ablate.launch.sweep import other_settings, run_directory
+from brats_ablate.launch.sweep import by_data_set, other_settings, run_directory
 from brats_ablate.runtime.text import suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
@@ -26,6 +26,7 @@ from brats_ablate.tracking.guarded import GuardedTracker
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from brats_ablate.runs.directory import RunDirectory
     from brats_ablate.tables.build import TableResult
     from brats_ablate.tables.spec import TableSpec
     from brats_ablate.tables.table import Table
@@ -51,11 +52,18 @@ def run(
 ) -> None:
     """Write every table that has runs into `paths.tables`, print it, and log it to the tracker.
 
-    With a `sweep`, and unless `tables` names others, that is the table of the sweep.
+    With a `sweep`, and unless `tables` names others, that is the table of the sweep, one for each data set.
 
     Raises:
         ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
     """
+    data_sets = by_data_set(sweep or [])
+    if len(data_sets) > 1:
+        options: dict[str, Any] = {"intervals": intervals, "resamples": resamples, "seed": seed, "rope": rope}
+        for name, of_data_set in data_sets.items():
+            print(f"\nResults of {name}", flush=True)
+            run(of_data_set[0], tables=tables, baseline=baseline, **options, paper=paper, sweep=of_data_set)
+        return
     if sweep is not None and tables is None:
         from hydra.core.hydra_config import HydraConfig
 
@@ -107,11 +115,24 @@ def _name_other_runs(sweep: Sequence[DictConfig]) -> None:
     for cfg in sweep:
         run = run_directory(cfg)
         with contextlib.suppress(Unreadable):  # the table names it
-            if settings := other_settings(cfg, run):
+            if settings := other_settings(_with_recorded_weights(cfg, run), run):
                 others.append(f"{run.coordinates} ({settings})")
     if others:
         more = f" and {len(others) - 1} more" if others[1:] else ""
         print(f"brats-ablate: trained with other settings than this command has: {others[0]}{more}", file=sys.stderr)
+
+
+def _with_recorded_weights(cfg: DictConfig, run: RunDirectory) -> DictConfig:
+    """Return `cfg` with the checksum of its initial weights as `run` recorded it: a table is made without their file.
+
+    Where `run` started from none, the path shows the difference.
+    """
+    if OmegaConf.select(cfg, "init.checkpoint") is None or cfg.init.get("checksum") is not None:
+        return cfg
+    recorded = (run.identity() or {}).get("init.checksum")
+    with_checksum = OmegaConf.merge(cfg, {"init": {"checksum": recorded or str(cfg.init.checkpoint)}})
+    assert isinstance(with_checksum, DictConfig)
+    return with_checksum
 
 
 def tables_run(cfg: DictConfig) -> RunInfo:

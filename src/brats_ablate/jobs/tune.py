@@ -64,6 +64,11 @@ def _threshold_grid(thresholds: dict[str, list[float]], scheme: LabelScheme) -> 
         raise ConfigError(
             f"job.thresholds.{unknown[0]} is no region of labels={scheme.name}; choose {', '.join(names)}"
         )
+    for name, values in thresholds.items():
+        if values is not None and (not isinstance(values, list) or not all(isinstance(v, float | int) for v in values)):
+            raise ConfigError(
+                f"job.thresholds.{name}={values} is no list of numbers; write job.thresholds.{name}=[0.5]"
+            )
     of_region = {region: thresholds.get(region.lower(), thresholds.get("others")) for region in scheme.regions}
     if absent := [region for region, values in of_region.items() if not values]:
         raise ConfigError(f"job.thresholds.{absent[0].lower()} is missing; give the candidates of {absent[0]}")

@@ -1,17 +1,21 @@
-"""`job=verify`: check a whole study for damage. Reads prepared/, runs/ and predictions/, writes nothing.
+"""`job=verify`: check a whole study for damage. Writes nothing.
 
 Every later job checks what it reads itself; this one checks everything at once, for example after a copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from brats_ablate.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from brats_ablate.runs.directory import RunDirectory
 
 Check = Callable[[], object]
 _LISTED = 20
@@ -23,12 +27,14 @@ def run(cfg: DictConfig) -> None:
     Raises:
         DataError: something is damaged.
     """
+    from brats_ablate.runs.directory import find_runs
     from brats_ablate.runtime.progress import ProgressBar
 
-    kinds = {
+    runs = [each for folder in (cfg.paths.runs, cfg.paths.imported) for each in find_runs(Path(folder))]
+    kinds: dict[str, Sequence[Check]] = {
         "prepared cases": list(_cases(Path(cfg.paths.prepared))),
-        "runs": list(_runs(Path(cfg.paths.runs))),
-        "checkpoints": list(_checkpoints(Path(cfg.paths.runs))),
+        "runs": [partial(_check_run, each) for each in runs],
+        "checkpoints": list(_checkpoints(runs)),
         "saved probabilities": list(_probabilities(Path(cfg.paths.predictions))),
     }
     problems: list[str] = []
@@ -46,7 +52,8 @@ def run(cfg: DictConfig) -> None:
         print(f"… and {len(problems) - _LISTED} more")
     counts = ", ".join(f"{len(checks)} {kind}" for kind, checks in kinds.items())
     if problems:
-        raise DataError(f"{len(problems)} of {counts} are damaged; see the sentences above")
+        damaged = f"{len(problems)} files are" if problems[1:] else "1 file is"
+        raise DataError(f"{damaged} damaged (checked: {counts}); see the sentences above")
     print(f"no damage in {counts}")
 
 
@@ -63,25 +70,28 @@ def _cases(prepared: Path) -> Iterator[Check]:
     yield from (partial(store.verify, case_id) for case_id in store.case_ids)
 
 
-def _runs(runs: Path) -> Iterator[Check]:
+def _check_run(run: RunDirectory) -> None:
+    """Check the records of a run, and that a finished or imported one has what its state promises."""
     from brats_ablate.inference.ensemble import check_configuration
-    from brats_ablate.runs.directory import RunDirectory, find_runs
+    from brats_ablate.runs.state import RunState
 
-    def check(run: RunDirectory) -> None:
-        run.status()
-        run.metrics()
-        run.case_tables()
-        if run.manifest():
-            check_configuration(run)
+    status = run.status()
+    present = {"metrics.jsonl": bool(run.metrics()), "cases.jsonl": bool(run.case_tables())}
+    if run.manifest():
+        check_configuration(run)
+    state = status.state if status else RunState.NOT_STARTED
+    if state == RunState.IMPORTED:  # it was not trained here
+        present.clear()
+    if state in (RunState.FINISHED, RunState.IMPORTED):
+        present["checkpoints"] = run.last_checkpoint.exists() or bool(run.best_checkpoints())
+        if absent := [name for name, is_there in present.items() if not is_there]:
+            raise DataError(f"{run.path} is {state}, but has nothing in {', '.join(absent)}; restore it from a copy")
 
-    yield from (partial(check, run) for run in find_runs(runs))
 
-
-def _checkpoints(runs: Path) -> Iterator[Check]:
-    from brats_ablate.runs.directory import find_runs
+def _checkpoints(runs: Iterable[RunDirectory]) -> Iterator[Check]:
     from brats_ablate.training.checkpoint import verify
 
-    for run in find_runs(runs):
+    for run in runs:
         for file in (run.last_checkpoint, *run.best_checkpoints()):
             if file.exists():
                 yield partial(verify, file)

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.launch.outcome import ended_outcomes, print_plan, print_summary, skipped_outcomes
-from brats_ablate.launch.submission import Submission, is_alive, local_submission, write_submission
+from brats_ablate.launch.outcome import ended_outcomes, left_outcomes, print_plan, print_summary, skipped_outcomes
+from brats_ablate.launch.submission import SLURM, Submission, is_alive, local_submission, write_submission
 from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
 from brats_ablate.launch.time_left import SweepClock
 from brats_ablate.launch.worker import Execute, RunTask
+from brats_ablate.runtime.signals import EXIT_CODE
 from brats_ablate.runtime.workers import available_cores
 
 Slot = tuple[str, ...]
@@ -59,16 +60,19 @@ def launch(
 ) -> int:
     """Run what is not done, one run per slot, follow what an earlier launcher started, and return the exit code.
 
+    A run that SLURM has is left to it.
+
     Raises:
         ConfigError: a run exists with a different configuration.
-        KeyboardInterrupt: after Ctrl-C, when every run has saved and stopped.
+        KeyboardInterrupt: after a second Ctrl-C; the runs continue to save and stop.
     """
     processes = len(slots) * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
     with submission_lock(sweep_runs):
         plan = plan_sweep(sweep_runs)
         print_plan(plan, len(sweep_runs))
-    outcomes = skipped_outcomes(sweep_runs, plan)
-    running = dict(plan.already_submitted)
+    in_slurm = {i: s for i, s in plan.already_submitted.items() if s.cluster == SLURM}
+    outcomes = skipped_outcomes(sweep_runs, plan) | left_outcomes(sweep_runs, in_slurm)
+    running = {i: s for i, s in plan.already_submitted.items() if i not in in_slurm}
     to_start = list(plan.to_submit)
     stopped = False
     clock = SweepClock(sweep_runs)
@@ -80,8 +84,11 @@ def launch(
                     plan = plan_sweep([sweep_runs[i]])  # another launcher may have submitted the run meanwhile
                     if plan.to_submit:
                         running[i] = _start(sweep_runs[i], execute, folder, slot, ranks, processes)
-                if plan.already_submitted:
-                    running[i] = plan.already_submitted[0]
+                for submission in plan.already_submitted.values():
+                    if submission.cluster == SLURM:
+                        outcomes |= left_outcomes(sweep_runs, {i: submission})
+                    else:
+                        running[i] = submission
                 outcomes.update((i, o) for o in skipped_outcomes([sweep_runs[i]], plan).values())
             ended = {i: s for i, s in running.items() if not is_alive(s)}
             for i, each in ended_outcomes(sweep_runs, ended).items():
@@ -100,9 +107,10 @@ def launch(
             to_start.clear()
             _stop(running.values())
     code = print_summary(outcomes)
-    if stopped:
-        raise KeyboardInterrupt
-    return code
+    if not stopped:
+        return code
+    print("interrupted; run the same command again to resume", flush=True)
+    return EXIT_CODE
 
 
 def _free_slot(slots: Sequence[Slot], running: Mapping[int, Submission]) -> Slot | None:

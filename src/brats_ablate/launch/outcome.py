@@ -13,14 +13,15 @@ from pathlib import Path
 
 from brats_ablate.errors import RunFailed
 from brats_ablate.launch.logs import first_failure, rank_without_result, srun_error
-from brats_ablate.launch.submission import SLURM, Submission, active_states, slurm_final_states
+from brats_ablate.launch.submission import SLURM, Submission, active_states, slurm_final_states, unanswered
 from brats_ablate.launch.sweep import SweepPlan, SweepRun
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
-from brats_ablate.runtime.text import align
+from brats_ablate.runtime.text import align, counted
 
 ALREADY_FINISHED = "already finished"
 RUNNING_ELSEWHERE = "running elsewhere"
+IN_SLURM = "queued or running in SLURM"
 
 _CAUSES = {
     "OUT_OF_MEMORY": "out of memory; request more, or lower trainer.batch_size",
@@ -124,6 +125,20 @@ def skipped_outcomes(sweep_runs: Sequence[SweepRun], plan: SweepPlan) -> dict[in
     return {i: Outcome.from_record(sweep_runs[i].label, sweep_runs[i].status, text) for i, text in results.items()}
 
 
+def left_outcomes(sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission]) -> dict[int, Outcome]:
+    """Return the outcomes of runs that are left to the launcher that submitted them, by index in the sweep."""
+    active = active_states(submissions.values())
+    outcomes = {}
+    for i, submission in submissions.items():
+        each, silent = sweep_runs[i], active.get(submission, RunState.QUEUED) is None
+        if submission.cluster != SLURM:
+            outcomes[i] = Outcome.from_record(each.label, each.status, RUNNING_ELSEWHERE)
+            continue
+        reason = unanswered(each.run.path, submission) if silent and each.run else f"SLURM job {submission.job}"
+        outcomes[i] = Outcome(each.label, IN_SLURM, reason=reason)
+    return outcomes
+
+
 def wait_for_jobs(
     sweep_runs: Sequence[SweepRun], submissions: Mapping[int, Submission], poll_seconds: float
 ) -> dict[int, Outcome]:
@@ -173,7 +188,7 @@ def format_outcomes(outcomes: Sequence[Outcome]) -> str:
     rows = [[o.label, o.result, o.progress, "" if o.best is None else f"{o.best:.4f}", o.reason] for o in ordered]
     counts = {o.result: sum(p.result == o.result for p in ordered) for o in ordered}
     total = ", ".join(f"{count} {result}" for result, count in counts.items())
-    return f"{align(rows)}\n{len(ordered)} runs: {total}"
+    return f"{align(rows)}\n{counted(len(ordered), 'run')}: {total}"
 
 
 def _write_status(run: RunDirectory, state: RunState, reason: str) -> RunRecord:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
@@ -15,14 +15,22 @@ from typing import Any
 
 from brats_ablate.errors import Unreadable
 from brats_ablate.launch.outcome import final_state_cause
-from brats_ablate.launch.submission import SLURM, Submission, active_states, read_submission, slurm_final_states
+from brats_ablate.launch.submission import (
+    SLURM,
+    Submission,
+    active_states,
+    read_submission,
+    slurm_final_states,
+    unanswered,
+)
 from brats_ablate.runs.directory import PEER_LOST, Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import readable
-from brats_ablate.runtime.text import align, format_duration
+from brats_ablate.runtime.text import align, counted, format_duration
 
 _TAIL_BYTES = 16_384
-_EPOCHS_TIMED = 10
+EPOCHS_TIMED = 10
+"""Last epochs whose median time counts."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,17 @@ class RunStatus:
         return coordinates | fields
 
 
-def collect_statuses(runs: Iterable[RunDirectory]) -> list[RunStatus]:
+SecondsLeft = Callable[[RunDirectory, RunRecord, Sequence[Mapping[str, Any]]], float | None]
+"""Estimates the time left of a running run from its progress and the end of its metrics; None if it is not known."""
+
+
+def epochs_alike(run: RunDirectory, record: RunRecord, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the time left by the last epochs' median time, validation included; None before the first epoch."""
+    seconds = [float(row["seconds"]) for row in rows if row.get("seconds")]
+    return median(seconds[-EPOCHS_TIMED:]) * (record.epochs - record.epoch) if seconds and record.epochs else None
+
+
+def collect_statuses(runs: Iterable[RunDirectory], seconds_left: SecondsLeft = epochs_alike) -> list[RunStatus]:
     """Return the status of each run, in the order given. Queries the scheduler once, and only if runs are open.
 
     A run with a damaged file is UNREADABLE, and its reason names the file.
@@ -59,7 +77,7 @@ def collect_statuses(runs: Iterable[RunDirectory]) -> list[RunStatus]:
     statuses = []
     for run, record, submission in records:
         try:
-            statuses.append(_run_status(run, record, submission, active))
+            statuses.append(_run_status(run, record, submission, active, seconds_left))
         except Unreadable as error:
             statuses.append(_unreadable(run, error))
     return _with_slurm_causes(statuses, submissions)
@@ -93,28 +111,38 @@ def format_status_grid(statuses: Sequence[RunStatus]) -> str:
     for (name, lr, seed), by_fold in cells.items():
         rows.append([name, f"{lr:g}", *([str(seed)] if has_seeds else []), *(by_fold.get(f, "") for f in folds)])
     counts = [f"{n} {state}" for state in RunState if (n := sum(s.state == state for s in statuses))]
-    lines = [align(rows), "", f"{len(statuses)} runs: {', '.join(counts)}{_pace_of_all(statuses)}"]
-    lines += [f"  {s.coordinates}: {s.state} at epoch {s.epoch}/{s.epochs}: {s.reason}" for s in statuses if s.reason]
+    lines = [align(rows), "", f"{counted(len(statuses), 'run')}: {', '.join(counts)}{_pace_of_all(statuses)}"]
+    for each in (s for s in statuses if s.reason):
+        where = f" at epoch {each.epoch}/{each.epochs}" if each.epochs else ""
+        lines.append(f"  {each.coordinates}: {each.state}{where}: {each.reason}")
     return "\n".join(lines)
 
 
 def _run_status(
-    run: RunDirectory, record: RunRecord | None, submission: Submission | None, active: Mapping[Submission, RunState]
+    run: RunDirectory,
+    record: RunRecord | None,
+    submission: Submission | None,
+    active: Mapping[Submission, RunState | None],
+    seconds_left: SecondsLeft,
 ) -> RunStatus:
     never_recorded = record is None
-    record = record or RunRecord(RunState.NOT_STARTED if submission is None else RunState.LOST)
+    silent = submission if submission is not None and active.get(submission, RunState.QUEUED) is None else None
+    record = record or RunRecord(RunState.NOT_STARTED if submission in (None, silent) else RunState.LOST)
     state = record.state
     if state == RunState.RUNNING and not run.is_locked():
         state = RunState.LOST
-    if state not in (RunState.FINISHED, RunState.RUNNING) and submission in active:
+    if state not in (RunState.FINISHED, RunState.RUNNING) and submission in active and not silent:
         state = RunState.QUEUED
     reason = record.reason if state in (RunState.FAILED, RunState.INTERRUPTED, RunState.UNREADABLE) else None
     if state == RunState.LOST and never_recorded and submission is not None:
         reason = f"its job ended before the run started; see the log in {submission.folder}"
+    elif silent is not None and state != RunState.RUNNING:
+        reason = "; ".join(filter(None, (reason, unanswered(run.path, silent))))
     elif state == RunState.LOST:
         reason = f"its process was lost ({run.lock_owner()}); run the same command again to resume"
-    pace = _pace(run, record) if state == RunState.RUNNING else (None, None)
-    progress = (record.epoch, record.epochs, record.best, *pace)
+    rows = _last_rows(run.path / "metrics.jsonl") if state == RunState.RUNNING else []
+    left = seconds_left(run, record, rows) if rows else None
+    progress = (record.epoch, record.epochs, record.best, left, _patches_per_second(rows))
     return RunStatus(run.coordinates, str(run.path), state, *progress, reason, record.updated or None)
 
 
@@ -130,15 +158,9 @@ def _lacks_cause(status: RunStatus) -> bool:
     return status.state == RunState.LOST or (status.state == RunState.FAILED and PEER_LOST in (status.reason or ""))
 
 
-def _pace(run: RunDirectory, record: RunRecord) -> tuple[float | None, float | None]:
-    """Return the time left by the last epochs' median time (validation included), and their patches per second.
-
-    Both are None before the first epoch.
-    """
-    rows = _last_rows(run.path / "metrics.jsonl")
-    seconds, patches = ([float(row[k]) for row in rows if row.get(k)] for k in ("seconds", "patches_per_second"))
-    left = median(seconds[-_EPOCHS_TIMED:]) * (record.epochs - record.epoch) if seconds and record.epochs else None
-    return left, median(patches[-_EPOCHS_TIMED:]) if patches else None
+def _patches_per_second(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    patches = [float(row["patches_per_second"]) for row in rows if row.get("patches_per_second")]
+    return median(patches[-EPOCHS_TIMED:]) if patches else None
 
 
 def _pace_of_all(statuses: Sequence[RunStatus]) -> str:

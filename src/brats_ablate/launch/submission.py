@@ -20,6 +20,7 @@ from brats_ablate.runtime.files import read_json, readable, write_json
 
 SLURM, LOCAL = "slurm", "local"
 _WAITING_STATES = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SPECIAL_EXIT")
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -78,21 +79,32 @@ def requeued(submission: Submission, epoch: int) -> Submission:
     return replace(submission, requeues=submission.requeues + 1, requeues_without_progress=in_a_row, epoch=epoch)
 
 
-def active_states(submissions: Iterable[Submission]) -> dict[Submission, RunState]:
+def active_states(submissions: Iterable[Submission]) -> dict[Submission, RunState | None]:
     """Return QUEUED or RUNNING for each submission whose job is queued or alive; leaves out the others.
 
-    If SLURM does not answer, its jobs count as queued, so that nothing is trained twice. A process of another machine
-    counts as ended: the run's own lock guards that case.
+    None: SLURM does not answer, so that its job may be either, and nothing is trained twice. A process of another
+    machine counts as ended: the run's own lock guards that case.
     """
     submissions = list(submissions)
-    states = {s: RunState.RUNNING for s in submissions if s.cluster == LOCAL and is_alive(s)}
+    states: dict[Submission, RunState | None] = {
+        s: RunState.RUNNING for s in submissions if s.cluster == LOCAL and is_alive(s)
+    }
     in_slurm = [s for s in submissions if s.cluster == SLURM]
     job_states = slurm_states(s.job for s in in_slurm)
     for submission in in_slurm:
-        job_state = "PENDING" if job_states is None else job_states.get(submission.job)
-        if job_state is not None:
+        if job_states is None:
+            states[submission] = None
+        elif (job_state := job_states.get(submission.job)) is not None:
             states[submission] = RunState.QUEUED if job_state in _WAITING_STATES else RunState.RUNNING
     return states
+
+
+def unanswered(run: Path, submission: Submission) -> str:
+    """Return what to do about a run whose job is in a SLURM that does not answer."""
+    return (
+        f"SLURM does not answer here, and its job {submission.job} may have the run; if that job has ended, delete "
+        f"{run / 'launch.json'}"
+    )
 
 
 def is_alive(submission: Submission) -> bool:
@@ -111,10 +123,7 @@ def slurm_states(jobs: Iterable[str]) -> Mapping[str, str] | None:
         return {}
     if shutil.which("squeue") is None:
         return None
-    try:
-        done = run_command("squeue", "--noheader", "--array", "--format=%i|%T", f"--jobs={','.join(arrays)}")
-    except subprocess.TimeoutExpired:
-        return None
+    done = run_command("squeue", "--noheader", "--array", "--format=%i|%T", f"--jobs={','.join(arrays)}")
     if "Invalid job id" in done.stderr:  # of a single job, that ended long ago; of several, those are left out
         return {}
     lines = done.stdout.splitlines()
@@ -155,12 +164,17 @@ def make_launch_folder(folder: Path) -> None:
 
 
 def run_command(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the system's commands for at most 60 s; its output is captured, its exit code not checked.
+    """Run one of the system's commands; its output is captured, its exit code not checked. It fails after 60 s.
 
     A user's own filters and formats of squeue and sacct do not apply, as jobs that they hide would count as ended.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} did not answer for {_PATIENCE_S:g} s")
 
 
 def _start_time(process: int) -> str:

@@ -10,11 +10,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import resolve
-from brats_ablate.errors import ConfigError
+from brats_ablate.config.command import escaped
+from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
@@ -41,8 +43,10 @@ class SweepRun:
     @property
     def configuration(self) -> str:
         """The resolved configuration as YAML, without Hydra's own part."""
-        tree = OmegaConf.to_container(self.cfg, resolve=True)
-        assert isinstance(tree, dict)
+        tree: Any = OmegaConf.to_container(self.cfg, resolve=True)
+        about = tree.get("about") or {}
+        if about.get("options"):  # for other commands to resolve
+            about["options"] = escaped(about["options"])
         return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
 
 
@@ -64,6 +68,14 @@ def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
         return SweepRun(label, cfg, None)
     run = run_directory(cfg)
     return SweepRun(str(run.coordinates), cfg, run)
+
+
+def by_data_set(sweep: Sequence[DictConfig]) -> dict[str, list[DictConfig]]:
+    """Return the configurations of a sweep by the name of their data set, in its order."""
+    groups: dict[str, list[DictConfig]] = {}
+    for cfg in sweep:
+        groups.setdefault(str(OmegaConf.select(cfg, "data.name")), []).append(cfg)
+    return groups
 
 
 def run_directory(cfg: DictConfig) -> RunDirectory:
@@ -148,7 +160,14 @@ def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for root in sorted({r.run.path.parents[3] for r in sweep_runs if r.run}):
             root.mkdir(parents=True, exist_ok=True)
-            wait_for_lock(stack.enter_context(lock_file(root / ".submission.lock")))
+            file = root / ".submission.lock"
+            try:
+                wait_for_lock(stack.enter_context(lock_file(file)))
+            except PermissionError:
+                raise UserError(
+                    f"{file} cannot be written by you, and without it two launchers could submit the same run; have "
+                    "its owner run chmod g+w on it (umask 002 makes new files so), or set paths.work"
+                ) from None
         yield
 
 
@@ -168,7 +187,7 @@ def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
     """
     if shown := other_settings(each.cfg, run):
         raise ConfigError(
-            f"{run.path} contains a run with a different configuration ({shown}); give this one its own name= or seed="
+            f"{run.path} contains a run with a different configuration ({shown}); give this one its own name="
         )
 
 

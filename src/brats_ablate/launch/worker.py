@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 _MAX_REQUEUES_WITHOUT_PROGRESS = 5
+_TRIES_TO_REQUEUE, _SECONDS_BETWEEN_TRIES = 3, 5.0
 
 Execute = Callable[[DictConfig], int]
 """Runs the job of a configuration and returns the exit code; a function of a module, so that it can be pickled."""
@@ -139,7 +141,12 @@ def _job_is_running(job: str) -> bool:
 
 def _requeue(job: str) -> None:
     """Run `scontrol requeue` in a child that ignores SIGTERM, which the requeue sends to every process of the job."""
-    done = run_command("sh", "-c", 'trap "" TERM; exec scontrol requeue "$0"', job)
-    if done.returncode != 0:
-        raise UserError(f"scontrol requeue {job} failed ({done.stderr.strip()}); run the same command again to resume")
+    for left in reversed(range(_TRIES_TO_REQUEUE)):  # a busy controller answers late, or not at all
+        done = run_command("sh", "-c", 'trap "" TERM; exec scontrol requeue "$0"', job)
+        if done.returncode == 0:
+            break
+        if not left:
+            error = done.stderr.strip()
+            raise UserError(f"scontrol requeue {job} failed ({error}); run the same command again to resume")
+        time.sleep(_SECONDS_BETWEEN_TRIES)
     print(f"checkpoint saved; SLURM job {job} is requeued", file=sys.stderr, flush=True)

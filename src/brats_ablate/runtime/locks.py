@@ -40,7 +40,7 @@ def wait_for_lock(stream: TextIOWrapper) -> None:
 
 
 def _open_or_create(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666)  # the umask decides whether colleagues may lock
 
 
 def _flock(stream: TextIOWrapper, kind: int) -> bool:

@@ -70,6 +70,11 @@ def format_size(size: int) -> str:
     return f"{number:,.1f} {units[0]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as "1 run" and "2 runs"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as lines of left-aligned columns, two blanks apart."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []

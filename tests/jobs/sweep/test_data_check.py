@@ -86,6 +86,14 @@ def test_finished_runs_and_other_jobs_are_not_checked(composed: Callable[..., Di
     data_check.check_sweep_data([cfg, composed("job=tables", "paths.prepared=/nothing")])
 
 
+def test_a_run_that_always_starts_from_the_beginning_may_have_had_other_data(
+    composed: Callable[..., DictConfig],
+) -> None:
+    cfg = composed("+experiment=ds", "fold=1", "trainer.repeat_first_batch=true")
+    write(cfg, "0" * 64, RunState.INTERRUPTED)
+    data_check.check_sweep_data([cfg])
+
+
 def test_each_data_set_is_checked_once(
     composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from scaffolding import CommandLine
 
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
 from brats_ablate.runs.state import RunState
 
 RATES = (5e-4, 7e-4)
@@ -60,6 +60,31 @@ def test_a_plan_is_a_sweep_that_can_be_planned_again(tmp_path: Path, command: Co
     again = command.run(*shlex.split(pasted), *PLAN, "+experiment=ds", "fold=0", "seed=0", "job.detect=0.013")
     assert again.returncode == 0, again.stdout
     assert yaml.safe_load(file.read_text()) == written
+
+
+@pytest.mark.slow
+def test_a_plan_of_a_grid_is_the_commands_that_trained_it(tmp_path: Path, command: CommandLine) -> None:
+    runs = tmp_path / "work" / "phantom" / "runs"
+    names = {"baseline": ("default", "inputs=plain"), "ds": ("inputs-onehot", "inputs=onehot")}
+    for before, (name, option) in names.items():
+        (runs / before).rename(runs / name)
+        for run in find_runs(runs):
+            if run.coordinates.name == name:
+                run.write_manifest({"options": [option, "data=phantom"]})
+    (tmp_path / "experiments" / "grid.yaml").write_text(
+        "title: Grid\nbaseline: default\ncolumns:\n"
+        "- {title: default, experiment: default}\n- {title: onehot, experiment: inputs-onehot}\n"
+    )
+    printed = command.run("job=plan", "job.tables=[grid]", "data=phantom", "job.detect=0.013").stdout
+    lines = re.findall(r"python -m brats_ablate (.*)", printed)
+    assert [line.split(" fold=")[0] for line in lines] == [
+        "data=phantom inputs=plain name=default lr=0.0005,0.0007",
+        "data=phantom inputs=onehot name=inputs-onehot lr=0.0005,0.0007",
+    ]
+    assert not (tmp_path / "sweeps").exists()
+    for line in lines:
+        composed = command.run(*shlex.split(line), "job=status")
+        assert composed.returncode == 0, composed.stdout
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def test_the_grid_shows_existing_runs(cfg: DictConfig, capsys: pytest.CaptureFix
 
 def test_with_a_sweep_the_grid_shows_runs_not_yet_started(cfg: DictConfig, capsys: pytest.CaptureFixture[str]) -> None:
     run(cfg, watch=0, json=None, sweep=[cfg])
-    assert "1 runs: 1 not started" in capsys.readouterr().out
+    assert "1 run: 1 not started" in capsys.readouterr().out
 
 
 def test_json_on_standard_output_equals_the_file(

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.check import check_data
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.jobs.build import open_store
-from brats_ablate.launch.sweep import run_directory
+from brats_ablate.launch.sweep import overfits_one_batch, run_directory
 from brats_ablate.runs.directory import TRAIN_JOB
 
 
@@ -34,6 +34,8 @@ def check_sweep_data(sweep: Sequence[DictConfig]) -> None:
                 fingerprints[prepared] = open_store(cfg).fingerprint
             except DataError as error:
                 raise ConfigError(str(error)) from error
+        if overfits_one_batch(cfg):
+            continue  # it always starts from the beginning
         run = run_directory(cfg)
         recorded = run.manifest().get("data_fingerprint")
         if recorded in (None, fingerprints[prepared]):

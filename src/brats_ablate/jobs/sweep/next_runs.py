@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.command import options_of_grid, own_options, shell_command
-from brats_ablate.config.locations import own_config_dir
+from brats_ablate.config.command import options_of_data, options_of_grid, own_options, shell_command
+from brats_ablate.config.locations import experiment_names, own_config_dir
+from brats_ablate.jobs.report import training_commands
 from brats_ablate.jobs.tables import build_results
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.next_runs import NextRuns, next_runs
@@ -18,6 +19,8 @@ from brats_ablate.tables.next_runs import NextRuns, next_runs
 
 def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str) -> None:
     """Print what every column needs, and write a sweep file for each table with an open column.
+
+    A table with runs that no experiment describes has commands instead.
 
     Raises:
         ConfigError: a table does not exist.
@@ -33,9 +36,16 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
     from brats_ablate.tables import terminal
 
     console = Console()
-    for planned in (next_runs(result, detect) for result in shown):
+    for result in shown:
+        planned = next_runs(result, detect)
         terminal.show([planned.summary], console)
         if not planned.missing:
+            continue
+        hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} {planned.unit}"
+        if not set(planned.experiments) <= set(experiment_names()):
+            console.print(f"{planned.missing} training runs{hours}:")
+            for line in _commands(planned, training_commands([result], options_of_data(cfg))):
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
             continue
         file = Path(sweeps) / f"{planned.table}_next.yaml"
         base, options = str(HydraConfig.get().job.config_name or "config"), options_of_grid()
@@ -46,9 +56,21 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
             own = own_options() if base == "config" else own_config_dir()  # which has the file of that name
             searchpath = [] if own is None else [f"file://{own}"]
         write_text(file, sweep_file(planned, detect, base, options, searchpath))
-        hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} {planned.unit}"
         command = shell_command("-cd", sweeps, "-cn", file.stem)
         console.print(f"{planned.missing} training runs{hours}: {command}\n", soft_wrap=True)
+
+
+def _commands(planned: NextRuns, of_experiments: Mapping[str, str]) -> list[str]:
+    """Return the commands that train the grid of `planned` where it has other runs than those of experiments.
+
+    A grid or a design named them, and no sweep over experiments composes them.
+
+    Args:
+        planned: what to train.
+        of_experiments: the commands that trained them, without folds and seeds.
+    """
+    folds, seeds = (",".join(map(str, values)) for values in (planned.folds, planned.seeds))
+    return [f"{of_experiments[name]} fold={folds} seed={seeds} -m" for name in planned.experiments]
 
 
 def sweep_file(planned: NextRuns, detect: float, base: str, options: Sequence[str], searchpath: Sequence[str]) -> str:

@@ -22,9 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.jobs.build import instantiate
 from brats_ablate.jobs.sweep.dry_run import Measurement
-from brats_ablate.launch.sweep import SweepRun, plan_sweep, run_directory
+from brats_ablate.launch.sweep import SweepRun, by_data_set, plan_sweep, run_directory
 from brats_ablate.runtime.files import write_json
-from brats_ablate.runtime.text import align, format_duration
+from brats_ablate.runtime.text import align, counted, format_duration
 from brats_ablate.training.validation_schedule import ValidationSchedule
 
 Measure = Callable[[DictConfig], Measurement]
@@ -91,7 +91,7 @@ class SweepEstimate:
         most = max(e.ranks for e in self.experiments)
         numbers = " or ".join(str(n) for n in sorted({e.ranks for e in self.experiments}))
         ranks = f"{numbers} rank{'s' if most > 1 else ''} each"
-        lines = [align(rows), "", f"{runs} runs, {finished} finished, {runs - finished} to do, {ranks}"]
+        lines = [align(rows), "", f"{counted(runs, 'run')}, {finished} finished, {runs - finished} to do, {ranks}"]
         if any(e.measured for e in self.experiments):
             hours = sum(e.device_hours or 0 for e in self.experiments)
             lines.append(f"{hours:,.1f} {unit}, measured on this machine; assumes that ranks share the work evenly")
@@ -149,8 +149,12 @@ def estimate_sweep(sweep: Sequence[DictConfig], measure: Measure | None) -> Swee
     plan = plan_sweep(sweep_runs)
     active = {*plan.already_submitted, *plan.running_elsewhere}
     estimates = []
-    for name in dict.fromkeys(str(each.cfg.name) for each in sweep_runs):
-        indices = [i for i, each in enumerate(sweep_runs) if str(each.cfg.name) == name]
+    indices_of: dict[str, list[int]] = {}
+    has_several = len(by_data_set(sweep)) > 1
+    for i, each in enumerate(sweep_runs):
+        label = f"{each.cfg.name} ({each.cfg.data.name})" if has_several else str(each.cfg.name)
+        indices_of.setdefault(label, []).append(i)
+    for name, indices in indices_of.items():
         unfinished = [sweep_runs[i] for i in indices if i not in plan.finished]
         running, trained = sum(i in active for i in indices), sum(r.status.epoch for r in unfinished if r.status)
         epochs_left = sum(int(r.cfg.trainer.epochs) for r in unfinished) - trained

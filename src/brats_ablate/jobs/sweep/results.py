@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from brats_ablate.jobs.sweep.specs import sweep_specs, sweep_tables
 from brats_ablate.launch.sweep import overfits_one_batch, run_directory
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime.files import write_text
+from brats_ablate.runtime.ranks import rank
 from brats_ablate.tables.spec import TableSpec, load_table_specs, to_yaml
 
 _MOST_SENTENCES = 4
@@ -32,7 +32,7 @@ def tables_of(sweep: Sequence[DictConfig], hydra: DictConfig) -> Iterator[None]:
         sweep: the composed runs, of one or several data sets, each of which has its own tables.
         hydra: Hydra's own part of the sweep's configuration.
     """
-    if int(os.environ.get("RANK", "0")) > 0 or overfits_one_batch(sweep[0]):
+    if rank() > 0 or overfits_one_batch(sweep[0]):
         yield
         return
     by_folder: dict[Path, list[DictConfig]] = {}
