@@ -1,4 +1,4 @@
-"""The cost that a starting run records in its manifest."""
+"""What a starting run records in its manifest."""
 
 from __future__ import annotations
 
@@ -60,3 +60,10 @@ def test_a_network_that_cannot_be_counted_is_trained_all_the_same(
 
     monkeypatch.setattr(UNet, "forward", reads_a_number)
     assert manifest_of(composed("+experiment=baseline"))["gflops"] is None
+
+
+def test_fewer_processes_than_the_identity_records_are_refused(composed: Callable[..., DictConfig]) -> None:
+    cfg = composed("+experiment=baseline", "trainer.ranks=2", "trainer.devices=2")
+    with pytest.raises(AssertionError, match="1 processes under the identity of 2"):
+        manifest_of(cfg)
+    assert run_directory(cfg).manifest() == {}

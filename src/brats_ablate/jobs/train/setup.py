@@ -60,6 +60,7 @@ def build_trainer(
 ) -> Iterator[Trainer]:
     """Build a trainer that is ready to fit; its tracker is finished when the block ends, also by an exception."""
     settings: TrainerSettings = build.instantiate(cfg.trainer)
+    assert ranks.world_size == settings.ranks, f"{ranks.world_size} processes under the identity of {settings.ranks}"
     precision = Precision.resolve(settings.precision, device)
     precision.allow_tf32()
     store = build.open_training_store(cfg)
