@@ -176,6 +176,26 @@ def test_trains_and_resumes_with_other_optimizers(
 
 
 @pytest.mark.slow
+def test_a_checkpoint_of_another_configuration_is_not_continued(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one lies there that a process wrote whose run directory was deleted and started again."""
+    cfg = composed("+experiment=baseline")
+    with monkeypatch.context() as patch:
+        interrupt_before(patch, 2)
+        with pytest.raises(signals.Interrupted):
+            train.run(cfg)
+    directory = run_directory(cfg)
+    saved = torch.load(directory.last_checkpoint, weights_only=True)
+    saved["identity"]["optimizer.weight_decay"] = 0.5
+    torch.save(saved, directory.last_checkpoint)
+    with pytest.raises(
+        RunFailed, match=r"last\.pt is the state of a different configuration \(optimizer\.weight_decay"
+    ):
+        train.run(cfg)
+
+
+@pytest.mark.slow
 def test_data_that_changed_since_the_run_began_is_refused(composed: Composed, work: Path) -> None:
     cfg = composed("+experiment=baseline")
     train.run(cfg)

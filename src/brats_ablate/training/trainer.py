@@ -289,6 +289,7 @@ class Trainer:
     def _resume(self) -> None:
         if self.run.last_checkpoint.exists():
             saved = checkpoint.load(self.run.last_checkpoint, self.precision.device)
+            checkpoint.require_identity(saved, self.identity, self.run.last_checkpoint)
             name = non_finite_tensor(saved["model"])
             if name is not None:  # earlier versions could write it
                 raise RunFailed(
