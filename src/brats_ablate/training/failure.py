@@ -60,7 +60,7 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
     except signals.Interrupted:
         raise
     except Exception as error:
-        reason = _reason(error)
+        reason = _reason(error, has_peers=ranks.world_size > 1)
         rank = ranks.rank if not isinstance(error, RunFailed) or error.rank is None else error.rank
         earlier_reason = write_failure(directory, f"rank {rank}: {reason}" if ranks.world_size > 1 else reason, epochs)
         if isinstance(error, UserError | OSError):
@@ -86,7 +86,7 @@ def write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | No
     return None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, *, has_peers: bool) -> str:
     if isinstance(error, UserError):
         return str(error)
     if _is_out_of_memory(error):
@@ -94,7 +94,7 @@ def _reason(error: Exception) -> str:
     message = files.os_error_message(error) if isinstance(error, OSError) else None
     if message is not None:
         return message
-    if any(phrase in str(error).lower() for phrase in _LOST_PEER_PHRASES):
+    if has_peers and any(phrase in str(error).lower() for phrase in _LOST_PEER_PHRASES):
         return PEER_LOST
     if (sentence := _explained(error)) is not None:
         return sentence

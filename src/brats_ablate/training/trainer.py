@@ -122,8 +122,8 @@ class Trainer:
                     self._writer.run(partial(self.run.write_status, self._record(RunState.RUNNING)))
             self._writer.wait()
         finally:
-            self.progress.close()
             self._writer.close()
+            self.progress.close()
         self._write_status(RunState.FINISHED)
 
     # ---- one epoch

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,4 +147,6 @@ def _report(directory: RunDirectory) -> None:
     start = "initial weights" if (directory.path / RECORD).exists() else "untrained"
     before = f" ({start} {untrained[0]['dice']:.4f})" if untrained else ""
     score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}" if best else "no finite Dice"
-    print(f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}", flush=True)
+    line = f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}"
+    with suppress(OSError):  # of a closed terminal or pipe: the run has finished
+        print(line, flush=True)

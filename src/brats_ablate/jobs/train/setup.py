@@ -37,7 +37,7 @@ from brats_ablate.tracking.guarded import GuardedTracker
 from brats_ablate.training.one_batch import RepeatedBatch, validation_on
 from brats_ablate.training.precision import Precision
 from brats_ablate.training.profiling import ProfiledProgress
-from brats_ablate.training.progress import SMALLER, EstimatedProgress, make_progress
+from brats_ablate.training.progress import SMALLER, EstimatedProgress, GuardedProgress, make_progress
 from brats_ablate.training.trainer import Loader, Trainer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
@@ -107,6 +107,7 @@ def build_trainer(
         progress = make_progress(settings.progress if ranks.is_main_process else "none", str(directory.coordinates))
         if device.type == "cpu" and ranks.is_main_process and settings.progress != "none":
             progress = EstimatedProgress(progress, SMALLER if chosen("trainer") == "paper" else "")
+        progress = GuardedProgress(progress)
         if settings.profile and ranks.is_main_process:
             progress = ProfiledProgress(progress, directory.path / "profile", device)
         yield Trainer(
