@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -72,8 +72,8 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
         raise
 
 
-def write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | None:
-    """Write the status, or return the cause if it already contains one.
+def write_failure(directory: RunDirectory, reason: str, epochs: int, *, keep: Collection[RunState] = ()) -> str | None:
+    """Write the status, unless its state is one of `keep`; or return the cause if it already contains one.
 
     A run whose directory vanished gets no status, which would create a second directory in its place.
     """
@@ -81,7 +81,7 @@ def write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | No
         before = directory.status() or RunRecord(RunState.FAILED, epochs=epochs)
         if before.state == RunState.FAILED and before.names_cause:
             return before.reason
-        if directory.path.is_dir():
+        if directory.path.is_dir() and before.state not in keep:
             directory.write_status(RunRecord(RunState.FAILED, before.epoch, epochs, before.best, reason))
     return None
 

@@ -77,7 +77,10 @@ def run(cfg: DictConfig) -> None:
         anomaly_detection(trainer.model, bool(cfg.trainer.detect_anomaly)),
     ):
         watch_trainer(trainer, ranks.activity)
-        trainer.fit()
+        try:
+            trainer.fit()
+        finally:
+            ranks.activity.ended.set()  # a long upload of the tracker is no hang
         if overfits_one_batch(cfg):
             _judge(directory, trainer.model)
         elif ranks.is_main_process:
