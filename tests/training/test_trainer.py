@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.jobs import train
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runtime import signals
+from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.trainer import Trainer
+from brats_ablate.training.validation import Validation
 
 Composed = Callable[..., DictConfig]
 
@@ -125,6 +128,30 @@ def test_a_stop_during_validation_repeats_the_validation(composed: Composed, mon
     assert directory.metrics() == []
     train.run(cfg)
     assert [row["epoch"] for row in directory.metrics()] == [1, 2]
+
+
+def test_the_ranks_share_their_statistics_before_they_are_validated_or_saved(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for owner, name in (
+        (DistributedContext, "broadcast_buffers"),
+        (Trainer, "_check_weights"),
+        (Validation, "run"),
+        (Trainer, "_save"),
+    ):
+        method = getattr(owner, name)
+        monkeypatch.setattr(owner, name, _recorded(calls, name, method))
+    train.run(composed("+experiment=baseline", "trainer.epochs=1"))
+    assert calls == ["broadcast_buffers", "_check_weights", "run", "_save", "_check_weights"]
+
+
+def _recorded(calls: list[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def recorded(*args: Any) -> Any:
+        calls.append(name)
+        return method(*args)
+
+    return recorded
 
 
 @pytest.mark.slow

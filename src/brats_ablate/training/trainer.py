@@ -138,6 +138,7 @@ class Trainer:
             if self.step % SYNC_EVERY[self.precision.device.type] == 0:
                 self._flush_metrics()
         self._flush_metrics()
+        self.ranks.broadcast_buffers(self.model)
         self._check_weights()
 
     def training_step(self, patches: list[Patch]) -> None:
