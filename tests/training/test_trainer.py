@@ -12,6 +12,8 @@ from scaffolding import interrupt_before, last_weights
 from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.jobs import train
 from brats_ablate.launch.sweep import run_directory
+from brats_ablate.runs.directory import RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.trainer import Trainer
@@ -144,6 +146,33 @@ def test_the_ranks_share_their_statistics_before_they_are_validated_or_saved(
         monkeypatch.setattr(owner, name, _recorded(calls, name, method))
     train.run(composed("+experiment=baseline", "trainer.epochs=1"))
     assert calls == ["broadcast_buffers", "_check_weights", "run", "_save", "_check_weights"]
+
+
+@pytest.mark.parametrize("method", ["_resume", "_end_epoch"])
+def test_the_reason_of_another_rank_is_not_written_over(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    reasons: list[str | None] = []
+    original, train_epoch = getattr(Trainer, method), Trainer._train_epoch
+
+    def fails_elsewhere(trainer: Trainer, *arguments: Any) -> None:
+        if method == "_end_epoch":
+            original(trainer, *arguments)
+        trainer.run.write_status(RunRecord(RunState.FAILED, reason="rank 1: a bug"))
+        if method == "_resume":
+            original(trainer)
+
+    def read_status(trainer: Trainer) -> None:
+        trainer._writer.wait()
+        status = trainer.run.status()
+        assert status is not None
+        reasons.append(status.reason)
+        train_epoch(trainer)
+
+    monkeypatch.setattr(Trainer, method, fails_elsewhere)
+    monkeypatch.setattr(Trainer, "_train_epoch", read_status)
+    train.run(composed("+experiment=baseline"))
+    assert reasons[-1] == "rank 1: a bug"
 
 
 def _recorded(calls: list[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:

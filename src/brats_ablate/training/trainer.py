@@ -119,7 +119,7 @@ class Trainer:
                 if any(self.ranks.any(self._save_due or self.state.epoch == self.settings.epochs)):
                     self._save()
                 if self.ranks.is_main_process:
-                    self._writer.run(partial(self.run.write_status, self._record(RunState.RUNNING)))
+                    self._writer.run(partial(self._write_running, self._record(RunState.RUNNING)))
             self._writer.wait()
         finally:
             self._writer.close()
@@ -305,7 +305,8 @@ class Trainer:
         self._prune_checkpoints(self._listed())
         rows = [row for row in self.run.metrics() if self.step > 0 and row["epoch"] <= self.state.epoch]
         self.tracker.resume(self.step, rows)
-        self._write_status(RunState.RUNNING)
+        if self.ranks.is_main_process:
+            self._write_running(self._record(RunState.RUNNING))
 
     def _stop(self) -> NoReturn:
         self._save()
@@ -316,6 +317,12 @@ class Trainer:
     def _write_status(self, state: RunState) -> None:
         if self.ranks.is_main_process:
             self.run.write_status(self._record(state))
+
+    def _write_running(self, record: RunRecord) -> None:
+        """Write `record`, unless another rank failed in the meantime and has written why."""
+        status = self.run.status()
+        if status is None or status.state != RunState.FAILED:
+            self.run.write_status(record)
 
     def _record(self, state: RunState) -> RunRecord:
         best = self.state.best[0][1] if self.state.best else None
