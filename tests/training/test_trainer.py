@@ -16,7 +16,7 @@ from brats_ablate.runs.directory import RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.training.distributed import DistributedContext
-from brats_ablate.training.trainer import Trainer
+from brats_ablate.training.trainer import SYNC_EVERY, Trainer
 from brats_ablate.training.validation import Validation
 
 Composed = Callable[..., DictConfig]
@@ -116,6 +116,25 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         assert [one[k] for k in same] == [other[k] for k in same]
     assert straight.cases() == resumed.cases()
     assert [p.name for p in straight.best_checkpoints()] == [p.name for p in resumed.best_checkpoints()]
+
+
+def test_a_single_process_stops_at_the_next_step_however_seldom_it_reads_the_loss(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline")
+    step, taken = Trainer.training_step, list[int]()
+
+    def counted(trainer: Trainer, patches: Any) -> None:
+        taken.append(trainer.step)
+        step(trainer, patches)
+
+    monkeypatch.setitem(SYNC_EVERY, "cpu", 50)  # as on a GPU
+    monkeypatch.setattr(Trainer, "training_step", counted)
+    monkeypatch.setattr(signals, "stop_requested", lambda: len(taken) >= 2)
+    with pytest.raises(signals.Interrupted):
+        train.run(cfg)
+    assert taken == [0, 1]
+    assert torch.load(run_directory(cfg).last_checkpoint, weights_only=True)["position"]["step_in_epoch"] == 2
 
 
 @pytest.mark.slow

@@ -40,7 +40,10 @@ from brats_ablate.training.validation_schedule import Kind, ValidationSchedule
 from brats_ablate.transforms.pipeline import BatchPipeline
 
 SYNC_EVERY = {"cpu": 1, "cuda": 50}
-"""Steps between reads of the loss, each of which synchronizes with the GPU and with the other ranks."""
+"""Steps between reads of the loss, each of which synchronizes with the GPU and with the other ranks.
+
+Several ranks notice a stop request then, as they must agree; a single process at each step.
+"""
 
 
 class Loader(Protocol):
@@ -135,7 +138,8 @@ class Trainer:
             self.training_step(patches)
             self.state.step_in_epoch += 1
             self.progress.step(self.step, self.state.epoch + 1)
-            if self.step % SYNC_EVERY[self.precision.device.type] == 0:
+            is_due = self.step % SYNC_EVERY[self.precision.device.type] == 0
+            if is_due or (self.ranks.world_size == 1 and signals.stop_requested()):
                 self._flush_metrics()
         self._flush_metrics()
         self.ranks.broadcast_buffers(self.model)
