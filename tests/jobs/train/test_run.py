@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig
 
+from brats_ablate.errors import RunFailed
 from brats_ablate.jobs import train
+from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime.activity import Activity
 from brats_ablate.tracking.base import NullTracker
+from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.trainer import Trainer
 
 
@@ -34,3 +40,27 @@ def test_no_hang_is_looked_for_while_the_tracker_uploads(
     except RuntimeError as raised:
         assert raised is error  # noqa: PT017
     assert ended == {"training": False, "upload": True}
+
+
+def test_a_lock_that_the_first_rank_does_not_get_is_the_same_sentence_on_every_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunDirectory, "lock", partialmethod(RunDirectory.lock, patience_s=0))
+    gathered: list[Any] = []  # by the first rank, which runs first here
+
+    def gather(ranks: DistributedContext, item: Any) -> list[Any]:
+        if ranks.is_main_process:
+            gathered.append(item)
+        return gathered[-1:]
+
+    monkeypatch.setattr(DistributedContext, "gather", gather)
+    monkeypatch.setattr(DistributedContext, "barrier", lambda self: None)
+    with RunDirectory(tmp_path).lock():
+        for rank in range(2):
+            held = train._held(RunDirectory(tmp_path), DistributedContext(rank, 2), 9)
+            with pytest.raises(RunFailed, match="is being trained by process"), held:
+                pytest.fail("started")
+    assert RunDirectory(tmp_path).status() is None
+    for rank in range(2):
+        with train._held(RunDirectory(tmp_path), DistributedContext(rank, 2), 9):
+            assert RunDirectory(tmp_path).is_locked() is (rank == 0)

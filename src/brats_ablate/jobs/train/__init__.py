@@ -6,14 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
 from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_directory
@@ -111,15 +111,23 @@ def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]
 
 @contextmanager
 def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> Iterator[None]:
-    """Hold the run's lock, on the first rank for all of them, and clear the reason of an earlier failure."""
-    if not ranks.is_main_process:
-        ranks.barrier()
-        yield
-        return
-    with directory.lock():
-        before = directory.status() or RunRecord(RunState.RUNNING)
-        directory.write_status(RunRecord(RunState.RUNNING, before.epoch, epochs, before.best))
-        ranks.barrier()
+    """Hold the run's lock, on the first rank for all of them, and clear the reason of an earlier failure.
+
+    Raises:
+        RunFailed: another process has it; on every rank.
+    """
+    error: Exception | None = None
+    with ExitStack() as lock:
+        if ranks.is_main_process:
+            try:
+                lock.enter_context(directory.lock())
+                before = directory.status() or RunRecord(RunState.RUNNING)
+                directory.write_status(RunRecord(RunState.RUNNING, before.epoch, epochs, before.best))
+            except (UserError, OSError) as caught:
+                error = caught
+        message = ranks.gather(None if error is None else str(error))[0]
+        if message is not None:
+            raise error or RunFailed(message)
         yield
 
 
