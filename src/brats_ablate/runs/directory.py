@@ -278,6 +278,14 @@ class RunDirectory:
             finally:
                 self._held_lock = None
 
+    def follow_lock(self) -> None:
+        """Let `ensure_exists` check the lock of this run's first rank, which is another process, from now on.
+
+        A network file system that does not show it yet leaves it unchecked.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self._held_lock = _file_id((self.path / "lock").stat())
+
     def lock_owner(self) -> str:
         """Return process and host that held the lock last."""
         file = self.path / "lock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partialmethod
 from pathlib import Path
@@ -12,10 +13,12 @@ from omegaconf import DictConfig
 
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs import train
-from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.directory import RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.activity import Activity
 from brats_ablate.tracking.base import NullTracker
 from brats_ablate.training.distributed import DistributedContext
+from brats_ablate.training.failure import write_failure
 from brats_ablate.training.trainer import Trainer
 
 
@@ -61,6 +64,22 @@ def test_a_lock_that_the_first_rank_does_not_get_is_the_same_sentence_on_every_r
             with pytest.raises(RunFailed, match="is being trained by process"), held:
                 pytest.fail("started")
     assert RunDirectory(tmp_path).status() is None
-    for rank in range(2):
-        with train._held(RunDirectory(tmp_path), DistributedContext(rank, 2), 9):
-            assert RunDirectory(tmp_path).is_locked() is (rank == 0)
+
+
+def test_a_directory_that_was_created_again_gets_no_status_of_any_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DistributedContext, "gather", lambda self, item: [item])
+    first, second, new = (RunDirectory(tmp_path / "run") for _ in range(3))
+    with (
+        train._held(first, DistributedContext(0, 2), 9),
+        train._held(second, DistributedContext(1, 2), 9),
+    ):
+        shutil.rmtree(first.path)
+        with new.lock():
+            new.write_status(RunRecord(RunState.RUNNING, 1, 9))
+            for run in (first, second):
+                write_failure(run, "another rank exited unexpectedly", 9)
+            status = new.status()
+    assert status is not None
+    assert status.state == RunState.RUNNING

@@ -128,6 +128,8 @@ def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> It
         message = ranks.gather(None if error is None else str(error))[0]
         if message is not None:
             raise error or RunFailed(message)
+        if not ranks.is_main_process:
+            directory.follow_lock()
         yield
 
 
