@@ -6,8 +6,10 @@ import errno
 import time
 
 import pytest
+import rich.progress
 
 from brats_ablate.training.progress import (
+    BarProgress,
     EstimatedProgress,
     GuardedProgress,
     Progress,
@@ -61,6 +63,18 @@ def test_a_report_that_cannot_be_written_does_not_end_the_training() -> None:
     progress.start(0, 4)
     progress.step(1, 1)
     progress.epoch({"epoch": 1}, 1)
+    progress.close()
+
+
+def test_a_bar_that_could_not_be_drawn_is_moved_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: rich.progress.Progress) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(rich.progress.Progress, "start", fail)
+    progress = GuardedProgress(BarProgress("run"))
+    progress.start(0, 4)
+    progress.step(1, 1)
+    progress.epoch({"epoch": 1, "dice": 0.5}, 1)
     progress.close()
 
 

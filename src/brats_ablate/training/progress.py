@@ -62,8 +62,8 @@ class BarProgress(Progress):
         # Without the label, which fills half of a terminal: the lines above the bar have it.
         columns = (rich.BarColumn(None), rich.MofNCompleteColumn(), "{task.fields[rate]}", rich.TimeRemainingColumn())
         self.bar = rich.Progress("epoch {task.fields[epoch]}", *columns)
-        self.bar.start()
         self.task = self.bar.add_task("", total=total_steps, completed=first_step, epoch=0, rate="")
+        self.bar.start()  # may fail on a closed terminal, after which `step` is still called
 
     def step(self, step: int, epoch: int) -> None:
         rate = (step - self.first) / max(1e-9, time.monotonic() - self.started_at)
