@@ -123,6 +123,15 @@ def test_a_killed_rank_is_named_and_the_same_command_resumes(
     assert (status.state, status.reason) == (RunState.FINISHED, None)
 
 
+def test_a_run_that_is_trained_already_is_refused_without_a_traceback(brats_ablate: Command, run: RunDirectory) -> None:
+    with run.lock():
+        done = brats_ablate(*RUN, *TWO_RANKS)
+    assert done.returncode == 1, done.stdout
+    assert f"brats-ablate: {run.path} is being trained by process" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert run.status() is None
+
+
 def test_under_torchrun_the_cause_of_a_killed_rank_is_unknown(
     work: Path, run: RunDirectory, small: tuple[str, ...]
 ) -> None:

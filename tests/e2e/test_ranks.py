@@ -80,21 +80,22 @@ def initial(brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work:
     return run_of(work, "initial")
 
 
-@pytest.mark.parametrize("starter", ["trainer.devices", "torchrun"])
+@pytest.mark.parametrize("starter", ["trainer.devices", "torchrun", "trainer.devices in a torchrun of one"])
 def test_two_ranks_equal_one_with_the_doubled_batch(
     brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path, starter: str, small: tuple[str, ...]
 ) -> None:
     alone = brats_ablate(*STEP, "trainer.batch_size=2", "paths.runs=${paths.work}/alone")
     assert alone.returncode == 0, alone.stdout
     options = (*STEP, "trainer.batch_size=1", "trainer.ranks=2", "paths.runs=${paths.work}/together")
-    if starter == "torchrun":
-        program = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "brats_ablate")
-        command_line = CommandLine(work, small, {"BRATS_ABLATE_WORK": str(work)}, program)
-        together = command_line.run(*options)
-        assert together.returncode == 0, together.stdout
+    if starter != "torchrun":
+        options = (*options, "trainer.devices=2")
+    if starter != "trainer.devices":
+        count = 2 if starter == "torchrun" else 1
+        program = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "brats_ablate")
+        together = CommandLine(work, small, {"BRATS_ABLATE_WORK": str(work)}, program).run(*options)
     else:
-        together = brats_ablate(*options, "trainer.devices=2")
-        assert together.returncode == 0, together.stdout
+        together = brats_ablate(*options)
+    assert together.returncode == 0, together.stdout
     one, two = run_of(work, "alone"), run_of(work, "together")
     assert two.manifest()["world_size"] == 2
     assert one.metrics()[-1]["step"] == two.metrics()[-1]["step"] == 4

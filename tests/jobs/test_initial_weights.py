@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from scaffolding import write_run
 
 from brats_ablate.config.check import check, resolve
 from brats_ablate.errors import ConfigError
@@ -16,8 +17,9 @@ from brats_ablate.jobs.build import build_model
 from brats_ablate.jobs.initial_weights import use_initial_weights
 from brats_ablate.jobs.train.initialize import initialize
 from brats_ablate.launch.sweep import run_directory
-from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import differences, identity
+from brats_ablate.runs.state import RunState
 from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime.files import read_json, write_text
 from brats_ablate.training import checkpoint
@@ -112,6 +114,32 @@ def test_a_run_with_saved_state_needs_no_initial_weights(composed: Composed, fin
     assert identity(resolve(initialized(composed, source.path))) == identity(resolve(cfg))
     run.last_checkpoint.unlink()
     with pytest.raises(ConfigError, match="does not exist"):
+        initialized(composed, source.path)
+
+
+@pytest.mark.parametrize("lost", ["the best checkpoints", "the end", "the folder", "a byte"])
+@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.FINISHED])
+def test_a_run_that_does_not_need_its_source_is_continued_or_skipped_without_it(
+    composed: Composed, finished_run: FinishedRun, lost: str, state: RunState
+) -> None:
+    source = finished_run("name=source", dice=(0.5,))
+    cfg = initialized(composed, source.path)
+    run = write_run(run_directory(cfg), state)
+    write_text(run.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    if state == RunState.RUNNING:
+        checkpoint.save({}, run.last_checkpoint)
+    if lost == "the folder":
+        shutil.rmtree(source.path)
+    elif lost == "the end":
+        source.write_status(RunRecord(RunState.RUNNING, 1, 9))
+    elif lost == "a byte":
+        source.best_checkpoints()[0].write_bytes(b"PK")
+    else:
+        source.best_checkpoints()[0].unlink()
+    assert identity(resolve(initialized(composed, source.path))) == identity(resolve(cfg))
+    run.write_status(RunRecord(RunState.RUNNING, 0, 9))
+    run.last_checkpoint.unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match=r"^init\.checkpoint="):
         initialized(composed, source.path)
 
 

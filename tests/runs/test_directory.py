@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +63,24 @@ def test_a_directory_that_vanished_is_not_created_again(tmp_path: Path, monkeypa
         (tmp_path / "elsewhere").rename(directory.path)
         directory.write_status(RunRecord(RunState.RUNNING, 4, 4))
     assert directory.status() is not None
+
+
+def test_a_directory_that_was_created_again_belongs_to_the_process_that_locked_it(tmp_path: Path) -> None:
+    where = Coordinates("ds", 0, 7e-4, 0)
+    directory, other = RunDirectory.at(tmp_path, where), RunDirectory.at(tmp_path, where)
+    with directory.lock():
+        shutil.rmtree(directory.path)
+        with other.lock(patience_s=0):
+            other.write_status(RunRecord(RunState.RUNNING, 1, 4))
+            for write in (
+                lambda: directory.write_status(RunRecord(RunState.FINISHED, 4, 4)),
+                lambda: directory.append("metrics.jsonl", [{"epoch": 4}]),
+            ):
+                with pytest.raises(RunFailed, match="was deleted and created again while the run was trained; this"):
+                    write()
+    status = other.status()
+    assert status is not None
+    assert (status.state, other.metrics()) == (RunState.RUNNING, [])
 
 
 def test_the_later_line_of_an_epoch_counts(tmp_path: Path) -> None:

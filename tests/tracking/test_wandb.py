@@ -168,6 +168,51 @@ def test_the_loss_of_every_so_many_steps_has_the_step_as_its_axis_and_survives_a
     assert axes["step"] is None
 
 
+class OnlineRun:
+    """What wandb.init returns online, of a run whose history and summary are on a server: it appends to both."""
+
+    url, id = "https://wandb.example.org/run", "run"
+
+    def __init__(self, server: list[dict[str, Any]]) -> None:
+        self.server, self.resumed = server, bool(server)
+        self.summary = {key: value for row in server for key, value in row.items()}
+
+    def define_metric(self, *_: object, **__: object) -> None:
+        pass
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.server.append(row)
+        self.summary |= row
+
+    def finish(self) -> None:
+        pass
+
+
+def test_online_only_what_the_server_lacks_is_logged_after_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: list[dict[str, Any]] = []
+    monkeypatch.setattr(wandb, "init", lambda **_: OnlineRun(server))
+    rows = [{"epoch": e, "step": 2 * e, "dice": dice} for e, dice in enumerate((0.1, 0.5, 0.4, 0.3, 0.6), start=1)]
+
+    def train(done: int, end: int) -> None:
+        tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="online", every_steps=1)
+        tracker.resume(int(rows[done - 1]["step"]) if done else 0, rows[:done])
+        for row in rows[done:end]:
+            for step in range(int(row["step"]) - 1, int(row["step"]) + 1):
+                tracker.log_step(step, {"loss": 1.0})
+            tracker.log_image(lambda: drawn(1))
+            tracker.log(row)
+        tracker.finish()
+
+    train(0, 3)
+    del server[-1]  # was not uploaded before the process was killed
+    train(3, 5)
+    assert [row["epoch"] for row in server if "epoch" in row] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in server if "epoch" not in row] == list(range(1, 11))
+    assert [row["epoch"] for row in server if "picture" in row] == [1, 2, 5]
+
+
 def test_a_disabled_w_and_b_takes_everything(tmp_path: Path) -> None:
     tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="disabled", checkpoints=True)
     tracker.resume(0, [])

@@ -88,6 +88,26 @@ def test_weights_of_another_architecture_are_refused_with_the_first_difference(t
         checkpoint.load_weights(path, torch.nn.Conv3d(4, 8, 3))
 
 
+@pytest.mark.parametrize(
+    ("recorded", "expected", "ranks"),
+    [
+        ({"lr": 1}, {"lr": 1}, 1),
+        ({"lr": 1}, {"lr": 1, "trainer.ranks": 2}, 2),  # as version 0.1 wrote it
+        ({"lr": 1, "trainer.ranks": 2}, {"lr": 1, "trainer.ranks": 2}, 2),
+    ],
+)
+def test_the_state_of_the_same_run_is_continued(recorded: dict[str, int], expected: dict[str, int], ranks: int) -> None:
+    checkpoint.require_identity({"identity": recorded, "sums_of_ranks": [{}] * ranks}, expected, Path("last.pt"))
+
+
+def test_the_state_of_another_run_is_refused() -> None:
+    saved = {"identity": {"lr": 1, "seed": 0}, "sums_of_ranks": [{}]}
+    with pytest.raises(RunFailed, match=r"a\.pt is the state of a different configuration \(lr: 1 -> 2\); delete it"):
+        checkpoint.require_identity(saved, {"lr": 2, "seed": 0}, Path("a.pt"))
+    with pytest.raises(RunFailed, match=r"trainer\.ranks: \(absent\) -> 4"):
+        checkpoint.require_identity(saved, {"lr": 1, "seed": 0, "trainer.ranks": 4}, Path("a.pt"))
+
+
 @pytest.fixture
 def writer() -> Iterator[CheckpointWriter]:
     writer = CheckpointWriter()

@@ -67,6 +67,9 @@ def check_settling(ranks: DistributedContext) -> dict[str, Any]:
         gradients(twin, wrapped, torch.ones(4, 1))
         later[name] = gradients(twin, wrapped, batch)
         found[name] = all(torch.equal(a, b) for a, b in zip(first[name], later[name], strict=True))
+    found["statistics differ"] = _differs(ranks, twin.norm.running_mean)
+    ranks.broadcast_buffers(twin)
+    found["statistics differ after the epoch"] = _differs(ranks, twin.norm.running_mean)
     idle = Network(has_idle=True)
     wrapped = ranks.wrap(idle, CPU)
     try:
@@ -74,6 +77,12 @@ def check_settling(ranks: DistributedContext) -> dict[str, Any]:
     except ConfigError as error:
         found["refused"] = str(error)
     return found
+
+
+def _differs(ranks: DistributedContext, tensor: Tensor | None) -> bool:
+    assert tensor is not None
+    of_ranks = ranks.gather(tensor)
+    return not all(torch.equal(of_ranks[0], other) for other in of_ranks)
 
 
 @pytest.mark.slow
@@ -86,6 +95,8 @@ def test_settling_leaves_nothing_but_the_order_of_later_steps(tmp_path: Path) ->
         assert found["gradients left"] == []
         assert found["state changed"] == []
         assert found["settled"], "the first step sums in another order than later ones"
+        assert found["statistics differ"], "these ranks cannot show that sharing them matters"
+        assert not found["statistics differ after the epoch"]
         assert found["refused"] == (
             "the loss does not depend on idle.weight of the network (2 such parameters), which several ranks cannot "
             "train; remove it, set its requires_grad to False, or train with trainer.ranks=1"

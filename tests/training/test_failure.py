@@ -85,6 +85,11 @@ def test_a_lost_peer_is_no_cause(run: RunDirectory, words: str) -> None:
     assert not status.names_cause
 
 
+def test_a_single_process_has_no_peer_to_lose(run: RunDirectory) -> None:
+    fail(run, 0, BrokenPipeError(errno.EPIPE, "Broken pipe"), world_size=1)
+    assert recorded(run) == "BrokenPipeError: [Errno 32] Broken pipe"
+
+
 def test_the_cause_stays_whichever_rank_writes_first(run: RunDirectory) -> None:
     fail(run, 1, KeyError("a bug"))
     assert "another rank failed: rank 1: KeyError" in str(fail(run, 0, RuntimeError(CLOSED)))

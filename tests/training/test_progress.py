@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
+import rich.progress
 
-from brats_ablate.training.progress import EstimatedProgress, Progress, format_duration, format_epoch, time_breakdown
+from brats_ablate.training.progress import (
+    BarProgress,
+    EstimatedProgress,
+    GuardedProgress,
+    Progress,
+    format_duration,
+    format_epoch,
+    time_breakdown,
+)
 
 
 def test_an_epoch_as_a_line() -> None:
@@ -40,6 +50,32 @@ def test_a_long_run_on_a_cpu_has_one_estimate_after_its_first_steps(
             now[0] += 100.0 if step == 1 else 5.0
             progress.step(step, epoch=1)
         assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_a_report_that_cannot_be_written_does_not_end_the_training() -> None:
+    class OnClosedTerminal(Progress):
+        def _fail(self, *_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        start = step = epoch = close = _fail
+
+    progress = GuardedProgress(OnClosedTerminal("run"))
+    progress.start(0, 4)
+    progress.step(1, 1)
+    progress.epoch({"epoch": 1}, 1)
+    progress.close()
+
+
+def test_a_bar_that_could_not_be_drawn_is_moved_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: rich.progress.Progress) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(rich.progress.Progress, "start", fail)
+    progress = GuardedProgress(BarProgress("run"))
+    progress.start(0, 4)
+    progress.step(1, 1)
+    progress.epoch({"epoch": 1, "dice": 0.5}, 1)
+    progress.close()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,12 @@ from scaffolding import interrupt_before, last_weights
 from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.jobs import train
 from brats_ablate.launch.sweep import run_directory
+from brats_ablate.runs.directory import RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
-from brats_ablate.training.trainer import Trainer
+from brats_ablate.training.distributed import DistributedContext
+from brats_ablate.training.trainer import SYNC_EVERY, Trainer
+from brats_ablate.training.validation import Validation
 
 Composed = Callable[..., DictConfig]
 
@@ -113,6 +118,25 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert [p.name for p in straight.best_checkpoints()] == [p.name for p in resumed.best_checkpoints()]
 
 
+def test_a_single_process_stops_at_the_next_step_however_seldom_it_reads_the_loss(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline")
+    step, taken = Trainer.training_step, list[int]()
+
+    def counted(trainer: Trainer, patches: Any) -> None:
+        taken.append(trainer.step)
+        step(trainer, patches)
+
+    monkeypatch.setitem(SYNC_EVERY, "cpu", 50)  # as on a GPU
+    monkeypatch.setattr(Trainer, "training_step", counted)
+    monkeypatch.setattr(signals, "stop_requested", lambda: len(taken) >= 2)
+    with pytest.raises(signals.Interrupted):
+        train.run(cfg)
+    assert taken == [0, 1]
+    assert torch.load(run_directory(cfg).last_checkpoint, weights_only=True)["position"]["step_in_epoch"] == 2
+
+
 @pytest.mark.slow
 def test_a_stop_during_validation_repeats_the_validation(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = composed("+experiment=baseline")
@@ -125,6 +149,57 @@ def test_a_stop_during_validation_repeats_the_validation(composed: Composed, mon
     assert directory.metrics() == []
     train.run(cfg)
     assert [row["epoch"] for row in directory.metrics()] == [1, 2]
+
+
+def test_the_ranks_share_their_statistics_before_they_are_validated_or_saved(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for owner, name in (
+        (DistributedContext, "broadcast_buffers"),
+        (Trainer, "_check_weights"),
+        (Validation, "run"),
+        (Trainer, "_save"),
+    ):
+        method = getattr(owner, name)
+        monkeypatch.setattr(owner, name, _recorded(calls, name, method))
+    train.run(composed("+experiment=baseline", "trainer.epochs=1"))
+    assert calls == ["broadcast_buffers", "_check_weights", "run", "_save", "_check_weights"]
+
+
+@pytest.mark.parametrize("method", ["_resume", "_end_epoch"])
+def test_the_reason_of_another_rank_is_not_written_over(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    reasons: list[str | None] = []
+    original, train_epoch = getattr(Trainer, method), Trainer._train_epoch
+
+    def fails_elsewhere(trainer: Trainer, *arguments: Any) -> None:
+        if method == "_end_epoch":
+            original(trainer, *arguments)
+        trainer.run.write_status(RunRecord(RunState.FAILED, reason="rank 1: a bug"))
+        if method == "_resume":
+            original(trainer)
+
+    def read_status(trainer: Trainer) -> None:
+        trainer._writer.wait()
+        status = trainer.run.status()
+        assert status is not None
+        reasons.append(status.reason)
+        train_epoch(trainer)
+
+    monkeypatch.setattr(Trainer, method, fails_elsewhere)
+    monkeypatch.setattr(Trainer, "_train_epoch", read_status)
+    train.run(composed("+experiment=baseline"))
+    assert reasons[-1] == "rank 1: a bug"
+
+
+def _recorded(calls: list[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def recorded(*args: Any) -> Any:
+        calls.append(name)
+        return method(*args)
+
+    return recorded
 
 
 @pytest.mark.slow
@@ -173,6 +248,26 @@ def test_trains_and_resumes_with_other_optimizers(
     expected = last_weights(run_directory(straight))
     for name, tensor in last_weights(run_directory(cfg)).items():
         assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_configuration_is_not_continued(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one lies there that a process wrote whose run directory was deleted and started again."""
+    cfg = composed("+experiment=baseline")
+    with monkeypatch.context() as patch:
+        interrupt_before(patch, 2)
+        with pytest.raises(signals.Interrupted):
+            train.run(cfg)
+    directory = run_directory(cfg)
+    saved = torch.load(directory.last_checkpoint, weights_only=True)
+    saved["identity"]["optimizer.weight_decay"] = 0.5
+    torch.save(saved, directory.last_checkpoint)
+    with pytest.raises(
+        RunFailed, match=r"last\.pt is the state of a different configuration \(optimizer\.weight_decay"
+    ):
+        train.run(cfg)
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.directory import RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.activity import Activity, Mark, reading
 from brats_ablate.training import watchdog
 from brats_ablate.training.distributed import DistributedContext
@@ -64,3 +66,33 @@ def test_only_a_run_without_progress_is_ended(
             if progresses:
                 ranks.activity.mark("forward", step=step)
     assert ended.is_set() is not progresses
+
+
+def test_a_run_that_has_ended_is_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = threading.Event()
+    monkeypatch.setattr(watchdog, "_end", lambda *_: killed.set())
+    with watch_for_hang(RunDirectory(tmp_path), DistributedContext(), 0.1 / 60, 1) as ranks:
+        ranks.activity.ended.set()
+        assert not killed.wait(0.3)
+
+
+@pytest.mark.parametrize(
+    ("state", "then"),
+    [
+        (RunState.RUNNING, (RunState.FAILED, "a rank hangs")),
+        (RunState.FINISHED, (RunState.FINISHED, None)),
+        (RunState.INTERRUPTED, (RunState.INTERRUPTED, None)),
+    ],
+)
+def test_what_hangs_after_the_end_of_a_run_is_no_failure_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: RunState, then: tuple[RunState, str | None]
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    run = RunDirectory(tmp_path)
+    run.write_status(RunRecord(state, 3, 9))
+    watchdog._end(run, "a rank hangs", 9, 0)
+    status = run.status()
+    assert status is not None
+    assert (status.state, status.reason) == then
+    assert codes == [1]

@@ -31,8 +31,7 @@ def shell_command(*arguments: str) -> str:
 
 def options_of_data(cfg: DictConfig) -> list[str]:
     """Return the options that another command on the data set of `cfg` needs; of a grid, one run's values."""
-    recorded: list[str] = list((cfg.get("about") or {}).get("options") or []) if in_sweep() else []
-    own = {option.partition("=")[0]: option for option in recorded}
+    own = {option.partition("=")[0]: option for option in (_recorded(cfg) if in_sweep() else [])}
     typed = [own.get(option.partition("=")[0], option) for option in _typed() if _group(option) in OF_DATA]
     return [*_config_dir_flag(), *_named_data(cfg, typed), *typed]
 
@@ -57,9 +56,9 @@ def options_of_grid() -> list[str]:
     return [option for option in _typed() if _group(option) not in _OF_RUNS]
 
 
-def options_of_runs() -> list[str]:
-    """Return the options of this command that decide what a run trains."""
-    return [option for option in _typed() if _group(option) in TRAINING_GROUPS or _group(option) == "init"]
+def options_of_run(cfg: DictConfig) -> list[str]:
+    """Return the recorded options of a run that decide what it trains."""
+    return [option for option in _recorded(cfg) if _group(option) in (*TRAINING_GROUPS, "init")]
 
 
 def record_options(cfg: DictConfig, typed: Sequence[str]) -> None:
@@ -116,6 +115,11 @@ def _typed() -> list[str]:
         return []
     options: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
     return [str(option) for option in options]
+
+
+def _recorded(cfg: DictConfig) -> list[str]:
+    """Return what `record_options` wrote; [] if it was not called."""
+    return list((cfg.get("about") or {}).get("options") or [])
 
 
 def _group(option: str) -> str:

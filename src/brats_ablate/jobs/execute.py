@@ -14,6 +14,7 @@ from brats_ablate.jobs.initial_weights import use_initial_weights
 from brats_ablate.jobs.network_check import check_network
 from brats_ablate.jobs.prepared_data import use_prepared_data
 from brats_ablate.runtime import files, signals
+from brats_ablate.runtime.output import discard_unread_output
 from brats_ablate.runtime.ranks import world_size
 from brats_ablate.runtime.text import printable
 
@@ -43,6 +44,7 @@ def execute(cfg: DictConfig) -> int:
         job: Any = OmegaConf.to_container(cfg.job, resolve=True)
         get_method(job.pop("_target_"))(cfg, **job)
     except signals.Interrupted:
+        discard_unread_output()  # a closed terminal interrupts, too
         print("brats-ablate: interrupted, checkpoint saved; re-run the same command to resume", file=sys.stderr)
         return signals.EXIT_CODE
     except UserError as error:

@@ -21,7 +21,7 @@ _PLAN_JOB = "brats_ablate.jobs.sweep.plan.run"
 def use_initial_weights(cfg: DictConfig) -> None:
     """Set `init` in `cfg` to the file and the checksum of the weights that a run starts from, if it has any.
 
-    A run that has saved its state does not need them any more: if they are gone, what it recorded counts.
+    A run that has saved its state, or finished, does not need them any more: if they are gone, what it recorded counts.
 
     Args:
         cfg: a composed configuration, with the prepared data's folds; changed in place.
@@ -35,16 +35,19 @@ def use_initial_weights(cfg: DictConfig) -> None:
     if init is None or init.get("checkpoint") is None or not (trains_a_run(target) or target == _PLAN_JOB):
         return
     path, expected = Path(str(init.checkpoint)).absolute(), init.get("checksum")
-    if not path.exists() and (recorded := _recorded(cfg, path)):
-        file, checksum = Path(recorded["checkpoint"]), recorded["checksum"]
-    else:
+    try:
         file = checkpoint_file(path)
         checksum = content_checksum(file)
-        if expected not in (None, checksum):
-            raise ConfigError(
-                f"init.checkpoint={file} has changed: its checksum is {checksum}, not init.checksum={expected}; put "
-                "the file back, or start a run of another name= from it"
-            )
+    except ConfigError:
+        recorded = _recorded(cfg, path)
+        if recorded is None:
+            raise
+        file, checksum = Path(recorded["checkpoint"]), recorded["checksum"]
+    if expected not in (None, checksum):
+        raise ConfigError(
+            f"init.checkpoint={file} has changed: its checksum is {checksum}, not init.checksum={expected}; put the "
+            "file back, or start a run of another name= from it"
+        )
     with open_dict(cfg):
         cfg.init = {"checkpoint": str(file), "checksum": checksum}
     if (run := run_of(file)) is not None:
@@ -61,7 +64,7 @@ def require_no_leak(cfg: DictConfig, source: dict[str, Any]) -> None:
 
 
 def _recorded(cfg: DictConfig, path: Path) -> dict[str, Any] | None:
-    """Return what a run with saved state recorded of its initial weights, if they were at or below `path`."""
+    """Return what a run with saved state, or a finished one, recorded of its initial weights at or below `path`."""
     run = run_directory(cfg)
-    init = run.config().get("init") or {} if run.last_checkpoint.exists() else {}
+    init = run.config().get("init") or {} if run.last_checkpoint.exists() or run.is_finished() else {}
     return init if init.get("checkpoint") and Path(init["checkpoint"]).is_relative_to(path) else None

@@ -81,7 +81,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._is_held = False
+        self._held_lock: tuple[int, int] | None = None
         self._listed_cases = ""
 
     @classmethod
@@ -186,17 +186,22 @@ class RunDirectory:
     # ---- writing
 
     def ensure_exists(self) -> None:
-        """Check that the directory still exists, if this process trains the run.
+        """Check that the directory is still the one that this process locked, if it trains the run.
 
-        A run directory that was moved or unmounted is thus named, before a write there fails.
+        A run directory that was moved or unmounted is thus named, before a write there fails. One that was deleted and
+        created again is that of another process.
 
         Raises:
-            RunFailed: the directory vanished.
+            RunFailed: the directory vanished, or is another one.
         """
-        if not self._is_held:
+        if self._held_lock is None:
             return
         try:
-            (self.path / "lock").stat()
+            if _file_id((self.path / "lock").stat()) != self._held_lock:
+                raise RunFailed(
+                    f"{self.path} was deleted and created again while the run was trained; this process stops, and "
+                    "leaves the directory to the one that trains there now"
+                )
         except (FileNotFoundError, NotADirectoryError):
             raise RunFailed(
                 f"{self.path} vanished while the run was trained (moved, deleted, or its file system unmounted); bring "
@@ -215,7 +220,7 @@ class RunDirectory:
     def _write(self, file: str, content: Mapping[str, Any]) -> None:
         self.ensure_exists()
         # The directory can vanish after the check: a process that trains the run never creates it again.
-        write_json(self.path / file, content, make_folder=not self._is_held)
+        write_json(self.path / file, content, make_folder=self._held_lock is None)
 
     def append(self, file: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to a JSONL file in one write, after truncating a partial last line of a killed process.
@@ -267,11 +272,19 @@ class RunDirectory:
             job = os.environ.get("SLURM_JOB_ID")
             stream.write(f"process {os.getpid()} on {socket.gethostname()}" + (f", SLURM job {job}" if job else ""))
             stream.flush()
-            self._is_held = True
+            self._held_lock = _file_id(os.fstat(stream.fileno()))
             try:
                 yield
             finally:
-                self._is_held = False
+                self._held_lock = None
+
+    def follow_lock(self) -> None:
+        """Let `ensure_exists` check the lock of this run's first rank, which is another process, from now on.
+
+        A network file system that does not show it yet leaves it unchecked.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self._held_lock = _file_id((self.path / "lock").stat())
 
     def lock_owner(self) -> str:
         """Return process and host that held the lock last."""
@@ -285,6 +298,11 @@ class RunDirectory:
             return False
         with file.open(encoding="utf-8") as stream:
             return not try_lock(stream, shared=True)
+
+
+def _file_id(status: os.stat_result) -> tuple[int, int]:
+    """Return what two files, also of the same path, do not share."""
+    return status.st_dev, status.st_ino
 
 
 def find_runs(runs: Path) -> list[RunDirectory]:

@@ -45,6 +45,8 @@ class Activity:
 
     def __init__(self) -> None:
         self.last = Mark(0, time.time(), "starting")
+        self.ended = threading.Event()
+        """Set when no more progress is expected."""
 
     def mark(self, doing: str, *, step: int | None = None, waits_for_reads: bool = False) -> None:
         """Record that something was finished, and what is done next; `step` are the finished steps, if it was one."""

@@ -96,16 +96,23 @@ class WandbTracker:
     def resume(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """Log again what was logged up to `step`: steps and images from copies on disk, epochs from `rows`.
 
-        Each start of a run has an offline file of its own, of which the last one is thus complete.
+        Each start of a run has an offline file of its own, of which the last one is thus complete. Online, W&B appends
+        to what it has, so only what comes after its summary is logged.
         """
+        there = self.wandb_run.summary if self.wandb_run.resumed else {}
+        last_step, last_epoch = there.get("step", 0), there.get("epoch", -1)
         file = self._kept / _STEPS
         steps = {kept["step"]: kept for kept in read_jsonl(file) if kept["step"] <= step}
         if file.exists():
             write_text(file, "".join(f"{to_json(kept)}\n" for kept in steps.values()))
         for kept in steps.values():
-            self._log_step(kept)
+            if kept["step"] > last_step:
+                self._log_step(kept)
         for row in rows:
-            self.log(row)
+            if row["epoch"] > last_epoch:
+                self.log(row)
+            else:
+                self._is_new_best(row)  # for the epochs that follow
 
     def log_step(self, step: int, values: Mapping[str, float]) -> None:
         """Log every so many steps' metrics, from the first step on."""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from brats_ablate.errors import RunFailed
+from brats_ablate.runs.identity import differences
 from brats_ablate.runtime import files
 from brats_ablate.runtime.files import atomic_write
 
@@ -107,6 +108,19 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         _compare_checksums(path)
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return content
+
+
+def require_identity(saved: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
+    """Check that `saved`, the content of `path`, is the state of a run of the identity `expected`.
+
+    Raises:
+        RunFailed: it is another run's; names the differences.
+    """
+    ranks = len(saved.get("sums_of_ranks", ()))
+    recorded = saved["identity"] if ranks <= 1 else {"trainer.ranks": ranks, **saved["identity"]}  # not in version 0.1
+    if recorded != expected:
+        shown = "; ".join(differences(recorded, expected)[:5])
+        raise RunFailed(f"{path} is the state of a different configuration ({shown}); delete it to start the run again")
 
 
 def verify(path: Path) -> None:

@@ -72,6 +72,18 @@ class DistributedContext:
         ids = [device.index] if device.type == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
+    def broadcast_buffers(self, model: torch.nn.Module) -> None:
+        """Give every rank the first rank's buffers that are saved, such as running statistics. A collective.
+
+        DDP does so at the start of the next training step, but a rank validates before that.
+        """
+        if self.world_size == 1:
+            return
+        saved = model.state_dict()
+        for name, _ in model.named_buffers():
+            if name in saved:
+                dist.broadcast(saved[name], src=0)
+
     def settle(self, model: torch.nn.Module, backward: Callable[[], None]) -> None:
         """Let DDP arrange its buckets by one `backward` of the wrapped `model`, and discard its results. A collective.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,7 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
     except signals.Interrupted:
         raise
     except Exception as error:
-        reason = _reason(error)
+        reason = _reason(error, has_peers=ranks.world_size > 1)
         rank = ranks.rank if not isinstance(error, RunFailed) or error.rank is None else error.rank
         earlier_reason = write_failure(directory, f"rank {rank}: {reason}" if ranks.world_size > 1 else reason, epochs)
         if isinstance(error, UserError | OSError):
@@ -72,8 +72,8 @@ def record_failure(directory: RunDirectory, ranks: DistributedContext, epochs: i
         raise
 
 
-def write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | None:
-    """Write the status, or return the cause if it already contains one.
+def write_failure(directory: RunDirectory, reason: str, epochs: int, *, keep: Collection[RunState] = ()) -> str | None:
+    """Write the status, unless its state is one of `keep`; or return the cause if it already contains one.
 
     A run whose directory vanished gets no status, which would create a second directory in its place.
     """
@@ -81,12 +81,12 @@ def write_failure(directory: RunDirectory, reason: str, epochs: int) -> str | No
         before = directory.status() or RunRecord(RunState.FAILED, epochs=epochs)
         if before.state == RunState.FAILED and before.names_cause:
             return before.reason
-        if directory.path.is_dir():
+        if directory.path.is_dir() and before.state not in keep:
             directory.write_status(RunRecord(RunState.FAILED, before.epoch, epochs, before.best, reason))
     return None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, *, has_peers: bool) -> str:
     if isinstance(error, UserError):
         return str(error)
     if _is_out_of_memory(error):
@@ -94,7 +94,7 @@ def _reason(error: Exception) -> str:
     message = files.os_error_message(error) if isinstance(error, OSError) else None
     if message is not None:
         return message
-    if any(phrase in str(error).lower() for phrase in _LOST_PEER_PHRASES):
+    if has_peers and any(phrase in str(error).lower() for phrase in _LOST_PEER_PHRASES):
         return PEER_LOST
     if (sentence := _explained(error)) is not None:
         return sentence

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec
 
+from brats_ablate.runtime.output import discard_unread_output
+
+P = ParamSpec("P")
 SMALLER = (
     "; training continues. The shorter way: stop it with Ctrl-C and add trainer=cpu, a narrower network in 36 epochs"
 )
@@ -58,8 +62,8 @@ class BarProgress(Progress):
         # Without the label, which fills half of a terminal: the lines above the bar have it.
         columns = (rich.BarColumn(None), rich.MofNCompleteColumn(), "{task.fields[rate]}", rich.TimeRemainingColumn())
         self.bar = rich.Progress("epoch {task.fields[epoch]}", *columns)
-        self.bar.start()
         self.task = self.bar.add_task("", total=total_steps, completed=first_step, epoch=0, rate="")
+        self.bar.start()  # may fail on a closed terminal, after which `step` is still called
 
     def step(self, step: int, epoch: int) -> None:
         rate = (step - self.first) / max(1e-9, time.monotonic() - self.started_at)
@@ -105,6 +109,32 @@ class EstimatedProgress(Progress):
 
     def close(self) -> None:
         self.progress.close()
+
+
+class GuardedProgress(Progress):
+    """Reports as `report` does. What cannot be written, as to a closed terminal or pipe, is left out."""
+
+    def __init__(self, report: Progress) -> None:
+        super().__init__(report.label)
+        self.report = report
+
+    def start(self, first_step: int, total_steps: int) -> None:
+        self._guard(self.report.start, first_step, total_steps)
+
+    def step(self, step: int, epoch: int) -> None:
+        self._guard(self.report.step, step, epoch)
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        self._guard(self.report.epoch, row, epochs)
+
+    def close(self) -> None:
+        self._guard(self.report.close)
+
+    def _guard(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            call(*args, **kwargs)
+        except OSError:
+            discard_unread_output()
 
 
 def make_progress(kind: str, label: str) -> Progress:

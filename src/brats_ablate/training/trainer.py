@@ -40,7 +40,10 @@ from brats_ablate.training.validation_schedule import Kind, ValidationSchedule
 from brats_ablate.transforms.pipeline import BatchPipeline
 
 SYNC_EVERY = {"cpu": 1, "cuda": 50}
-"""Steps between reads of the loss, each of which synchronizes with the GPU and with the other ranks."""
+"""Steps between reads of the loss, each of which synchronizes with the GPU and with the other ranks.
+
+Several ranks notice a stop request then, as they must agree; a single process at each step.
+"""
 
 
 class Loader(Protocol):
@@ -119,11 +122,11 @@ class Trainer:
                 if any(self.ranks.any(self._save_due or self.state.epoch == self.settings.epochs)):
                     self._save()
                 if self.ranks.is_main_process:
-                    self._writer.run(partial(self.run.write_status, self._record(RunState.RUNNING)))
+                    self._writer.run(partial(self._write_running, self._record(RunState.RUNNING)))
             self._writer.wait()
         finally:
-            self.progress.close()
             self._writer.close()
+            self.progress.close()
         self._write_status(RunState.FINISHED)
 
     # ---- one epoch
@@ -135,9 +138,11 @@ class Trainer:
             self.training_step(patches)
             self.state.step_in_epoch += 1
             self.progress.step(self.step, self.state.epoch + 1)
-            if self.step % SYNC_EVERY[self.precision.device.type] == 0:
+            is_due = self.step % SYNC_EVERY[self.precision.device.type] == 0
+            if is_due or (self.ranks.world_size == 1 and signals.stop_requested()):
                 self._flush_metrics()
         self._flush_metrics()
+        self.ranks.broadcast_buffers(self.model)
         self._check_weights()
 
     def training_step(self, patches: list[Patch]) -> None:
@@ -289,6 +294,7 @@ class Trainer:
     def _resume(self) -> None:
         if self.run.last_checkpoint.exists():
             saved = checkpoint.load(self.run.last_checkpoint, self.precision.device)
+            checkpoint.require_identity(saved, self.identity, self.run.last_checkpoint)
             name = non_finite_tensor(saved["model"])
             if name is not None:  # earlier versions could write it
                 raise RunFailed(
@@ -303,7 +309,8 @@ class Trainer:
         self._prune_checkpoints(self._listed())
         rows = [row for row in self.run.metrics() if self.step > 0 and row["epoch"] <= self.state.epoch]
         self.tracker.resume(self.step, rows)
-        self._write_status(RunState.RUNNING)
+        if self.ranks.is_main_process:
+            self._write_running(self._record(RunState.RUNNING))
 
     def _stop(self) -> NoReturn:
         self._save()
@@ -314,6 +321,12 @@ class Trainer:
     def _write_status(self, state: RunState) -> None:
         if self.ranks.is_main_process:
             self.run.write_status(self._record(state))
+
+    def _write_running(self, record: RunRecord) -> None:
+        """Write `record`, unless another rank failed in the meantime and has written why."""
+        status = self.run.status()
+        if status is None or status.state != RunState.FAILED:
+            self.run.write_status(record)
 
     def _record(self, state: RunState) -> RunRecord:
         best = self.state.best[0][1] if self.state.best else None

@@ -20,6 +20,7 @@ from datetime import timedelta
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined] # public, but not in __all__
 
 from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.activity import Activity, Mark
 from brats_ablate.runtime.files import to_json
 from brats_ablate.training.distributed import DistributedContext
@@ -37,13 +38,14 @@ _RECORDING_S = 10.0
 def watch_for_hang(
     directory: RunDirectory, ranks: DistributedContext, minutes: float, epochs: int
 ) -> Iterator[WatchedContext]:
-    """Yield `ranks` as a context whose `activity` is watched until the block ends. A collective.
+    """Yield `ranks` as a context whose `activity` is watched until it ends, or the block. A collective.
 
-    When no rank has made progress for `minutes`, the run's status is FAILED, and all ranks end with exit code 1.
+    When no rank has made progress for `minutes`, the run's status is FAILED, unless it was trained to its end or saved
+    and interrupted before, and all ranks end with exit code 1.
     """
     watched = WatchedContext(ranks.rank, ranks.world_size, ranks.control, Activity())
     marks, answers = [watched.activity.last] * ranks.world_size, [0] * ranks.world_size
-    ended = threading.Event()
+    ended = watched.activity.ended
     interval_s = min(_MOST_SECONDS_BETWEEN_LOOKS, 6 * minutes)
 
     def exchange(store: Store) -> None:
@@ -119,7 +121,7 @@ def _end(directory: RunDirectory, reason: str, epochs: int, patience_s: float) -
     """Record the reason and end this process; `patience_s` later, so that the other ranks can see the same."""
 
     def record() -> None:
-        write_failure(directory, reason, epochs)
+        write_failure(directory, reason, epochs, keep=(RunState.FINISHED, RunState.INTERRUPTED))
         print(f"brats-ablate: {reason}", file=sys.stderr, flush=True)
 
     recorder = threading.Thread(target=record, daemon=True)

@@ -123,6 +123,9 @@ class WatchedContext(DistributedContext):
     def barrier(self) -> None:
         self._waiting(lambda: DistributedContext.barrier(self))
 
+    def broadcast_buffers(self, model: torch.nn.Module) -> None:
+        self._waiting(lambda: DistributedContext.broadcast_buffers(self, model))
+
     def _waiting(self, collective: Callable[[], Item]) -> Item:
         with self.activity.waiting_for_ranks():
             return collective()

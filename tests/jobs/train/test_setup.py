@@ -1,4 +1,4 @@
-"""The cost that a starting run records in its manifest, and the graphs that it compiles."""
+"""What a starting run records in its manifest, and the graphs that it compiles."""
 
 from __future__ import annotations
 
@@ -86,3 +86,10 @@ def test_a_run_compiles_the_same_graphs_wherever_it_stands_in_a_sweep(
     assert len(graphs) > 0
     assert graphs[: len(graphs) // 2] == graphs[len(graphs) // 2 :]
     torch.compiler.reset()
+
+
+def test_fewer_processes_than_the_identity_records_are_refused(composed: Callable[..., DictConfig]) -> None:
+    cfg = composed("+experiment=baseline", "trainer.ranks=2", "trainer.devices=2")
+    with pytest.raises(AssertionError, match="1 processes under the identity of 2"):
+        manifest_of(cfg)
+    assert run_directory(cfg).manifest() == {}

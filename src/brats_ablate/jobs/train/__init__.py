@@ -6,14 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from brats_ablate.config.check import resolve
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
 from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_directory
@@ -77,7 +77,10 @@ def run(cfg: DictConfig) -> None:
         anomaly_detection(trainer.model, bool(cfg.trainer.detect_anomaly)),
     ):
         watch_trainer(trainer, ranks.activity)
-        trainer.fit()
+        try:
+            trainer.fit()
+        finally:
+            ranks.activity.ended.set()  # a long upload of the tracker is no hang
         if overfits_one_batch(cfg):
             _judge(directory, trainer.model)
         elif ranks.is_main_process:
@@ -108,15 +111,25 @@ def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]
 
 @contextmanager
 def _held(directory: RunDirectory, ranks: DistributedContext, epochs: int) -> Iterator[None]:
-    """Hold the run's lock, on the first rank for all of them, and clear the reason of an earlier failure."""
-    if not ranks.is_main_process:
-        ranks.barrier()
-        yield
-        return
-    with directory.lock():
-        before = directory.status() or RunRecord(RunState.RUNNING)
-        directory.write_status(RunRecord(RunState.RUNNING, before.epoch, epochs, before.best))
-        ranks.barrier()
+    """Hold the run's lock, on the first rank for all of them, and clear the reason of an earlier failure.
+
+    Raises:
+        RunFailed: another process has it; on every rank.
+    """
+    error: Exception | None = None
+    with ExitStack() as lock:
+        if ranks.is_main_process:
+            try:
+                lock.enter_context(directory.lock())
+                before = directory.status() or RunRecord(RunState.RUNNING)
+                directory.write_status(RunRecord(RunState.RUNNING, before.epoch, epochs, before.best))
+            except (UserError, OSError) as caught:
+                error = caught
+        message = ranks.gather(None if error is None else str(error))[0]
+        if message is not None:
+            raise error or RunFailed(message)
+        if not ranks.is_main_process:
+            directory.follow_lock()
         yield
 
 
@@ -147,4 +160,6 @@ def _report(directory: RunDirectory) -> None:
     start = "initial weights" if (directory.path / RECORD).exists() else "untrained"
     before = f" ({start} {untrained[0]['dice']:.4f})" if untrained else ""
     score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}" if best else "no finite Dice"
-    print(f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}", flush=True)
+    line = f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}"
+    with suppress(OSError):  # of a closed terminal or pipe: the run has finished
+        print(line, flush=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.command import options_of_runs
+from brats_ablate.config.command import options_of_run
 from brats_ablate.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _subject(cfg: DictConfig) -> str:
     if cfg.about.question:
         baseline = f" (compared with {cfg.about.baseline})" if cfg.about.baseline else ""
         return f"{cfg.about.question}{baseline}"
-    return " ".join(options_of_runs()) or "default configuration"
+    return " ".join(options_of_run(cfg)) or "default configuration"
 
 
 def _continuation(done: int, rows: list[dict[str, Any]], epochs: int) -> str:

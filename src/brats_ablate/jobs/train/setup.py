@@ -37,7 +37,7 @@ from brats_ablate.tracking.guarded import GuardedTracker
 from brats_ablate.training.one_batch import RepeatedBatch, validation_on
 from brats_ablate.training.precision import Precision
 from brats_ablate.training.profiling import ProfiledProgress
-from brats_ablate.training.progress import SMALLER, EstimatedProgress, make_progress
+from brats_ablate.training.progress import SMALLER, EstimatedProgress, GuardedProgress, make_progress
 from brats_ablate.training.trainer import Loader, Trainer
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
@@ -61,6 +61,7 @@ def build_trainer(
     """Build a trainer that is ready to fit; its tracker is finished when the block ends, also by an exception."""
     reset_peak_memory(device)
     settings: TrainerSettings = build.instantiate(cfg.trainer)
+    assert ranks.world_size == settings.ranks, f"{ranks.world_size} processes under the identity of {settings.ranks}"
     precision = Precision.resolve(settings.precision, device)
     precision.allow_tf32()
     store = build.open_training_store(cfg)
@@ -108,6 +109,7 @@ def build_trainer(
         progress = make_progress(settings.progress if ranks.is_main_process else "none", str(directory.coordinates))
         if device.type == "cpu" and ranks.is_main_process and settings.progress != "none":
             progress = EstimatedProgress(progress, SMALLER if chosen("trainer") == "paper" else "")
+        progress = GuardedProgress(progress)
         if settings.profile and ranks.is_main_process:
             progress = ProfiledProgress(progress, directory.path / "profile", device)
         yield Trainer(

@@ -29,8 +29,11 @@ _GRACE_S = 30.0  # for the other ranks to exit by themselves after one was lost
 
 
 def must_start_ranks(cfg: DictConfig) -> bool:
-    """Return True unless this process is itself a rank (torchrun's, SLURM's, or started here) or the run has one."""
-    return int(cfg.trainer.devices) > 1 and "WORLD_SIZE" not in os.environ
+    """Return True unless this process is itself one of several ranks (torchrun's, SLURM's, ours) or the run has one.
+
+    torchrun with one process, and some containers, set WORLD_SIZE=1.
+    """
+    return int(cfg.trainer.devices) > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1
 
 
 def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
@@ -85,6 +88,7 @@ def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # of a torchrun around all ranks, which serves only its own
     if "OMP_NUM_THREADS" not in os.environ:
         import torch
 
