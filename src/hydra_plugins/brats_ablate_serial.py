@@ -38,9 +38,8 @@ class SerialLauncher(CheckedLauncher):
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
             print(f"[{i + 1}/{len(runs)}] {sweep_run.label}{clock.text(range(i, len(runs)))}", flush=True)
             plan = plan_sweep([sweep_run])
-            if (
-                plan.already_submitted or plan.running_elsewhere
-            ) and self.ranks_per_run == 1:  # not another rank's lock
+            is_elsewhere = bool(plan.already_submitted or plan.running_elsewhere)
+            if is_elsewhere and self.ranks_per_run == 1:  # of several, another rank can hold the lock already
                 left = left_outcomes([sweep_run], plan.already_submitted) | skipped_outcomes([sweep_run], plan)
                 outcomes[i] = left[0]
                 continue
