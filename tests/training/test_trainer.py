@@ -226,6 +226,7 @@ def test_other_numbers_of_processes_than_declared_are_refused(
     with pytest.raises(ConfigError, match=r"trainer\.ranks=2, but trainer\.devices=1 starts 1 process;"):
         train.run(composed("+experiment=baseline", "trainer.ranks=2"))
     monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(ConfigError, match=r"trainer\.ranks=2, but WORLD_SIZE=4 starts 4 processes;"):
         train.run(composed("+experiment=baseline", "trainer.ranks=2"))
 

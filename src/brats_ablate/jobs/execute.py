@@ -15,11 +15,7 @@ from brats_ablate.jobs.network_check import check_network
 from brats_ablate.jobs.prepared_data import use_prepared_data
 from brats_ablate.runtime import files, signals
 from brats_ablate.runtime.output import discard_unread_output
-from brats_ablate.runtime.ranks import world_size
 from brats_ablate.runtime.text import printable
-
-_SHARED = ("brats_ablate.jobs.train.", "brats_ablate.jobs.predict.")
-"""Start of the jobs that several processes share."""
 
 
 def _overrides() -> list[str]:
@@ -39,8 +35,6 @@ def execute(cfg: DictConfig) -> int:
         check_network(cfg)
         check_data(cfg)
         use_initial_weights(cfg)
-        if str(cfg.job._target_).startswith(_SHARED):
-            world_size()  # says what is wrong in the environment before a job reads it
         job: Any = OmegaConf.to_container(cfg.job, resolve=True)
         get_method(job.pop("_target_"))(cfg, **job)
     except signals.Interrupted:

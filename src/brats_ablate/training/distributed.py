@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.runtime.ranks import world_size
 
 Item = TypeVar("Item")
 
@@ -117,8 +118,8 @@ def local_rank() -> int:
 @contextmanager
 def distributed_context(device: torch.device, timeout_minutes: float = 30) -> Iterator[DistributedContext]:
     """Join the process group that the environment describes, if any, and leave it at the end."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size == 1:
+    size = world_size()
+    if size == 1:
         yield DistributedContext()
         return
     timeout = timedelta(minutes=timeout_minutes)
@@ -126,6 +127,6 @@ def distributed_context(device: torch.device, timeout_minutes: float = 30) -> It
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout, device_id=device if on_gpu else None)
     try:
         control = dist.new_group(backend="gloo", timeout=timeout)
-        yield DistributedContext(dist.get_rank(), world_size, control)
+        yield DistributedContext(dist.get_rank(), size, control)
     finally:
         dist.destroy_process_group()

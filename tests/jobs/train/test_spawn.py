@@ -17,5 +17,6 @@ def test_only_a_process_that_is_no_rank_of_several_starts_ranks(
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     if world_size is not None:  # 1 by torchrun with one process, and in some containers
         monkeypatch.setenv("WORLD_SIZE", world_size)
+        monkeypatch.setenv("RANK", "0")
     assert must_start_ranks(composition("trainer.ranks=2", "trainer.devices=2")) is starts
     assert not must_start_ranks(composition())

@@ -7,7 +7,6 @@ continues an interrupted call.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +25,7 @@ from brats_ablate.jobs.predict.case_source import PREPARED, CaseSource, open_sou
 from brats_ablate.jobs.predict.labeling import check_folds_of_settings, configured_pipeline, tuned_pipeline
 from brats_ablate.jobs.predict.network_inputs import inputs_of
 from brats_ablate.jobs.predict.run_check import check_runs
+from brats_ablate.runtime.ranks import rank, world_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,12 +133,11 @@ def shard_of(shard: int, shards: int) -> tuple[int, int]:
     """Return number and count of this process's part: the shard, divided among the ranks of torchrun or SLURM.
 
     Raises:
-        ConfigError: the shard does not exist.
+        ConfigError: the shard does not exist, or the environment does not say which rank this is.
     """
     if shards < 1 or not 0 <= shard < shards:
         raise ConfigError(f"job.shard={shard} does not exist; choose 0 to {shards - 1} (job.shards={shards})")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    return shard * world + int(os.environ.get("RANK", "0")), shards * world
+    return shard * world_size() + rank(), shards * world_size()
 
 
 def _imported(members: Sequence[EnsembleMember]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +21,7 @@ from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runs.state import RunState
 from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime import signals
+from brats_ablate.runtime.ranks import world_size
 from brats_ablate.training.failure import record_failure
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def run(cfg: DictConfig) -> None:
         if (notice := data_changed_notice(cfg, directory)) is not None:
             print(notice, flush=True)
         return
-    world_size = os.environ.get("WORLD_SIZE", "1")
-    check_ranks(cfg, int(world_size), f"WORLD_SIZE={world_size}")
+    processes = world_size()
+    check_ranks(cfg, processes, f"WORLD_SIZE={processes}")
     from brats_ablate.jobs.train.spawn import must_start_ranks, start_ranks
 
     if must_start_ranks(cfg):

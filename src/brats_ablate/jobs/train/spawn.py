@@ -20,6 +20,7 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
+from brats_ablate.runtime.ranks import world_size
 
 _SIGNAL_CAUSES = {
     "SIGKILL": "; unless someone killed it, the machine ran out of memory",
@@ -33,7 +34,7 @@ def must_start_ranks(cfg: DictConfig) -> bool:
 
     torchrun with one process, and some containers, set WORLD_SIZE=1.
     """
-    return int(cfg.trainer.devices) > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return int(cfg.trainer.devices) > 1 and world_size() == 1
 
 
 def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
