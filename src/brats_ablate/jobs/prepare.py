@@ -34,6 +34,7 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
 
         instantiate(data.phantom, _convert_="all").write(Path(data.raw), layout_of(cfg), build_scheme(cfg))
 
+    from brats_ablate.data.folds import fold_of_case
     from brats_ablate.data.preprocess import PROBLEMS, PreprocessingSummary, hint_of, preprocess_dataset
 
     prepared = Path(cfg.paths.prepared)
@@ -69,7 +70,10 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
             f"{len(summary.problems)} of {summary.cases + len(summary.problems)} cases are invalid, for the reasons "
             f"in {prepared / PROBLEMS}{hint_of(summary.fitting)}; fix them and run the same command again"
         )
-    print(f"next: {next_command(cfg)}")
+    if fold_of_case(prepared):
+        print(f"next: {next_command(cfg)}")
+    else:
+        print("no case has a segmentation to train on; predict them by job.runs=[<folders of runs on other data>]")
 
 
 def next_command(cfg: DictConfig) -> str:

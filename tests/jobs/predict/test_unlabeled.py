@@ -65,12 +65,14 @@ def test_all_networks_predict_a_prepared_case_without_labels(
 
 @pytest.mark.slow
 def test_networks_of_other_data_predict_a_set_without_labels(
-    raw: Path, job: Job, finished_run: FinishedRun, work: Path
+    raw: Path, job: Job, finished_run: FinishedRun, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = finished_run("+experiment=baseline", "fold=0", dice=(0.5,))
     for file in raw.glob("*/*_seg.nii.gz"):
         file.unlink()
+    capsys.readouterr()
     prepare(job, raw, "data.name=new", f"paths.work={work}/new")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("no case has a segmentation to train on; predict them")
     elsewhere = ("job.output=them", f"job.runs=['{run.path}']", "data.name=new", f"paths.work={work}/new")
     job(*PREDICT, *elsewhere)
     own = PredictionFolder(work / "new" / "predictions" / "them")
