@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def test_a_closed_terminal_interrupts(work: Path, small: tuple[str, ...], run: R
         cwd=work,
         env=os.environ | {"BRATS_ABLATE_WORK": str(work)},
         text=True,
-        preexec_fn=lambda: os.login_tty(inside),
+        preexec_fn=lambda: (os.login_tty(inside), signal.signal(signal.SIGHUP, signal.SIG_DFL)),  # not nohup's
     )
     os.close(inside)
     os.set_blocking(terminal, False)

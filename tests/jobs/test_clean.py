@@ -22,6 +22,7 @@ def study(finished_run: FinishedRun, work: Path) -> dict[str, RunDirectory]:
         state: finished_run("+experiment=baseline", f"seed={seed}", dice=(0.5,), state=state)
         for seed, state in enumerate(("finished", "interrupted", "failed", "running"))
     }
+    runs["finished"].append_cases(1, [{"case": "a", "WT": 0.5, "TC": 0.5, "ET": 0.5}])
     launch = work / "phantom" / "launches" / "2026"
     launch.mkdir(parents=True)
     for i, run in enumerate(runs.values()):

@@ -168,7 +168,7 @@ def test_a_tracker_gets_the_scores_and_the_differences() -> None:
 
 def test_a_fine_tuning_sweep_has_its_table_without_the_initial_weights(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
-    sweep = ("+experiment=baseline,ds", "init.checkpoint=gone.pt", "job.resamples=200", "-m")
+    sweep = ("+experiment=baseline,ds", "init.checkpoint=gone.pt", "job.resamples=1000", "-m")
     done = command(*sweep)
     assert done.returncode == 0, done.stderr
     assert "0.8700" in done.stdout
@@ -184,7 +184,7 @@ def test_a_sweep_over_data_sets_has_a_table_a_grid_and_a_plan_of_each(tmp_path: 
     shutil.copytree(tmp_path / "work" / "brats21", tmp_path / "work" / "phantom")
     shutil.rmtree(tmp_path / "work" / "phantom" / "runs" / "ds" / "fold=0")
     sweep = ("+experiment=baseline,ds", "fold=0,1,2,3,4", "data=brats21,phantom", "-m")
-    done = command(*sweep, "job.resamples=200")
+    done = command(*sweep, "job.resamples=1000")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("Results of")] == [
         "Results of brats21", "Results of phantom",
