@@ -17,6 +17,7 @@ from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.case_metrics import METRICS
+from brats_ablate.runs.directory import RunDirectory
 
 Job = Callable[..., None]
 
@@ -137,6 +138,21 @@ def test_cases_that_the_networks_were_trained_on_are_refused(job: Job, work: Pat
     manifest["members"] = ["ds fold=1 lr=0.0007 seed=0 1.pt"]
     (folder / "predictions.json").write_text(json.dumps({"probabilities": manifest}))
     job("job=evaluate", "job.name=new", "job.workers=1")
+
+
+@pytest.mark.slow
+def test_predicted_training_cases_are_refused_unless_the_networks_are_of_other_data(
+    job: Job, finished_run: Callable[..., RunDirectory], work: Path
+) -> None:
+    run = finished_run("+experiment=baseline", "fold=0", dice=(0.5,))
+    predict = ("+experiment=baseline", "job=predict", f"job.source={phantom(work, 'raw')}", "inference=validation")
+    job(*predict, "job.output=own")
+    with pytest.raises(DataError, match=r"4 cases of .* were training data of networks that predicted them"):
+        job("job=evaluate", "job.name=own", "job.workers=1")
+    run.write_manifest(run.manifest() | {"data_fingerprint": "elsewhere"})
+    job(*predict, "job.output=theirs")
+    job("job=evaluate", "job.name=theirs", "job.workers=1")
+    assert len({case for case, _, _ in rows_of(work, "theirs")}) == 6
 
 
 def test_missing_input_is_reported(job: Job, work: Path, tmp_path: Path) -> None:

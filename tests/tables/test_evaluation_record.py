@@ -58,6 +58,17 @@ def test_training_cases_are_those_of_the_other_folds(tmp_path: Path) -> None:
     assert EvaluationRecord("p", "brats2021", {}).trained_on(folds) == set()
 
 
+def test_networks_of_other_data_were_not_trained_on_these() -> None:
+    manifest = predicted_by(2, "NoTTA", 0.5)
+    assert isinstance(manifest["probabilities"], dict)
+    manifest["probabilities"]["cases"] = "/data/raw"
+    first, second = manifest["probabilities"]["members"]
+    record = EvaluationRecord("p", "brats2021", manifest | {"trained_on": {first: "these", second: None}})
+    folds = {"a": 0, "b": 1}
+    assert record.trained_on(folds, "these") == {"b"}  # by the first one, which held out fold 0
+    assert record.trained_on(folds, "others") == record.trained_on(folds) == set()
+
+
 def test_another_program_has_no_known_networks(tmp_path: Path) -> None:
     content = {"policy": "p", "labels": "msd", "predicted_by": predicted_by(2, "NoTTA", 0.5)}
     (tmp_path / "ours.json").write_text(json.dumps(content))

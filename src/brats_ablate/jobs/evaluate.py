@@ -18,7 +18,7 @@ from brats_ablate.data.validation import are_swapped, fitting_schemes
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of, open_store
-from brats_ablate.runtime.files import write_json
+from brats_ablate.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -125,6 +125,7 @@ def evaluate_folder(
         DataError: the networks that predicted a case were trained on it.
     """
     from brats_ablate.data.folds import fold_of_case, patient_of_case
+    from brats_ablate.data.store import COHORT
     from brats_ablate.tables.evaluation_record import EvaluationRecord
 
     layout, prepared = layout_of(cfg), Path(cfg.paths.prepared)
@@ -135,7 +136,8 @@ def evaluate_folder(
     if references == PREPARED:  # those that were prepared for prediction have no segmentation to be compared with
         files = {case_id: file for case_id, file in files.items() if case_id in folds or case_id not in known}
     record = EvaluationRecord("", "", PredictionFolder(folder).manifest())
-    if trained_on := sorted(record.trained_on(folds) & files.keys()):
+    fingerprint = read_json(prepared / COHORT).get("fingerprint")
+    if trained_on := sorted(record.trained_on(folds, fingerprint) & files.keys()):
         raise DataError(
             f"{len(trained_on)} cases of {folder} ({trained_on[0]} …) were training data of networks that predicted "
             "them; score new cases only, or those of job=predict job.source=prepared, which are predicted out of fold"

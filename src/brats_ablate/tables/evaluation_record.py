@@ -49,14 +49,17 @@ class EvaluationRecord:
         target = (self._probabilities.get("tta") or {}).get("_target_")
         return str(target).rpartition(".")[2] if target else _UNKNOWN
 
-    def trained_on(self, fold_of_case: Mapping[str, int]) -> set[str]:
+    def trained_on(self, fold_of_case: Mapping[str, int], data_fingerprint: str | None = None) -> set[str]:
         """Return the cases of `fold_of_case` that one of these networks was trained on: all but those of its fold.
 
-        Empty where it is not recorded which cases were predicted.
+        Networks of other data than `data_fingerprint` do not count. Earlier versions did not record these data: their
+        networks count. Empty where it is not recorded which cases were predicted.
         """
         if self.folds or self._probabilities.get("cases") in (None, CROSS_VALIDATED):
             return set()
-        folds = {int(fold) for member in self._members for fold in re.findall(r" fold=(\d+) ", f"{member} ")}
+        data_of = self.predicted_by.get("trained_on") or {}
+        members = [m for m in self._members if m not in data_of or (data_of[m] and data_of[m] == data_fingerprint)]
+        folds = {int(fold) for member in members for fold in re.findall(r" fold=(\d+) ", member)}
         return {case for case, fold in fold_of_case.items() if folds - {fold}}
 
     @property

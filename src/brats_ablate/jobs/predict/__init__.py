@@ -99,6 +99,8 @@ def run(
         ensemble = EnsemblePredictor(cfg, members, case_source, disagreement=disagreement)
         manifest = {"probabilities": ensemble.provenance, "labels": pipeline.provenance}
         later = {"reading": dict(case_source.reading), "imported": _imported(members)}
+        if not case_source.fold_of:  # nothing else keeps training cases out
+            later["trained_on"] = {str(member): member.run.manifest().get("data_fingerprint") for member in members}
         folder.write_or_verify_manifest(manifest | {part: content for part, content in later.items() if content})
         for case_id in case_ids:
             folder.remove_outdated(case_id, case_source.files.get(case_id, ()))
