@@ -98,7 +98,7 @@ def test_jobs_count_as_active_if_slurm_does_not_answer(fake_command: FakeCommand
 
 
 def test_a_slow_controller_does_not_answer(fake_command: FakeCommand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brats_ablate.launch.submission._PATIENCE_S", 0.1)
+    monkeypatch.setattr("brats_ablate.launch.submission.PATIENCE_S", 0.1)
     fake_command("squeue", "exec /bin/sleep 60")
     fake_command("sacct", "exec /bin/sleep 60")
     assert active_states([SUBMITTED]) == {SUBMITTED: None}

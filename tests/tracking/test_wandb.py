@@ -375,7 +375,7 @@ def test_without_network_or_with_a_bad_key_runs_are_logged_offline(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing answers there
-    monkeypatch.setattr("brats_ablate.tracking.wandb._PATIENCE_S", 3)
+    monkeypatch.setattr("brats_ablate.tracking.wandb.PATIENCE_S", 3)
     tracker = WandbTracker(run_info(tmp_path), project="ablation", entity=None, mode="online")
     tracker.log({"epoch": 1, "step": 1, "loss": 0.5})
     tracker.finish()

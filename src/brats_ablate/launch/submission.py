@@ -20,7 +20,8 @@ from brats_ablate.runtime.files import read_json, readable, write_json
 
 SLURM, LOCAL = "slurm", "local"
 _WAITING_STATES = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SPECIAL_EXIT")
-_PATIENCE_S = 60.0
+PATIENCE_S = 60.0
+"""For an answer of one of the system's commands."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,9 @@ def run_command(*command: str) -> subprocess.CompletedProcess[str]:
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False, env=environment
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} did not answer for {_PATIENCE_S:g} s")
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} did not answer for {PATIENCE_S:g} s")
 
 
 def _start_time(process: int) -> str:

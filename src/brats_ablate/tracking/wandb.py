@@ -18,7 +18,7 @@ from brats_ablate.tracking.base import NewBest, RunInfo, ValidationImage
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_PATIENCE_S = 15
+PATIENCE_S = 15
 """For the first contact with W&B; after it, runs are logged offline."""
 _STEPS = "steps.jsonl"
 IMAGE_KEY, MASKS_KEY = "picture", "masks"
@@ -64,7 +64,7 @@ class WandbTracker:
             tags=run.tags,
             notes=run.question,
             config=dict(run.config),
-            settings=wandb.Settings(silent=True, console="off", init_timeout=_PATIENCE_S),
+            settings=wandb.Settings(silent=True, console="off", init_timeout=PATIENCE_S),
         )
         resolved = resolve_mode(mode)
         try:
