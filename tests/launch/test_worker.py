@@ -80,7 +80,7 @@ def test_a_requeue_that_a_busy_controller_refuses_is_tried_again(
     run: RunDirectory, requeued: Path, fake_command: FakeCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("brats_ablate.launch.submission.PATIENCE_S", 0.5)
-    monkeypatch.setattr("brats_ablate.launch.worker._SECONDS_BETWEEN_TRIES", 0)
+    monkeypatch.setattr("brats_ablate.launch.worker.SECONDS_BETWEEN_TRIES", 0)
     fake_command("squeue", "exec /bin/sleep 60")  # whether the job is being canceled is not known then
     busy = f"if [ ! -e {requeued}.busy ]; then : > {requeued}.busy; exec /bin/sleep 60; fi"
     fake_command("scontrol", f'{busy}; echo "$2" >> {requeued}; kill -TERM $PPID')

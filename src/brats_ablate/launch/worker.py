@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 _MAX_REQUEUES_WITHOUT_PROGRESS = 5
-_TRIES_TO_REQUEUE, _SECONDS_BETWEEN_TRIES = 3, 5.0
+_TRIES_TO_REQUEUE, SECONDS_BETWEEN_TRIES = 3, 5.0
 
 Execute = Callable[[DictConfig], int]
 """Runs the job of a configuration and returns the exit code; a function of a module, so that it can be pickled."""
@@ -148,5 +148,5 @@ def _requeue(job: str) -> None:
         if not left:
             error = done.stderr.strip()
             raise UserError(f"scontrol requeue {job} failed ({error}); run the same command again to resume")
-        time.sleep(_SECONDS_BETWEEN_TRIES)
+        time.sleep(SECONDS_BETWEEN_TRIES)
     print(f"checkpoint saved; SLURM job {job} is requeued", file=sys.stderr, flush=True)
