@@ -2,9 +2,6 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +10,6 @@ import pytest
 from brats_ablate.errors import RunFailed
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs, trains_a_run
 from brats_ablate.runs.state import RunState
-
-LOCK = """
-import sys, time
-from pathlib import Path
-from brats_ablate.runs.directory import RunDirectory
-with RunDirectory(Path(sys.argv[1])).lock():
-    print("locked", flush=True)
-    time.sleep(60)
-"""
 
 
 def test_path_and_coordinates_are_inverse(tmp_path: Path) -> None:
@@ -149,21 +137,6 @@ def test_status_is_replaced_and_its_state_is_plain_text(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "status.json").read_text())
     assert (content["state"], content["updated"]) == ("failed", status.updated)
     assert [p.name for p in tmp_path.iterdir()] == ["status.json"]
-
-
-def test_a_run_is_locked_until_its_process_is_killed(tmp_path: Path) -> None:
-    lock_owner = subprocess.Popen([sys.executable, "-c", LOCK, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert lock_owner.stdout is not None
-    assert lock_owner.stdout.readline() == "locked\n"
-    directory = RunDirectory(tmp_path)
-    assert directory.is_locked()
-    with pytest.raises(RunFailed, match=f"process {lock_owner.pid} on"), directory.lock(patience_s=0.1):
-        pass
-    lock_owner.send_signal(signal.SIGKILL)
-    lock_owner.wait()
-    assert not directory.is_locked()
-    with directory.lock():
-        assert directory.is_locked()
 
 
 def test_a_job_trains_a_run_if_it_is_the_function_run_of_a_module_train() -> None:
