@@ -38,7 +38,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
         if compiled and time.time() + _ONE_S > ends:
             return found | {"left_out": names[i:]}
         try:
-            found[name] = _measure_one(options, name, compiled=compiled)
+            found[name] = measure_one(options, name, compiled=compiled)
             found["ok"] &= math.isfinite(found[name]["loss"]) and "without_gradient" not in found[name]
             found["ok"] &= found[name].get("is_compiled", True)
         except Exception as error:  # one that fails must not hide the others
@@ -47,7 +47,8 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     return found
 
 
-def _measure_one(options: Options, name: str, *, compiled: bool) -> dict[str, Any]:
+def measure_one(options: Options, name: str, *, compiled: bool) -> dict[str, Any]:
+    """Return time, memory and loss of one step of an experiment."""
     from brats_ablate.models.compilation import CompiledNetwork
 
     experiment = f"+experiment={name}"

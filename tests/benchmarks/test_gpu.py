@@ -146,7 +146,7 @@ def test_experiments_that_would_exceed_the_budget_are_left_out(
     times = iter(range(0, 10_000, 100))
     monkeypatch.setattr(experiments.time, "time", lambda: next(times))
     measured = {"loss": 1.0, "is_compiled": True}
-    monkeypatch.setattr(experiments, "_measure_one", lambda options, name, *, compiled: dict(measured))
+    monkeypatch.setattr(experiments, "measure_one", lambda options, name, *, compiled: dict(measured))
     found = experiments.measure(replace(options, tiny=False, until=450.0), ["compiled"])
     assert found["ok"]
     assert list(found)[1:-1] == ["as_released", "attention"]  # started at 100 and 200 s of 300

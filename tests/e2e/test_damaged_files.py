@@ -104,7 +104,7 @@ def run(
 ) -> Run:
     """Runs a command in this process and returns its exit code and output."""
     monkeypatch.setenv("COLUMNS", "1000")
-    monkeypatch.setattr(html, "_plotly_file", lambda: Path(__file__))  # 4 MB that each report would compress
+    monkeypatch.setattr(html, "plotly_file", lambda: Path(__file__))  # 4 MB that each report would compress
 
     def call(name: str) -> tuple[int, str]:
         capfd.readouterr()

@@ -34,7 +34,7 @@ def test_a_copy_to_a_gpu_is_pinned_and_does_not_block(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
     monkeypatch.setattr(torch.Tensor, "to", to)
     stream = Mock(spec=["wait_stream"])
-    monkeypatch.setattr("brats_ablate.runtime.memory._copy_stream", lambda _: "copy stream")
+    monkeypatch.setattr("brats_ablate.runtime.memory.copy_stream", lambda _: "copy stream")
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda used: nullcontext(calls.append(used)))
     device = torch.device("cuda", 1)

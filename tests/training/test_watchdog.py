@@ -59,7 +59,7 @@ def test_only_a_run_without_progress_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progresses: bool
 ) -> None:
     ended = threading.Event()
-    monkeypatch.setattr(watchdog, "_end", lambda *_: ended.set())
+    monkeypatch.setattr(watchdog, "end_process", lambda *_: ended.set())
     with watch_for_hang(RunDirectory(tmp_path), DistributedContext(), 0.2 / 60, 1) as ranks:
         for step in range(10):
             ended.wait(0.05)
@@ -70,7 +70,7 @@ def test_only_a_run_without_progress_is_ended(
 
 def test_a_run_that_has_ended_is_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = threading.Event()
-    monkeypatch.setattr(watchdog, "_end", lambda *_: killed.set())
+    monkeypatch.setattr(watchdog, "end_process", lambda *_: killed.set())
     with watch_for_hang(RunDirectory(tmp_path), DistributedContext(), 0.1 / 60, 1) as ranks:
         ranks.activity.ended.set()
         assert not killed.wait(0.3)
@@ -91,7 +91,7 @@ def test_what_hangs_after_the_end_of_a_run_is_no_failure_of_it(
     monkeypatch.setattr(os, "_exit", codes.append)
     run = RunDirectory(tmp_path)
     run.write_status(RunRecord(state, 3, 9))
-    watchdog._end(run, "a rank hangs", 9, 0)
+    watchdog.end_process(run, "a rank hangs", 9, 0)
     status = run.status()
     assert status is not None
     assert (status.state, status.reason) == then

@@ -71,7 +71,7 @@ def render_report(
         "provenance": environment_section(shown, runs),
         "missing": missing,
         "data": _packed(to_json(data, separators=(",", ":")).encode()),
-        "plotly": _packed(_plotly_file().read_bytes()),
+        "plotly": _packed(plotly_file().read_bytes()),
     }
     page = (_PAGE / "page.html").read_text(encoding="utf-8")
     for name, text in parts.items():
@@ -83,7 +83,7 @@ def _packed(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, compresslevel=9, mtime=0)).decode("ascii")
 
 
-def _plotly_file() -> Path:
+def plotly_file() -> Path:
     """Return the file of plotly.js in the plotly package, without importing the package."""
     spec = find_spec("plotly")
     if spec is None or not spec.submodule_search_locations:

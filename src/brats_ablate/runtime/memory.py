@@ -34,7 +34,7 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
-    current, copying = torch.cuda.current_stream(device), _copy_stream(device)
+    current, copying = torch.cuda.current_stream(device), copy_stream(device)
     with torch.cuda.stream(copying):
         copy = pinned.to(device, non_blocking=True)
     current.wait_stream(copying)
@@ -43,7 +43,8 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 @lru_cache
-def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+def copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream on which this process copies to `device`."""
     return torch.cuda.Stream(device)
 
 

@@ -67,7 +67,7 @@ def watch_for_hang(
             before = list(marks), list(answers)
             if silent_s >= 60 * minutes:
                 lost = [rank for rank, looks in enumerate(unanswered) if looks >= _LOOKS_WITHOUT_ANSWER]
-                _end(directory, hang_reason(marks, minutes, lost), epochs, 2 * interval_s)
+                end_process(directory, hang_reason(marks, minutes, lost), epochs, 2 * interval_s)
 
     targets = [threading.Thread(target=look, daemon=True)]
     if ranks.world_size > 1:
@@ -117,7 +117,7 @@ def _connect(ranks: DistributedContext, first_mark: str) -> Store:
     return store
 
 
-def _end(directory: RunDirectory, reason: str, epochs: int, patience_s: float) -> None:
+def end_process(directory: RunDirectory, reason: str, epochs: int, patience_s: float) -> None:
     """Record the reason and end this process; `patience_s` later, so that the other ranks can see the same."""
 
     def record() -> None:
