@@ -27,6 +27,18 @@ def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
     assert not [link for link in links if not (document.parent / link).exists()]
 
 
+@pytest.mark.parametrize(
+    "document", [path for path in DOCUMENTS if path.name != "variants.md"], ids=lambda path: path.name
+)
+def test_every_option_named_in_a_sentence_exists(document: Path) -> None:
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.S))
+    named = (re.fullmatch(r"[+']?(\w+(?:/\w+)?)=([\w,]+)'?", word) for span in spans for word in span.split())
+    options = [(match[1], option) for match in named if match for option in match[2].split(",")]
+    folders = {group: ROOT / "conf" / group for group, _ in options}
+    known = [(group, option) for group, option in options if folders[group].is_dir() and not group.startswith("hydra")]
+    assert [each for each in known if not (folders[each[0]] / f"{each[1]}.yaml").exists()] == []
+
+
 def test_the_layers_are_those_that_the_import_linter_checks() -> None:
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
     checked = {package for layer in contract["layers"] for package in re.findall(r"\w+", layer)} - {"__main__"}

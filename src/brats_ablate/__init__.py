@@ -52,7 +52,8 @@ def load_predictor(
         runs: a run directory, the folder of an experiment with its folds (`work/brats21/runs/ds`), or several of
             these, which make one ensemble.
         device: where the networks run; auto is a GPU if there is one.
-        precision: of the networks; None for what the first run was trained with.
+        precision: of the networks; None for that of the first run's configuration, whose `auto` is what suits the
+            device.
         inference: an option of `conf/inference`, e.g. sliding_window_without_tta; None for what the first run recorded.
         postprocess: an option of `conf/postprocess`, e.g. paper; None for what the first run recorded.
         settings: a tuned.yaml of `job=tune`, in place of thresholds and post-processing.
