@@ -207,10 +207,10 @@ def _provenance(
     cpu = f"{torch.get_num_threads()} threads of a CPU ({_cpu_name()})"
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     timing = (
-        f"Times are relative to the baseline, interleaved on {machine}, {precision}, torch {torch.__version__}, "
-        f"at reduced size: patch {'×'.join(str(s) for s in shape)}, encoder.width={width}, batch 1, "
-        f"best of {repeats}. Ratios at full size and on other devices differ; the baseline's own "
-        "row shows their precision."
+        f"Times are relative to the baseline, interleaved with it on {machine}, {precision}, torch "
+        f"{torch.__version__}, at reduced size: patch {'×'.join(str(s) for s in shape)}, encoder.width={width}, "
+        f"batch 1, best of {repeats}. Ratios differ at full size and on other devices. The baseline's own row shows "
+        "the measurement error. A – was not measured."
     )
     return Provenance(command, patch, timing)
 

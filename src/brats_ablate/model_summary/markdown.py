@@ -65,7 +65,7 @@ def markdown(descriptions: Sequence[Description], provenance: Provenance) -> str
         "Each diagram is traced from the tensor shapes in the composed network. A row of a U-Net is one resolution, as "
         "in the paper's Fig. 2. `3³/2 32→64` is a convolution with kernel 3³ and stride 2 from 32 to 64 channels, `up` "
         "a transposed convolution, and `+` a parallel shortcut. In the images, a box is the output of a component, and "
-        "an arrow shows where its input comes from. MONAI's networks are drawn by their own components.",
+        "an arrow shows where its input comes from. U-Net++ and MONAI's networks are drawn by their own components.",
     ]
     for d in descriptions:
         lines = [f"### {d.name}"]
