@@ -18,6 +18,7 @@ from brats_ablate.config.check import resolve
 from brats_ablate.config.command import escaped
 from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
+from brats_ablate.runs.conflict import conflict
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runs.score import best_score
@@ -180,15 +181,13 @@ def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
 
 
 def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
-    """Check that `run`, if it was started, has the configuration of `each`.
+    """Check that `run`, or another one of its name if it was not started, has the configuration of `each`.
 
     Raises:
         ConfigError: it has another one; names the first differences.
     """
-    if shown := other_settings(each.cfg, run):
-        raise ConfigError(
-            f"{run.path} contains a run with a different configuration ({shown}); give this one its own name="
-        )
+    if (reason := conflict(run, identity(resolve(each.cfg)))) is not None:
+        raise ConfigError(reason)
 
 
 def other_settings(cfg: DictConfig, run: RunDirectory) -> str:

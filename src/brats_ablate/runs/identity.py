@@ -20,7 +20,9 @@ TRAINING_GROUPS = (
     *("optimizer", "schedule", "validation", "trainer"),
 )
 """Configuration groups that define a training run; `data` and `inference` count in part."""
-_COORDINATES = ("fold", "lr", "seed", "name")
+COORDINATES = frozenset({"fold", "lr", "seed", "name"})
+"""Keys of an identity that are the place of the run, too: the runs of one table always differ in them."""
+INITIAL_WEIGHTS = "init.checksum"
 EXECUTION_KEYS = {
     *("trainer.device", "trainer.devices", "trainer.loader_threads", "trainer.compile", "trainer.progress"),
     *("trainer.checkpoint_minutes", "trainer.hang_minutes", "trainer.keep_freed_memory", "trainer.validate_untrained"),
@@ -40,7 +42,7 @@ _ADDED: Mapping[str, object] = MappingProxyType(
         "validation._target_": "brats_ablate.training.validation_schedule.ValidationSchedule",
         "validation.final_every": None,
         "data.fraction": 1.0,
-        "init.checksum": None,
+        INITIAL_WEIGHTS: None,
     }
 )
 """Keys that earlier versions lacked, with the value that they behaved by: left out at that value, so that the
@@ -52,7 +54,7 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a resolved configuration that identifies a run, as a flat dict of dotted keys."""
     tree = with_first_names(configuration)
     assert isinstance(tree, dict), "resolve the configuration first"
-    kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *_COORDINATES) if key != "validation"}
+    kept: dict[str, Any] = {key: tree[key] for key in (*TRAINING_GROUPS, *COORDINATES) if key != "validation"}
     if "validation" in tree:  # earlier versions had its first key in the trainer, where identities have it still
         kept["validation"] = dict(tree["validation"])
         kept["trainer"] = tree["trainer"] | {"validate_every": kept["validation"].pop("every", None)}
@@ -92,7 +94,7 @@ def config_hash(flat: dict[str, Any]) -> str:
     return hashlib.sha256(to_json(flat, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return each differing key as "key: recorded -> wanted", sorted."""
     keys = sorted(recorded.keys() | wanted.keys())
     pairs = [(k, recorded.get(k, "(absent)"), wanted.get(k, "(absent)")) for k in keys]

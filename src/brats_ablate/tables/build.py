@@ -13,6 +13,7 @@ import numpy as np
 from pandas import DataFrame, Series
 
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runs.identity import COORDINATES, INITIAL_WEIGHTS
 from brats_ablate.tables import statistics
 from brats_ablate.tables.comparison import Comparison, Settings, compare
 from brats_ablate.tables.cost import Cost, cost_of
@@ -28,9 +29,6 @@ from brats_ablate.tables.statistics import Components
 from brats_ablate.tables.strata import Stratum, strata
 from brats_ablate.tables.tested_scores import ColumnRuns, read_runs
 from brats_ablate.tables.variance import FoldStatistics
-
-RUN_COORDINATES = frozenset({"fold", "lr", "seed", "name"})
-"""Keys of a run's identity in which the runs of one table always differ."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ def mixed_settings(runs: Sequence[RunSummary]) -> list[str]:
     values: dict[str, list[Any]] = {}
     for run in runs:
         for key, value in (run.manifest.get("identity") or {}).items():
-            if key not in RUN_COORDINATES | {"init.checksum"} and value not in values.setdefault(key, []):
+            if key not in COORDINATES | {INITIAL_WEIGHTS} and value not in values.setdefault(key, []):
                 values[key].append(value)
     return [f"{key} ({', '.join(map(str, several))})" for key, several in sorted(values.items()) if len(several) > 1]
 
@@ -241,5 +239,5 @@ def differing_settings(runs: Sequence[RunSummary], baseline: Sequence[RunSummary
     if not runs or not baseline:
         return []
     ours, reference = (r[0].manifest.get("identity") or {} for r in (runs, baseline))
-    keys = sorted((ours.keys() | reference.keys()) - RUN_COORDINATES)
+    keys = sorted((ours.keys() | reference.keys()) - COORDINATES)
     return [(k, reference.get(k), ours.get(k)) for k in keys if ours.get(k) != reference.get(k)]

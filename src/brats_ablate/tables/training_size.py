@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from brats_ablate.tables.build import RUN_COORDINATES, ColumnResult, TableResult
+from brats_ablate.runs.identity import COORDINATES
+from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.statistics import Interval, t_interval
 from brats_ablate.tables.table import Bounds, Number, Row, Table, Words, dice, headers
@@ -54,7 +55,7 @@ def size_curves(columns: Sequence[ColumnResult]) -> list[SizeCurve]:
         if runs := column.scores.per_fold_lr.runs:
             identity = runs[0].manifest.get("identity") or {}
             fraction, crops = float(identity.get(_FRACTION, 1)), identity.get(_CROPS, 1)
-            excluded = RUN_COORDINATES | {_FRACTION, _CROPS}
+            excluded = COORDINATES | {_FRACTION, _CROPS}
             others = repr(sorted((k, v) for k, v in identity.items() if k not in excluded))
             groups[others, "", crops].append((fraction, column))
             groups[others, ", as many samples per epoch", round(crops * fraction, 6)].append((fraction, column))

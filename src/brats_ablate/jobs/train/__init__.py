@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -16,8 +16,9 @@ from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
 from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_directory
+from brats_ablate.runs.conflict import conflict
 from brats_ablate.runs.directory import RunDirectory, RunRecord
-from brats_ablate.runs.identity import differences, identity
+from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
 from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime import signals
@@ -42,7 +43,8 @@ def run(cfg: DictConfig) -> None:
     directory = run_directory(cfg)
     if overfits_one_batch(cfg):
         _discard(directory)
-    require_same_configuration(directory, identity(resolve(cfg)))
+    elif (reason := conflict(directory, identity(resolve(cfg)))) is not None:
+        raise RunFailed(reason)
     if directory.is_finished():
         print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
         if (notice := data_changed_notice(cfg, directory)) is not None:
@@ -96,17 +98,6 @@ def data_changed_notice(cfg: DictConfig, directory: RunDirectory) -> str | None:
     except (OSError, ValueError, KeyError):
         return None
     return None if recorded in (None, current) else finished_on_other_data([str(directory.coordinates)])
-
-
-def require_same_configuration(directory: RunDirectory, expected: dict[str, Any]) -> None:
-    """Raise RunFailed if `directory` was started with a different configuration; names the differences."""
-    recorded = directory.identity()
-    if recorded is not None and recorded != expected:
-        shown = "; ".join(differences(recorded, expected)[:5])
-        raise RunFailed(
-            f"{directory.path} was started with a different configuration ({shown}); give this one another name=…, "
-            "or delete that directory"
-        )
 
 
 @contextmanager
