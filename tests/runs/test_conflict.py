@@ -12,6 +12,10 @@ def identity_of(run: RunDirectory, **settings: object) -> dict[str, object]:
     return {**vars(run.coordinates), **SETTINGS, **settings}
 
 
+def conflict_of(run: RunDirectory, **settings: object) -> str | None:
+    return conflict(run, lambda: identity_of(run, **settings))
+
+
 @pytest.fixture
 def trained(tmp_path: Path) -> RunDirectory:
     run = RunDirectory.at(tmp_path, Coordinates("ds", 0, 7e-4, 0))
@@ -21,8 +25,8 @@ def trained(tmp_path: Path) -> RunDirectory:
 
 
 def test_a_started_run_is_compared_with_itself(trained: RunDirectory) -> None:
-    assert conflict(trained, identity_of(trained)) is None
-    reason = conflict(trained, identity_of(trained, **{"loss.gamma": 3}))
+    assert conflict_of(trained) is None
+    reason = conflict_of(trained, **{"loss.gamma": 3})
     assert reason == (
         f"{trained.path} was started with a different configuration (loss.gamma: 2 -> 3); give this one another name=…, "
         "or delete that directory"
@@ -36,23 +40,23 @@ def test_a_new_run_is_compared_with_those_of_its_name(
     tmp_path: Path, trained: RunDirectory, place: Coordinates
 ) -> None:
     new = RunDirectory.at(tmp_path, place)
-    assert conflict(new, identity_of(new)) is None
-    assert conflict(new, identity_of(new, **{"init.checksum": "b"})) is None  # each fold starts from weights of its own
-    reason = conflict(new, identity_of(new, **{"trainer.epochs": 36}))
+    assert conflict_of(new) is None
+    assert conflict_of(new, **{"init.checksum": "b"}) is None  # each fold starts from weights of its own
+    reason = conflict_of(new, **{"trainer.epochs": 36})
     assert reason is not None
     assert reason.startswith(f"{tmp_path / 'ds'} contains runs of other settings (trainer.epochs: 8 -> 36), and tables")
     other = RunDirectory.at(tmp_path, Coordinates("ds_long", place.fold, place.lr, place.seed))
-    assert conflict(other, identity_of(other, **{"trainer.epochs": 36})) is None
+    assert conflict_of(other, **{"trainer.epochs": 36}) is None
 
 
 def test_a_run_that_was_mixed_in_earlier_can_be_continued(tmp_path: Path, trained: RunDirectory) -> None:
     mixed = RunDirectory.at(tmp_path, Coordinates("ds", 1, 1e-2, 0))
     mixed.path.mkdir(parents=True)
     mixed.write_manifest({"identity": identity_of(mixed, **{"trainer.epochs": 36})})
-    assert conflict(mixed, identity_of(mixed, **{"trainer.epochs": 36})) is None
+    assert conflict_of(mixed, **{"trainer.epochs": 36}) is None
 
 
 def test_a_damaged_record_of_another_run_is_passed_over(tmp_path: Path, trained: RunDirectory) -> None:
     (trained.path / "manifest.json").write_text("{")
     new = RunDirectory.at(tmp_path, Coordinates("ds", 1, 7e-4, 0))
-    assert conflict(new, identity_of(new, **{"trainer.epochs": 36})) is None
+    assert conflict_of(new, **{"trainer.epochs": 36}) is None

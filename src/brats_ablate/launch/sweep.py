@@ -186,7 +186,7 @@ def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
     Raises:
         ConfigError: it has another one; names the first differences.
     """
-    if (reason := conflict(run, identity(resolve(each.cfg)))) is not None:
+    if (reason := conflict(run, lambda: identity(resolve(each.cfg)))) is not None:
         raise ConfigError(reason)
 
 

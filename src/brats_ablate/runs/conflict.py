@@ -5,7 +5,7 @@ Tables, predictions and reports count them as one experiment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ from brats_ablate.runs.identity import COORDINATES, INITIAL_WEIGHTS, differences
 _SHOWN = 3
 
 
-def conflict(run: RunDirectory, wanted: Mapping[str, Any]) -> str | None:
-    """Return why a run of the identity `wanted` cannot be trained in the directory `run`; None if it can.
+def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> str | None:
+    """Return why a run of an `identity` cannot be trained in the directory `run`; None if it can.
 
     A run that was started is compared with its own identity, another one with any started run of the same name.
+    `identity` is called only where there is one to compare with.
     """
     recorded = run.identity()
     if recorded is not None:
-        if not (found := differences(recorded, wanted)):
+        if not (found := differences(recorded, identity())):
             return None
         return (
             f"{run.path} was started with a different configuration ({'; '.join(found[:_SHOWN])}); give this one "
@@ -32,7 +33,7 @@ def conflict(run: RunDirectory, wanted: Mapping[str, Any]) -> str | None:
         )
     experiment = run.path.parents[2]
     trained = _identity_of_one(experiment)
-    if trained is None or not (found := differences(_shared(trained), _shared(wanted))):
+    if trained is None or not (found := differences(_shared(trained), _shared(identity()))):
         return None
     return (
         f"{experiment} contains runs of other settings ({'; '.join(found[:_SHOWN])}), and tables count all runs of a "

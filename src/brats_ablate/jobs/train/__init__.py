@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> None:
     directory = run_directory(cfg)
     if overfits_one_batch(cfg):
         _discard(directory)
-    elif (reason := conflict(directory, identity(resolve(cfg)))) is not None:
+    elif (reason := conflict(directory, lambda: identity(resolve(cfg)))) is not None:
         raise RunFailed(reason)
     if directory.is_finished():
         print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
