@@ -130,13 +130,22 @@ def test_a_table_flags_runs_of_other_ranks_and_precisions(
     brats_ablate: Callable[..., subprocess.CompletedProcess[str]], work: Path
 ) -> None:
     line = ("+experiment=baseline", "trainer.epochs=1", "trainer.batch_size=2")
-    for others in (
-        ("fold=0",),
-        ("fold=1", "trainer.ranks=2", "trainer.devices=2"),
-        ("fold=2", "trainer.precision=bf16"),
+    runs = work / "phantom" / "runs"
+    for number, others in enumerate(
+        (
+            ("fold=0",),
+            ("fold=1", "trainer.ranks=2", "trainer.devices=2"),
+            ("fold=2", "trainer.precision=bf16"),
+        )
     ):
-        done = brats_ablate(*line, *others)
+        done = brats_ablate(*line, *others, *([f"name=other{number}"] if number else []))
         assert done.returncode == 0, done.stdout
+        if number:
+            refused = brats_ablate(*line, *others)
+            assert refused.returncode == 1
+            assert f"{runs / 'baseline'} contains runs of other settings (" in refused.stdout
+            (runs / f"other{number}" / f"fold={number}").rename(runs / "baseline" / f"fold={number}")  # as by hand
+            (runs / f"other{number}").rmdir()
     shown = brats_ablate("job=tables", "job.tables=[trained]", COLUMNS="400")
     assert shown.returncode == 0, shown.stdout
     markdown = (work / "phantom" / "tables" / "trained.md").read_text()
