@@ -81,7 +81,9 @@ def test_a_run_of_another_configuration_stops_the_sweep_before_anything_starts(
     with pytest.raises(SystemExit) as leaving:
         instance.launch([["+experiment=ds", f"fold={fold}", f"paths.work={tmp_path}"] for fold in (0, 1)], 0)
     assert leaving.value.code == 2
-    assert f"{tmp_path}/runs/ds contains runs of other settings (" in capsys.readouterr().err
+    assert (
+        f"{tmp_path}/runs/ds/fold=1/lr=0.0007/seed=0 has the same name, but other settings (" in capsys.readouterr().err
+    )
     assert not (tmp_path / "tables").exists()
 
 

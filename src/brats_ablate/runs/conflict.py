@@ -31,25 +31,25 @@ def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> st
             f"{run.path} was started with a different configuration ({'; '.join(found[:_SHOWN])}); give this one "
             "another name=…, or delete that directory"
         )
-    experiment = run.path.parents[2]
-    trained = _identity_of_one(experiment)
-    if trained is None or not (found := differences(_shared(trained), _shared(identity()))):
+    other = _started_run(run.path.parents[2])
+    if other is None or not (found := differences(_shared(other.identity()), _shared(identity()))):
         return None
     return (
-        f"{experiment} contains runs of other settings ({'; '.join(found[:_SHOWN])}), and tables count all runs of a "
-        "name as one experiment; give this one another name=…, or delete that directory"
+        f"{other.path} has the same name, but other settings ({'; '.join(found[:_SHOWN])}), and tables count all runs "
+        "of a name as one experiment; give this one another name=…, or delete the runs of other settings"
     )
 
 
-def _identity_of_one(experiment: Path) -> dict[str, Any] | None:
-    """Return the identity of a started run of an experiment; None if there is none."""
+def _started_run(experiment: Path) -> RunDirectory | None:
+    """Return a run of an experiment that has recorded its identity; None if there is none."""
     for file in experiment.glob("fold=*/lr=*/seed=*/manifest.json"):
+        run = RunDirectory(file.parent)
         with suppress(Unreadable):  # job=verify names it
-            if (recorded := RunDirectory(file.parent).identity()) is not None:
-                return recorded
+            if run.identity() is not None:
+                return run
     return None
 
 
-def _shared(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _shared(identity: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the runs of one name share: each fold can have initial weights of its own."""
-    return {key: value for key, value in identity.items() if key not in COORDINATES | {INITIAL_WEIGHTS}}
+    return {key: value for key, value in (identity or {}).items() if key not in COORDINATES | {INITIAL_WEIGHTS}}
