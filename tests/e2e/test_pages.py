@@ -25,6 +25,7 @@ SHORTER = {
     "fold=0,1,2,3,4": "fold=0,1",
     "trainer=cpu": "seed=0",  # the small cohort's own, with its number of epochs
     "trainer=demo": "seed=0",
+    "validation=scheduled": "validation=every_epoch",  # as that of the study
     "n_trials=30": "n_trials=2",
     "deeper.encoder=depth7": "residual.model=residual",  # the small patches have no seven levels
 }
@@ -79,10 +80,11 @@ def scores(study: CommandLine, name: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("page", "name", "count"), [("results", "ds_deeper_onehot", 10), ("scoring", "ds_deeper_channels_onehot", 10)]
+    ("page", "name", "count"), [("results", "ds_deeper_onehot", 12), ("scoring", "ds_deeper_channels_onehot", 12)]
 )
 def test_pages_about_scores(study: CommandLine, tmp_path: Path, page: str, name: str, count: int) -> None:
-    lines = list(commands(page, study, **{"/data/theirs": str(tmp_path / "theirs")}))
+    folders = {"/data/theirs": str(tmp_path / "theirs"), "/data/new": "work/phantom/raw"}
+    lines = list(commands(page, study, **folders))
     assert len(lines) == count
     for line in lines:
         if "job.name=theirs" in line:
