@@ -36,7 +36,10 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
 
 
 def _measure_one(options: Options, window: str, compiled: bool) -> tuple[dict[str, float], torch.Tensor]:
-    cfg = compose("+experiment=ds", f"inference={window}", f"paths.prepared={options.prepared}", *small(options))
+    # Windows below 64³ are batched on a CPU, and each size of a batch is compiled by itself.
+    tiny = ["encoder.channels=[8,16]", "supervision=none", "patches.shape=[64,64,64]"]
+    network = ["+experiment=ds", *(tiny if options.tiny else small(options))]
+    cfg = compose(*network, f"inference={window}", f"paths.prepared={options.prepared}")
     model, precision = build(options, cfg)
     model.eval()
     reset_peak()
