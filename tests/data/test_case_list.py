@@ -104,6 +104,55 @@ def test_a_monai_datalist_finds_modalities_in_the_names_of_its_files(tmp_path):
         _read(_json(tmp_path, {"training": [{"image": [names[2], *names[1:4]]}]}))
 
 
+def test_names_say_the_modality_in_any_folder(tmp_path):
+    for kind in KINDS:
+        (tmp_path / f"BraTS2021_00001_{kind}.nii.gz").touch()
+    images = [f"BraTS2021_00001_{kind}.nii.gz" for kind in ("t2", "t1ce", "t1", "flair")]
+    (case,) = _read(_json(tmp_path, {"training": [{"image": images}]}))
+    assert case.case_id == "BraTS2021_00001"
+    assert {m: path.name for m, (path, _) in case.images.items()} == {
+        m: f"BraTS2021_00001_{m}.nii.gz" for m in KINDS[:4]
+    }
+
+
+def test_a_name_that_tells_nothing_among_others_that_do_is_refused(tmp_path):
+    images = [f"A/A_{kind}.nii.gz" for kind in ("t1", "t1c", "t2", "flair")]
+    with pytest.raises(DataError, match=r"training entry 1: the name of A/A_t1c\.nii\.gz tells no modality and those"):
+        _read(_json(tmp_path, {"training": [{"image": images}]}))
+
+
+def test_numbers_in_names_have_the_declared_order(tmp_path):
+    folder = tmp_path / "imagesTr"
+    folder.mkdir()
+    images = [f"imagesTr/A_{number:04d}.nii.gz" for number in (3, 0, 4, 1, 2)]
+    for image in images:
+        (tmp_path / image).touch()
+    entry = {"training": [{"image": images}]}
+    with pytest.raises(DataError, match=r"cases\.json has no channel_names, so what the numbers of the files mean is"):
+        _read(_json(tmp_path, entry), "nnunet")
+    channels = {"channel_names": dict(enumerate(("T1", "T1ce", "T2", "FLAIR", "ADC")))}
+    expected = {m: folder / f"A_000{i}.nii.gz" for i, m in enumerate(("t1", "t1ce", "t2", "flair"))}
+    (case,) = _read(_json(tmp_path, entry | channels), "nnunet")
+    assert {m: path for m, (path, _) in case.images.items()} == expected
+    (tmp_path / "dataset.json").write_text(json.dumps(channels), encoding="utf-8")
+    assert _read(_json(tmp_path, entry), "nnunet") == [case]
+    with pytest.raises(DataError, match=r"the names of its images give flair twice"):
+        _read(_json(tmp_path, {"training": [{"image": [images[0], *images]}]}), "nnunet")
+
+
+def test_a_dataset_json_declares_the_volumes_of_a_list_too(files):
+    order = dict(enumerate(("T2w", "T1w", "t1gd", "FLAIR")))
+    (files / "data" / "dataset.json").write_text(json.dumps({"modality": order}), encoding="utf-8")
+    (case,) = _read(_json(files, {"training": [{"image": "data/four.nii.gz"}]}), "msd")
+    assert {m: index for m, (_, index) in case.images.items()} == {"flair": 3, "t1": 1, "t1ce": 2, "t2": 0}
+
+
+def test_zero_is_a_case_and_a_patient(files):
+    image = [f"data/a/{k}-image.nii.gz" for k in KINDS[:4]]
+    rows = [{"case": i, "patient": 0, "image": image} for i in range(2)]
+    assert [(c.case_id, c.patient_id) for c in _read(_json(files, {"training": rows}))] == [("0", "0"), ("1", "0")]
+
+
 def test_files_whose_names_say_nothing_have_the_declared_order(files):
     row = {"case": "A", "image": [f"data/a/{k}-image.nii.gz" for k in ("t1", "t2", "flair", "t1ce")]}
     layout = replace(LAYOUTS["brats2021"], volumes=["t1", "t2", "flair", "t1ce"])

@@ -160,6 +160,19 @@ def test_other_layouts_are_read_back_as_the_same_case(tmp_path, layout):
     assert contents[0] == contents[1]
 
 
+def test_volumes_are_written_in_the_declared_order(tmp_path):
+    layouts = [LAYOUTS["msd"], replace(LAYOUTS["msd"], volumes=["t1", "t1ce", "t2", "flair"])]
+    cases = []
+    for folder, layout in zip(("a", "b"), layouts, strict=True):
+        PhantomCohort(cases=1, shape=[32, 30, 24], seed=4, case_id="BRATS_%03d").write(
+            tmp_path / folder, layout, BRATS2021
+        )
+        (raw,) = find_cases(tmp_path / folder, layout, need_segmentation=True)
+        cases.append((raw, read_case(raw, ReadingRules(BRATS2021)).record.content_hash))
+    assert cases[1][0].images["flair"][1] == 3
+    assert cases[0][1] == cases[1][1]
+
+
 def test_a_channel_that_a_phantom_does_not_have_is_refused(tmp_path):
     layout = replace(LAYOUT, modalities={"flair": ["flair"], "adc": ["adc"]})
     with pytest.raises(ConfigError, match=r"data\.phantom has no modality adc; it has flair, t1, t1ce, t2"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_ablate.cases import RawCase
-from brats_ablate.data.dataset_json import order_in
+from brats_ablate.data.dataset_json import declared_order, find, order_in
 from brats_ablate.data.folders import stem
 from brats_ablate.data.folds import with_patients
 from brats_ablate.data.layouts import SEGMENTATION, Layout
@@ -25,8 +25,8 @@ def read_list(file: Path, layout: Layout) -> list[RawCase]:
     A CSV file has the columns case, one per modality (its name, or one of its names in files), and optionally
     segmentation and patient (without it, the one that the layout finds in the id). A JSON file is a MONAI datalist:
     {"training": [{"image": …, "label": …}, …]}, where image is one 4-D file or a list of files. Their modalities are
-    those in their names, or else in the order of `layout.volumes`, of the JSON file's key channel_names or modality, or
-    of `layout.modalities`. Case and patient are optional.
+    those in their names, or else in the order of `layout.volumes`, of the JSON file's key channel_names or modality, of
+    a dataset.json above 4-D or numbered images, or of `layout.modalities`. Case and patient are optional.
 
     Raises:
         DataError: the list cannot be read, or a line is wrong; names the line.
@@ -63,7 +63,8 @@ def _case(file: Path, where: str, row: Mapping[str, Any], layout: Layout) -> Raw
     case_id = str(row[_CASE])
     if "/" in case_id or case_id.startswith("."):
         raise DataError(f"{file}, {where}: case {case_id!r} must be a plain name, because files are named after it")
-    patient = str(row.get(_PATIENT) or "")
+    given = row.get(_PATIENT)
+    patient = "" if given is None else str(given)
     case = RawCase(case_id, patient or case_id, images, existing(segmentation) if segmentation else None)
     if not patient and layout.patient is not None and re.match(layout.patient, case_id):
         (case,) = with_patients([case], layout.patient)
@@ -113,19 +114,15 @@ def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]
         raise DataError(
             f'{file} is not a datalist, {{"training": [{{"image": …, "label": …}}]}}; correct it'
         ) from error
-    order: Sequence[str] = layout.volumes or tuple(layout.modalities)
-    if layout.volumes is None and ("channel_names" in content or "modality" in content):
-        order = order_in(content, file, layout.modality_of, order)
+    order = _order(file, content, layout)
     derived: dict[str, Path] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"training entry {number}"
         image = entry.get("image") if isinstance(entry, dict) else None
         names = [str(name) for name in image] if isinstance(image, list) else []
-        named = [layout.modality_in(file.parent / name) for name in names]
-        if names and all(named):
-            if doubled := [m for m in named if named.count(m) > 1]:
-                raise DataError(f"{file}, {where}: the names of its images give {doubled[0]} twice; correct them")
-            files: dict[str, Any] = {str(m): name for m, name in zip(named, names, strict=True)}
+        files: dict[str, Any]
+        if named := _modalities_in(names, f"{file}, {where}", layout, order):
+            files = dict(zip(named, names, strict=True))
         elif names and len(names) == len(order):
             files = dict(zip(order, names, strict=True))
         elif isinstance(image, str) and image:
@@ -133,7 +130,9 @@ def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]
         else:
             raise DataError(f"{file}, {where}: image must be one file, or {len(order)} in the order {', '.join(order)}")
         first = file.parent / (names[0] if names else str(image))
-        case_id = entry.get(_CASE) or layout.case_of(first, layout.images)
+        case_id = entry.get(_CASE)
+        if case_id in (None, ""):
+            case_id = layout.fields_in(first).get("case")
         if case_id is None:
             case_id = stem(first.name)
             if derived.setdefault(case_id, first) != first or case_id.lower() in layout.modality_of:
@@ -142,3 +141,44 @@ def _datalist(file: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]
                     "each entry"
                 )
         yield where, {_CASE: case_id, _PATIENT: entry.get(_PATIENT), SEGMENTATION: entry.get("label"), **files}
+
+
+def _order(file: Path, content: Mapping[str, Any], layout: Layout) -> Sequence[str]:
+    """Return the modality of each volume, number or place in a list of images."""
+    modalities = tuple(layout.modalities)
+    if layout.volumes is not None:
+        return layout.volumes
+    if "channel_names" in content or "modality" in content:
+        return order_in(content, file, layout.modality_of, modalities)
+    if "{modality}" in layout.images:
+        return modalities
+    entries = [entry["image"] for entry in content["training"] if isinstance(entry, dict) and entry.get("image")]
+    images = [image for entry in entries for image in (entry if isinstance(entry, list) else [entry])]
+    paths = [path for path in find(file.parent, [file.parent / str(i) for i in images]) if path != file.absolute()]
+    declared = declared_order(paths, layout.modality_of, modalities)
+    if declared is None and layout.is_numbered:
+        raise DataError(
+            f"{file} has no channel_names, so what the numbers of the files mean is unknown; add it, or set "
+            f"data.layout.volumes=[{','.join(modalities)}] in the order of the numbers"
+        )
+    return declared or modalities
+
+
+def _modalities_in(names: Sequence[str], where: str, layout: Layout, order: Sequence[str]) -> list[str]:
+    """Return the modality that each file's name tells; none if no name tells one.
+
+    Raises:
+        DataError: only some names tell one, two the same, or numbers whose order nobody declares.
+    """
+    named = [layout.modality_in(Path(name), order) for name in names]
+    if not any(m is not None for m in named):
+        return []
+    if None in named:
+        raise DataError(
+            f"{where}: the name of {names[named.index(None)]} tells no modality and those of other images do; rename "
+            "it, or add its name to data.layout.modalities"
+        )
+    told = [m for m in named if m]
+    if doubled := [m for m in told if told.count(m) > 1]:
+        raise DataError(f"{where}: the names of its images give {doubled[0]} twice; correct them")
+    return [m or "" for m in named]

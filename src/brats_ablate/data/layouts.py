@@ -106,11 +106,16 @@ class Layout:
         match = self._match(file, pattern)
         return match["case"] if match else None
 
-    def modality_in(self, file: Path) -> str | None:
-        """Return the modality that an image's name contains; None if it is not named as `images`, or by number."""
-        match = self._match(file, self.images)
-        name = match.groupdict().get("modality") if match else None
-        return self.modality_of[name.lower()] if name else None
+    def modality_in(self, file: Path, order: Sequence[str]) -> str | None:
+        """Return the modality that an image's name tells, in any folder; None if it tells none.
+
+        `order` has the modality of each number; "" for a number that has none.
+        """
+        fields = self.fields_in(file)
+        if "number" in fields:
+            number = int(fields["number"])
+            return order[number] if number < len(order) else ""
+        return self.modality_of[fields["modality"].lower()] if "modality" in fields else None
 
     def fields_in(self, file: Path) -> dict[str, str]:
         """Return what an image's name says of case, modality and number, in any folder; {} if it says nothing."""

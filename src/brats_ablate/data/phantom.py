@@ -107,7 +107,7 @@ class PhantomCohort:
         for number in range(self.cases):
             case_id = self.case_id % number
             segmentation = _file(folder, layout, case_id, SEGMENTATION)
-            files = {m: _file(folder, layout, case_id, m) for m in layout.modalities}
+            files = {m: _file(folder, layout, case_id, m) for m in layout.volumes or layout.modalities}
             if all(path.exists() for path in (*files.values(), segmentation)):
                 continue
             images, compartments = self.case(number, has_cavity=_CAVITY in _compartments(labels))

@@ -48,6 +48,16 @@ def test_files_of_several_cases_are_refused(tmp_path: Path, layout: str, names: 
         images_of([tmp_path / f"{name}.nii.gz" for name in names], layout)
 
 
+def test_declared_volumes_replace_a_dataset_json_that_does_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": {"0": "ADC"}}))
+    layout = LAYOUTS["msd"]
+    with pytest.raises(DataError, match=r"ADC.*, or set data\.layout\.volumes"):
+        given_case(tmp_path / "x.nii.gz", None, MODALITIES, layout)
+    order = ["t1", "t1ce", "t2", "flair"]
+    case = given_case(tmp_path / "x.nii.gz", None, MODALITIES, replace(layout, volumes=order))
+    assert {modality: index for modality, (_, index) in case.raw.images.items()} == {m: order.index(m) for m in order}
+
+
 def test_names_say_the_modality_in_any_folder(tmp_path: Path) -> None:
     names = ["UPENN-GBM-00001_11_T2.nii.gz", *(f"UPENN-GBM-00001_11_{m}.nii.gz" for m in ("FLAIR", "T1", "T1GD"))]
     assert images_of([tmp_path / name for name in names], "upenn_gbm")["t2"] == names[0]

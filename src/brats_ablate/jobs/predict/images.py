@@ -115,14 +115,13 @@ def _of_files(files: Sequence[Path], modalities: Sequence[str], layout: Layout) 
     """Return the case of files: modalities by their names if all have one, else in the order of `modalities`."""
     case_id = stem(files[0].name) if files else ""
     if len(files) == 1 and layout.is_4d:
-        declared = declared_order(find(files[0].parent, files), layout.modality_of, tuple(layout.modalities))
-        order = layout.volumes or declared or tuple(layout.modalities)
+        order = _declared(files, layout) or tuple(layout.modalities)
         images = {m: (files[0], order.index(m) if len(order) > 1 else None) for m in layout.modalities}
         return RawCase(case_id, case_id, images, None)
-    fields = [{} if layout.is_4d else layout.fields_in(file) for file in files]
-    if len(case_ids := list(dict.fromkeys(f["case"] for f in fields if "case" in f))) > 1:
+    told = [] if layout.is_4d else [layout.fields_in(file).get("case") for file in files]
+    if len(case_ids := list(dict.fromkeys(case for case in told if case is not None))) > 1:
         raise DataError(f"the files are of several cases ({', '.join(case_ids[:3])}); give the files of one")
-    named = _modalities_of(fields, files, layout)
+    named = _modalities_of(files, layout)
     if files and all(m is not None for m in named):
         if doubled := [m for m in named if m and named.count(m) > 1]:
             raise DataError(f"the names of the files give {doubled[0]} twice; give one file of each modality")
@@ -133,20 +132,23 @@ def _of_files(files: Sequence[Path], modalities: Sequence[str], layout: Layout) 
     return RawCase(case_id, case_id, {m: (file, None) for m, file in zip(modalities, files, strict=True)}, None)
 
 
-def _modalities_of(fields: Sequence[Mapping[str, str]], files: Sequence[Path], layout: Layout) -> list[str | None]:
-    """Return the modality of each file by the fields of its name; None if it has none, "" for an unused channel."""
-    if not layout.is_numbered:
-        return [layout.modality_of[f["modality"].lower()] if "modality" in f else None for f in fields]
-    if not any(fields):
-        return [None for _ in fields]
-    order = layout.volumes or declared_order(find(files[0].parent, files), layout.modality_of, tuple(layout.modalities))
+def _modalities_of(files: Sequence[Path], layout: Layout) -> list[str | None]:
+    """Return the modality that the name of each file tells; None if it tells none, "" for an unused channel."""
+    is_numbered = any("number" in layout.fields_in(file) for file in files)
+    order = _declared(files, layout) if is_numbered else ()
     if order is None:
         raise DataError(
             f"no dataset.json above {files[0]} says what the numbers of the files mean; add it, or "
             f"{_by_name(list(layout.modalities))}"
         )
-    number_of = [int(f["number"]) if "number" in f else None for f in fields]
-    return [None if n is None else order[n] if n < len(order) else "" for n in number_of]
+    return [layout.modality_in(file, order) for file in files]
+
+
+def _declared(files: Sequence[Path], layout: Layout) -> Sequence[str] | None:
+    """Return the declared modality of each volume or number; None if nobody declares it."""
+    if layout.volumes is not None:
+        return layout.volumes
+    return declared_order(find(files[0].parent, files), layout.modality_of, tuple(layout.modalities))
 
 
 def _by_name(modalities: Sequence[str]) -> str:
