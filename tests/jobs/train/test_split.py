@@ -60,3 +60,10 @@ def test_a_fold_that_does_not_exist_and_a_lost_segmentation_are_refused() -> Non
     cfg.fold = 0
     with pytest.raises(DataError, match="case c had a segmentation when the folds were drawn, and has none now"):
         split(cfg, store("c"))
+
+
+def test_a_fold_whose_cases_are_all_invalid_cannot_be_validated_on() -> None:
+    cfg = OmegaConf.create({"fold": 1, "paths": {"prepared": "x"}})
+    emptied: Any = SimpleNamespace(folds=[["a"], []])
+    with pytest.raises(DataError, match=r"fold 1 of x has no valid case, .*; correct its cases \(problems\.csv\)"):
+        split(cfg, emptied)

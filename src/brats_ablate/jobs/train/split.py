@@ -23,7 +23,8 @@ def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
 
     Raises:
         ConfigError: the prepared data has fewer folds.
-        DataError: no case has a segmentation, or a case of a fold has no segmentation any more.
+        DataError: no case has a segmentation, all cases of the fold are invalid, or a case of a fold has no
+            segmentation any more.
     """
     fold = int(cfg.fold)
     if fold >= len(store.folds):
@@ -33,6 +34,11 @@ def split(cfg: DictConfig, store: CaseStore) -> tuple[list[str], list[str]]:
             f"no case of {cfg.paths.prepared} has a segmentation: nothing to train on; prepare labeled cases"
         )
     validation = list(store.folds[fold])
+    if not validation:
+        raise DataError(
+            f"fold {fold} of {cfg.paths.prepared} has no valid case, so there is nothing to validate on; correct its "
+            "cases (problems.csv) and prepare again, or train the other folds"
+        )
     training = sorted(case_id for k, ids in enumerate(store.folds) if k != fold for case_id in ids)
     fraction = float(OmegaConf.select(cfg, "data.fraction", default=1))
     if fraction < 1:
