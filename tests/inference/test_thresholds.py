@@ -10,7 +10,7 @@ from brats_ablate.inference.thresholds import (
     RegionsInOrder,
     RegionThresholds,
     ThresholdsAsReleased,
-    to_float16,
+    saved_probabilities,
 )
 from brats_ablate.labels.scheme import LabelScheme
 
@@ -58,12 +58,12 @@ def test_background_can_never_become_tumor(value: float) -> None:
     assert not lowest(np.zeros((3, 5, 6, 7), np.float32), BRATS2021).any()
 
 
-def test_to_float16() -> None:
+def test_saved_probabilities_are_rounded_to_their_type() -> None:
     values = torch.rand(1, 3, 5, 6, 7)
-    kept = to_float16(values)
-    assert kept.dtype == np.float16
-    assert kept.shape == (3, 5, 6, 7)
-    np.testing.assert_allclose(kept, values[0].numpy(), atol=3e-4)
+    np.testing.assert_array_equal(saved_probabilities(values, torch.float32), values[0].numpy(), strict=True)
+    np.testing.assert_array_equal(
+        saved_probabilities(values, torch.float16), values[0].numpy().astype(np.float16), strict=True
+    )
 
 
 def test_other_regions_have_a_threshold_of_their_own_or_that_of_the_others() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.runtime.ranks import rank, world_size
+from brats_ablate.runtime.ranks import local_rank, local_world_size, rank, world_size
 
 
 def test_a_process_of_its_own_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +34,15 @@ def test_an_environment_that_no_launcher_makes_is_one_sentence(
         monkeypatch.setenv("RANK", number)
     with pytest.raises(ConfigError, match=sentence):
         world_size()
+
+
+def test_the_place_on_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert (local_rank(), local_world_size()) == (0, 1)
+    for name, read in (("LOCAL_RANK", local_rank), ("LOCAL_WORLD_SIZE", local_world_size)):
+        monkeypatch.setenv(name, "3")
+        assert read() == 3
+        monkeypatch.setenv(name, "x")
+        with pytest.raises(ConfigError, match=f"^{name}=x in the environment is not a number; unset {name}$"):
+            read()

@@ -116,15 +116,10 @@ class RegionsInOrder:
         return result
 
 
-def to_float16(probabilities: torch.Tensor) -> np.ndarray:
-    """Round region probabilities as they are saved: (1, R, X, Y, Z) -> (R, X, Y, Z) float16, C-contiguous.
+def saved_probabilities(probabilities: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
+    """Round region probabilities as they are saved: (1, R, X, Y, Z) -> (R, X, Y, Z) of `dtype`, C-contiguous.
 
     Labels are always computed from these, so predicting, relabeling saved probabilities and the threshold search agree
-    in every voxel.
+    in every voxel. The type is float16, or float32 for a rule with `full_precision`.
     """
-    return np.ascontiguousarray(probabilities[0].half().cpu().numpy())
-
-
-def to_float32(probabilities: torch.Tensor) -> np.ndarray:
-    """Return region probabilities for a rule with `full_precision`: (1, R, X, Y, Z) -> (R, X, Y, Z) float32."""
-    return np.ascontiguousarray(probabilities[0].float().cpu().numpy())
+    return np.ascontiguousarray(probabilities[0].to(dtype).cpu().numpy())

@@ -16,6 +16,24 @@ def rank() -> int:
     return _number("RANK", 0)
 
 
+def local_rank() -> int:
+    """Return the number of this process among those of its machine; 0 where it is the only one.
+
+    Raises:
+        ConfigError: LOCAL_RANK is no number.
+    """
+    return _number("LOCAL_RANK", 0)
+
+
+def local_world_size() -> int:
+    """Return the number of processes on this machine that share the work.
+
+    Raises:
+        ConfigError: LOCAL_WORLD_SIZE is no number.
+    """
+    return _number("LOCAL_WORLD_SIZE", 1)
+
+
 def world_size() -> int:
     """Return the number of processes that share the work; 1 where nothing has started several.
 

@@ -7,6 +7,7 @@ import os
 import torch
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.runtime.ranks import local_world_size
 
 
 def choose_device(name: str, local_rank: int) -> torch.device:
@@ -24,7 +25,7 @@ def choose_device(name: str, local_rank: int) -> torch.device:
     """
     if name == "cpu" or (name == "auto" and torch.cuda.device_count() == 0):
         return torch.device("cpu")
-    require_gpus(name, max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    require_gpus(name, max(local_rank + 1, local_world_size()))
     if not torch.cuda.is_available():
         raise ConfigError(_no_gpu(name))
     device = torch.device("cuda", local_rank % torch.cuda.device_count())

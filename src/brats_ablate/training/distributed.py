@@ -7,7 +7,6 @@ gloo, all other communication uses gloo, which never waits for the GPU's queue.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,11 +107,6 @@ class DistributedContext:
         model.zero_grad(set_to_none=True)
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
-
-
-def local_rank() -> int:
-    """Return this process's number among those on its machine; 0 for a single process."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextmanager

@@ -17,15 +17,15 @@ from brats_ablate.inference.average import AVERAGES
 from brats_ablate.inference.disagreement import RunningSD, disagreement_map
 from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, ensemble_mean
 from brats_ablate.inference.prediction_store import CasePrediction
-from brats_ablate.inference.thresholds import to_float16, to_float32
+from brats_ablate.inference.thresholds import saved_probabilities
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
 from brats_ablate.jobs.predict.nnunet_case import as_nnunet
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runtime.ranks import local_rank
 from brats_ablate.runtime.workers import prefetch
 from brats_ablate.training import checkpoint
 from brats_ablate.training.device import choose_device
-from brats_ablate.training.distributed import local_rank
 from brats_ablate.training.precision import Precision
 from brats_ablate.transforms.nnunet_input import NnunetInput
 from brats_ablate.transforms.pipeline import case_input
@@ -70,7 +70,7 @@ class EnsemblePredictor:
         self.precision.allow_tf32()
         self.tta, self.average = build.instantiate(cfg.inference.tta), build.average_of(cfg.inference)
         rule = build.instantiate(cfg.inference.labels)
-        self._saved = to_float32 if getattr(rule, "full_precision", False) else to_float16
+        self._dtype = torch.float32 if getattr(rule, "full_precision", False) else torch.float16
         self._loaded: dict[Path, Predictor] = {}
         self._check_labels(build.build_scheme(cfg))
         if any(c in source.fold_of for c in source.case_ids):
@@ -134,7 +134,7 @@ class EnsemblePredictor:
                 sd.add(values)
             return values
 
-        mean = self._saved(ensemble_mean(members, probabilities))
+        mean = saved_probabilities(ensemble_mean(members, probabilities), self._dtype)
         return CasePrediction(mean, record, None if sd is None else disagreement_map(sd.result()))
 
     def _predictors(self, fold: int | None) -> list[Predictor]:

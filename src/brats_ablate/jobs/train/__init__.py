@@ -58,10 +58,11 @@ def run(cfg: DictConfig) -> None:
         start_ranks(cfg, directory)
         return
     from brats_ablate.jobs.train.setup import build_trainer
+    from brats_ablate.runtime.ranks import local_rank
     from brats_ablate.training.anomaly import anomaly_detection
     from brats_ablate.training.determinism import deterministic_algorithms
     from brats_ablate.training.device import choose_device
-    from brats_ablate.training.distributed import distributed_context, local_rank
+    from brats_ablate.training.distributed import distributed_context
     from brats_ablate.training.watchdog import watch_for_hang
     from brats_ablate.training.watched import watch_trainer
 
