@@ -173,13 +173,13 @@ def _storage(url: str | None) -> Any:
     from sqlalchemy.exc import SQLAlchemyError
 
     from brats_ablate.errors import ConfigError
+    from brats_ablate.runtime.text import first_line
 
     try:
         return optuna.storages.get_storage(url)
     except (SQLAlchemyError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"hydra.sweeper.storage={url} cannot be opened ({reason}); give a URL such as sqlite:///optuna.db"
+            f"hydra.sweeper.storage={url} cannot be opened ({first_line(error)}); give a URL such as sqlite:///optuna.db"
         ) from None
 
 

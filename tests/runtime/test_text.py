@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from brats_ablate.runtime.text import align, format_duration, format_size, is_plain_name, printable, suggest
+from brats_ablate.runtime.text import align, first_line, format_duration, format_size, is_plain_name, printable, suggest
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,16 @@ def test_control_characters_are_left_out() -> None:
 )
 def test_sizes(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\n bad shape:\n  (1, 2)"), "bad shape"),
+        (AssertionError(), "AssertionError"),
+        (KeyError(" \n"), "' \\n'"),
+        (OSError(" "), "OSError"),
+    ],
+)
+def test_the_first_line_of_an_error_is_never_empty(error: Exception, line: str) -> None:
+    assert first_line(error) == line

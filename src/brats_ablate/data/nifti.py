@@ -18,6 +18,7 @@ from isal import igzip
 from brats_ablate.cases import NiftiPosition, Shape3d
 from brats_ablate.errors import DataError
 from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.text import first_line
 
 _COMPRESSION = 2
 """isal's level 2: within 10 % of gzip -6 in size, many times faster."""
@@ -59,7 +60,7 @@ def read_file(path: Path) -> NiftiFile:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path} is not a readable NIfTI file ({_first_line(error)}); replace it") from error
+        raise DataError(f"{path} is not a readable NIfTI file ({first_line(error)}); replace it") from error
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     position = _position(image.header)
@@ -67,27 +68,30 @@ def read_file(path: Path) -> NiftiFile:
     return NiftiFile(array.astype(array.dtype.newbyteorder("="), copy=False), affine, position)
 
 
-def read_volume(path: Path, index: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Read one (X, Y, Z) volume and its affine; `index` selects it in a 4-D file.
+def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the (X, Y, Z) volume of a file and its affine.
 
     Raises:
-        DataError: as `read_file`, or the affine is not finite.
+        DataError: as `read_file`, the file is 4-D, or the affine is not finite.
     """
     array, affine, _ = read_file(path)
     if not np.isfinite(affine).all():
         raise DataError(f"{path} has a position that is not finite in its header; export it again")
-    return select_volume(path, array, index), affine
+    return select_volume(path, array), affine
 
 
-def select_volume(path: Path, array: np.ndarray, index: int | None, count: int | None = None) -> np.ndarray:
-    """Return volume `index` of an array from `read_file`; DataError unless there are `count` of them, if given."""
+def select_volume(path: Path, array: np.ndarray, index: int | None = None, count: int = 1) -> np.ndarray:
+    """Return the only volume of an array from `read_file`, or volume `index` of `count`.
+
+    Raises:
+        DataError: there are more or fewer volumes.
+    """
     if index is None:
         if array.ndim != 3:
             raise DataError(f"{path} has shape {array.shape} where one 3-D volume was expected; check data.layout")
         return array
-    if array.ndim != 4 or index >= array.shape[3] or count not in (None, array.shape[3]):
-        many = "several" if count is None else str(count)
-        raise DataError(f"{path} has shape {array.shape} where {many} volumes were expected; check data.layout")
+    if array.ndim != 4 or array.shape[3] != count:
+        raise DataError(f"{path} has shape {array.shape} where {count} volumes were expected; check data.layout")
     volume: np.ndarray = array[..., index]
     return volume
 
@@ -206,7 +210,7 @@ def _read_bytes(path: Path) -> bytes:
     except EOFError as error:
         raise DataError(f"{path} is a truncated gzip file; copy or download it again") from error
     except Exception as error:  # isal raises several unrelated types
-        raise DataError(f"{path} is a damaged gzip file ({_first_line(error)}); copy or download it again") from error
+        raise DataError(f"{path} is a damaged gzip file ({first_line(error)}); copy or download it again") from error
 
 
 def _inflated(path: Path, content: bytes) -> bytes:
@@ -235,7 +239,3 @@ def _inflated(path: Path, content: bytes) -> bytes:
 def unreadable(path: Path, error: OSError) -> DataError:
     """Return the error about a raw file that the file system refuses to read."""
     return DataError(f"{path} cannot be read ({error.strerror}); check that it exists and its permissions")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

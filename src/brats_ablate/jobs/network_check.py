@@ -13,6 +13,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.jobs import build
 from brats_ablate.runs.directory import trains_a_run
 from brats_ablate.runtime.files import to_json
+from brats_ablate.runtime.text import first_line
 
 _PLAN = "brats_ablate.jobs.sweep.plan.run"
 _EXTRAS = {"dynamic_network_architectures": "'brats-ablate[nnunet]'"}
@@ -53,7 +54,7 @@ def _check_fit(cfg: DictConfig, path: str) -> None:
     try:
         model: Any = on_meta_device(lambda: build.build_model(cfg))
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0].rstrip(".:")
+        reason = first_line(error.__cause__ or error)
         raise ConfigError(f"{path}: {reason}; correct its arguments") from error
     if isinstance(model, ExternalModel):
         build.build_window(cfg, model)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.models.base import Model, SegmentationOutput
+from brats_ablate.runtime.text import first_line
 
 Shape = tuple[int, int, int]
 _STEPS = (2, 4, 8, 16, 32, 64, 128)
@@ -149,7 +150,7 @@ def _construct(construct: Callable[[], nn.Module], name: str) -> nn.Module:
         raise
     except Exception as error:
         raise ConfigError(
-            f"model: {name} cannot be constructed ({_first_line(error)}); correct its arguments"
+            f"model: {name} cannot be constructed ({first_line(error)}); correct its arguments"
         ) from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"model: {name} constructs a {type(network).__name__}, not a torch.nn.Module")
@@ -167,7 +168,7 @@ def _check_patch(network: nn.Module, task: Task) -> frozenset[str]:
         shape = list(task.patch_shape)
         raise ConfigError(
             f"model: {task.name} does not take {task.in_channels} channels of patches.shape={shape} "
-            f"({_first_line(error)}); {_remedy(network, task)}"
+            f"({first_line(error)}); {_remedy(network, task)}"
         ) from error
     if len(output.logits) < task.n_heads:
         raise ConfigError(
@@ -194,7 +195,7 @@ def _forward(network: nn.Module, task: Task, shape: Shape) -> SegmentationOutput
         output = network(torch.zeros((1, task.in_channels, *shape), device="meta"))
     except Exception as error:
         if isinstance(error, NotImplementedError) or "meta" in str(error).lower():
-            raise _NotOnMeta(_first_line(error)) from error
+            raise _NotOnMeta(first_line(error)) from error
         raise
     return logits_of(output, task.name)
 
@@ -267,8 +268,3 @@ def _remedy(network: nn.Module, task: Task) -> str:
         if _takes(network, task, (x, y, z)):
             return f"it takes patches.shape=[{x},{y},{z}]"
     return "change patches.shape, or the arguments of the network"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__

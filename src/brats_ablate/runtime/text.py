@@ -34,6 +34,12 @@ def is_plain_name(name: str) -> bool:
     return bool(name) and name == printable(name).strip() and "/" not in name and not name.startswith(".")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, without its final point or colon; its type if it has no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__
+
+
 def shell_quoted(text: str) -> str:
     """Return text as one word of a shell: in double quotes where that is enough, as a value may have single ones.
 

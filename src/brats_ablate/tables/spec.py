@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from brats_ablate.errors import ConfigError
-from brats_ablate.runtime.text import suggest
+from brats_ablate.runtime.text import first_line, suggest
 
 HALF_A_DIGIT = 5e-5 + 1e-9
 """The paper prints four decimals."""
@@ -157,7 +157,7 @@ def load_table_spec(path: Path) -> TableSpec:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML ({str(error).splitlines()[0]}); correct the file") from error
+        raise ConfigError(f"{path} is not YAML ({first_line(error)}); correct the file") from error
     if not isinstance(tree, dict) or "title" not in tree:
         raise ConfigError(f"{path} has no title; a table needs title, baseline and columns")
     _check_keys(path, tree, _TABLE_KEYS, "")

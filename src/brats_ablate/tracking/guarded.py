@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import UserError
+from brats_ablate.runtime.text import first_line
 from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker, ValidationImage
 
 if TYPE_CHECKING:
@@ -71,10 +72,9 @@ class GuardedTracker:
 
     def _give_up(self, error: Exception) -> None:
         self._tracker = NullTracker(self._run)
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         print(
-            f"brats-ablate: tracking of {self._run.name} ended ({reason}); the run continues, and everything is "
-            f"recorded in {self._run.folder}",
+            f"brats-ablate: tracking of {self._run.name} ended ({first_line(error)}); the run continues, and "
+            f"everything is recorded in {self._run.folder}",
             file=sys.stderr,
             flush=True,
         )

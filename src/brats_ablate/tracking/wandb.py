@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from brats_ablate.runtime.files import atomic_write, finite_or_null, read_jsonl, to_json, write_text
-from brats_ablate.runtime.text import shell_quoted
+from brats_ablate.runtime.text import first_line, shell_quoted
 from brats_ablate.tracking.base import NewBest, RunInfo, ValidationImage
 
 if TYPE_CHECKING:
@@ -72,8 +72,11 @@ class WandbTracker:
         except wandb.Error as error:
             if resolved != "online":
                 raise
-            reason = str(error).splitlines()[0]
-            print(f"brats-ablate: W&B is not available ({reason}); logging offline", file=sys.stderr, flush=True)
+            print(
+                f"brats-ablate: W&B is not available ({first_line(error)}); logging offline",
+                file=sys.stderr,
+                flush=True,
+            )
             resolved = "offline"
             wandb.teardown()  # the service would say that the run's id is in use
             self.wandb_run = start(mode=resolved)

@@ -20,6 +20,7 @@ from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint
 from brats_ablate.jobs import build
 from brats_ablate.models.base import SegmentationModel
 from brats_ablate.models.norm import restore_norms
+from brats_ablate.runtime.text import first_line
 from brats_ablate.training import checkpoint
 
 if TYPE_CHECKING:
@@ -195,8 +196,7 @@ def _named(model: SegmentationModel, format: str) -> Iterator[None]:
         raise
     except Exception as error:  # of many kinds, as the operations of a network of one's own lead torch anywhere
         name = getattr(model, "name", type(model).__name__)
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RunFailed(f"{name} cannot be exported to {format} ({reason}); choose another model") from error
+        raise RunFailed(f"{name} cannot be exported to {format} ({first_line(error)}); choose another model") from error
 
 
 @contextmanager
