@@ -9,7 +9,7 @@ from brats_ablate.data.cohort_summary import cohort_summary
 def _described(case_id, *tissues, patient=None, **changes):
     blobs = [[tissue, voxels, [0] * 3, [1] * 3, []] for tissue, voxels in tissues]
     # The first axis of the file runs down, 3 mm a voxel; the second to the right, 0.5 mm; the third to the back.
-    grid = {"affine": [[0, 0.5, 0, 5], [0, 0, -1, 7], [-3, 0, 0, 9], [0, 0, 0, 1]]}
+    grid = {"shape": [4, 5, 6], "affine": [[0, 0.5, 0, 5], [0, 0, -1, 7], [-3, 0, 0, 9], [0, 0, 0, 1]]}
     record = {"case_id": case_id, "patient_id": patient or case_id, "has_labels": bool(tissues), "blobs": blobs}
     content = {"channels": ["flair", "t1"], "volumes": [1, 0], "backgrounds": [0, 0]}
     return content | changes | {"record": record | {"grid": grid}}
@@ -40,6 +40,12 @@ def test_an_unlabeled_cohort_has_no_shares_and_orders_that_differ_are_all_shown(
     assert cohort_summary(cases[2:], BRATS2021)[1:3] == ["channels: flair, t1", "background: 0"]
 
 
+def test_channels_of_a_store_of_version_0_1_are_those_that_it_could_have():
+    case = _described("a")
+    del case["channels"]
+    assert cohort_summary([case], BRATS2021)[1] == "channels: flair, t1, t1ce, t2 (volumes 1, 0 of the files)"
+
+
 def test_a_segmentation_without_any_labeled_voxel_is_counted():
     empty = _described("b")
     empty["record"]["has_labels"] = True
@@ -50,7 +56,7 @@ def test_a_segmentation_without_any_labeled_voxel_is_counted():
 
 def test_voxels_of_several_sizes_and_the_spacing_that_all_are_resampled_to_are_shown():
     cases = [_described("a"), _described("b"), _described("c")]
-    cases[0]["record"]["grid"] = {"affine": [[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1.25, 0], [0, 0, 0, 1]]}
+    cases[0]["record"]["grid"] |= {"affine": [[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1.25, 0], [0, 0, 0, 1]]}
     for case in cases:
         case["record"]["resampled_mm"] = [1, 1, 1]
     assert cohort_summary(cases, BRATS2021)[-1] == "voxels: 3×0.5×1, 1×1×1.25 mm, resampled to 1×1×1 mm"

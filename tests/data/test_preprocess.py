@@ -210,6 +210,14 @@ def test_cases_are_prepared_again_when_they_are_read_otherwise(tmp_path, raw_coh
     assert _prepare(raw_cohort, prepared, trust_affine_of="t2").written == 5
 
 
+@pytest.mark.parametrize("content", ["[]", "null", '{"record": []}', "{"])
+def test_a_damaged_record_of_a_case_is_written_again(tmp_path, raw_cohort, content):
+    prepared = tmp_path / "prepared"
+    _prepare(raw_cohort, prepared)
+    (prepared / "cases/BraTS2021_00001/case.json").write_text(content, encoding="utf-8")
+    assert _prepare(raw_cohort, prepared).written == 1
+
+
 def test_frozen_folds_reject_different_cases_and_settings(raw_cohort, tmp_path, write_raw):
     _prepare(raw_cohort, tmp_path / "p")
     folds = (tmp_path / "p/folds.json").read_bytes()

@@ -120,6 +120,19 @@ def test_an_image_without_background_is_refused_unless_declared(raw_cohort, spoi
     assert record.box.shape == (12, 14, 10)
 
 
+def test_an_image_that_is_constant_above_its_background_is_refused(raw_cohort, spoil):
+    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+    spoil(raw_cohort, case.case_id, "t1", lambda a: np.where(a == 0, -1, 5).astype(np.int16))
+    with pytest.raises(DataError, match=r"_t1\.nii\.gz \(t1\) has one value in all non-zero voxels"):
+        read_case(case, ReadingRules(BRATS2021))
+
+
+def test_a_fraction_is_no_background_of_integers(raw_cohort):
+    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+    with pytest.raises(DataError, match=r"whole numbers only, so data\.background=-0\.5 cannot be one; correct it"):
+        read_case(case, ReadingRules(BRATS2021, background=-0.5))
+
+
 def test_a_background_of_integers_stays_lossless(raw_cohort, spoil):
     case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
     expected = read_case(case, ReadingRules(BRATS2021))

@@ -10,8 +10,9 @@ import pytest
 from schemes import BRATS2021, MEN_RT
 from scorers import DEFAULT
 
+from brats_ablate.data.validation import Problem
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.evaluate import Problem, Scores, Task, looks_swapped, score
+from brats_ablate.metrics.evaluate import Scores, Task, looks_swapped, score
 
 ED, NCR, ET = 1, 2, 3
 
@@ -64,9 +65,9 @@ def test_each_side_has_its_own_values(tmp_path: Path) -> None:
     assert result.is_swapped is False
     wrong = score(Task("a", predicted, reference, BRATS2021, BRATS2021), DEFAULT)
     assert isinstance(wrong, Problem)
-    assert wrong.unknown == (0, 1, 2, 3)
+    assert wrong.values == (0, 1, 2, 3)
     assert wrong.reason == f"{predicted}: label value 3 is not in labels=brats2021 (0, 1, 2, 4)"
     of_reference = score(Task("a", predicted, reference, msd, msd), DEFAULT)
     assert isinstance(of_reference, Problem)
-    assert of_reference.unknown == ()
+    assert of_reference.values == ()
     assert str(reference) in of_reference.reason

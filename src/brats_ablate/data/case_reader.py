@@ -94,17 +94,18 @@ def read_case(
     oriented: list[np.ndarray] = []
     backgrounds: list[float] = []
     for modality, (path, volume) in raw.images.items():
-        expected = None if volume is None else sum(file == path for file in paths)
-        array = nifti.select_volume(path, files[path][0], volume, expected)
+        array = nifti.select_volume(path, files[path].array, volume, paths.count(path))
         grids.append(_grid(path, array, files[path], trusted))
         validation.check_grid(grids[-1], grids[0])
-        validation.check_values(path, modality, array)
+        validation.check_numbers(path, modality, array)
         backgrounds.append(background_value(path, array, rules.background))
-        oriented.append(grids[-1].orientation.to_ras(shifted(array, backgrounds[-1])))
+        array = shifted(array, backgrounds[-1])
+        validation.check_contrast(path, modality, array)
+        oriented.append(grids[-1].orientation.to_ras(array))
     encoded = None
     if raw.segmentation is not None:
         file = read(raw.segmentation)
-        values = nifti.select_volume(raw.segmentation, file.array, None)
+        values = nifti.select_volume(raw.segmentation, file.array)
         grids.append(_grid(raw.segmentation, values, file, trusted))
         validation.check_grid(grids[-1], grids[0])
         encoded = validation.encoded_labels(raw.segmentation, values, rules.labels)
@@ -165,11 +166,13 @@ def background_value(path: Path, array: np.ndarray, background: str | float) -> 
     corners.
 
     Raises:
-        DataError: the corners have several values, none of them 0.
+        DataError: the corners have several values, none of them 0, or the value is a fraction and the voxels are not.
     """
     if background == "none":
         return 0
     if background != "auto":
+        if array.dtype.kind in "iu" and not float(background).is_integer():
+            raise DataError(f"{path} has whole numbers only, so data.background={background} cannot be one; correct it")
         return float(background)
     corners = array[np.ix_(*((0, size - 1) for size in array.shape))]
     if (corners == 0).any():

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brats_ablate.cases import ImageGeometry
+from brats_ablate.data.store import FIRST_MODALITIES
 from brats_ablate.labels.scheme import LabelScheme
 
 _VISIT = re.compile(r"[-_](\d{1,3}|FU\w+|visit\w*|ses\w*)$", re.IGNORECASE)
@@ -18,7 +20,7 @@ def cohort_summary(described: Sequence[Mapping[str, Any]], labels: LabelScheme) 
     records = [d["record"] for d in described]
     return [
         _tissues(records, labels),
-        f"channels: {', '.join(described[0].get('channels', ()))}{_volumes(described)}",
+        f"channels: {', '.join(described[0].get('channels', FIRST_MODALITIES))}{_volumes(described)}",
         _background(described),
         _patients(records),
         _spacing(records),
@@ -73,13 +75,12 @@ def _patients(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _spacing(records: Sequence[Mapping[str, Any]]) -> str:
-    spacings = Counter(tuple(round(float(x), 3) for x in _edges(record["grid"]["affine"])) for record in records)
+    spacings = Counter(tuple(round(x, 3) for x in _grid(record).spacing_mm) for record in records)
     shown = ", ".join("×".join(f"{x:g}" for x in spacing) for spacing, _ in spacings.most_common(3))
     resampled = next((record["resampled_mm"] for record in records if record.get("resampled_mm")), None)
     then = f", resampled to {'×'.join(f'{x:g}' for x in resampled)} mm" if resampled else ""
     return f"voxels: {shown}{', …' if len(spacings) > 3 else ''} mm{then}"
 
 
-def _edges(affine: Sequence[Sequence[float]]) -> list[float]:
-    columns = zip(*(row[:3] for row in affine[:3]), strict=True)
-    return [sum(x * x for x in column) ** 0.5 for column in columns]
+def _grid(record: Mapping[str, Any]) -> ImageGeometry:
+    return ImageGeometry(record["grid"]["shape"], record["grid"]["affine"])

@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from brats_ablate.cases import RawCase
 from brats_ablate.data import blosc2_io, dataset_json, folds, store, validation
@@ -26,6 +25,7 @@ from brats_ablate.data.cohort_summary import cohort_summary
 from brats_ablate.data.layouts import Layout
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.up_to_date import case_folder, channels_of, is_up_to_date, recorded, sources_of
+from brats_ablate.data.validation import Problem
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime import files
@@ -53,14 +53,6 @@ class PreprocessingSummary:
     """Lines about the whole cohort."""
     fitting: Sequence[str] = ()
     """Label schemes that have all values of the cohort, where that of this call does not."""
-
-
-class Problem(NamedTuple):
-    """Why a case is invalid."""
-
-    reason: str
-    values: Sequence[float] = ()
-    """All label values of its segmentation, if the scheme does not have one of them."""
 
 
 def preprocess_dataset(
@@ -180,10 +172,8 @@ def preprocess_case(raw: RawCase, prepared: Path, rules: ReadingRules) -> Proble
     try:
         sources = sources_of(raw)
         case = read_case(raw, rules)
-    except validation.UnknownLabels as error:
-        return Problem(str(error), error.values)
     except DataError as error:
-        return Problem(str(error))
+        return Problem.of(error)
     except MemoryError:
         return Problem("the case does not fit in memory; run again with job.workers=1")
     contact = None if case.labels is None else validation.background_contact(case.labels, rules.labels)

@@ -71,5 +71,5 @@ def is_up_to_date(prepared: Path, raw: RawCase, rules: ReadingRules) -> bool:
         files += [store.REFERENCE] if record["has_labels"] and "resampled_mm" in record else []
         current = [channels, store.VERSION, recorded(rules), sources_of(raw), raw.patient_id, True]
         return stored == current and all((folder / f).is_file() for f in files)
-    except (OSError, ValueError, KeyError, DataError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):  # whatever the file has become
         return False

@@ -132,13 +132,17 @@ def _voxels(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape)
 
 
-def check_values(path: Path, modality: str, array: np.ndarray) -> None:
-    """Raise DataError if an image is not finite, all zero, or constant."""
+def check_numbers(path: Path, modality: str, array: np.ndarray) -> None:
+    """Raise DataError if the voxels of an image are no numbers, or not finite."""
     if array.dtype.kind not in "iuf":
         raise DataError(f"{path} ({modality}) contains {array.dtype} voxels; intensities must be plain numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise DataError(f"{path} ({modality}) contains {count} voxels that are NaN or infinite; replace the file")
+
+
+def check_contrast(path: Path, modality: str, array: np.ndarray) -> None:
+    """Raise DataError if an image whose background is 0 is zero everywhere, or one value everywhere else."""
     value = array.max() or array.min()
     if value == 0:
         raise DataError(f"{path} ({modality}) is zero everywhere; replace the file")
@@ -154,6 +158,19 @@ class UnknownLabels(DataError):
         super().__init__(message)
         self.values = tuple(values)
         """All values of the file."""
+
+
+class Problem(NamedTuple):
+    """Why a case is invalid."""
+
+    reason: str
+    values: Sequence[float] = ()
+    """All label values of its file, if the scheme does not have one of them."""
+
+    @staticmethod
+    def of(error: DataError) -> Problem:
+        """Return the problem that an error about one case describes."""
+        return Problem(str(error), error.values if isinstance(error, UnknownLabels) else ())
 
 
 def encoded_labels(path: Path, values: np.ndarray, labels: LabelScheme) -> np.ndarray:

@@ -184,7 +184,7 @@ def evaluate_files(
     rows, problems, swapped = evaluate(tasks, scorer, fold_of_case, workers)
     reasons = dict.fromkeys(files.keys() - reference_of.keys(), "it has no reference")
     reasons |= {case_id: problem.reason for case_id, problem in problems.items()}
-    values = {value for problem in problems.values() for value in problem.unknown}
+    values = {value for problem in problems.values() for value in problem.values}
     known = [s for s in known_schemes() if list(s.tissues) == list(labels.tissues) and s.has_regions_of(labels)]
     fitting = fitting_schemes(values, list(files), known) if values else []
     hint = f"; the values of these predictions fit job.prediction_labels={' or '.join(fitting)}" if fitting else ""
@@ -199,7 +199,7 @@ def evaluate_files(
             f"the respective other one, as if their values were swapped; set {remedy}, or "
             "job.accept_labels=true to score them as they are"
         )
-    unknown = {case_id for case_id, problem in problems.items() if problem.unknown}
+    unknown = {case_id for case_id, problem in problems.items() if problem.values}
     return rows, {case_id: reason + hint * (case_id in unknown) for case_id, reason in reasons.items()}
 
 

@@ -14,7 +14,7 @@ from pandas import DataFrame
 from brats_ablate.cases import BBox, ImageGeometry
 from brats_ablate.data import nifti
 from brats_ablate.data.store import CaseStore
-from brats_ablate.data.validation import UnknownLabels, encoded_labels
+from brats_ablate.data.validation import Problem, encoded_labels
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.case_metrics import Scorer
@@ -44,14 +44,6 @@ class Scores(NamedTuple):
     """(region, metric) -> value."""
     is_swapped: bool | None
     """See `looks_swapped`."""
-
-
-class Problem(NamedTuple):
-    """Why a case cannot be scored."""
-
-    reason: str
-    unknown: Sequence[float] = ()
-    """All values of the prediction, if its scheme does not have one of them."""
 
 
 class Evaluation(NamedTuple):
@@ -91,10 +83,8 @@ def score(task: Task, scorer: Scorer) -> Scores | Problem:
     try:
         values, affine = nifti.read_volume(task.prediction)
         predicted = encoded_labels(task.prediction, values, task.labels)
-    except UnknownLabels as error:
-        return Problem(str(error), error.values)
     except DataError as error:
-        return Problem(str(error))
+        return Problem.of(error)
     try:
         if task.reference.is_dir():
             store = CaseStore(task.reference)

@@ -66,11 +66,3 @@ def _all_finite(tree: object) -> bool:
 def _is_finite(tensor: Tensor) -> bool:
     # A sum takes a fraction of the time, and is finite only if every summand is.
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
-
-
-def _tensors(tree: object) -> Iterator[Tensor]:
-    for leaf in tree_leaves(tree):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, nn.Module):
-            yield from _tensors(vars(leaf))

@@ -14,13 +14,13 @@ from omegaconf import DictConfig, open_dict
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.config.messages import format_error
 from brats_ablate.config.trust import require_trusted
-from brats_ablate.data.case_reader import ReadingRules, read_case
+from brats_ablate.data.case_reader import read_case
 from brats_ablate.data.store import to_original_space
 from brats_ablate.data.validation import validate_files
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.ensemble import EnsembleMember, choose_members
 from brats_ablate.jobs.build import build_scheme, layout_of
-from brats_ablate.jobs.predict.case_source import CaseSource
+from brats_ablate.jobs.predict.case_source import CaseSource, reading_rules
 from brats_ablate.jobs.predict.images import Images, given_case
 from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeline
 from brats_ablate.jobs.predict.network_inputs import inputs_of, required_modalities, without_any_modality
@@ -57,8 +57,7 @@ class CasePredictor:
 
         self._pipeline = configured_pipeline(cfg) if settings is None else tuned_pipeline(cfg, settings)
         self._scheme, self._layout, self._networks = build_scheme(cfg), layout_of(cfg), inputs_of(members)
-        optional = {key: cfg.data[key] for key in ("background", "trust_affine_of", "spacing") if key in cfg.data}
-        self._rules = ReadingRules(self._scheme, **optional)
+        self._rules = reading_rules(cfg)
         self._ensemble = EnsemblePredictor(cfg, members, CaseSource([], _no_case, {}, {}, {}))
 
     @property

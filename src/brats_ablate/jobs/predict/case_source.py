@@ -93,11 +93,11 @@ def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
     from brats_ablate.data.case_list import read_list
-    from brats_ablate.data.case_reader import ReadingRules, source_files
+    from brats_ablate.data.case_reader import source_files
     from brats_ablate.data.dataset_json import find
     from brats_ablate.data.raw_cases import find_cases
     from brats_ablate.data.validation import validate_files
-    from brats_ablate.jobs.build import build_scheme, layout_of
+    from brats_ablate.jobs.build import layout_of
 
     layout = layout_of(cfg)
     is_list = folder.suffix in (".csv", ".json")
@@ -112,17 +112,26 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segme
 
     if (note := describe_missing(list(valid.values()), networks)) is not None:
         print(note)
-    optional = {key: cfg.data[key] for key in ("background", "trust_affine_of", "spacing") if key in cfg.data}
-    rules = ReadingRules(build_scheme(cfg), **optional)
+    rules = reading_rules(cfg)
 
     load = partial(_read, cases=valid, rules=rules)
     files = {case_id: source_files(c) for case_id, c in valid.items()}
-    if not is_list and "{modality}" not in layout.images:  # it says which modality a file or volume is
-        files = {case_id: [*paths, *find(folder, paths)] for case_id, paths in files.items()}
+    if "{modality}" not in layout.images:  # dataset.json says which modality a file or volume is
+        root = folder.parent if is_list else folder
+        files = {case_id: [*paths, *find(root, paths)] for case_id, paths in files.items()}
     reading = {f"data.layout.{key}": getattr(layout, key) for key in ("images", "modalities", "volumes")}
     reading |= {"data.background": rules.background, "data.trust_affine_of": rules.trust_affine_of}
     provenance = {"cases": str(folder.resolve())}
     return CaseSource(list(valid), load, {}, provenance, problems, files, reading)
+
+
+def reading_rules(cfg: DictConfig) -> ReadingRules:
+    """Return how the files of new cases are read; defaults for the keys that a run of an earlier version lacks."""
+    from brats_ablate.data.case_reader import ReadingRules
+    from brats_ablate.jobs.build import build_scheme
+
+    optional = {key: cfg.data[key] for key in ("background", "trust_affine_of", "spacing") if key in cfg.data}
+    return ReadingRules(build_scheme(cfg), **optional)
 
 
 def _read(case_id: str, cases: Mapping[str, RawCase], rules: ReadingRules) -> PreparedCase:

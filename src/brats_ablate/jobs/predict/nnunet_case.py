@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brats_ablate.cases import CaseMetadata
 from brats_ablate.data.case_reader import PreparedCase
 from brats_ablate.data.nifti import Orientation
+from brats_ablate.data.store import stored_spacing_mm
 from brats_ablate.errors import DataError
 from brats_ablate.inference.tta import Predict
 from brats_ablate.transforms.nnunet_input import NnunetInput
@@ -51,19 +51,13 @@ def _require_same_voxels(case: PreparedCase, inputs: NnunetInput) -> None:
             f"{case_id} has a background of {max(case.backgrounds, key=abs):g}, which nnU-Net does not take for one; "
             "set its background to 0"
         )
-    spacing = spacing_along_ras(record)
+    spacing = stored_spacing_mm(record)
     shape = [round(n * own / theirs) for n, own, theirs in zip(record.box.shape, spacing, inputs.spacing, strict=True)]
     if tuple(shape) != tuple(record.box.shape):
         raise DataError(
             f"{case_id} has voxels of {_mm(spacing)}, which nnU-Net resamples to {_mm(inputs.spacing)}; its resampling "
             "is not reproduced, so predict this case with nnU-Net"
         )
-
-
-def spacing_along_ras(record: CaseMetadata) -> tuple[float, ...]:
-    """Return the voxel edges in mm of a case's files along X, Y, Z."""
-    axes = Orientation.of(np.asarray(record.grid.affine)).axes
-    return tuple(record.grid.spacing_mm[axis] for axis in axes)
 
 
 def _mm(spacing: tuple[float, ...]) -> str:
