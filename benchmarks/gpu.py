@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-from gpu_stages.common import EXPERIMENTS_S, Options  # noqa: E402  # these paths first, as nothing may be installed
+from gpu_stages.common import EXPERIMENTS_S, Options, part_of  # noqa: E402  # these paths first, as nothing may be installed
 
 Result = dict[str, Any]
 TINY_FACTOR = 5
@@ -54,20 +55,20 @@ STAGES = (
     Stage("step ours", 40),
     Stage("step nnunet", 40),
     Stage("step monai", 40),
-    Stage("profile ours compiled", 60),
+    Stage("profile ours compiled", 120),
     Stage("inference", 90),
     Stage("messages", 90),
     Stage("distributed", 90),
-    Stage("experiments", 180),
-    Stage("sizes ds", 120),
-    Stage("sizes ds_deeper_channels_onehot", 120),
+    Stage("experiments", EXPERIMENTS_S),
+    Stage("sizes ds", 240),
+    Stage("sizes ds_deeper_channels_onehot", 240),
     Stage("step ours compiled unpacked", 90),
     Stage("step ours unmeasured", 40),
     Stage("step ours native_norm", 40),
     Stage("step ours compiled batch=1", 90),
     Stage("step ours compiled batch=4", 90),
-    Stage("profile nnunet compiled", 60),
-    Stage("launcher", 120),
+    Stage("profile nnunet compiled", 120),
+    Stage("launcher", 150),
     Stage("experiments compiled", EXPERIMENTS_S),
 )
 COMPILED = ("step ours compiled", "step nnunet compiled", "step monai compiled", "training")
@@ -91,7 +92,8 @@ class Run:
     def all(self) -> None:
         """Run the environment, which fails at once where a package is missing, the stages side by side, and the others."""
         wanted = [stage for stage in STAGES if stage.name in self.names]
-        first, rest = (wanted[:1], wanted[1:]) if wanted[0].timed else ([], wanted)
+        first = [stage for stage in wanted if stage.name == "environment"]
+        rest = wanted[len(first) :]
         self.finish([Process(first, self.options, self.left_s)] if first else [])
         side_by_side = [Process([stage], self.options, self.left_s) for stage in rest if not stage.timed]
         in_advance = [stage for stage in rest if stage.name in COMPILED and not self.options.tiny]
@@ -137,8 +139,9 @@ class Process:
         self.has_ended = False
         self.since = time.monotonic()
         self.end = self.since + left_s
-        for stage in stages:
-            self._file(stage).unlink(missing_ok=True)
+        for file in map(self._file, stages):
+            file.unlink(missing_ok=True)
+            part_of(file).unlink(missing_ok=True)
         request = json.dumps(options.as_request() | {"compile_only": compile_only, "until": time.time() + left_s})
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(options.work / "inductor"), "PYTHONUNBUFFERED": "1"}
         if options.tiny and not stages[0].timed:
@@ -169,16 +172,23 @@ class Process:
                 said = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
                 code = self.process.returncode
                 reason = said if code > 0 else f"killed by signal {-code}\n{said}"
-                found.append((self.stages.pop(0).name, {"failed": reason} | self._wall()))
+                found.append(self._failed(reason))
             return found
         limit = self.stages[0].limit_s * (TINY_FACTOR if self.options.tiny else 1)
         now = time.monotonic()
         if now - self.since > limit or now > self.end:
             self.kill()
             why = f"over its limit of {limit:.0f} s" if now <= self.end else "the budget is spent"
-            found.append((self.stages.pop(0).name, {"failed": f"killed: {why}"} | self._wall()))
+            found.append(self._failed(f"killed: {why}"))
             self.has_ended = True
         return found
+
+    def _failed(self, reason: str) -> tuple[str, Result]:
+        """Return the current stage with what it had found, and why it found no more."""
+        stage = self.stages.pop(0)
+        part = part_of(self._file(stage))
+        so_far: Result = json.loads(part.read_text(encoding="utf-8")) if part.exists() else {}
+        return stage.name, so_far | {"failed": reason} | self._wall()
 
     def _wall(self) -> Result:
         return {"wall_s": round(time.monotonic() - self.since, 1)}
@@ -199,11 +209,13 @@ class Process:
 
 def summary(result: Result) -> str:
     """Describe a result in one line."""
-    if "failed" in result:
-        lines = [line for line in str(result["failed"]).splitlines() if line.strip()]
-        return f"FAILED: {lines[-1][:200]}" if lines else "FAILED"
     plain = {key: value for key, value in result.items() if not (isinstance(value, list) and len(value) > 4)}
-    return " ".join(", ".join(f"{key} {_plain(value)}" for key, value in plain.items()).split())[:400]
+    failed = plain.pop("failed", None)
+    text = " ".join(", ".join(f"{key} {_plain(value)}" for key, value in plain.items()).split())[:400]
+    if failed is None:
+        return text
+    lines = [line for line in str(failed).splitlines() if line.strip()]
+    return (f"FAILED: {lines[-1][:200]}" if lines else "FAILED") + (f"; {text}" if text else "")
 
 
 def _plain(value: Any) -> str:
@@ -245,6 +257,9 @@ def main() -> int:
         parser.error("--prepared must be a folder of prepared cases; make one with python -m brats_ablate job=prepare")
     out = arguments.out.resolve()
     (out / "work").mkdir(parents=True, exist_ok=True)
+    for old in (out / "work").iterdir():  # finished runs of an earlier check would be skipped, and taken for new ones
+        if old.is_dir() and old.name != "inductor":
+            shutil.rmtree(old)
     options = Options(arguments.prepared.resolve(), out, arguments.tiny)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C does
     run = Run(options, arguments.budget, tuple(name for name in known if {name, name.split()[0]} & set(only)))

@@ -11,6 +11,7 @@ import torch
 
 from brats_ablate.models import kernels
 from brats_ablate.models.base import to_device
+from brats_ablate.models.norm import restore_norms
 from brats_ablate.runtime.memory import disable_malloc_trim
 from brats_ablate.training.precision import Precision
 from measuring import print_result, resident_gib
@@ -34,7 +35,7 @@ def measure(
     number_format = Precision.resolve(precision, device)
     model = build(network, patch, width)
     if native_norm:
-        use_native_norm(model)
+        restore_norms(model)
     if network == OURS:
         number_format.force_fp32_on_flat_inputs(model)
         kernels.enable(model)
@@ -71,16 +72,6 @@ def _timed(work: Callable[[], None]) -> float:
         work()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
-
-
-def use_native_norm(model: torch.nn.Module) -> None:
-    """Replace our instance norm by torch's, to measure its share of the speed-up."""
-    from brats_ablate.models.norm import InstanceNorm
-
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, InstanceNorm):
-                setattr(module, name, torch.nn.InstanceNorm3d(child.channels, child.eps, affine=True))
 
 
 if __name__ == "__main__":

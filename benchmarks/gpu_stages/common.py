@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
-import json
 import math
 import os
 import signal
@@ -40,6 +38,8 @@ class Options:
     """Call each compiled function once, for Inductor's cache."""
     until: float = math.inf
     """When the budget is spent, as `time.time()`."""
+    result: Path | None = None
+    """File of what the stage finds."""
 
     @property
     def work(self) -> Path:
@@ -68,25 +68,37 @@ class Options:
         """Whether the device is a GPU."""
         return self.device.type == "cuda"
 
+    def keep(self, found: dict[str, Any]) -> None:
+        """Write what the stage has found so far, which is its result if it fails or is killed later."""
+        from brats_ablate.runtime.files import finite_or_null, write_json
+
+        if self.result is not None:
+            write_json(part_of(self.result), finite_or_null(found))
+
     def as_request(self) -> dict[str, Any]:
         """Return the options as plain data, for a subprocess."""
         return {"prepared": str(self.prepared), "out": str(self.out), "tiny": self.tiny}
+
+
+def part_of(result: Path) -> Path:
+    """Return the file of what a stage has found so far."""
+    return result.with_suffix(".part")
 
 
 def measure(stage: str, request: dict[str, Any], result: Path) -> None:
     """Measure a stage in this process and write what it returns as JSON, as if the process had measured no other."""
     import torch
 
-    options = Options(Path(request.pop("prepared")), Path(request.pop("out")), **request)
+    from brats_ablate.runtime.files import finite_or_null, write_json
+    from brats_ablate.runtime.memory import reset_peak_memory
+
+    options = Options(Path(request.pop("prepared")), Path(request.pop("out")), **request, result=result)
     module, *words = stage.split()
     torch.backends.cudnn.benchmark = False
     torch._dynamo.reset()
     found = importlib.import_module(f"gpu_stages.{module}").measure(options, words)
-    gc.collect()
-    reset_peak()
-    unfinished = result.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
-    unfinished.rename(result)
+    reset_peak_memory(options.device)
+    write_json(result, finite_or_null(found))
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -106,16 +118,9 @@ def small(options: Options) -> list[str]:
     return [shape, "encoder.channels=[8,16,32,32]"] if options.tiny else [shape]
 
 
-def folds(options: Options) -> list[list[str]]:
-    """Return the cases of each fold."""
-    from brats_ablate.data.store import CaseStore
-
-    return [list(fold) for fold in CaseStore(options.prepared).folds]
-
-
-def data_of(options: Options) -> list[str]:
-    """Return the overrides of the prepared cases."""
-    return [f"paths.prepared={options.prepared}", f"data.n_folds={len(folds(options))}"]
+def data_of(options: Options) -> str:
+    """Return the override of the prepared cases."""
+    return f"paths.prepared={options.prepared}"
 
 
 def build(options: Options, cfg: DictConfig, precision: str = "auto") -> tuple[SegmentationModel, Precision]:
@@ -181,19 +186,10 @@ def milliseconds(work: Callable[[], object], count: int, warm_up: int = 2) -> fl
 
 
 def peak_gib() -> float:
-    """Return the peak of allocated GPU memory since `reset_peak`, 0 on a CPU."""
+    """Return the peak of allocated GPU memory since it was reset, 0 on a CPU."""
     import torch
 
     return round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else 0.0
-
-
-def reset_peak() -> None:
-    """Free what is unused and forget the peak of GPU memory."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
 
 
 def relative_error(found: torch.Tensor, truth: torch.Tensor) -> float:
@@ -218,7 +214,7 @@ def command(
     folder = options.work / work
     environment = os.environ | {"BRATS_ABLATE_WORK": str(folder), "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), environment.get("PYTHONPATH", "")])
-    fixed = [*data_of(options), "trainer.progress=lines", *small(options)]
+    fixed = [data_of(options), "trainer.progress=lines", *small(options)]
     line = [sys.executable, "-m", "brats_ablate", *words, *fixed]
     started = time.monotonic()
     process = subprocess.Popen(
@@ -239,9 +235,3 @@ def command(
         process.kill()
         return 124, said + process.communicate()[0], time.monotonic() - started
     return process.returncode, said, time.monotonic() - started
-
-
-def rows_of(options: Options, work: str) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl of the one run in a folder of `command`."""
-    file = next((options.work / work).rglob("metrics.jsonl"))
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

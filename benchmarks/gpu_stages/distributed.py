@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from typing import Any
+from unittest.mock import patch
 
 import torch.distributed as dist
 
@@ -18,16 +19,19 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    backend, device = ("nccl", options.device) if options.on_gpu else ("gloo", None)
-    dist.init_process_group(backend, device_id=device)
-    control = dist.new_group(backend="gloo")
-    ranks = DistributedContext(0, 2, control)  # as one of two, so that it wraps and settles; the group has one member
-    found: dict[str, Any] = {"backend": backend, "flags": list(ranks.any(True, False))}
-    cfg = compose("+experiment=ds", *small(options))
-    for name in ("alone", "ddp") if options.tiny else ("alone", "ddp", "ddp compiled"):
-        found[name] = _measure_one(options, cfg, ranks, name)
-    dist.destroy_process_group()
+    group = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with patch.dict(os.environ, group):  # the next stages in this process are not of the group
+        backend, device = ("nccl", options.device) if options.on_gpu else ("gloo", None)
+        dist.init_process_group(backend, device_id=device)
+        control = dist.new_group(backend="gloo")
+        ranks = DistributedContext(0, 2, control)  # as one of two, so that it wraps; the group has one member
+        found: dict[str, Any] = {"ok": True, "backend": backend, "flags": list(ranks.any(True, False))}
+        cfg = compose("+experiment=ds", *small(options))
+        for name in ("alone", "ddp") if options.tiny else ("alone", "ddp", "ddp compiled"):
+            found[name] = one = _measure_one(options, cfg, ranks, name)
+            found["ok"] &= one.get("is_compiled", True)
+            options.keep(found)
+        dist.destroy_process_group()
     return found
 
 

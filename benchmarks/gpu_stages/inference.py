@@ -12,7 +12,8 @@ import torch
 from brats_ablate.data.store import CaseStore
 from brats_ablate.inference.tta import FlipTTA
 from brats_ablate.jobs import build as jobs_build
-from gpu_stages.common import Options, build, compose, milliseconds, peak_gib, relative_error, reset_peak, small
+from brats_ablate.runtime.memory import reset_peak_memory
+from gpu_stages.common import Options, build, compose, milliseconds, peak_gib, relative_error, small
 
 WINDOWS = {
     "window": ("sliding_window", False),
@@ -25,7 +26,10 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     """Return milliseconds per case."""
     said = io.StringIO()
     with redirect_stderr(said):
-        results = {name: _measure_one(options, *window) for name, window in WINDOWS.items()}
+        results = {}
+        for name, window in WINDOWS.items():
+            results[name] = _measure_one(options, *window)
+            options.keep({key: found for key, (found, _) in results.items()})
     print(said.getvalue(), file=sys.stderr)
     is_compiled = "cannot be compiled" not in said.getvalue()
     outputs = {name: output for name, (_, output) in results.items()}
@@ -42,7 +46,7 @@ def _measure_one(options: Options, window: str, compiled: bool) -> tuple[dict[st
     cfg = compose(*network, f"inference={window}", f"paths.prepared={options.prepared}")
     model, precision = build(options, cfg)
     model.eval()
-    reset_peak()
+    reset_peak_memory(options.device)
     store, count = CaseStore(options.prepared), 1 if options.tiny else 3
     case_id = store.case_ids[0]
     load = jobs_build.volume_loader(cfg, store, options.device)

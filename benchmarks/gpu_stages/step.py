@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from gpu_stages.common import Options, milliseconds, peak_gib, reset_peak
+from brats_ablate.runtime.memory import reset_peak_memory
+from gpu_stages.common import Options, milliseconds, peak_gib
 from measuring import print_result
 
 GFLOP_PER_IMAGE = 965.5
@@ -27,7 +28,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
     if words[0] == "nnunet" and importlib.util.find_spec("dynamic_network_architectures") is None:
         return {"skipped": "dynamic-network-architectures is not installed"}
     batch = next((int(word[6:]) for word in words if word.startswith("batch=") and not options.tiny), 2)
-    reset_peak()
+    reset_peak_memory(options.device)
     step, forward = contender(options, words, batch)
     started = time.perf_counter()
     step()
@@ -58,6 +59,7 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
     import networks
     from brats_ablate.models import kernels
     from brats_ablate.models.base import to_device
+    from brats_ablate.models.norm import restore_norms
     from brats_ablate.training.precision import Precision
 
     kind = {"ours": networks.OURS, "nnunet": networks.NNUNET, "monai": networks.MONAI}[words[0]]
@@ -66,14 +68,12 @@ def contender(options: Options, words: list[str], batch: int) -> tuple[Callable[
     tiny_levels = 3 if words[0] == "monai" else 2  # DynUNet has at least three
     model = networks.build(kind, edge, 0.25, levels=tiny_levels) if options.tiny else networks.build(kind, edge)
     if "native_norm" in words:
-        from one_step import use_native_norm
-
-        use_native_norm(model)
+        restore_norms(model)
     if is_ours:
         kernels.enable(model)
         if "unpacked" not in words:
             kernels.enable_packing(model)
-    layout = torch.channels_last_3d if is_ours or "channels_last" in words else torch.contiguous_format
+    layout = torch.channels_last_3d if is_ours else torch.contiguous_format
     to_device(model, options.device, layout)
     torch.backends.cudnn.benchmark = "unmeasured" not in words
     dtype = torch.float16 if is_nnunet and options.on_gpu else torch.bfloat16

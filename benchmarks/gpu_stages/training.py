@@ -34,7 +34,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
 
     crops = f"trainer.crops_per_case={4 if options.tiny else 400}"
     inference = "inference=sliding_window_without_tta"
-    cfg = compose("+experiment=baseline", crops, inference, *data_of(options), *small(options))
+    cfg = compose("+experiment=baseline", crops, inference, data_of(options), *small(options))
     cfg.paths.runs = str(options.work / "training")
     warm_up, count, profiled = (1, 1, 0) if options.tiny else (10, 60, 20)
     with build_trainer(cfg, run_directory(cfg), options.device, DistributedContext()) as trainer:
@@ -52,7 +52,9 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
             waiting = _waiting(trainer, batches, profiled) if options.on_gpu else {}
         _validation_s(trainer)
         validation_s = _validation_s(trainer)
+    is_compiled = getattr(trainer.network, "is_compiled", False)
     return {
+        "ok": is_compiled or not options.on_gpu,
         "step_ms": round(1e3 * seconds / count, 2),
         "patches_s": round(BATCH * count / seconds, 1),
         "shares": {name: round(s / sum(phases.values()), 4) for name, s in phases.items()},
@@ -61,7 +63,7 @@ def measure(options: Options, words: list[str]) -> dict[str, Any]:
         "epoch_s_extrapolated": round(seconds / count * TRAINING_CASES / BATCH + validation_s * VALIDATION_CASES, 1),
         "first_step_s": round(first_step_s, 1),
         "loss": round(loss, 3),
-        "is_compiled": getattr(trainer.network, "is_compiled", False),
+        "is_compiled": is_compiled,
         **waiting,
     }
 

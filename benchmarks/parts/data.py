@@ -10,18 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
+from brats_ablate.config.locations import resource_dir
 from brats_ablate.data.loader import PatchLoader
+from brats_ablate.jobs.build import instantiate
 from brats_ablate.runtime.memory import disable_malloc_trim
-from brats_ablate.transforms.blur import GaussianBlur
-from brats_ablate.transforms.brightness import Brightness
 from brats_ablate.transforms.compose import Compose
-from brats_ablate.transforms.contrast import Contrast
 from brats_ablate.transforms.crop import BiasedCrop
-from brats_ablate.transforms.flip import Flip
 from brats_ablate.transforms.foreground import ModalitiesOnly
-from brats_ablate.transforms.noise import GaussianNoise
 from brats_ablate.transforms.pipeline import BatchPipeline
-from brats_ablate.transforms.zoom import Zoom
 from dataset import Dataset
 from measuring import (
     NO_TRIM,
@@ -86,16 +84,8 @@ def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory:
 
 def paper_chain() -> Compose:
     """Build the transforms of `conf/augment/paper.yaml`."""
-    return Compose(
-        {
-            "zoom": Zoom(0.15, [1.0, 1.4]),
-            "flip": Flip(0.5),
-            "noise": GaussianNoise(0.15, [0.0, 0.33], "touch"),
-            "blur": GaussianBlur(0.15, [0.5, 1.5], "touch"),
-            "brightness": Brightness(0.15, [0.7, 1.3]),
-            "contrast": Contrast(0.15, [0.65, 1.5]),
-        }
-    )
+    chain: Compose = instantiate(OmegaConf.load(resource_dir("conf") / "augment" / "paper.yaml"))
+    return chain
 
 
 def our_patches(dataset: Dataset) -> Iterator[object]:

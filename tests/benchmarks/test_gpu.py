@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from scaffolding import CommandLine
 import gpu
 from gpu import STAGES, Process, Run, Stage
 from gpu_stages import experiments
-from gpu_stages.common import Options
+from gpu_stages.common import Options, measure
 
 SCRIPT = Path(gpu.__file__)
 NAMES = [stage.name for stage in STAGES]
@@ -57,7 +58,7 @@ def test_results_are_summarized_in_a_line_each() -> None:
     assert [gpu.summary(result) for result in results.values()] == [
         "step_ms 101.2, range_ms 100.00-102.00",
         "ok True, fp32 {logits 1.234e-05}",
-        "FAILED: RuntimeError: no memory",
+        "FAILED: RuntimeError: no memory; wall_s 3",
         "FAILED",
     ]
     assert gpu.markdown(results).splitlines() == [
@@ -65,7 +66,7 @@ def test_results_are_summarized_in_a_line_each() -> None:
         "|---|---|",
         "| step ours | step_ms 101.2, range_ms 100.00-102.00 |",
         "| numbers | ok True, fp32 {logits 1.234e-05} |",
-        "| sizes ds | FAILED: RuntimeError: no memory |",
+        "| sizes ds | FAILED: RuntimeError: no memory; wall_s 3 |",
         "| launcher | FAILED |",
     ]
 
@@ -90,20 +91,26 @@ def test_a_stage_over_its_limit_is_killed_and_the_next_ones_run(
         names = [word.rpartition("=/") for word in line[line.index("--stages") + 1 :]]
         code = "import pathlib, time\n"
         for name, _, file in names:
-            code += f"pathlib.Path('/{file}').write_text('{{}}')\n" if name != "hangs" else "time.sleep(60)\n"
+            so_far = gpu.part_of(Path(f"/{file}"))
+            hang = f"pathlib.Path('{so_far}').write_text('{{\"batch 1\": 7}}')\ntime.sleep(60)\n"
+            code += f"pathlib.Path('/{file}').write_text('{{}}')\n" if name != "hangs" else hang
         started.append(popen([sys.executable, "-c", code], **more))
         return started[-1]
 
     monkeypatch.setattr(gpu.subprocess, "Popen", start)
-    monkeypatch.setattr(gpu, "STAGES", (Stage("first", 30), Stage("hangs", 0.1), Stage("last", 30)))
+    monkeypatch.setattr(gpu, "STAGES", (Stage("first", 30), Stage("hangs", 0.4), Stage("last", 30)))
     run = Run(options, 100, ("first", "hangs", "last"))
     begun = time.monotonic()
     run.all()
     assert time.monotonic() - begun < 20
     written = json.loads((options.out / "results.json").read_text())
     assert list(written) == ["first", "hangs", "last"]
-    assert [written[name].get("failed") for name in written] == [None, "killed: over its limit of 0 s", None]
-    assert "| hangs | FAILED: killed: over its limit of 0 s |" in (options.out / "results.md").read_text()
+    assert [written[name].get("failed") for name in written] == [None, "killed: over its limit of 2 s", None]
+    assert written["hangs"]["batch 1"] == 7
+    assert (
+        "| hangs | FAILED: killed: over its limit of 2 s; batch 1 7, wall_s "
+        in (options.out / "results.md").read_text()
+    )
     assert all(process.poll() is not None for process in started)
 
 
@@ -136,8 +143,42 @@ def test_the_output_of_a_process_that_ends_early_is_its_reason(
     process.process.wait(20)
     ((name, result),) = process.new_results()
     assert name == "step ours"
-    assert gpu.summary(result) == "FAILED: KeyError: 'no card'"
+    assert gpu.summary(result).startswith("FAILED: KeyError: 'no card'; wall_s ")
     assert process.has_ended
+
+
+def test_only_the_environment_has_a_process_of_its_own(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def finish(run: Run, processes: list[list[str]]) -> None:
+        started.extend(processes)
+        run.results |= {name: {} for names in processes for name in names}
+
+    monkeypatch.setattr(gpu, "Process", lambda stages, *others: [stage.name for stage in stages])
+    monkeypatch.setattr(Run, "finish", finish)
+    Run(options, 100, ("profile ours compiled", "messages")).all()
+    Run(options, 100, ("environment", "numbers", "messages")).all()
+    assert started == [["profile ours compiled", "messages"], ["environment"], ["numbers"], ["messages"]]
+
+
+def test_a_value_that_is_no_number_loses_no_other(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"baseline": {"loss": float("nan"), "ms": 3.0}, "ok": False}
+    monkeypatch.setitem(sys.modules, "gpu_stages.new", SimpleNamespace(measure=lambda options, words: found))
+    request = options.as_request()
+    measure("new", request, options.work / "new.json")
+    written = json.loads((options.work / "new.json").read_text())
+    assert written == {"baseline": {"loss": None, "ms": 3.0}, "ok": False}
+
+
+def test_runs_of_an_earlier_check_are_not_taken_for_new_ones(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("prepared", "work/resume_as_usual_straight", "work/inductor"):
+        (options.out / folder).mkdir()
+    (options.prepared / "cohort.json").touch()
+    line = ["gpu.py", "--tiny", "--budget", "0", "--only", "launcher"]
+    monkeypatch.setattr(sys, "argv", [*line, "--prepared", str(options.prepared), "--out", str(options.out)])
+    monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
+    assert gpu.main() == 0  # the budget is spent
+    assert [folder.name for folder in options.work.iterdir()] == ["inductor"]
 
 
 def test_experiments_that_would_exceed_the_budget_are_left_out(
@@ -147,9 +188,12 @@ def test_experiments_that_would_exceed_the_budget_are_left_out(
     monkeypatch.setattr(experiments.time, "time", lambda: next(times))
     measured = {"loss": 1.0, "is_compiled": True}
     monkeypatch.setattr(experiments, "measure_one", lambda options, name, *, compiled: dict(measured))
-    found = experiments.measure(replace(options, tiny=False, until=450.0), ["compiled"])
+    result = options.work / "experiments_compiled.json"
+    kept = gpu.part_of(result)
+    found = experiments.measure(replace(options, tiny=False, until=450.0, result=result), ["compiled"])
     assert found["ok"]
     assert list(found)[1:-1] == ["as_released", "attention"]  # started at 100 and 200 s of 300
+    assert json.loads(kept.read_text()) == {key: found[key] for key in ("ok", "as_released", "attention")}
     assert found["left_out"][0] == "attention_as_released"
     measured["is_compiled"] = False
     times = iter(range(0, 10_000, 100))
