@@ -49,6 +49,15 @@ def recorded(run: RunDirectory) -> str | None:
         ),
         (ValueError("first line\nsecond line"), "ValueError: first line"),
         (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+            "out of memory; lower trainer.batch_size or patches.shape, or set model.checkpointing=true",
+        ),
+        (
+            RuntimeError("GET was unable to find an engine to execute this computation"),
+            "cuDNN found no way to compute a convolution, most likely for want of memory; lower trainer.batch_size or "
+            "patches.shape, or set model.checkpointing=true",
+        ),
+        (
             OSError(errno.ENOTCONN, "Transport endpoint is not connected", "/cases/7"),
             "Transport endpoint is not connected: /cases/7; the file system is lost or failing; bring it back and run the "
             "same command again",

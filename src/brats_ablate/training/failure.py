@@ -30,6 +30,11 @@ _EXPLAINED: tuple[tuple[re.Pattern[str], str], ...] = (
         "the gradient of {what} is NaN; the warning above (Traceback of forward call) ends at the line that called it",
     ),
     (
+        re.compile(r"unable to find an engine to execute"),
+        "cuDNN found no way to compute a convolution, most likely for want of memory; lower trainer.batch_size or "
+        "patches.shape, or set model.checkpointing=true",
+    ),
+    (
         re.compile(r"element 0 of tensors does not require grad"),
         "the loss depends on no weight, so there is no gradient; look for detach(), no_grad() or argmax between them",
     ),
@@ -111,4 +116,7 @@ def _explained(error: Exception) -> str | None:
 def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # Torch's CPU allocator and the CUDA runtime raise no type of their own.
+    return isinstance(error, RuntimeError) and bool(re.search("can't allocate memory|out of memory", str(error)))
