@@ -109,6 +109,8 @@ def test_old_plans_are_read() -> None:
     unet = plan({"3d_fullres": old}).as_unet()
     assert unet is not None
     assert unet["encoder"]["channels"] == [32, 64, 64]
+    with pytest.raises(ConfigError, match=r"is a .*\.UNetBB, not a PlainConvUNet"):
+        plan({"3d_fullres": old | {"UNet_class_name": "UNetBB"}})
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,9 @@ def _resolved(configurations: Mapping[str, Any], name: str, below: tuple[str, ..
 def _architecture_of_old_plans(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the architecture of plans before nnU-Net 2.4, which had a key for each part of it."""
     name, convolutions = str(chosen["UNet_class_name"]), chosen["n_conv_per_stage_encoder"]
-    modules = {"PlainConvUNet": "unet", "ResidualEncoderUNet": "unet"}
     first, most = chosen["UNet_base_num_features"], chosen["unet_max_num_features"]
     return {
-        "network_class_name": f"dynamic_network_architectures.architectures.{modules[name]}.{name}",
+        "network_class_name": f"dynamic_network_architectures.architectures.unet.{name}",
         "arch_kwargs": {
             "n_stages": len(convolutions),
             "features_per_stage": [min(first * 2**i, most) for i in range(len(convolutions))],
