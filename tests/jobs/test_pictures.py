@@ -76,6 +76,8 @@ def test_chosen_cases_need_no_evaluation(job: Job, store: CaseStore, work: Path)
         job("job=pictures", "job.predictions=drawn")
     with pytest.raises(ConfigError, match=r"nobody is not in .*drawn and the prepared set"):
         job("job=pictures", "job.predictions=drawn", "job.cases=[nobody]")
+    with pytest.raises(ConfigError, match=r"^job\.worst=0 must be at least 1$"):
+        job("job=pictures", "job.predictions=drawn", "job.worst=0")
 
 
 def test_new_cases_with_and_without_a_reference(job: Job, store: CaseStore, work: Path, tmp_path: Path) -> None:

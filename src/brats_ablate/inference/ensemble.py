@@ -33,6 +33,11 @@ class EnsembleMember:
         """The fold that the member did not train on."""
         return self.run.coordinates.fold
 
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """The place among members: sums of their outputs are rounded, so they are always added in one order."""
+        return self.fold, str(self.run.path), self.checkpoint.name
+
     def __str__(self) -> str:
         return f"{self.run.coordinates} {self.checkpoint.name}"
 
@@ -75,7 +80,7 @@ def choose_members(
                     f"{run.path} contains no best_*.pt any more; put it back, or delete the run and train it again"
                 )
             members += [EnsembleMember(run, file) for file in files]
-    return sorted(members, key=lambda m: (m.fold, str(m.run.path), m.checkpoint.name))
+    return sorted(members, key=lambda member: member.place)
 
 
 def check_checkpoint(member: EnsembleMember, of_checkpoint: dict[str, Any]) -> None:

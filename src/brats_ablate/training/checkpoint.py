@@ -6,7 +6,7 @@ import copy
 import errno
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -156,14 +156,14 @@ def _readable(path: Path) -> Iterator[None]:
         raise RunFailed(f"{path} is damaged or no checkpoint; delete it and start the run again") from error
 
 
-def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Load a checkpoint's weights into `model`.
+def load_weights(path: Path, model: torch.nn.Module, content: Mapping[str, Any] | None = None) -> None:
+    """Load a checkpoint's weights into `model`; `content` is that of the file, if it was read already.
 
     Raises:
         RunFailed: they belong to a different architecture; names the first tensor that differs.
     """
     expected = model.state_dict()
-    saved = load(path)["model"]
+    saved = (load(path) if content is None else content)["model"]
     for name in sorted(expected.keys() | saved.keys()):
         shapes = [tuple(d[name].shape) if name in d else None for d in (saved, expected)]
         if shapes[0] != shapes[1]:

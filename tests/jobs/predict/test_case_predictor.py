@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +18,7 @@ from brats_ablate import load_predictor
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import PredictionFolder
+from brats_ablate.jobs.predict import case_predictor
 from brats_ablate.jobs.predict.case_predictor import CasePredictor
 from brats_ablate.runs.directory import RunDirectory
 
@@ -124,6 +126,13 @@ def test_images_that_are_not_one_case_are_refused(predict: CasePredictor, case: 
 
 
 @pytest.mark.slow
+def test_networks_are_averaged_in_one_order(finished_run: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [finished_run("name=ds", f"fold={fold}", dice=(0.5,)).path for fold in (1, 0)]
+    monkeypatch.setattr(case_predictor, "CasePredictor", lambda cfg, members, settings: members)
+    members: Any = load_predictor(runs, "cpu")
+    assert [member.fold for member in members] == [0, 1]
+
+
 def test_a_network_for_missing_modalities_takes_a_part(finished_run: FinishedRun, case: Path) -> None:
     run = finished_run("name=drops", "augment=paper_drop_modality", "fold=0", dice=(0.5,))
     predict = load_predictor(run.path, "cpu", inference=ONE_PASS)

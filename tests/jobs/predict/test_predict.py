@@ -224,6 +224,25 @@ def test_saved_probabilities_are_relabeled_without_networks(job: Job, finished_r
 
 
 @pytest.mark.slow
+def test_a_case_that_was_predicted_again_is_relabeled_again(job: Job, finished_run: FinishedRun, work: Path) -> None:
+    for fold in range(3):
+        finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,))
+    job("+experiment=baseline", "job=predict", "job.probabilities=true", NO_TTA)
+    relabel = ("+experiment=baseline", "job=predict", "job.output=other", "job.reuse=baseline")
+    job(*relabel)
+    source, other = predictions(work), predictions(work, "other")
+    case_id, unchanged = store_of(work).case_ids[:2]
+    kept = other.label_file(unchanged).stat().st_mtime_ns
+    probabilities, record = source.read_probabilities(case_id)
+    source.save_probabilities(record, np.zeros_like(probabilities))
+    now = other.label_file(case_id).stat().st_mtime_ns + 10**9
+    os.utime(source.label_file(case_id), ns=(now, now))
+    job(*relabel)
+    assert not np.asarray(nib.load(other.label_file(case_id)).dataobj).any()
+    assert other.label_file(unchanged).stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow
 def test_rejects_what_would_mix_predictions(job: Job, finished_run: FinishedRun, work: Path) -> None:
     runs = [finished_run("+experiment=baseline", f"fold={fold}", dice=(0.5,)) for fold in range(3)]
     one = f"job.cases=[{store_of(work).folds[0][0]}]"

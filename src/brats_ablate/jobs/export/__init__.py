@@ -49,7 +49,8 @@ def run(
     member = _member(cfg, run, lr)
     check_runs([member], named_targets(resolve(cfg)))
     from brats_ablate.jobs.export.metadata import Exported, metadata_of
-    from brats_ablate.jobs.export.network import has_fixed_shape, load, require, save_onnx, save_torchscript, verify
+    from brats_ablate.jobs.export.network import has_fixed_shape, require, save_onnx, save_torchscript, verify
+    from brats_ablate.jobs.predict.ensemble import load_network
 
     require(format)
     exported = Exported.of(cfg, member)
@@ -59,7 +60,7 @@ def run(
     print(f"exporting {member}", flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         part = Path(temporary)
-        model = load(exported.cfg, member)
+        model = load_network(exported.cfg, member)
         is_fixed = has_fixed_shape(model) if fixed_shape == "auto" else bool(fixed_shape)
         if format == ONNX:
             file, metadata = part / "model.onnx", part / "metadata.json"

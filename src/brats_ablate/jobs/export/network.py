@@ -14,14 +14,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from brats_ablate.config.constraints import whole_volume_and_model
-from brats_ablate.errors import ConfigError, RunFailed, UserError
-from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint
+from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.jobs import build
 from brats_ablate.models.base import SegmentationModel
 from brats_ablate.models.norm import restore_norms
 from brats_ablate.runtime.text import first_line
-from brats_ablate.training import checkpoint
 
 if TYPE_CHECKING:
     from brats_ablate.cases import Shape3d
@@ -39,21 +36,6 @@ def require(format: str) -> None:
             f"job.format=onnx needs {', '.join(missing)}; install {'it' if len(missing) == 1 else 'them'} with "
             "pip install 'brats-ablate[export]'"
         )
-
-
-def load(cfg: DictConfig, member: EnsembleMember) -> SegmentationModel:
-    """Build the network of a run's configuration `cfg` with the member's weights, in fp32 on the CPU.
-
-    Raises:
-        RunFailed: the checkpoint is damaged, or of another run.
-        ConfigError: the network does not support the window of `cfg.inference`.
-    """
-    if (reason := whole_volume_and_model({"inference": dict(cfg.inference), "model": dict(cfg.model)})) is not None:
-        raise ConfigError(reason)
-    check_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
-    model = build.build_model(cfg)
-    checkpoint.load_weights(member.checkpoint, model)
-    return model.eval()
 
 
 class FinestHead(nn.Module):

@@ -120,6 +120,9 @@ def run(
                 "again, or set job.source to the folder that was predicted"
             )
         folder.write_or_verify_manifest(saved.manifest() | {"labels": pipeline.provenance})
+        for case_id in case_ids:
+            if (relabeled := saved.label_file(case_id)).exists():
+                folder.remove_outdated(case_id, [relabeled])
         todo = [c for c in case_ids if is_missing(c)]
         results = _saved(saved, todo)
     problems = dict(case_source.problems) if number == 0 else {}

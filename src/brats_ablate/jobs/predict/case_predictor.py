@@ -126,7 +126,8 @@ def load_predictor(
     members = [m for path in paths for m in _members(path, checkpoints, lr, seed)]
     check_runs(members, set(trust))
     cfg = _configuration(members[0].run, device, precision, inference, postprocess, trust)
-    return CasePredictor(cfg, members, None if settings is None else Path(settings))
+    in_order = sorted(members, key=lambda member: member.place)
+    return CasePredictor(cfg, in_order, None if settings is None else Path(settings))
 
 
 def _members(path: Path, checkpoints: int, lr: float | str, seed: int) -> list[EnsembleMember]:

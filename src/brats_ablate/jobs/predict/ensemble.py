@@ -33,6 +33,7 @@ from brats_ablate.transforms.pipeline import case_input
 if TYPE_CHECKING:
     from brats_ablate.data.case_reader import PreparedCase
     from brats_ablate.inference.tta import Predict
+    from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.settings import TrainerSettings
     from brats_ablate.transforms.foreground import InputChannels
 
@@ -198,24 +199,34 @@ class EnsemblePredictor:
                 )
 
 
+def load_network(cfg: DictConfig, member: EnsembleMember) -> SegmentationModel:
+    """Build the network of a run's configuration `cfg` with the member's weights, in fp32 on the CPU.
+
+    Raises:
+        RunFailed: the checkpoint is damaged, or has a different configuration from its run; names the differences.
+        ConfigError: the network does not support the window of `cfg.inference`.
+    """
+    content = checkpoint.load(member.checkpoint)
+    check_checkpoint(member, content.get("identity", {}))
+    if (reason := whole_volume_and_model({"inference": dict(cfg.inference), "model": dict(cfg.model)})) is not None:
+        raise ConfigError(reason)
+    model = build.build_model(cfg)
+    checkpoint.load_weights(member.checkpoint, model, content)
+    return model.eval()
+
+
 def load_member(member: EnsembleMember, inference: DictConfig, precision: Precision, *, compiled: bool) -> Predictor:
     """Rebuild the member's network from its run's configuration, with the window of `inference`.
 
     The command line does not change the network, so experiments of any architecture and size can be averaged.
 
     Raises:
-        RunFailed: the checkpoint has a different configuration from its run; names the differences.
-        ConfigError: the network does not support this window.
+        RunFailed, ConfigError: as `load_network`.
     """
-    check_checkpoint(member, checkpoint.load(member.checkpoint).get("identity", {}))
     cfg = OmegaConf.create(member.run.config())
     assert isinstance(cfg, DictConfig)
     cfg.inference = inference
-    reason = whole_volume_and_model({"inference": dict(cfg.inference), "model": dict(cfg.model)})
-    if reason is not None:
-        raise ConfigError(reason)
-    model = build.build_model(cfg)
-    checkpoint.load_weights(member.checkpoint, model)
+    model = load_network(cfg, member)
     build.execute_on(model, precision.device).eval()
     channels: InputChannels = build.instantiate(cfg.inputs)
     modalities = build.input_modalities(cfg)
