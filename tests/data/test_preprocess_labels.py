@@ -72,6 +72,20 @@ def test_files_of_another_scheme_are_invalid_and_the_fitting_ones_are_named(tmp_
     assert not _prepare(raw_cohort, tmp_path / "fits", labels=fits, known=known).fitting
 
 
+def test_values_of_another_scheme_are_named_before_tissues_that_look_swapped(tmp_path, write_raw, spoil):
+    for number in range(5):
+        write_raw(tmp_path / "raw", f"P{number}", number=number)
+    spoil(tmp_path / "raw", "P3", "seg", lambda a: np.where(a == 4, 2, a).astype(np.uint8))
+    with pytest.raises(
+        DataError,
+        match=r"^4 of 5 cases in .* could not be prepared; P0: .*_seg\.nii\.gz: label value 4 is not in "
+        r"labels=msd \(0, 1, 2, 3\); the values of all cases fit labels=brats2021",
+    ):
+        _prepare(tmp_path / "raw", tmp_path / "p", labels=scheme_named("msd"), known=known_schemes())
+    with pytest.raises(DataError, match=r"is not prepared"):
+        CaseStore(tmp_path / "p")
+
+
 def test_ids_of_another_challenge_are_refused_unless_trusted(tmp_path, write_raw):
     for n in range(5):
         write_raw(tmp_path / "raw", f"BraTS-PED-0000{n}-000", "brats2023", number=n)

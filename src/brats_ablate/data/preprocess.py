@@ -114,7 +114,7 @@ def preprocess_dataset(
         described = [json.loads((case_folder(prepared, c) / "case.json").read_bytes()) for c in valid]
         values = {value for problem in found.values() for value in problem.values}
         values |= {labels.file_values[blob[0] - 1][0] for d in described for blob in d["record"]["blobs"]}
-        unknown = any(problem.values for problem in found.values())
+        unknown = {case_id: problem.reason for case_id, problem in sorted(found.items()) if problem.values}
         fitting = validation.fitting_schemes(values, [c.case_id for c in cases], known) if unknown else []
         if not valid:
             case_id, reason = next(iter(sorted(problems.items())))
@@ -131,9 +131,16 @@ def preprocess_dataset(
             contacts = {d["record"]["case_id"]: d["background_contact"] for d in described}
             try:
                 validation.check_plausible(contacts, labels, known)
-            except DataError:
+            except DataError as error:
                 (prepared / store.COHORT).unlink(missing_ok=True)
-                raise
+                if not fitting:
+                    raise
+                # A scheme that has all values says more than where tissues lie in the cases without the others.
+                case_id, reason = next(iter(unknown.items()))
+                raise DataError(
+                    f"{len(unknown)} of {len(cases)} cases in {listed or raw} could not be prepared; {case_id}: "
+                    f"{reason}{hint_of(fitting)}"
+                ) from error
         if not (prepared / store.FOLDS).exists():  # the remedy of an invalid set can change its cases
             files.write_json(prepared / store.FOLDS, frozen)
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
