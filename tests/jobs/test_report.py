@@ -181,6 +181,19 @@ def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterato
 
 
 @needs_chromium
+def test_the_curves_are_drawn_while_no_run_is_finished(tmp_path: Path, browser: Any) -> None:
+    write_run(tmp_path / "work" / "brats21" / "runs", "baseline", 0, 0.0, state="running")
+    assert make_report(tmp_path / "work").returncode == 0
+    tab = browser.new_page()
+    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    tab.select_option("#curve-kind", "runs")
+    assert tab.locator(CURVES).count() == 1
+    assert tab.locator("[id^=dots-]").count() == 0
+    tab.close()
+
+
+@needs_chromium
 def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#forest-table2 .errorbar").count() == 2
     assert opened.locator("#forest-table2 .zerolinelayer path").count() == 1  # no difference is always in sight

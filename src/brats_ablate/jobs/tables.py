@@ -92,7 +92,8 @@ def run(
     for result in shown:
         parts = tabulate(result)
         terminal.show(parts, console)
-        write_tables(parts, out, [*(interval_rows(result) if intervals else ()), *training_rows(result)])
+        further = () if result.spec.ranking else (*(interval_rows(result) if intervals else ()), *training_rows(result))
+        write_tables(parts, out, further)
         write_paper_table(result, out)
         frames |= tracked_frames(parts)
     write_csv(_case_rows(shown), out / "cases.csv")
