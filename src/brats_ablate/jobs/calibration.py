@@ -6,7 +6,6 @@ those of raw cases with segmentations, such as a test set.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -64,12 +63,10 @@ def run(cfg: DictConfig, *, predictions: str, source: str, bins: int, margin_mm:
     from brats_ablate.runtime.workers import process_map
     from brats_ablate.tables import terminal
 
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+    if bins < 1:
         raise ConfigError(f"job.bins={bins} must be at least 1; 15 is usual")
-    if isinstance(margin_mm, bool) or not isinstance(margin_mm, int | float) or not 0 <= margin_mm < math.inf:
+    if margin_mm < 0:
         raise ConfigError(f"job.margin_mm={margin_mm} must be a distance in mm, 0 or more")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     folder = Path(cfg.paths.predictions) / predictions
     ids, read, problems = _prepared(cfg, folder) if source == PREPARED else _raw(cfg, folder, source)
     score = partial(case_reliability, read=read, labels=build_scheme(cfg), bins=bins, margin_mm=margin_mm)

@@ -55,8 +55,6 @@ def run(
 
     from brats_ablate.tables import terminal
 
-    if workers is not None and workers < 1:
-        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     scorer: Scorer = instantiate(cfg.metrics)
     folder = Path(predictions) if predictions else Path(cfg.paths.predictions) / name
     sides = Sides(prediction_labels, reference_labels, accept_labels)

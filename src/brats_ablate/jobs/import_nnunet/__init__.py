@@ -54,8 +54,6 @@ def run(
 
     if weights not in ("final", "best"):
         raise ConfigError(f"job.weights={weights} must be final or best")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     if not columns and not networks:
         raise ConfigError("job.columns=false and job.networks=false leave nothing to import; set one of them to true")
     results = ResultsFolder.open(source)
