@@ -156,7 +156,9 @@ def _column(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     file = store.evaluation / f"{column.evaluation or column.experiment}.csv"
     if not file.exists():
         return result
-    return replace(result, evaluation=read_record(file), hd95=evaluated_hd95(file, store.labels.region_names))
+    record, hd95 = read_record(file), evaluated_hd95(file, store.labels.region_names)
+    trained_on = hd95.index.intersection(list(record.trained_on(store.fold_of_case)))
+    return replace(result, evaluation=record, hd95=hd95.drop(trained_on))
 
 
 def _trained(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
