@@ -92,6 +92,13 @@ def test_a_wrong_file_is_reported_in_one_sentence(tmp_path: Path, text: str, sen
         load_table_spec(_file(tmp_path, text))
 
 
+def test_a_table_cannot_have_the_name_of_the_file_of_case_rows(tmp_path: Path) -> None:
+    path = tmp_path / "cases.yaml"
+    path.write_text("title: T\ncolumns: [{title: A, experiment: a}]")
+    with pytest.raises(ConfigError, match=r"cases\.yaml: cases\.csv is the file of the rows of all cases; rename"):
+        load_table_spec(path)
+
+
 def test_numbers_are_names_as_written(tmp_path: Path) -> None:
     text = "title: 1\npaper: 3.3\nbaseline: 2021\ncolumns: [{title: 1, experiment: 2021}, {title: 2, evaluation: 7, against: 2021}]"
     spec = load_table_spec(_file(tmp_path, text))

@@ -252,6 +252,13 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
     assert table.frame()["DS"].tolist() == [0.9, *[None] * 7]
     assert "DS, fold 1: running, epoch 1 of 9." in table.notes
     assert "DS, folds 2, 3, 4: no run." in table.notes
+    columns = (
+        Column("DS", "ds", None, None),
+        Column("Ours", "mine", None, None),
+        Column("Theirs", None, "nnunet", None),
+    )
+    notes = scores_table(_build(replace(spec, columns=columns), tmp_path)).notes
+    assert {"Ours: no run.", "Theirs: not evaluated; run job=evaluate job.name=nnunet."} <= set(notes)
     assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
 

@@ -84,6 +84,7 @@ def run(
     from brats_ablate.tables import terminal
     from brats_ablate.tables.differences import comparisons_dict
     from brats_ablate.tables.paper_table import write_paper_table
+    from brats_ablate.tables.spec import CASE_ROWS
     from brats_ablate.tables.tabulate import interval_rows, tabulate, training_rows
     from brats_ablate.tables.writers import write_csv, write_tables
 
@@ -96,7 +97,7 @@ def run(
         write_tables(parts, out, further)
         write_paper_table(result, out)
         frames |= tracked_frames(parts)
-    write_csv(_case_rows(shown), out / "cases.csv")
+    write_csv(_case_rows(shown), out / f"{CASE_ROWS}.csv")
     write_json(out / "comparisons.json", {result.spec.name: comparisons_dict(result) for result in shown})
     count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
     console.print(

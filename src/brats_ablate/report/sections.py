@@ -30,7 +30,7 @@ def table_section(result: TableResult) -> str:
     first, *further = tabulate(result)
     name = escape(result.spec.name)
     return (
-        f'<section id="{name}"><h2>{escape(result.spec.title)}</h2>'
+        f'<section id="table-{name}"><h2>{escape(result.spec.title)}</h2>'
         + (f'<p class="where">{escape(result.spec.paper)}</p>' if result.spec.paper else "")
         + table_html(first if result.spec.ranking else _without_empty_columns(first), caption=False)
         + ("" if result.spec.ranking else f'<div class="figures">{"".join(_figures(result, name))}</div>')

@@ -17,6 +17,8 @@ from brats_ablate.runtime.text import suggest
 
 HALF_A_DIGIT = 5e-5 + 1e-9
 """The paper prints four decimals."""
+CASE_ROWS = "cases"
+"""Stem of the file of case rows that `job=tables` writes next to the tables."""
 
 _TABLE_KEYS = frozenset({"title", "paper", "baseline", "columns", "sweep", "ranking"})
 """`sweep` names the file of `sweeps/` that trains the table, for readers."""
@@ -154,6 +156,8 @@ def load_table_spec(path: Path) -> TableSpec:
     Raises:
         ConfigError: the file is not a table; names the file and the key.
     """
+    if path.stem == CASE_ROWS:
+        raise ConfigError(f"{path}: {CASE_ROWS}.csv is the file of the rows of all cases; rename the table's file")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

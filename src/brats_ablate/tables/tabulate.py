@@ -241,7 +241,9 @@ def _notes(result: TableResult) -> Iterator[str]:
     yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
     for c in result.columns:
         if not c.has_any:
-            yield f"{c.column.title}: no run."
+            name = c.column.evaluation
+            reason = f"not evaluated; run job=evaluate job.name={name}" if name else "no run"
+            yield f"{c.column.title}: {reason}."
             continue
         yield from (f"! {c.column.title}: {note}." for note in c.notes)
         outside = [s.cases for s in result.test_sets if result.columns[s.column] is c]

@@ -24,7 +24,7 @@ def verdict_sentence(result: TableResult, c: Comparison) -> str:
 
 
 def verdict_numbers(c: Comparison) -> str:
-    """Return difference, interval, p, patients and folds of a comparison; "" if it has no difference."""
+    """Return difference, interval, p and patients of a comparison; "" if it has no difference."""
     if math.isnan(c.difference):
         return ""
     parts = [f"Δ mean Dice {Number(c.difference, signed).text}"]
