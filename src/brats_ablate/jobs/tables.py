@@ -148,25 +148,6 @@ def tracked_frames(parts: Sequence[Table]) -> dict[str, DataFrame]:
     return {t.name: t.frame() for t in parts if t is parts[0] or t.name.endswith("_differences")}
 
 
-def build_results(
-    cfg: DictConfig,
-    names: list[str] | None,
-    *,
-    resamples: int,
-    seed: int,
-    rope: float,
-    baseline: str | None = None,
-    paper: bool | None = None,
-) -> list[TableResult]:
-    """Build the named tables, or all, from what exists; those without any run included. `paper`: see `results_of`.
-
-    Raises:
-        ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
-    """
-    specs = table_specs(cfg, names, baseline)
-    return results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope, paper=paper)
-
-
 def table_specs(cfg: DictConfig, names: list[str] | None, baseline: str | None = None) -> list[TableSpec]:
     """Read the named tables, or all: those of `experiments/` and of earlier sweeps.
 
