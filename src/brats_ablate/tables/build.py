@@ -19,7 +19,7 @@ from brats_ablate.tables.comparison import Comparison, Settings, compare
 from brats_ablate.tables.cost import Cost, cost_of
 from brats_ablate.tables.difference import estimate_differences, pair_contrasts
 from brats_ablate.tables.effects import Effect, effects
-from brats_ablate.tables.evaluated import by_kind, compare_evaluated
+from brats_ablate.tables.evaluated import compare_evaluated
 from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
 from brats_ablate.tables.outside_folds import NO_FOLD, OutsideFolds, scores_outside_folds
 from brats_ablate.tables.results import PatientOf, case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
@@ -124,10 +124,12 @@ def _table(
     pairs = [(i, spec.baseline_of(i)) for i in range(len(columns))]
     rows = [c.case_scores for c in columns]
     labels = store.labels
-    trained, others = by_kind(pairs, spec.columns)
+    with_baseline = [(i, b) for i, b in pairs if b is not None]
+    trained = [pair for pair in with_baseline if spec.is_trained(*pair)]
+    evaluated = [pair for pair in with_baseline if not spec.is_trained(*pair)]
     compared = compare(trained, [c.tested for c in columns], settings)
     compared += compare_evaluated(
-        others, spec.columns, rows, settings, regions=labels.averaged_names, patient_of=store.patient_of
+        evaluated, spec.columns, rows, settings, regions=labels.averaged_names, patient_of=store.patient_of
     )
     return TableResult(
         spec=spec,
@@ -145,7 +147,7 @@ def _table(
 
 def _effects(spec: TableSpec, columns: Sequence[ColumnResult], settings: Settings) -> list[Effect]:
     """Return the effects of a design whose columns are all trained experiments."""
-    if not spec.factors or any(column.evaluation for column in spec.columns):
+    if not spec.factors or not spec.is_trained(*range(len(columns))):
         return []
     on = [frozenset(column.factors or ()) for column in spec.columns]
     return effects(spec.factors, on, [c.tested for c in columns], settings)

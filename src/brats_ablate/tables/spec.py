@@ -99,6 +99,10 @@ class TableSpec:
         baseline = next((i for i, c in enumerate(self.columns) if c.key == key), None)
         return None if baseline == index else baseline
 
+    def is_trained(self, *columns: int) -> bool:
+        """Return whether all of these columns are scored by their validation, not by `job=evaluate`."""
+        return not any(self.columns[i].evaluation for i in columns)
+
     @property
     def factors(self) -> tuple[str, ...]:
         """Factors of the design, if the table is that of a full factorial; else none."""
