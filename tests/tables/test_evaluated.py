@@ -10,7 +10,8 @@ from pandas import DataFrame
 from schemes import REGIONS
 from scipy import stats
 
-from brats_ablate.tables.comparison import BETTER, NOT_DECIDED, UNDECIDED, WORSE, Settings
+from brats_ablate.tables.comparison import BETTER, NOT_DECIDED, UNDECIDED, WORSE
+from brats_ablate.tables.difference import Settings
 from brats_ablate.tables.evaluated import compare_evaluated, paired_test
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.statistics import holm

@@ -15,9 +15,9 @@ from pandas import DataFrame, Series
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.identity import COORDINATES, INITIAL_WEIGHTS
 from brats_ablate.tables import statistics
-from brats_ablate.tables.comparison import Comparison, Settings, compare
+from brats_ablate.tables.comparison import Comparison, compare
 from brats_ablate.tables.cost import Cost, cost_of
-from brats_ablate.tables.difference import estimate_differences, pair_contrasts
+from brats_ablate.tables.difference import Settings, estimate_differences, pair_contrasts
 from brats_ablate.tables.effects import Effect, effects
 from brats_ablate.tables.evaluated import compare_evaluated
 from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
@@ -107,7 +107,7 @@ def build(
 ) -> list[TableResult]:
     """Build tables from what exists; a column that several of them share is read once.
 
-    `resamples` are the draws of the test; `rope` as in `comparison.Settings`.
+    `resamples` are the draws of the test; `rope` as in `difference.Settings`.
     """
     settings = Settings(folds, rope, resamples, seed)
     sources = {column.source: column for spec in specs for column in spec.columns}
@@ -220,8 +220,7 @@ def _paper_p(spec: TableSpec, pairs: Sequence[tuple[int, int | None]], settings:
     members = sorted({i for pair in tested for i in pair if i is not None})
     statistics_of_folds = FoldStatistics.of_folds(np.array([printed[i] for i in members]))
     indices = np.array([[members.index(column), members.index(baseline or 0)] for column, baseline in tested])
-    options = {"all_folds": settings.folds, "draws": settings.draws, "seed": settings.seed, "families": 1}
-    differences = estimate_differences(statistics_of_folds, pair_contrasts(indices, len(members)), **options)
+    differences = estimate_differences(statistics_of_folds, pair_contrasts(indices, len(members)), settings)
     return {column: d.p_adjusted for (column, _), d in zip(tested, differences, strict=True)}
 
 

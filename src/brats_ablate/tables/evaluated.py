@@ -15,7 +15,8 @@ import numpy as np
 from pandas import DataFrame, Series
 
 from brats_ablate.tables import maxt, statistics
-from brats_ablate.tables.comparison import ALPHA, Comparison, Settings, Tested, decide
+from brats_ablate.tables.comparison import ALPHA, Comparison, Tested, decide
+from brats_ablate.tables.difference import Settings
 from brats_ablate.tables.outside_folds import NO_FOLD
 from brats_ablate.tables.results import PatientOf
 from brats_ablate.tables.spec import Column
