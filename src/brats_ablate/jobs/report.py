@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from brats_ablate.config.command import command_of_runs, is_experiment, options_of_data
 from brats_ablate.jobs.tables import results_of, table_specs
 from brats_ablate.runtime.files import read_json, write_text
+from brats_ablate.runtime.text import counted
 from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.scores import RunSummary
 
@@ -46,7 +47,7 @@ def run(
     title, commands = f"Ablation study, {cfg.data.name}", training_commands(shown, options_of_data(cfg))
     page = render_report(results, shown, pictures, calibrations, title=title, commands=commands)
     write_text(Path(output), page)
-    count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
+    count = counted(len(shown), "table")
     print(f"{output}: {count}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
 
 

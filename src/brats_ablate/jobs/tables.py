@@ -19,7 +19,7 @@ from brats_ablate.jobs.build import build_scheme, instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
 from brats_ablate.launch.sweep import by_data_set, other_settings, run_directory
-from brats_ablate.runtime.text import suggest
+from brats_ablate.runtime.text import counted, suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
 
@@ -99,7 +99,7 @@ def run(
         frames |= tracked_frames(parts)
     write_csv(_case_rows(shown), out / f"{CASE_ROWS}.csv")
     write_json(out / "comparisons.json", {result.spec.name: comparisons_dict(result) for result in shown})
-    count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
+    count = counted(len(shown), "table")
     console.print(
         f"{count} as .md, .csv and .tex, the rows of all cases as cases.csv, comparisons.json: {out}", soft_wrap=True
     )

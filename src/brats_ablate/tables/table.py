@@ -218,6 +218,11 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def fold_list(folds: Sequence[int]) -> str:
+    """Name folds as fold 0, or folds 0, 1."""
+    return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+
+
 def learning_rate(lr: float) -> str:
     """Format as in the paper: 7e-4."""
     mantissa, exponent = f"{lr:e}".split("e")

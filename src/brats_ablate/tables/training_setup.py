@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from brats_ablate.tables.scores import RunSummary
-from brats_ablate.tables.table import learning_rate
+from brats_ablate.tables.table import fold_list, learning_rate
 
 
 @dataclass(frozen=True)
@@ -91,5 +91,5 @@ def _named(runs: Sequence[RunSummary], field: str, value: object) -> str:
     """Name the runs of a column that have `value`: by fold if no fold has two runs."""
     chosen = [run.coordinates for run in runs if getattr(setup_of(run), field) == value]
     if len({run.coordinates.fold for run in runs}) == len(runs):
-        return f"fold{'s' if len(chosen) > 1 else ''} {', '.join(str(c.fold) for c in chosen)}"
+        return fold_list([c.fold for c in chosen])
     return ", ".join(f"fold {c.fold} (lr {learning_rate(c.lr)}, seed {c.seed})" for c in chosen)
