@@ -18,6 +18,7 @@ from brats_ablate.data.validation import are_swapped, fitting_schemes
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of, open_store
+from brats_ablate.jobs.predict.case_source import PREPARED
 from brats_ablate.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from brats_ablate.tables.table import Table
 
 
-PREPARED = "prepared"
-"""Value of `references` for those of the prepared set."""
 _MOST_REASONS = 3
 
 

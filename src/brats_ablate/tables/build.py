@@ -21,8 +21,16 @@ from brats_ablate.tables.difference import Settings, estimate_differences, pair_
 from brats_ablate.tables.effects import Effect, effects
 from brats_ablate.tables.evaluated import compare_evaluated
 from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
-from brats_ablate.tables.outside_folds import NO_FOLD, OutsideFolds, scores_outside_folds
-from brats_ablate.tables.results import PatientOf, case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
+from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
+from brats_ablate.tables.results import (
+    NO_FOLD,
+    PatientOf,
+    case_rows,
+    case_scores,
+    evaluated_dice,
+    evaluated_hd95,
+    read_rows,
+)
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.statistics import Components

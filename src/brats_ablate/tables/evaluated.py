@@ -17,8 +17,7 @@ from pandas import DataFrame, Series
 from brats_ablate.tables import maxt, statistics
 from brats_ablate.tables.comparison import ALPHA, Comparison, Tested, decide
 from brats_ablate.tables.difference import Settings
-from brats_ablate.tables.outside_folds import NO_FOLD
-from brats_ablate.tables.results import PatientOf
+from brats_ablate.tables.results import NO_FOLD, PatientOf
 from brats_ablate.tables.spec import Column
 from brats_ablate.tables.statistics import LEVEL, Interval
 from brats_ablate.tables.strata import paired_differences

@@ -22,6 +22,8 @@ COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metri
 Epoch = Literal["best", "last", "all"]
 PatientOf = Callable[[str], str]
 """Case id -> patient."""
+NO_FOLD = -1
+"""Value of `fold` for a case of no fold."""
 _SIZES = ("reference_voxels", "predicted_voxels")
 
 
@@ -140,7 +142,7 @@ def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
 
 
 def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str]) -> DataFrame:
-    """Return the Dice rows of an evaluation, with the fold of each case (-1 where unknown).
+    """Return the Dice rows of an evaluation, with the fold of each case (or `NO_FOLD`).
 
     Folds are those of `fold_of_case`; those in the file if it records that they are its own (`job=import`), or if the
     data are not prepared (`fold_of_case` is empty).
@@ -167,8 +169,8 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequenc
     rows = rows.assign(value=rows["value"].fillna(1.0))
     has_own_folds = bool(read_json(file.with_suffix(".json")).get("folds"))
     if has_own_folds or (not fold_of_case and "fold" in rows):
-        return rows.assign(metric="dice", fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(-1).astype(int))
-    return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
+        return rows.assign(metric="dice", fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(NO_FOLD).astype(int))
+    return rows.assign(metric="dice", fold=[fold_of_case.get(case, NO_FOLD) for case in rows["case"]])
 
 
 def evaluated_hd95(file: Path, regions: Sequence[str]) -> DataFrame:
@@ -216,7 +218,7 @@ def case_scores(rows: DataFrame, regions: Sequence[str]) -> DataFrame:
         regions: those of the label scheme.
 
     Returns:
-        One row per case, by case id: Dice of the regions, `fold` (-1 where unknown) and `reference_voxels`, of the
+        One row per case, by case id: Dice of the regions, `fold` (or `NO_FOLD`) and `reference_voxels`, of the
         region by whose size cases are grouped (NaN where not recorded).
 
     Raises:

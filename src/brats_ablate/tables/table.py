@@ -58,7 +58,6 @@ class Detail:
     name: str
     value: float
     format: Format
-    template: str = "{} ({})"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Number:
         if self.value is None or math.isnan(self.value):
             return DASH
         shown = "∞" if math.isinf(self.value) else self.format(self.value)
-        return self.detail.template.format(shown, self.detail.format(self.detail.value)) if self.detail else shown
+        return f"{shown} ({self.detail.format(self.detail.value)})" if self.detail else shown
 
     @property
     def raw(self) -> dict[str, Raw]:
