@@ -47,8 +47,8 @@ def run(
     from brats_ablate.config.label_schemes import known_schemes
     from brats_ablate.data.dataset_json import check_labels
     from brats_ablate.jobs.build import build_scheme
-    from brats_ablate.jobs.evaluate import Sides
-    from brats_ablate.jobs.import_nnunet.columns import evaluate_folds, raise_problems
+    from brats_ablate.jobs.evaluate import Sides, raise_problems
+    from brats_ablate.jobs.import_nnunet.columns import evaluate_folds
     from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels, require_labels
     from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
 
