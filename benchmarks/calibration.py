@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from brats_ablate.tables import maxt
-from brats_ablate.tables.comparison import BETTER, WORSE, Comparison, Settings, compare
+from brats_ablate.tables.comparison import BETTER, WORSE, Comparison, compare
+from brats_ablate.tables.difference import Settings
 from brats_ablate.tables.tested_scores import ColumnRuns, over_scans
 from generators import FOLDS, Drawn, Generator, Scenario, components, factors_only
 

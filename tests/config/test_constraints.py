@@ -14,6 +14,8 @@ from brats_ablate.jobs.build import build_model
 
 Composition = Callable[..., DictConfig]
 
+_WITH_WORKERS = ("prepare", "evaluate", "calibration", "tune", "import")
+"""Jobs that map cases over processes."""
 IMPOSSIBLE = [
     (["fold=5"], "fold=5 does not exist; choose 0 to 4 (data.n_folds=5)"),
     (["fold=-1"], "fold=-1 does not exist"),
@@ -27,6 +29,13 @@ IMPOSSIBLE = [
     (["seed=1.5"], "seed=1.5 must be an integer"),
     (["tracker=wandb", "tracker.every_steps=0"], "tracker.every_steps=0 must be 1 or more"),
     (["tracker=both", "tracker.tensorboard.every_steps=0"], "tracker.tensorboard.every_steps=0 must be 1 or more"),
+    *(
+        ([f"job={job}", "job.workers=0"], "job.workers=0 must be at least 1, or null for one per core")
+        for job in _WITH_WORKERS
+    ),
+    (["job=tune", "job.connectivity=8"], "job.connectivity=8 must be one of 6, 18, 26"),
+    (["job=calibration", "job.margin_mm=inf"], "job.margin_mm=inf is not a finite number"),
+    (["job=calibration", "job.bins=true"], "job.bins=True must be of type int"),
     (["name=a/b"], "name='a/b' must be a plain folder name"),
     (["name=.."], "name='..' must be a plain folder name"),
     (["name=''"], "name='' must be a plain folder name"),

@@ -70,10 +70,18 @@ def test_from_data_that_are_not_prepared_to_the_report(tmp_path: Path) -> None:
 @pytest.mark.slow(minutes=1)
 def test_a_description_names_the_command_that_makes_it_again(tmp_path: Path) -> None:
     line = CommandLine(tmp_path)
-    described = line.run("job=describe", "+experiment=ds", "data=phantom", *TINY, f"paths.work={tmp_path}/a b")
+    options = (
+        "job.output=${paths.work}/here",
+        "job.timing_shape=[32,32,64]",
+        "job.timing_width=0.125",
+        "job.repeats=3",
+    )
+    place = f"paths.work={tmp_path}/a b"
+    described = line.run("job=describe", "+experiment=ds", "data=phantom", *TINY, place, *options)
     assert described.returncode == 0, described.stdout
-    file = tmp_path / "a b" / "variants" / "variants.md"
+    file = tmp_path / "a b" / "here" / "variants.md"
     text = file.read_text()
+    assert {*TINY, *options} <= set(shlex.split(printed(text)))
     file.unlink()
     again = pasted(line, printed(text))
     assert again.returncode == 0, again.stdout

@@ -161,8 +161,6 @@ def test_missing_input_is_reported(job: Job, work: Path, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="contains no label file"):
         job("job=evaluate", f"job.predictions={tmp_path / 'empty'}")
-    with pytest.raises(ConfigError, match=r"job\.workers=0"):
-        job("job=evaluate", "job.workers=0")
 
 
 def write_all(work: Path, folder: Path, scheme: LabelScheme) -> list[str]:

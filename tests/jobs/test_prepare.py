@@ -53,8 +53,3 @@ def test_raw_folder_must_be_given(phantom_cfg):
     phantom_cfg.data.raw = None
     with pytest.raises(ConfigError, match=r"data\.raw is not set"):
         _run(phantom_cfg)
-
-
-def test_workers_must_be_positive(phantom_cfg):
-    with pytest.raises(ConfigError, match=r"job\.workers=0 must be at least 1"):
-        _run(phantom_cfg, workers=0)

@@ -180,6 +180,30 @@ def _opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterato
     assert messages == []
 
 
+def test_a_table_may_be_named_as_a_section_is(tmp_path: Path) -> None:
+    write_run(tmp_path / "work" / "brats21" / "runs", "ds", 0, 0.0)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "curves.yaml").write_text("title: Mine\ncolumns: [{title: DS, experiment: ds}]\n")
+    assert make_report(tmp_path / "work", "job.tables=[curves]").returncode == 0
+    page = (tmp_path / "work" / "brats21" / "tables" / "report.html").read_text()
+    ids = re.findall(r' id="(.*?)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'<a href="#(.*?)"', page)) <= set(ids)
+
+
+@needs_chromium
+def test_the_curves_are_drawn_while_no_run_is_finished(tmp_path: Path, browser: Any) -> None:
+    write_run(tmp_path / "work" / "brats21" / "runs", "baseline", 0, 0.0, state="running")
+    assert make_report(tmp_path / "work").returncode == 0
+    tab = browser.new_page()
+    tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
+    tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+    tab.select_option("#curve-kind", "runs")
+    assert tab.locator(CURVES).count() == 1
+    assert tab.locator("[id^=dots-]").count() == 0
+    tab.close()
+
+
 @needs_chromium
 def test_every_figure_is_drawn_and_nothing_overflows(opened: Any) -> None:
     assert opened.locator("#forest-table2 .errorbar").count() == 2
@@ -269,10 +293,10 @@ def test_the_theme_follows_the_system_and_the_button_by_keyboard(opened: Any) ->
 
 @needs_chromium
 def test_details_open_by_keyboard_and_for_print(opened: Any) -> None:
-    summary = opened.locator("#table2 summary").first
+    summary = opened.locator("#table-table2 summary").first
     summary.focus()
     opened.keyboard.press("Enter")
-    assert opened.locator("#table2 details").first.evaluate("d => d.open")
+    assert opened.locator("#table-table2 details").first.evaluate("d => d.open")
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.locator("details:not([open])").count() == 0
     assert opened.evaluate("document.querySelector('#curve-plot .main-svg').clientWidth <= document.body.clientWidth")

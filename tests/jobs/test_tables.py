@@ -71,6 +71,22 @@ def test_tables_are_written_and_shown(tmp_path: Path, command: Command) -> None:
     assert rows["value"].tolist() == brats_ablate.results(out.parent)["value"].tolist()
 
 
+def test_a_ranking_has_no_further_rows_of_columns(tmp_path: Path, command: Command) -> None:
+    _write_runs(tmp_path / "work", {"baseline": 0.8, "ds": 0.85})
+    evaluation = tmp_path / "work" / "brats21" / "evaluation"
+    evaluation.mkdir()
+    (evaluation / "ranking.csv").write_text("method,score\nours,0.5\n")
+    columns = "columns: [{title: U-Net, experiment: baseline}, {title: DS, experiment: ds}]"
+    (tmp_path / "experiments" / "both.yaml").write_text(f"title: B\nranking: [0.25]\nbaseline: baseline\n{columns}\n")
+    done = command("job.resamples=1000", "job.intervals=true", "job.tables=[both,table5]")
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "work" / "brats21" / "tables"
+    for name in ("both", "table5"):
+        assert "ours & 0.500" in (out / f"{name}.tex").read_text()
+        assert "Steps per epoch" not in (out / f"{name}.tex").read_text()
+    assert (out / "comparisons.json").is_file()
+
+
 def _write_trained_by(work: Path, name: str, fold: int, ranks: int, precision: str) -> None:
     """Write a run as training does whose 1,000 cases `ranks` processes shared, two a step each."""
     run = RunDirectory.at(work / "brats21" / "runs", Coordinates(name, fold, 7e-4, 0))

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from scaffolding import CommandLine
 from schemes import BRATS2021
 from scipy.ndimage import gaussian_filter
 
@@ -17,6 +20,7 @@ from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import PredictionFolder
 
 Job = Callable[..., None]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 SMALL_SEARCH = ("job.most_voxels=40", "job.workers=1")
 
 
@@ -84,6 +88,19 @@ def test_the_choice_stays_in_the_grid(job: Job, predicted: CaseStore, work: Path
         assert node["postprocess"]["few_voxels"]["below_probability"] == 0.9
 
 
+@pytest.mark.slow
+def test_the_printed_command_applies_the_settings(brats_ablate: Command, predicted: CaseStore, work: Path) -> None:
+    narrow = "job.thresholds={wt:[0.4],tc:[0.45],et:[0.35]}"
+    tuned = brats_ablate("job=tune", "job.predictions=blurred", narrow, *SMALL_SEARCH)
+    assert tuned.returncode == 0, tuned.stdout
+    command = shlex.split(tuned.stdout.splitlines()[-1].replace("<new name>", "tuned"))
+    start = command.index("brats_ablate") + 1
+    assert "data=phantom" in command
+    done = CommandLine(work).run(*command[start:], BRATS_ABLATE_WORK=str(work))
+    assert done.returncode == 0, done.stdout
+    assert len(list((work / "phantom" / "predictions" / "tuned").glob("*.nii.gz"))) == len(predicted.case_ids)
+
+
 def test_rejects_predictions_without_cross_validation_or_probabilities(
     job: Job, predicted: CaseStore, work: Path
 ) -> None:
@@ -97,7 +114,6 @@ def test_rejects_predictions_without_cross_validation_or_probabilities(
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("job.connectivity=8", r"job\.connectivity=8"),
         ("job.most_voxels=0", r"job\.most_voxels=0"),
         ("job.thresholds.tc=[0.5,0.4]", r"job\.thresholds\.tc"),
         ("+job.thresholds.core=[0.5]", r"job\.thresholds\.core is no region of labels=brats2021; choose wt, tc, et"),

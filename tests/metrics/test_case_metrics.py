@@ -130,5 +130,6 @@ def test_an_extra_metric_gets_the_masks_of_each_region() -> None:
     extended = replace(DEFAULT, extra={"volume_error": _volume_error})
     scores = extended(tumor(4, et=False), tumor(4), (1.0, 2.0, 1.5), BRATS2021)
     assert [scores[region, "volume_error"] for region in REGIONS] == [0, 0, -(4**3) * 3]
-    with pytest.raises(ValueError, match=r"extra.dice is the name of a built-in metric; rename it"):
-        replace(DEFAULT, extra={"dice": _volume_error})
+    for name in ("dice", "Dice", "HD95"):
+        with pytest.raises(ValueError, match=rf"extra\.{name} is the name of a built-in metric; rename it"):
+            replace(DEFAULT, extra={name: _volume_error})

@@ -80,8 +80,8 @@ def test_surface_share_by_hand() -> None:
 def test_own_metrics_join_and_cannot_replace_one() -> None:
     own = InstanceMetrics("mine", 373.0, extra={"voxels": lambda p, r, spacing: float(p.sum() - r.sum())})
     assert own(balls((1, 1, 1, 2)), balls(), UNIT, BRATS2021)["ET", "voxels"] == 8
-    with pytest.raises(ValueError, match=r"extra\.dice is the name of a built-in metric"):
-        InstanceMetrics("mine", 373.0, extra={"dice": lambda p, r, spacing: 0.0})
+    with pytest.raises(ValueError, match=r"extra\.Dice is the name of a built-in metric"):
+        InstanceMetrics("mine", 373.0, extra={"Dice": lambda p, r, spacing: 0.0})
 
 
 def test_grids_must_agree() -> None:

@@ -85,7 +85,7 @@ def test_interim_scores_are_dotted_curves_and_effects_are_drawn(tmp_path: Path, 
     tab = browser.new_page()
     tab.goto((tmp_path / "work" / "brats21" / "tables" / "report.html").as_uri())
     tab.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
-    assert tab.locator("main > section").evaluate_all("all => all.map((s) => s.id)")[:2] == ["summary", "design"]
+    assert tab.locator("main > section").evaluate_all("all => all.map((s) => s.id)")[:2] == ["summary", "table-design"]
     effects = tab.locator("#effects-design .ytick text").all_text_contents()
     assert effects[:3] == ["A", "B", "A × B (interaction)"]
     assert tab.locator("#effects-design .point").count() == len(effects) == 5

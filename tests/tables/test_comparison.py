@@ -16,10 +16,9 @@ from brats_ablate.tables.comparison import (
     WORSE,
     Comparison,
     Flips,
-    Settings,
     compare,
 )
-from brats_ablate.tables.difference import estimate_differences, pair_contrasts
+from brats_ablate.tables.difference import Settings, estimate_differences, pair_contrasts
 from brats_ablate.tables.tested_scores import ColumnRuns, RunScores
 from brats_ablate.tables.variance import FoldStatistics
 
@@ -72,7 +71,7 @@ def test_the_numbers_are_those_of_the_arrays() -> None:
     columns = [_column(seed=s) for s in range(1, 5)]
     statistics = FoldStatistics.of_patients(_x(*columns), np.repeat(np.arange(5), 20))
     pairs = np.array([[1, 0], [2, 0], [3, 0]])
-    expected = estimate_differences(statistics, pair_contrasts(pairs, 4), all_folds=5, draws=4000, seed=0, families=1)
+    expected = estimate_differences(statistics, pair_contrasts(pairs, 4), Settings(folds=5, draws=4000))
     for c, d in zip(_compare(*columns), expected, strict=True):
         assert {k: getattr(c, k) for k in vars(d)} == vars(d)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brats_ablate.tables.designs import EpochSeconds, VarianceParts, designs_table
-from brats_ablate.tables.difference import estimate_differences, pair_contrasts
+from brats_ablate.tables.difference import Settings, estimate_differences, pair_contrasts
 from brats_ablate.tables.table import Number
 from brats_ablate.tables.variance import FoldStatistics
 
@@ -17,8 +17,8 @@ def test_the_detectable_difference_is_that_of_a_table_with_this_variance() -> No
     fold = np.arange(n) % J
     x = draw.normal(0, 0.01, (k, L, n)) + draw.normal(0, 0.001, (k, L, J))[:, :, fold]
     pairs = np.array([[c, 0] for c in range(1, k)])
-    options = {"all_folds": J, "draws": 4000, "seed": 0, "families": 1}
-    of_table = estimate_differences(FoldStatistics.of_patients(x, fold), pair_contrasts(pairs, k), **options)
+    statistics, settings = FoldStatistics.of_patients(x, fold), Settings(J, draws=4000)
+    of_table = estimate_differences(statistics, pair_contrasts(pairs, k), settings)
     variance = float(np.mean([d.variance for d in of_table]))
     predicted = VarianceParts(0.0, J * L * variance).detectable(k, L, J)
     assert predicted == pytest.approx(np.mean([d.minimum_detectable_effect for d in of_table]), rel=0.06)

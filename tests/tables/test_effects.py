@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brats_ablate.tables.comparison import BETTER, EQUIVALENT, NOT_DECIDED, WORSE, Settings, compare
+from brats_ablate.tables.comparison import BETTER, EQUIVALENT, NOT_DECIDED, WORSE, compare
+from brats_ablate.tables.difference import Settings
 from brats_ablate.tables.effects import EffectKind, contrast, effects
 from brats_ablate.tables.spec import is_full_factorial
 from brats_ablate.tables.tested_scores import ColumnRuns, RunScores

@@ -10,9 +10,10 @@ from pandas import DataFrame
 from schemes import REGIONS
 from scipy import stats
 
-from brats_ablate.tables.comparison import BETTER, NOT_DECIDED, UNDECIDED, WORSE, Settings
-from brats_ablate.tables.evaluated import by_kind, compare_evaluated, paired_test
-from brats_ablate.tables.spec import Column
+from brats_ablate.tables.comparison import BETTER, NOT_DECIDED, UNDECIDED, WORSE
+from brats_ablate.tables.difference import Settings
+from brats_ablate.tables.evaluated import compare_evaluated, paired_test
+from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.statistics import holm
 
 SETTINGS = Settings(folds=3)
@@ -25,9 +26,9 @@ def test_a_case_by_hand() -> None:
     over 4 - 2 degrees: .0003. V = .0003 · (1/3 + 1/1) / 4 = .0001, t = .06 / .01 = 6 with 2 degrees.
     """
     test = paired_test(np.array([0.02, 0.06, 0.01, 0.01, 0.1]), [0, 0, 0, 0, 1], ["a", "a", "b", "c", "d"])
-    assert test.patients == 4
+    assert test.cases == 4
     assert (test.difference, test.variance) == pytest.approx((0.06, 1e-4))
-    assert test.p == pytest.approx(0.026671, abs=1e-6)  # t = 6 with 2 degrees: 1 - 6 / sqrt(2 + 36)
+    assert test.p_adjusted == pytest.approx(0.026671, abs=1e-6)  # t = 6 with 2 degrees: 1 - 6 / sqrt(2 + 36)
     assert (test.interval.low, test.interval.high) == pytest.approx((0.06 - 0.0430265, 0.06 + 0.0430265), abs=1e-6)
 
 
@@ -35,7 +36,7 @@ def test_one_group_is_the_one_sample_t_test() -> None:
     differences = np.random.default_rng(0).normal(0.01, 0.05, 30)
     test = paired_test(differences, [-1] * 30, [str(i) for i in range(30)])
     reference = stats.ttest_1samp(differences, 0)
-    assert test.p == pytest.approx(reference.pvalue, rel=1e-9)
+    assert test.p_adjusted == pytest.approx(reference.pvalue, rel=1e-9)
     interval = reference.confidence_interval(0.95)
     assert (test.interval.low, test.interval.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
 
@@ -52,16 +53,16 @@ def test_false_positives_are_near_the_level() -> None:
     for _ in range(n):
         of_patient = rng.standard_t(4, 40) * 0.02
         noise = np.array([of_patient[int(name[1:])] for name in patients])
-        p.append(paired_test(noise, folds.tolist(), patients).p)
+        p.append(paired_test(noise, folds.tolist(), patients).p_adjusted)
     low, high = stats.binom.interval(0.999, n, 0.05)
     assert low <= sum(value <= 0.05 for value in p) <= high
 
 
 def test_without_degrees_of_freedom_or_variance_there_is_no_p() -> None:
     test = paired_test(np.array([0.1, 0.2]), [0, 1], ["a", "b"])
-    assert math.isnan(test.p)
+    assert math.isnan(test.p_adjusted)
     assert math.isnan(test.interval.low)
-    assert math.isnan(paired_test(np.array([0.1, 0.1]), [0, 0], ["a", "b"]).p)
+    assert math.isnan(paired_test(np.array([0.1, 0.1]), [0, 0], ["a", "b"]).p_adjusted)
 
 
 def scores(values: np.ndarray, folds: list[int], first: int = 0) -> DataFrame:
@@ -87,8 +88,9 @@ def test_pairs_are_compared_on_common_cases_with_holm_and_verdicts() -> None:
     compared = compare_evaluated(pairs, columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
     assert [c.verdict for c in compared] == [BETTER, WORSE, UNDECIDED, *[NOT_DECIDED] * 4]
     assert [c.cases for c in compared] == [30, 30, 30, 30, 3, 0, 30]
-    expected = [paired_test((rows[i]["ET"] - rows[0]["ET"]).to_numpy(), folds, rows[0].index).p for i in (1, 2, 3)]
-    assert [c.p_adjusted for c in compared[:3]] == pytest.approx(holm(np.array(expected)).tolist())
+    tests = [paired_test((rows[i]["ET"] - rows[0]["ET"]).to_numpy(), folds, rows[0].index) for i in (1, 2, 3)]
+    expected = holm(np.array([test.p_adjusted for test in tests]))
+    assert [c.p_adjusted for c in compared[:3]] == pytest.approx(expected.tolist())
     for c, part in zip(
         compared,
         ("these trained", "these trained", "these trained", "every patient", "no two", "no common", "does not vary"),
@@ -130,10 +132,10 @@ def test_test_cases_are_not_a_fold_among_folds() -> None:
 
 def test_a_trained_column_is_not_compared_with_an_evaluated_one() -> None:
     columns = [Column("DS", "ds", None, None), Column("U-Net", "baseline", None, None), evaluation("theirs")]
-    pairs = by_kind([(0, None), (1, 0), (2, 0)], columns)
-    assert pairs == ([(1, 0)], [(2, 0)])
+    spec = TableSpec("t", "T", None, None, tuple(columns))
+    assert [spec.is_trained(*pair) for pair in ((1, 0), (2, 0), (0, 2))] == [True, False, False]
     rows = [scores(np.linspace(0.5, 0.9, 6), [0, 0, 1, 1, 2, 2])] * 3
-    (c,) = compare_evaluated(pairs.others, columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
+    (c,) = compare_evaluated([(2, 0)], columns, rows, SETTINGS, regions=REGIONS, patient_of=str)
     assert c.verdict == NOT_DECIDED
     assert math.isnan(c.difference)
     assert "list evaluation: ds, from +experiment=ds job=predict and job=evaluate" in c.reason

@@ -108,6 +108,8 @@ def test_hd95_of_a_region_that_is_empty_in_both_is_zero(tmp_path: Path) -> None:
         lines += [f"{case},{r},predicted_voxels,{predicted}" for r in REGIONS]
     lines += [f"unknown,{r},hd95,{'' if r == 'ET' else 3}" for r in REGIONS]
     (tmp_path / "a.csv").write_text("\n".join(["case,region,metric,value", *lines]))
+    (tmp_path / "none.csv").write_text("case,region,metric,value\nx,ET,dice,1\n")
+    assert evaluated_hd95(tmp_path / "none.csv", REGIONS).empty
     hd95 = evaluated_hd95(tmp_path / "a.csv", REGIONS)
     assert hd95["ET"].to_dict() == {"both": 0, "invented": 3, "found": 3}
     assert hd95["WT"].to_dict() == {"both": 3, "invented": 3, "found": 3}
@@ -131,6 +133,25 @@ def test_undefined_values_are_read_and_count_as_agreement_in_tables(tmp_path: Pa
     assert rows["value"].isna().tolist() == [False, False, True, False, True]
     dice = evaluated_dice(tmp_path / "e.csv", {}, REGIONS)
     assert dict(zip(dice["region"], dice["value"], strict=True)) == {"WT": 0.5, "TC": 0.25, "ET": 1.0}
+
+
+def test_an_undefined_dice_of_a_region_that_one_has_is_refused(tmp_path: Path) -> None:
+    """Else the false positives of a scorer that leaves them undefined would count as agreement."""
+    text = "\n".join(f"x,{region},dice," for region in REGIONS)
+    for sizes in ("reference_voxels,0\nx,ET,predicted_voxels,5", "reference_voxels,5\nx,ET,predicted_voxels,0"):
+        (tmp_path / "e.csv").write_text(f"case,region,metric,value\n{text}\nx,ET,{sizes}\n")
+        with pytest.raises(DataError, match="no Dice of ET for case x, though the region is not empty in both"):
+            evaluated_dice(tmp_path / "e.csv", {}, REGIONS)
+
+
+def test_a_metric_in_other_letters_is_not_averaged_into_the_one_of_the_name(tmp_path: Path) -> None:
+    names = (("dice", 0.5), ("Dice", 0.0), ("hd95", 3), ("HD95", 9))
+    lines = [f"x,{r},{metric},{value}" for r in REGIONS for metric, value in names]
+    (tmp_path / "both.csv").write_text("\n".join(["case,region,metric,value", *lines]))
+    (tmp_path / "other.csv").write_text("\n".join(["case,region,metric,value", *lines[1::2]]))
+    for name, dice, hd95 in (("both", 0.5, 3), ("other", 0.0, 9)):
+        assert evaluated_dice(tmp_path / f"{name}.csv", {}, REGIONS)["value"].tolist() == [dice] * 3
+        assert evaluated_hd95(tmp_path / f"{name}.csv", REGIONS).loc["x"].tolist() == [hd95] * 3
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,11 @@ def test_columns_trained_expand_to_every_experiment_with_runs(tmp_path: Path) ->
         ),
         (
             "title: T\ncolumns: [{title: A, experiment: a, paper: {folds: [1], mean: abc}}]",
-            "columns\\[0\\].paper.mean contains abc, which is no number",
+            "columns\\[0\\].paper.mean contains 'abc', which is no number",
+        ),
+        (
+            "title: T\ncolumns: [{title: A, experiment: a, paper: {folds: [1], mean: 1, epochs: '30'}}]",
+            "columns\\[0\\].paper.epochs contains '30', which is no number",
         ),
         ("title: T\nranking: 3", "ranking=3 must be a list"),
         ("title: [", "is not YAML"),
@@ -86,6 +90,23 @@ def test_columns_trained_expand_to_every_experiment_with_runs(tmp_path: Path) ->
 def test_a_wrong_file_is_reported_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         load_table_spec(_file(tmp_path, text))
+
+
+def test_a_table_cannot_have_the_name_of_the_file_of_case_rows(tmp_path: Path) -> None:
+    path = tmp_path / "cases.yaml"
+    path.write_text("title: T\ncolumns: [{title: A, experiment: a}]")
+    with pytest.raises(ConfigError, match=r"cases\.yaml: cases\.csv is the file of the rows of all cases; rename"):
+        load_table_spec(path)
+
+
+def test_numbers_are_names_as_written(tmp_path: Path) -> None:
+    text = "title: 1\npaper: 3.3\nbaseline: 2021\ncolumns: [{title: 1, experiment: 2021}, {title: 2, evaluation: 7, against: 2021}]"
+    spec = load_table_spec(_file(tmp_path, text))
+    assert (spec.paper, spec.baseline, spec.baseline_of(1)) == ("3.3", "2021", 0)
+    assert [(c.experiment, c.evaluation, c.baseline) for c in spec.columns] == [
+        ("2021", None, None),
+        (None, "7", "2021"),
+    ]
 
 
 def test_an_unknown_table_is_reported_with_the_nearest_name() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from schemes import BRATS2021
+from schemes import BRATS2021, REGIONS
 from scipy import stats
 
 from brats_ablate.report.figures import figure_data
@@ -19,7 +19,7 @@ from brats_ablate.tables.build import ResultsStore, TableResult, build
 from brats_ablate.tables.differences import comparisons_dict, differences_table
 from brats_ablate.tables.evaluated_tables import outside_folds_table
 from brats_ablate.tables.scores import load_runs
-from brats_ablate.tables.spec import TableSpec, load_table_spec
+from brats_ablate.tables.spec import Column, TableSpec, load_table_spec
 from brats_ablate.tables.table import Table, known
 from brats_ablate.tables.tabulate import interval_rows, scores_table, tabulate
 
@@ -169,6 +169,20 @@ def test_training_cases_are_left_out_of_an_evaluation_of_an_earlier_version(tmp_
     assert any("16 cases (c0 …) were training data of its networks" in note for note in scores_table(result).notes)
 
 
+def test_hd95_of_training_cases_is_left_out_too(tmp_path: Path, write_experiment: Write) -> None:
+    folds = {f"case-{fold}-{i:03d}": fold for fold in range(5) for i in range(4)}
+    write_experiment(tmp_path / "runs", "ds", [0.5] * 5, cases_per_fold=4)
+    rows = [f"{case},{region},{metric},0.5" for case in folds for region in REGIONS for metric in ("dice", "hd95")]
+    (tmp_path / "ds.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    predicted_by = {"probabilities": {"members": ["ds fold=1 lr=0.0007 seed=0 1.pt"], "cases": "/data/raw"}}
+    (tmp_path / "ds.json").write_text(json.dumps({"predicted_by": predicted_by}))
+    spec = TableSpec("t", "T", None, None, (Column("DS", "ds", None, None), Column("Evaluated", None, "ds", None)))
+    store = ResultsStore(load_runs(tmp_path / "runs", ["ds"]), tmp_path, folds, BRATS2021)
+    (result,) = build([spec], store, folds=5, resamples=200, seed=0)
+    for column in result.columns:
+        assert {folds[case] for case in column.hd95.index} == {1}
+
+
 def test_cases_of_no_fold_are_a_test_set_with_an_interval(tmp_path: Path) -> None:
     spec = load_table_spec(EXPERIMENTS / "table4.yaml")
     folder = tmp_path / "evaluation"
@@ -238,6 +252,13 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
     assert table.frame()["DS"].tolist() == [0.9, *[None] * 7]
     assert "DS, fold 1: running, epoch 1 of 9." in table.notes
     assert "DS, folds 2, 3, 4: no run." in table.notes
+    columns = (
+        Column("DS", "ds", None, None),
+        Column("Ours", "mine", None, None),
+        Column("Theirs", None, "nnunet", None),
+    )
+    notes = scores_table(_build(replace(spec, columns=columns), tmp_path)).notes
+    assert {"Ours: no run.", "Theirs: not evaluated; run job=evaluate job.name=nnunet."} <= set(notes)
     assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
 

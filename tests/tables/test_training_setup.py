@@ -89,6 +89,16 @@ def test_columns_that_differ_are_flagged(
     assert flags(result_of(tmp_path, "a", "b")) == [note]
 
 
+def test_columns_of_one_title_are_compared_as_well(tmp_path: Path, write_run: Write) -> None:
+    write_run(tmp_path, "ds", 0, [0.5], manifest=manifest(precision="fp16"))
+    write_run(tmp_path, "baseline", 0, [0.5], manifest=manifest())
+    keys = (("DS", "ds", None), ("DS", None, "ds_tuned"), ("U-Net", "baseline", None))
+    spec = TableSpec("t", "T", None, None, tuple(Column(*key, None) for key in keys))
+    store = ResultsStore(load_runs(tmp_path, ["ds", "baseline"]), tmp_path / "evaluation", {}, BRATS2021)
+    (result,) = build([spec], store, folds=2, resamples=100, seed=0)
+    assert flags(result) == ["! Precision differs: DS fp16, U-Net bf16; these runs were not trained alike."]
+
+
 def test_a_best_epoch_of_the_final_tenth_is_named_as_such(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest(validate_every=10, final_every=2))
     (note,) = (note for note in scores_table(result_of(tmp_path, "a")).notes if "final tenth" in note)

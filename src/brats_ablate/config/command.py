@@ -56,6 +56,11 @@ def options_of_grid() -> list[str]:
     return [option for option in _typed() if _group(option) not in _OF_RUNS]
 
 
+def options_of_job() -> list[str]:
+    """Return the options of this command that are its job's own keys."""
+    return [option for option in _typed() if option.lstrip("+~").startswith("job.")]
+
+
 def options_of_run(cfg: DictConfig) -> list[str]:
     """Return the recorded options of a run that decide what it trains."""
     return [option for option in _recorded(cfg) if _group(option) in (*TRAINING_GROUPS, "init")]

@@ -72,6 +72,14 @@ def coordinates(cfg: Tree) -> str | None:
     return None
 
 
+def workers(cfg: Tree) -> str | None:
+    """Require a process for a job that maps cases over several."""
+    number = cfg["job"].get("workers")
+    if not _is_number(number, int) or number >= 1:
+        return None
+    return f"job.workers={number} must be at least 1, or null for one per core"
+
+
 def data_set(cfg: Tree) -> str | None:
     """Require file names, background, patients and folds that can work."""
     data = cfg["data"]
@@ -295,7 +303,7 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, data_set, initial_weights, label_scheme, objective, chosen_modalities),
+    *(coordinates, workers, data_set, initial_weights, label_scheme, objective, chosen_modalities),
     *(constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts, tracker),
 )

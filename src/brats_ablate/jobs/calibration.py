@@ -6,7 +6,6 @@ those of raw cases with segmentations, such as a test set.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -60,24 +59,19 @@ def run(cfg: DictConfig, *, predictions: str, source: str, bins: int, margin_mm:
     """
     from rich.console import Console
 
-    from brats_ablate.runtime.progress import ProgressBar
+    from brats_ablate.runtime.progress import with_progress
     from brats_ablate.runtime.workers import process_map
     from brats_ablate.tables import terminal
 
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+    if bins < 1:
         raise ConfigError(f"job.bins={bins} must be at least 1; 15 is usual")
-    if isinstance(margin_mm, bool) or not isinstance(margin_mm, int | float) or not 0 <= margin_mm < math.inf:
+    if margin_mm < 0:
         raise ConfigError(f"job.margin_mm={margin_mm} must be a distance in mm, 0 or more")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     folder = Path(cfg.paths.predictions) / predictions
     ids, read, problems = _prepared(cfg, folder) if source == PREPARED else _raw(cfg, folder, source)
     score = partial(case_reliability, read=read, labels=build_scheme(cfg), bins=bins, margin_mm=margin_mm)
-    of_cases: dict[str, CaseReliability] = {}
-    with ProgressBar("calibration", len(ids)) as progress:
-        for case_id, result in zip(ids, process_map(score, ids, workers=workers), strict=True):
-            of_cases |= {} if result is None else {case_id: result}
-            progress.advance()
+    results = with_progress(process_map(score, ids, workers=workers), "calibration", len(ids))
+    of_cases = {case_id: result for case_id, result in zip(ids, results, strict=True) if result is not None}
     if not of_cases:
         reason = f"; {_first(problems)}" if problems else ""
         raise DataError(f"no case of {source} has both saved probabilities and a segmentation, as is needed{reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from brats_ablate.jobs.tables import build_results, tables_run, tracked_frames
+from brats_ablate.jobs.tables import results_of, table_specs, tables_run, tracked_frames
 
 
 def run(
@@ -23,7 +23,8 @@ def run(
         ConfigError: a table that does not exist, or whose file is wrong.
         UserError: W&B is not reachable, nobody is logged in, or wandb-workspaces is not installed.
     """
-    results = [r for r in build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope) if r.has_any]
+    specs = table_specs(cfg, tables)
+    results = [r for r in results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope) if r.has_any]
     if not results:
         print(f"no run under {cfg.paths.runs} to show; train some first, e.g. with tracker=wandb -cd sweeps -cn demo")
         return

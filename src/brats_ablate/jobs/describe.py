@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check
-from brats_ablate.config.command import experiment_option, options_of_grid, shell_command
+from brats_ablate.config.command import experiment_option, options_of_grid, options_of_job, shell_command
 from brats_ablate.config.locations import experiment_names, resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.runtime.files import write_text
@@ -63,7 +63,7 @@ def run(
         print(f"\n{described[0].diagram}")
     if output is None:
         return
-    provenance = _provenance(cfg, experiments, (timing_shape, timing_width, repeats) if measure else None)
+    provenance = _provenance(cfg, (timing_shape, timing_width, repeats) if measure else None)
     for file, text in {
         "variants.md": markdown(described, provenance),
         "variants.csv": csv_text(described),
@@ -186,18 +186,16 @@ def _time(cfg: DictConfig, shape: tuple[int, int, int], width: float, repeats: i
     return time_against(_timed_model(reference, shape, width), _timed_model(cfg, shape, width), repeats)
 
 
-def _provenance(
-    cfg: DictConfig, experiments: list[str] | None, timed: tuple[tuple[int, int, int], float, int] | None
-) -> Provenance:
+def _provenance(cfg: DictConfig, timed: tuple[tuple[int, int, int], float, int] | None) -> Provenance:
     import torch
 
     from brats_ablate.model_summary.markdown import Provenance
     from brats_ablate.training.device import choose_device
     from brats_ablate.training.precision import Precision
 
-    which = [experiment_option() or ""] if experiments is None else [f"job.experiments=[{','.join(experiments)}]"]
-    measured = ["job.measure=true"] if timed else []
-    command = shell_command("job=describe", *filter(None, which), *options_of_grid(), *measured)
+    experiment = experiment_option()
+    options = [*([experiment] if experiment else []), *options_of_job(), *options_of_grid()]
+    command = shell_command("job=describe", *options)
     patch = f"patch of {'×'.join(str(s) for s in cfg.patches.shape)} voxels"
     if timed is None:
         return Provenance(command, patch, None)

@@ -18,6 +18,7 @@ from brats_ablate.data.validation import are_swapped, fitting_schemes
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of, open_store
+from brats_ablate.jobs.predict.case_source import PREPARED
 from brats_ablate.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from brats_ablate.tables.table import Table
 
 
-PREPARED = "prepared"
-"""Value of `references` for those of the prepared set."""
 _MOST_REASONS = 3
 
 
@@ -51,18 +50,11 @@ def run(
         DataError: a folder is missing, nothing can be scored, or cases are invalid; the rows of all others are written
             before, unless an earlier result has more cases.
     """
-    from rich.console import Console
-
-    from brats_ablate.tables import terminal
-
-    if workers is not None and workers < 1:
-        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     scorer: Scorer = instantiate(cfg.metrics)
     folder = Path(predictions) if predictions else Path(cfg.paths.predictions) / name
     sides = Sides(prediction_labels, reference_labels, accept_labels)
     rows, problems = evaluate_folder(cfg, folder, references, sides, scorer, workers)
     labels = sides.schemes(cfg)[0]
-    file = Path(cfg.paths.evaluation) / f"{name}.csv"
     provenance = {
         "predictions": str(folder),
         "references": references,
@@ -70,12 +62,34 @@ def run(
         "labels": labels.name,
         "predicted_by": PredictionFolder(folder).manifest(),  # the folder can be predicted again later
     }
-    kept = write_result(rows, provenance, file)
-    terminal.show([means_table(name, rows, labels.averaged_names, scorer.policy)], Console())
-    print(f"{rows['case'].nunique()} cases: {file}" if kept is None else kept)
+    show_result(cfg, name, rows, provenance, labels)
     scored = set(rows["case"])
-    if missing := sorted(_labeled(cfg, references, scored) - scored - problems.keys()):
+    if missing := sorted(_references(cfg, references, scored).keys() - scored - problems.keys()):
         print(f"{len(missing)} more cases of {references} have a reference, but no prediction ({missing[0]} …)")
+    raise_problems(problems)
+
+
+def show_result(
+    cfg: DictConfig,
+    name: str,
+    rows: DataFrame,
+    provenance: Mapping[str, Any],
+    labels: LabelScheme,
+    cases: str = "cases",
+) -> None:
+    """Write the evaluation `name`, show its means, and print where it is; `cases` says what its rows are of."""
+    from rich.console import Console
+
+    from brats_ablate.tables import terminal
+
+    file = Path(cfg.paths.evaluation) / f"{name}.csv"
+    kept = write_result(rows, provenance, file)
+    terminal.show([means_table(name, rows, labels.averaged_names, provenance["policy"])], Console())
+    print(f"{rows['case'].nunique()} {cases}: {file}" if kept is None else kept)
+
+
+def raise_problems(problems: Mapping[str, str]) -> None:
+    """Raise DataError if cases are not scored, with the distinct reasons."""
     if problems:
         raise DataError(
             f"{len(problems)} cases are not scored ({_counted(problems)}); fix them and run the same command again"
@@ -177,7 +191,8 @@ def evaluate_files(
             f"predictions of labels={labels.name} and references of labels={reference_labels.name} have different "
             "regions; set job.prediction_labels and job.reference_labels to schemes of the same regions"
         )
-    reference_of = _references(cfg, references, files)
+    found = _references(cfg, references, files)
+    reference_of = {case_id: found[case_id] for case_id in files if case_id in found}
     if not reference_of:
         raise DataError(f"no case of {folder} has a reference in {references}; check job.references and the file names")
     tasks = [Task(c, files[c], file, labels, reference_labels) for c, file in sorted(reference_of.items())]
@@ -215,21 +230,12 @@ def _counted(problems: Mapping[str, str]) -> str:
     )
 
 
-def _references(cfg: DictConfig, references: str, files: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the reference of each prediction that has one: a file, or the prepared set itself."""
+def _references(cfg: DictConfig, references: str, known: Collection[str]) -> dict[str, Path]:
+    """Return each case that has a reference, with its file or the prepared set; `known` as in `find_label_files`."""
     if references != PREPARED:
-        reference_files = find_label_files(Path(references), layout_of(cfg), files)
-        return {case_id: reference_files[case_id] for case_id in files if case_id in reference_files}
-    labeled = _labeled(cfg, references)
-    return {case_id: Path(cfg.paths.prepared) for case_id in files if case_id in labeled}
-
-
-def _labeled(cfg: DictConfig, references: str, known: Collection[str] = ()) -> set[str]:
-    """Return the cases that have a reference; `known` as in `find_label_files`."""
-    if references != PREPARED:
-        return set(find_label_files(Path(references), layout_of(cfg), known))
+        return find_label_files(Path(references), layout_of(cfg), known)
     store = open_store(cfg)
-    return {c for c in store.case_ids if store.record(c).has_labels}
+    return {c: Path(cfg.paths.prepared) for c in store.case_ids if store.record(c).has_labels}
 
 
 def means_table(name: str, rows: DataFrame, averaged: Sequence[str], policy: str) -> Table:

@@ -19,7 +19,7 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
     """Preprocess the data set of `cfg.data` into `cfg.paths.prepared`; a phantom data set is written first.
 
     Raises:
-        ConfigError: no raw folder is given, or `workers` is not positive.
+        ConfigError: no raw folder is given.
         DataError: cases are invalid (all others are prepared first), or nothing can be prepared.
     """
     data = cfg.data
@@ -27,8 +27,6 @@ def run(cfg: DictConfig, workers: int | None, require_segmentation: bool, trust_
         raise ConfigError(
             "data.raw is not set; give the folder of the unpacked data set: data.raw=/path/to/it, or a list: data.list"
         )
-    if workers is not None and workers < 1:
-        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     if data.phantom is not None:
         from hydra.utils import instantiate
 

@@ -9,8 +9,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from brats_ablate.config.command import command_of_runs, is_experiment, options_of_data
-from brats_ablate.jobs.tables import build_results
+from brats_ablate.jobs.tables import results_of, table_specs
 from brats_ablate.runtime.files import read_json, write_text
+from brats_ablate.runtime.text import counted
 from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.scores import RunSummary
 
@@ -31,7 +32,8 @@ def run(
         ConfigError: a table that does not exist, or whose file is wrong.
         UserError: plotly is not installed.
     """
-    built = build_results(cfg, tables, resamples=resamples, seed=seed, rope=rope, paper=paper)
+    specs = table_specs(cfg, tables)
+    built = results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope, paper=paper)
     results = [result for result in built if result.has_any]
     if not results:
         print(f"no run under {cfg.paths.runs} to report on; train some first, e.g. with -cd sweeps -cn demo")
@@ -45,7 +47,7 @@ def run(
     title, commands = f"Ablation study, {cfg.data.name}", training_commands(shown, options_of_data(cfg))
     page = render_report(results, shown, pictures, calibrations, title=title, commands=commands)
     write_text(Path(output), page)
-    count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
+    count = counted(len(shown), "table")
     print(f"{output}: {count}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
 
 

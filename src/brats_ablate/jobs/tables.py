@@ -19,7 +19,7 @@ from brats_ablate.jobs.build import build_scheme, instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
 from brats_ablate.launch.sweep import by_data_set, other_settings, run_directory
-from brats_ablate.runtime.text import suggest
+from brats_ablate.runtime.text import counted, suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
 
@@ -84,6 +84,7 @@ def run(
     from brats_ablate.tables import terminal
     from brats_ablate.tables.differences import comparisons_dict
     from brats_ablate.tables.paper_table import write_paper_table
+    from brats_ablate.tables.spec import CASE_ROWS
     from brats_ablate.tables.tabulate import interval_rows, tabulate, training_rows
     from brats_ablate.tables.writers import write_csv, write_tables
 
@@ -92,12 +93,13 @@ def run(
     for result in shown:
         parts = tabulate(result)
         terminal.show(parts, console)
-        write_tables(parts, out, [*(interval_rows(result) if intervals else ()), *training_rows(result)])
+        further = () if result.spec.ranking else (*(interval_rows(result) if intervals else ()), *training_rows(result))
+        write_tables(parts, out, further)
         write_paper_table(result, out)
         frames |= tracked_frames(parts)
-    write_csv(_case_rows(shown), out / "cases.csv")
+    write_csv(_case_rows(shown), out / f"{CASE_ROWS}.csv")
     write_json(out / "comparisons.json", {result.spec.name: comparisons_dict(result) for result in shown})
-    count = f"{len(shown)} table{'s' if len(shown) > 1 else ''}"
+    count = counted(len(shown), "table")
     console.print(
         f"{count} as .md, .csv and .tex, the rows of all cases as cases.csv, comparisons.json: {out}", soft_wrap=True
     )
@@ -144,25 +146,6 @@ def tables_run(cfg: DictConfig) -> RunInfo:
 def tracked_frames(parts: Sequence[Table]) -> dict[str, DataFrame]:
     """Return what a tracker logs of the parts of one table: its scores and its differences, by name."""
     return {t.name: t.frame() for t in parts if t is parts[0] or t.name.endswith("_differences")}
-
-
-def build_results(
-    cfg: DictConfig,
-    names: list[str] | None,
-    *,
-    resamples: int,
-    seed: int,
-    rope: float,
-    baseline: str | None = None,
-    paper: bool | None = None,
-) -> list[TableResult]:
-    """Build the named tables, or all, from what exists; those without any run included. `paper`: see `results_of`.
-
-    Raises:
-        ConfigError: a table that does not exist or whose file is wrong, or a baseline that is not a column.
-    """
-    specs = table_specs(cfg, names, baseline)
-    return results_of(cfg, specs, resamples=resamples, seed=seed, rope=rope, paper=paper)
 
 
 def table_specs(cfg: DictConfig, names: list[str] | None, baseline: str | None = None) -> list[TableSpec]:

@@ -8,12 +8,12 @@ comparison.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Literal
 
 from omegaconf import DictConfig
 
+from brats_ablate.config.command import options_of_data, shell_command
 from brats_ablate.errors import ConfigError
-from brats_ablate.inference.postprocess import Connectivity
 from brats_ablate.jobs.build import build_scheme, open_store
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.tuning.component_grid import PostprocessGrid
@@ -31,7 +31,7 @@ def run(
     thresholds: dict[str, list[float]],
     most_voxels: int,
     probabilities: list[float],
-    connectivity: int,
+    connectivity: Literal[6, 18, 26],
     workers: int | None,
 ) -> None:
     """Search, print the result, and write `tuned.yaml` into the folder of predictions.
@@ -42,8 +42,6 @@ def run(
     """
     scheme = build_scheme(cfg)
     grid = _threshold_grid(thresholds, scheme)
-    if connectivity not in (6, 18, 26):
-        raise ConfigError(f"job.connectivity={connectivity} must be 6, 18 or 26")
     if most_voxels < 1 or not probabilities:
         raise ConfigError(f"job.most_voxels={most_voxels} must be at least 1, and job.probabilities not empty")
     postprocess_grid = PostprocessGrid(most_voxels, tuple(sorted(probabilities)))
@@ -51,11 +49,12 @@ def run(
     folder = Path(cfg.paths.predictions) / predictions
     store = open_store(cfg)
     cases = cross_validated_cases(folder, store)
-    result = search(cases, grid, postprocess_grid, cast(Connectivity, connectivity), workers)
+    result = search(cases, grid, postprocess_grid, connectivity, workers)
     file = folder / "tuned.yaml"
     write_settings(file, result, predictions, store.fingerprint)
     result.show(predictions)
-    print(f"Apply with: job=predict job.output=<new name> job.reuse={predictions} job.settings={file}")
+    applied = ("job.output=<new name>", f"job.reuse={predictions}", f"job.settings={file}")
+    print(f"apply with: {shell_command('job=predict', *options_of_data(cfg), *applied)}")
 
 
 def _threshold_grid(thresholds: dict[str, list[float]], scheme: LabelScheme) -> ThresholdGrid:

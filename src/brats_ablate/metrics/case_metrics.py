@@ -6,7 +6,7 @@ others give no value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -67,8 +67,7 @@ class CaseMetrics:
     """Further metrics by name."""
 
     def __post_init__(self) -> None:
-        if taken := [name for name in self.extra or {} if name in METRICS]:
-            raise ValueError(f"extra.{taken[0]} is the name of a built-in metric; rename it")
+        require_new_names(self.extra or {}, METRICS)
 
     @property
     def policy(self) -> str:
@@ -98,13 +97,10 @@ class CaseMetrics:
         Raises:
             ValueError: the two shapes differ.
         """
-        if predicted.shape != reference.shape:
-            raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} are not on one grid")
-        # Outside the box of both tumors every voxel is background in both.
-        tumor = BBox.around((predicted | reference) != 0)
-        box = tumor.slices if tumor else (slice(0, 0),) * 3
-        outside = predicted.size - predicted[box].size
-        masks = zip(labels.to_regions_np(predicted[box]), labels.to_regions_np(reference[box]), strict=True)
+        whole = predicted.size
+        predicted, reference = cropped_to_tumor(predicted, reference)
+        outside = whole - predicted.size
+        masks = zip(labels.to_regions_np(predicted), labels.to_regions_np(reference), strict=True)
         return {
             (region, metric): float(value)
             for region, (p, r) in zip(labels.region_names, masks, strict=True)
@@ -150,3 +146,27 @@ class CaseMetrics:
         is_2023 = self.hd95 == "brats2023"  # which has the same distances as NSD
         hd95 = weighted_maximum(distances) if is_2023 else HD95[self.hd95](predicted, reference, spacing_mm)
         return {"hd95": hd95, "nsd": surface_dice(distances, self.tolerance_mm)}
+
+
+def require_new_names(extra: Iterable[str], built_in: Collection[str]) -> None:
+    """Check the names of own metrics; upper and lower case are one name, as in the files of other programs.
+
+    Raises:
+        ValueError: one is the name of a built-in metric.
+    """
+    for name in extra:
+        if name.lower() in built_in:
+            raise ValueError(f"extra.{name} is the name of a built-in metric; rename it")
+
+
+def cropped_to_tumor(predicted: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Crop two label maps (X, Y, Z) to the box of both tumors: outside, every voxel is background in both.
+
+    Raises:
+        ValueError: the two shapes differ.
+    """
+    if predicted.shape != reference.shape:
+        raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} are not on one grid")
+    tumor = BBox.around((predicted | reference) != 0)
+    box = tumor.slices if tumor else (slice(0, 0),) * 3
+    return predicted[box], reference[box]

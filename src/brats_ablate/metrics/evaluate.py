@@ -18,7 +18,7 @@ from brats_ablate.data.validation import Problem, encoded_labels
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.case_metrics import Scorer
-from brats_ablate.runtime.progress import ProgressBar
+from brats_ablate.runtime.progress import with_progress
 from brats_ablate.runtime.workers import process_map
 
 COLUMNS = ["case", "fold", "region", "metric", "value"]
@@ -65,15 +65,14 @@ def evaluate(tasks: Sequence[Task], scorer: Scorer, fold_of_case: Mapping[str, i
     rows: list[tuple[str, int | None, str, str, float]] = []
     problems: dict[str, Problem] = {}
     swapped: list[bool] = []
-    with ProgressBar("evaluating", len(tasks)) as progress:
-        for task, result in zip(tasks, process_map(partial(score, scorer=scorer), tasks, workers=workers), strict=True):
-            if isinstance(result, Problem):
-                problems[task.case_id] = result
-            else:
-                fold = fold_of_case.get(task.case_id)
-                rows += [(task.case_id, fold, region, metric, v) for (region, metric), v in result.values.items()]
-                swapped += [] if result.is_swapped is None else [result.is_swapped]
-            progress.advance()
+    results = process_map(partial(score, scorer=scorer), tasks, workers=workers)
+    for task, result in zip(tasks, with_progress(results, "evaluating", len(tasks)), strict=True):
+        if isinstance(result, Problem):
+            problems[task.case_id] = result
+        else:
+            fold = fold_of_case.get(task.case_id)
+            rows += [(task.case_id, fold, region, metric, v) for (region, metric), v in result.values.items()]
+            swapped += [] if result.is_swapped is None else [result.is_swapped]
     frame = DataFrame(rows, columns=COLUMNS).astype({"fold": "Int64", "value": float})
     return Evaluation(frame, problems, swapped)
 

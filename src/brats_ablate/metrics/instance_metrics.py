@@ -28,7 +28,7 @@ import numpy as np
 
 from brats_ablate.cases import BBox
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.case_metrics import RegionMetric
+from brats_ablate.metrics.case_metrics import RegionMetric, cropped_to_tumor, require_new_names
 from brats_ablate.metrics.dice import dice_from_counts
 from brats_ablate.metrics.surface import Spacing, SurfaceDistances, between_border_voxels, pooled_95
 
@@ -55,8 +55,7 @@ class InstanceMetrics:
     """Further metrics by name."""
 
     def __post_init__(self) -> None:
-        if taken := [name for name in self.extra or {} if name in INSTANCE_METRICS]:
-            raise ValueError(f"extra.{taken[0]} is the name of a built-in metric; rename it")
+        require_new_names(self.extra or {}, INSTANCE_METRICS)
 
     @property
     def policy(self) -> str:
@@ -75,11 +74,7 @@ class InstanceMetrics:
         Raises:
             ValueError: the two shapes differ.
         """
-        if predicted.shape != reference.shape:
-            raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} are not on one grid")
-        tumor = BBox.around((predicted | reference) != 0)
-        box = tumor.slices if tumor else (slice(0, 0),) * 3
-        predicted, reference = predicted[box], reference[box]
+        predicted, reference = cropped_to_tumor(predicted, reference)
         both = zip(_masks(predicted, labels).items(), _masks(reference, labels).values(), strict=True)
         return {
             (region, metric): float(value)

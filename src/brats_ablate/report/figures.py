@@ -17,6 +17,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.report.selection import has_result
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import Tested
+from brats_ablate.tables.differences import verdict_cell
 from brats_ablate.tables.effects_table import effect_verdict
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.strata import paired_differences
@@ -101,8 +102,8 @@ def _table(result: TableResult) -> dict[str, Any]:
 def _tested(tested: Tested, title: str, baseline: str = "") -> dict[str, Any]:
     """Return one row of a forest plot."""
     numbers = {"low": known(tested.interval.low), "high": known(tested.interval.high), "p": known(tested.p_adjusted)}
-    reason = f": {tested.reason}" if tested.reason else ""
-    words = {"title": title, "baseline": baseline, "verdict": tested.verdict, "words": f"{tested.verdict}{reason}"}
+    verdict = verdict_cell(tested)
+    words = {"title": title, "baseline": baseline, "verdict": verdict.words, "words": verdict.text}
     return {**words, "difference": tested.difference, **numbers}
 
 

@@ -53,7 +53,7 @@ def render_report(
     runs = list({run.directory.path: run for r in results for c in r.columns for run in c.scores.runs}.values())
     settings, missing = config_section(shown), missing_section(shown, runs, commands)
     sections = [  # "Table 1" of "Table 1. U-Net, UNETR and SegResNetVAE"
-        ("summary", "Summary"), *((r.spec.name, r.spec.title.split(". ")[0]) for r in shown),
+        ("summary", "Summary"), *((f"table-{r.spec.name}", r.spec.title.split(". ")[0]) for r in shown),
         *([("calibration", "Calibration")] if calibrated else []), *([("curves", "Learning curves")] if runs else []),
         *([("cases", "Cases")] if data["cases"]["ids"] else []), *([("settings", "Config diff")] if settings else []),
         ("provenance", "Environment"), *([("missing", "Missing runs")] if missing else []),

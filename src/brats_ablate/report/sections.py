@@ -30,7 +30,7 @@ def table_section(result: TableResult) -> str:
     first, *further = tabulate(result)
     name = escape(result.spec.name)
     return (
-        f'<section id="{name}"><h2>{escape(result.spec.title)}</h2>'
+        f'<section id="table-{name}"><h2>{escape(result.spec.title)}</h2>'
         + (f'<p class="where">{escape(result.spec.paper)}</p>' if result.spec.paper else "")
         + table_html(first if result.spec.ranking else _without_empty_columns(first), caption=False)
         + ("" if result.spec.ranking else f'<div class="figures">{"".join(_figures(result, name))}</div>')
@@ -48,9 +48,12 @@ def _figures(result: TableResult, name: str) -> Iterator[str]:
         noise = "; shaded: noise floor, what training alone reaches" if result.noise_floor else ""
         caption = f"Δ mean Dice to the baseline with its 95 % CI; filled: better or worse{noise}{small}"
         yield _FIGURE.format(caption=caption, kind="forest", name=name, label="Numbers are under Differences")
-    paper = "; dashes: the paper" if any(c.column.paper for c in result.columns) else ""
-    caption = f"Mean Dice of every fold, fold 0 at the top; a line joins each fold{paper}"
-    yield _FIGURE.format(caption=caption, kind="dots", name=name, label="Scores per fold; they are in the table above")
+    has_paper = any(c.column.paper for c in result.columns)
+    if has_paper or any(map(has_result, result.columns)):
+        paper = "; dashes: the paper" if has_paper else ""
+        caption = f"Mean Dice of every fold, fold 0 at the top; a line joins each fold{paper}"
+        label = "Scores per fold; they are in the table above"
+        yield _FIGURE.format(caption=caption, kind="dots", name=name, label=label)
     if any(not math.isnan(e.difference) for e in result.effects):
         caption = f"Effects of the factors on mean Dice with their 95 % CI; filled: significant{small}"
         yield _FIGURE.format(caption=caption, kind="effects", name=name, label="Numbers are under Effects")

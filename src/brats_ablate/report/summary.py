@@ -7,7 +7,7 @@ from html import escape
 from statistics import fmean
 
 from brats_ablate.report.selection import has_result
-from brats_ablate.runtime.text import format_duration
+from brats_ablate.runtime.text import counted, format_duration
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
 from brats_ablate.tables.cost import cost_of, unit_of_device_hours
@@ -72,14 +72,14 @@ def _scored(shown: Sequence[TableResult]) -> list[ColumnResult]:
 def _compared(shown: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
     columns = _scored(shown)
     if not columns:
-        return f"No result yet: {_count(len(runs), 'run')} started, none finished."
+        return f"No result yet: {counted(len(runs), 'run')} started, none finished."
     names = list(dict.fromkeys(c.column.title for c in columns))  # trained and evaluated is one variant
     listed = ", ".join(map(escape, names[:_MOST_NAMES])) + (", …" if len(names) > _MOST_NAMES else "")
     cases = len({case for c in columns for case in c.case_scores.index})
-    folds = {fold for c in columns for fold, value in enumerate(c.scores.per_fold_lr.values) if value is not None}
+    folds = {fold for c in columns for fold in c.scores.per_fold_lr.finished_folds}
     of = f" of {shown[0].folds}" if len(folds) < shown[0].folds else ""
-    on = f" on {_count(cases, 'case')}" if cases else ""  # the best epochs of some runs have no rows of cases
-    return f"{_count(len(names), 'variant')} ({listed}){on} in {_count(len(folds), 'fold')}{of}."
+    on = f" on {counted(cases, 'case')}" if cases else ""  # the best epochs of some runs have no rows of cases
+    return f"{counted(len(names), 'variant')} ({listed}){on} in {counted(len(folds), 'fold')}{of}."
 
 
 def _best(shown: Sequence[TableResult]) -> str:
@@ -103,19 +103,15 @@ def _cost(runs: Sequence[RunSummary]) -> str:
         return ""
     hours = cost.device_hours
     devices = f" ({hours:,.1f} {unit_of_device_hours(runs)})" if hours and hours != cost.hours else ""
-    return f"Cost: {format_duration(3600 * cost.hours)} of training{devices} in {_count(cost.runs, 'run')}."
+    return f"Cost: {format_duration(3600 * cost.hours)} of training{devices} in {counted(cost.runs, 'run')}."
 
 
 def _missing(shown: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
     started = {run.coordinates.name for run in runs}
     missing = missing_folds(shown)
     partly = [folds for key, folds in missing.items() if key in started]
-    parts = [f"{_count(sum(map(len, partly)), 'fold')} of {_count(len(partly), 'variant')}"] if partly else []
+    parts = [f"{counted(sum(map(len, partly)), 'fold')} of {counted(len(partly), 'variant')}"] if partly else []
     unfinished = sum(not run.is_finished for run in runs)
     counts = ((len(missing) - len(partly), "untrained variant"), (unfinished, "unfinished run"))
-    listed = ", ".join([*parts, *(_count(n, noun) for n, noun in counts if n)])
+    listed = ", ".join([*parts, *(counted(n, noun) for n, noun in counts if n)])
     return f'Missing: {listed} (<a href="#missing">list and commands</a>).' if listed else "Nothing is missing."
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

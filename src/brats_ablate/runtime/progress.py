@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -49,3 +53,11 @@ class ProgressBar:
             left = (now - self._started) / self.done * (self.total - self.done)
             notes = f", {note}" if note else ""
             print(f"{self.label}: {self.done}/{self.total}{notes}, {left:.0f} s left", flush=True)
+
+
+def with_progress(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    """Yield `items`, and count them up to `total` in a `ProgressBar`."""
+    with ProgressBar(label, total) as progress:
+        for item in items:
+            progress.advance()
+            yield item

@@ -15,14 +15,22 @@ from pandas import DataFrame, Series
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.identity import COORDINATES, INITIAL_WEIGHTS
 from brats_ablate.tables import statistics
-from brats_ablate.tables.comparison import Comparison, Settings, compare
+from brats_ablate.tables.comparison import Comparison, compare
 from brats_ablate.tables.cost import Cost, cost_of
-from brats_ablate.tables.difference import estimate_differences, pair_contrasts
+from brats_ablate.tables.difference import Settings, estimate_differences, pair_contrasts
 from brats_ablate.tables.effects import Effect, effects
-from brats_ablate.tables.evaluated import by_kind, compare_evaluated
+from brats_ablate.tables.evaluated import compare_evaluated
 from brats_ablate.tables.evaluation_record import EvaluationRecord, read_record
-from brats_ablate.tables.outside_folds import NO_FOLD, OutsideFolds, scores_outside_folds
-from brats_ablate.tables.results import PatientOf, case_rows, case_scores, evaluated_dice, evaluated_hd95, read_rows
+from brats_ablate.tables.outside_folds import OutsideFolds, scores_outside_folds
+from brats_ablate.tables.results import (
+    NO_FOLD,
+    PatientOf,
+    case_rows,
+    case_scores,
+    evaluated_dice,
+    evaluated_hd95,
+    read_rows,
+)
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.statistics import Components
@@ -107,7 +115,7 @@ def build(
 ) -> list[TableResult]:
     """Build tables from what exists; a column that several of them share is read once.
 
-    `resamples` are the draws of the test; `rope` as in `comparison.Settings`.
+    `resamples` are the draws of the test; `rope` as in `difference.Settings`.
     """
     settings = Settings(folds, rope, resamples, seed)
     sources = {column.source: column for spec in specs for column in spec.columns}
@@ -124,10 +132,12 @@ def _table(
     pairs = [(i, spec.baseline_of(i)) for i in range(len(columns))]
     rows = [c.case_scores for c in columns]
     labels = store.labels
-    trained, others = by_kind(pairs, spec.columns)
+    with_baseline = [(i, b) for i, b in pairs if b is not None]
+    trained = [pair for pair in with_baseline if spec.is_trained(*pair)]
+    evaluated = [pair for pair in with_baseline if not spec.is_trained(*pair)]
     compared = compare(trained, [c.tested for c in columns], settings)
     compared += compare_evaluated(
-        others, spec.columns, rows, settings, regions=labels.averaged_names, patient_of=store.patient_of
+        evaluated, spec.columns, rows, settings, regions=labels.averaged_names, patient_of=store.patient_of
     )
     return TableResult(
         spec=spec,
@@ -145,7 +155,7 @@ def _table(
 
 def _effects(spec: TableSpec, columns: Sequence[ColumnResult], settings: Settings) -> list[Effect]:
     """Return the effects of a design whose columns are all trained experiments."""
-    if not spec.factors or any(column.evaluation for column in spec.columns):
+    if not spec.factors or not spec.is_trained(*range(len(columns))):
         return []
     on = [frozenset(column.factors or ()) for column in spec.columns]
     return effects(spec.factors, on, [c.tested for c in columns], settings)
@@ -156,7 +166,9 @@ def _column(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     file = store.evaluation / f"{column.evaluation or column.experiment}.csv"
     if not file.exists():
         return result
-    return replace(result, evaluation=read_record(file), hd95=evaluated_hd95(file, store.labels.region_names))
+    record, hd95 = read_record(file), evaluated_hd95(file, store.labels.region_names)
+    trained_on = hd95.index.intersection(list(record.trained_on(store.fold_of_case)))
+    return replace(result, evaluation=record, hd95=hd95.drop(trained_on))
 
 
 def _trained(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
@@ -216,8 +228,7 @@ def _paper_p(spec: TableSpec, pairs: Sequence[tuple[int, int | None]], settings:
     members = sorted({i for pair in tested for i in pair if i is not None})
     statistics_of_folds = FoldStatistics.of_folds(np.array([printed[i] for i in members]))
     indices = np.array([[members.index(column), members.index(baseline or 0)] for column, baseline in tested])
-    options = {"all_folds": settings.folds, "draws": settings.draws, "seed": settings.seed, "families": 1}
-    differences = estimate_differences(statistics_of_folds, pair_contrasts(indices, len(members)), **options)
+    differences = estimate_differences(statistics_of_folds, pair_contrasts(indices, len(members)), settings)
     return {column: d.p_adjusted for (column, _), d in zip(tested, differences, strict=True)}
 
 

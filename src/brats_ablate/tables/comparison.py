@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 
-from brats_ablate.tables.difference import Difference, estimate_differences, pair_contrasts
+from brats_ablate.tables.difference import Difference, Settings, estimate_differences, pair_contrasts
 from brats_ablate.tables.statistics import LEVEL
 from brats_ablate.tables.tested_scores import ColumnRuns, RunKey, SharedScores, SharedSet, gather, shared_set
 from brats_ablate.tables.variance import FoldStatistics
@@ -30,19 +30,6 @@ UNDECIDED: Final = "undecided"
 NOT_DECIDED: Final = "not decided"
 Verdict = Literal["better", "worse", "equivalent", "undecided", "not decided"]
 """`UNDECIDED`: tested, without a finding. `NOT_DECIDED`: could not be tested; the reason says why."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How columns are compared."""
-
-    folds: int
-    """Of the cohort, all of them."""
-    rope: float = 0.001
-    """Differences of mean Dice up to this are negligible (region of practical equivalence)."""
-    draws: int = 10_000
-    """Of the joint distribution of the table's test statistics."""
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,9 +143,7 @@ def _tested(
     family: Sequence[Comparison], x: np.ndarray, fold: np.ndarray, pairs: np.ndarray, settings: Settings, families: int
 ) -> list[Comparison]:
     statistics = FoldStatistics.of_patients(x, fold)
-    options: dict[str, Any] = {"draws": settings.draws, "seed": settings.seed, "families": families}
-    contrasts = pair_contrasts(pairs, len(x))
-    differences = estimate_differences(statistics, contrasts, all_folds=settings.folds, **options)
+    differences = estimate_differences(statistics, pair_contrasts(pairs, len(x)), settings, families)
     return [decide(replace(c, **vars(d)), settings) for c, d in zip(family, differences, strict=True)]
 
 

@@ -12,6 +12,7 @@ from statistics import fmean
 
 import numpy as np
 
+from brats_ablate.runtime.text import counted
 from brats_ablate.tables import maxt
 from brats_ablate.tables.comparison import Comparison
 from brats_ablate.tables.cost import unit_of_device_hours
@@ -133,7 +134,7 @@ def designs_table(
             cells = [Number(hours.get(name), "{:,.1f}".format) for name in validations]
             reached = detect is not None and least <= detect
             for name, price in hours.items() if reached else ():
-                plan = f"{runs} run{'s' if runs > 1 else ''} per fold, {J} folds, validation={name}: "
+                plan = f"{counted(runs, 'run')} per fold, {J} folds, validation={name}: "
                 plan += f"{price:,.1f} {unit}"
                 cheapest = min(cheapest or (price, plan), (price, plan))
             marked = [Words("yes" if reached else "no")] if detect is not None else []

@@ -17,6 +17,19 @@ MOST_RUNS = 1000
 """More runs per fold and column than anybody trains."""
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How columns are compared."""
+
+    folds: int
+    """Of the cohort, all of them."""
+    rope: float = 0.001
+    """Differences of mean Dice up to this are negligible (region of practical equivalence)."""
+    draws: int = 10_000
+    """Of the joint distribution of the table's test statistics."""
+    seed: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """A difference of mean Dice between columns or means of columns. A number that cannot be estimated is NaN."""
@@ -66,16 +79,14 @@ def pair_contrasts(pairs: np.ndarray, columns: int) -> np.ndarray:
 
 
 def estimate_differences(
-    statistics: FoldStatistics, contrasts: np.ndarray, *, all_folds: int, draws: int, seed: int, families: int
+    statistics: FoldStatistics, contrasts: np.ndarray, settings: Settings, families: int = 1
 ) -> list[Difference]:
     """Estimate and test differences of columns, or of means of columns.
 
     Args:
         statistics: of k columns.
         contrasts: (m, k) weight of each column in each difference; 1 and -1 for a column and its baseline.
-        all_folds: folds of the cohort; `statistics` may have fewer.
-        draws: of the joint distribution of the test statistics.
-        seed: of the draws.
+        settings: of the table; `statistics` may have fewer folds.
         families: number of such tests in the table; p-values are multiplied by it.
 
     Returns:
@@ -89,11 +100,11 @@ def estimate_differences(
         return [Difference(difference=float(d)) for d in v.differences]
     t = np.abs(v.differences[tested]) / np.sqrt(v.variance[tested])
     covariance = v.covariance[np.ix_(tested, tested)]
-    result = maxt.step_down(t, covariance, v.degrees, draws=draws, seed=seed, families=families)
+    result = maxt.step_down(t, covariance, v.degrees, draws=settings.draws, seed=settings.seed, families=families)
     p = np.full(len(contrasts), math.nan)
     p[tested] = result.p_adjusted
     return [
-        _difference(v, i, float(p[i]), result.critical, all_folds)
+        _difference(v, i, float(p[i]), result.critical, settings.folds)
         if varies[i]
         else Difference(difference=float(v.differences[i]))
         for i in range(len(contrasts))

@@ -9,7 +9,7 @@ from typing import Any
 
 from brats_ablate.runtime.files import finite_or_null
 from brats_ablate.tables.build import TableResult
-from brats_ablate.tables.comparison import BETTER, WORSE, Comparison
+from brats_ablate.tables.comparison import BETTER, WORSE, Comparison, Tested
 from brats_ablate.tables.evaluated_tables import evaluated_notes, is_trained
 from brats_ablate.tables.table import (
     Absent,
@@ -44,9 +44,9 @@ def differences_table(result: TableResult) -> Table:
         printed = column.paper.recomputed - baseline.paper.recomputed if column.paper and baseline.paper else None
         rows.append(
             (
-                Words(column.title), Words(baseline.title), Number(c.difference, signed), Bounds(c.interval, signed),
-                Number(c.p_adjusted, p_value), verdict_cell(c), Number(c.minimum_detectable_effect, dice),
-                Number(c.cases or None, str), Number(len(c.runs) or None, str),
+                Words(column.title), Words(baseline.title), *tested_cells(c),
+                Number(c.minimum_detectable_effect, dice), Number(c.cases or None, str),
+                Number(len(c.runs) or None, str),
                 Number(printed, signed), Number(result.paper_p.get(c.column), p_value),
             )
         )  # fmt: skip
@@ -55,7 +55,12 @@ def differences_table(result: TableResult) -> Table:
     return Table(f"{result.spec.name}_differences", "Differences", heads, tuple(rows), tuple(_notes(result)))
 
 
-def verdict_cell(c: Comparison) -> Words:
+def tested_cells(c: Tested) -> tuple[Cell, ...]:
+    """Return difference, interval, p and verdict."""
+    return Number(c.difference, signed), Bounds(c.interval, signed), Number(c.p_adjusted, p_value), verdict_cell(c)
+
+
+def verdict_cell(c: Tested) -> Words:
     """Return the verdict with its reason."""
     mark: Mark = c.verdict if c.verdict == BETTER or c.verdict == WORSE else ""
     return Words(c.verdict, c.reason, mark=mark)
@@ -96,12 +101,13 @@ def sources_table(result: TableResult) -> Table:
         if math.isnan(c.p_adjusted) or not is_trained(c, result):
             continue
         of_patients = c.case_variance / c.variance
+        on_reference = tested_cells(c.on_reference) if c.on_reference else (Absent(),) * 4
         runs = ", ".join(f"{run_text(key)} {signed(d)}" for key, d in zip(c.runs, c.run_differences, strict=True))
         rows.append(
             (
                 Words(result.columns[c.column].column.title), Words(runs),
                 Number(of_patients, _PERCENT), Number(1 - of_patients, _PERCENT),
-                Bounds(c.other_cohort, signed), Number(c.noise_floor, dice), *_on_reference(c), _flips(c),
+                Bounds(c.other_cohort, signed), Number(c.noise_floor, dice), *on_reference, _flips(c),
             )
         )  # fmt: skip
     notes = [
@@ -135,13 +141,6 @@ def run_text(key: RunKey) -> str:
     """Return a learning rate, with the seed unless it is 0."""
     lr, seed = key
     return learning_rate(lr) + (f" seed {seed}" if seed else "")
-
-
-def _on_reference(c: Comparison) -> tuple[Cell, ...]:
-    on = c.on_reference
-    if on is None:
-        return (Absent(), Absent(), Absent(), Absent())
-    return Number(on.difference, signed), Bounds(on.interval, signed), Number(on.p_adjusted, p_value), verdict_cell(on)
 
 
 def _flips(c: Comparison) -> Cell:

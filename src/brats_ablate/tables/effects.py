@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from brats_ablate.tables.comparison import Settings, Tested, decide, not_testable
-from brats_ablate.tables.difference import estimate_differences
+from brats_ablate.tables.comparison import Tested, decide, not_testable
+from brats_ablate.tables.difference import Settings, estimate_differences
 from brats_ablate.tables.tested_scores import ColumnRuns, gather, shared_set
 from brats_ablate.tables.variance import FoldStatistics
 
@@ -59,9 +59,7 @@ def effects(
     scores = gather(shared, columns)
     statistics = FoldStatistics.of_patients(scores.x, scores.fold)
     contrasts = np.array([contrast(kind, of, factors, on) for kind, of in named])
-    differences = estimate_differences(
-        statistics, contrasts, all_folds=settings.folds, draws=settings.draws, seed=settings.seed, families=1
-    )
+    differences = estimate_differences(statistics, contrasts, settings)
     return [decide(replace(e, **vars(d)), settings) for e, d in zip(plain, differences, strict=True)]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.comparison import BETTER, EQUIVALENT, WORSE
+from brats_ablate.tables.differences import tested_cells, verdict_cell
 from brats_ablate.tables.effects import Effect
-from brats_ablate.tables.table import Bounds, Mark, Number, Row, Table, Words, dice, headers, p_value, signed
+from brats_ablate.tables.table import Number, Row, Table, Words, dice, headers
 
 _TOGETHER = {BETTER: "gain more together", WORSE: "gain less together", EQUIVALENT: "add up"}
 """Verdict → what it says of an interaction."""
@@ -15,8 +18,8 @@ def effects_table(result: TableResult) -> Table:
     """Return one row per effect, with the verdict in words; no rows unless the table is that of a full factorial."""
     rows: list[Row] = [
         (
-            Words(" × ".join(e.factors)), Words(e.kind), Number(e.difference, signed), Bounds(e.interval, signed),
-            Number(e.p_adjusted, p_value), effect_verdict(e), Number(e.minimum_detectable_effect, dice),
+            Words(" × ".join(e.factors)), Words(e.kind), *tested_cells(e)[:-1], effect_verdict(e),
+            Number(e.minimum_detectable_effect, dice),
         )
         for e in result.effects
     ]  # fmt: skip
@@ -32,6 +35,5 @@ def effects_table(result: TableResult) -> Table:
 
 def effect_verdict(e: Effect) -> Words:
     """Return the verdict of an effect in words, with its reason."""
-    mark: Mark = e.verdict if e.verdict == BETTER or e.verdict == WORSE else ""
-    is_of_several = e.kind == "interaction"
-    return Words(_TOGETHER.get(e.verdict, e.verdict) if is_of_several else e.verdict, e.reason, mark=mark)
+    cell = verdict_cell(e)
+    return replace(cell, words=_TOGETHER.get(e.verdict, e.verdict)) if e.kind == "interaction" else cell

@@ -9,40 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 from pandas import DataFrame, Series
 
 from brats_ablate.tables import maxt, statistics
-from brats_ablate.tables.comparison import ALPHA, Comparison, Settings, decide
-from brats_ablate.tables.outside_folds import NO_FOLD
-from brats_ablate.tables.results import PatientOf
+from brats_ablate.tables.comparison import ALPHA, Comparison, Tested, decide
+from brats_ablate.tables.difference import Settings
+from brats_ablate.tables.results import NO_FOLD, PatientOf
 from brats_ablate.tables.spec import Column
-from brats_ablate.tables.statistics import LEVEL, UNKNOWN, Interval
+from brats_ablate.tables.statistics import LEVEL, Interval
 from brats_ablate.tables.strata import paired_differences
 
 
-@dataclass(frozen=True)
-class PairedTest:
-    """A difference of two sets of predictions of the same patients."""
-
-    patients: int
-    difference: float
-    """Mean over groups of their means."""
-    variance: float
-    """Of `difference`; NaN without degrees of freedom."""
-    degrees: int
-    """Of freedom."""
-    interval: Interval
-    """95 %, of `difference`."""
-    p: float
-    """Two-sided, of a difference of zero; NaN where the variance is zero or unknown."""
-
-
-def paired_test(differences: np.ndarray, groups: Sequence[int], patients: Sequence[str]) -> PairedTest:
-    """Test the mean difference, with patients nested in groups.
+def paired_test(differences: np.ndarray, groups: Sequence[int], patients: Sequence[str]) -> Tested:
+    """Test the mean over groups of their mean differences, with patients nested in groups.
 
     Scans of one patient in a group are averaged. Ω = J⁻² Σ_f s² / n_f, with s² the variance pooled within the J groups
     of n_f patients, has n - J degrees of freedom; for one group this is the one-sample t-test. A group may have one
@@ -52,6 +34,9 @@ def paired_test(differences: np.ndarray, groups: Sequence[int], patients: Sequen
         differences: (cases,), one or more.
         groups: fold of each case.
         patients: patient of each case.
+
+    Returns:
+        A test without its verdict; `p_adjusted` is this test's own p, two-sided, of a difference of zero.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -60,32 +45,18 @@ def paired_test(differences: np.ndarray, groups: Sequence[int], patients: Sequen
     means, sizes = of_group.mean(), of_group.size()
     n, J = len(of_patient), len(means)
     degrees, delta = n - J, float(means.mean())
-    test = PairedTest(n, delta, math.nan, degrees, UNKNOWN, math.nan)
+    test = Tested(cases=n, difference=delta, degrees=float(degrees))
     if degrees < 1:
         return test
     pooled = float(((of_patient - of_group.transform("mean")) ** 2).sum()) / degrees
     variance = pooled * float((1 / sizes).sum()) / J**2
     if variance <= 1e-24:  # equal within rounding
-        return replace(test, variance=0.0)
+        return replace(test, variance=0.0, case_variance=0.0)
     error = math.sqrt(variance)
     half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * error
     p = float(2 * stdtr(degrees, -abs(delta) / error))
-    return replace(test, variance=variance, interval=Interval(delta - half, delta + half), p=p)
-
-
-class Pairs(NamedTuple):
-    """The comparisons of a table, each (column, baseline), by what the two are."""
-
-    trained: Sequence[tuple[int, int]]
-    others: Sequence[tuple[int, int]]
-    """One is evaluated, or both."""
-
-
-def by_kind(pairs: Sequence[tuple[int, int | None]], columns: Sequence[Column]) -> Pairs:
-    """Separate the comparisons of trained experiments from those of evaluated columns; drop those without baseline."""
-    compared = [(i, b) for i, b in pairs if b is not None]
-    trained = [(i, b) for i, b in compared if not (columns[i].evaluation or columns[b].evaluation)]
-    return Pairs(trained, [pair for pair in compared if pair not in trained])
+    interval = Interval(delta - half, delta + half)
+    return replace(test, variance=variance, case_variance=variance, interval=interval, p_adjusted=p)
 
 
 def compare_evaluated(
@@ -103,7 +74,7 @@ def compare_evaluated(
     Holm-corrected over the pairs.
 
     Args:
-        pairs: `Pairs.others`.
+        pairs: those that `TableSpec.is_trained` is not true of.
         columns: of the table.
         rows: the columns' `results.case_scores`.
         settings: of the table.
@@ -142,11 +113,8 @@ def _compared(
         left_out = f"{len(folds) - len(in_fold)} common cases of no fold are left out"
         cases, differences, folds = [cases[i] for i in in_fold], differences[in_fold], folds[in_fold]
     test = paired_test(differences.mean(axis=1), folds.tolist(), [patient_of(case) for case in cases])
-    return replace(
-        c, cases=test.patients, folds=len(set(folds.tolist()) - {NO_FOLD}), difference=test.difference,
-        interval=test.interval, p_adjusted=test.p, variance=test.variance, case_variance=test.variance,
-        degrees=float(test.degrees), reason=left_out,
-    )  # fmt: skip
+    in_folds = len(set(folds.tolist()) - {NO_FOLD})
+    return replace(c, **vars(test) | {"folds": in_folds, "reason": left_out})
 
 
 def _decide(c: Comparison, tests: int, settings: Settings) -> Comparison:

@@ -59,4 +59,4 @@ def evaluated_notes(result: TableResult) -> Iterator[str]:
 
 def is_trained(c: Comparison, result: TableResult) -> bool:
     """Return whether both columns are scored by their validation, not by `job=evaluate`."""
-    return not any(result.columns[i].column.evaluation for i in (c.column, c.baseline))
+    return result.spec.is_trained(c.column, c.baseline)

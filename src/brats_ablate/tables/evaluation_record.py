@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from brats_ablate.cases import CROSS_VALIDATED
 from brats_ablate.runtime.files import read_json
-from brats_ablate.tables.outside_folds import NO_FOLD
+from brats_ablate.tables.results import NO_FOLD
 
 _UNKNOWN = "unknown"
 _PREPARED = "the prepared data's"

@@ -10,11 +10,8 @@ import numpy as np
 from pandas import DataFrame
 
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.tables.results import PatientOf
+from brats_ablate.tables.results import NO_FOLD, PatientOf
 from brats_ablate.tables.statistics import Interval, t_interval
-
-NO_FOLD = -1
-"""Value of `fold` in `results.case_scores` for a case of no fold."""
 
 
 @dataclass(frozen=True)

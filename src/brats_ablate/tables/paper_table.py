@@ -17,7 +17,7 @@ from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
 from brats_ablate.tables.evaluated_tables import is_trained
-from brats_ablate.tables.outside_folds import NO_FOLD
+from brats_ablate.tables.results import NO_FOLD
 from brats_ablate.tables.table import Absent, Cell, Distribution, Format, Header, Mark, Row, Table, Words, dice
 from brats_ablate.tables.tabulate import metric_policy
 from brats_ablate.tables.writers import escape_latex, latex_float, markdown, write_csv

@@ -22,6 +22,9 @@ COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metri
 Epoch = Literal["best", "last", "all"]
 PatientOf = Callable[[str], str]
 """Case id -> patient."""
+NO_FOLD = -1
+"""Value of `fold` for a case of no fold."""
+_SIZES = ("reference_voxels", "predicted_voxels")
 
 
 def results(work: Path, epoch: Epoch = "best") -> DataFrame:
@@ -139,7 +142,7 @@ def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
 
 
 def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str]) -> DataFrame:
-    """Return the Dice rows of an evaluation, with the fold of each case (-1 where unknown).
+    """Return the Dice rows of an evaluation, with the fold of each case (or `NO_FOLD`).
 
     Folds are those of `fold_of_case`; those in the file if it records that they are its own (`job=import`), or if the
     data are not prepared (`fold_of_case` is empty).
@@ -147,19 +150,27 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequenc
     Dice of a region that both lack is 1, as in all columns of a table; metrics=brats2026 leaves it undefined.
 
     Raises:
-        DataError: the file lacks a column, or a case lacks a region.
+        DataError: the file lacks a column, a case lacks a region, or Dice of a region that is not empty is undefined.
     """
-    rows = read_evaluation(file)
-    rows = rows[(rows["metric"].str.lower() == "dice") & rows["region"].isin(regions)]
+    evaluation = read_evaluation(file)
+    rows = _of_metric(evaluation, "dice")
+    rows = rows[rows["region"].isin(regions)]
     regions_of = rows.groupby("case")["region"].agg(set)
     for region in regions:
         for case in regions_of.index[[region not in present for present in regions_of]]:
             raise DataError(f"{file} has no Dice of {region} for case {case}; write it again with job=evaluate")
+    has_voxels = evaluation["metric"].isin(_SIZES) & (evaluation["value"] > 0)
+    undefined = rows[rows["value"].isna()].merge(evaluation[has_voxels], on=["case", "region"])
+    for case, region in zip(undefined["case"], undefined["region"], strict=True):
+        raise DataError(
+            f"{file} has no Dice of {region} for case {case}, though the region is not empty in both; let the metrics "
+            "define it (0 where one is empty), and write it again with job=evaluate"
+        )
     rows = rows.assign(value=rows["value"].fillna(1.0))
     has_own_folds = bool(read_json(file.with_suffix(".json")).get("folds"))
     if has_own_folds or (not fold_of_case and "fold" in rows):
-        return rows.assign(metric="dice", fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(-1).astype(int))
-    return rows.assign(metric="dice", fold=[fold_of_case.get(case, -1) for case in rows["case"]])
+        return rows.assign(metric="dice", fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(NO_FOLD).astype(int))
+    return rows.assign(metric="dice", fold=[fold_of_case.get(case, NO_FOLD) for case in rows["case"]])
 
 
 def evaluated_hd95(file: Path, regions: Sequence[str]) -> DataFrame:
@@ -172,13 +183,18 @@ def evaluated_hd95(file: Path, regions: Sequence[str]) -> DataFrame:
         DataError: the file lacks a column.
     """
     rows = read_evaluation(file)
-    of_metric = {
-        metric: part.pivot_table("value", "case", "region", dropna=False).reindex(columns=list(regions))
-        for metric, part in rows.groupby(rows["metric"].str.lower())
-    }
-    hd95 = of_metric.get("hd95", DataFrame(columns=list(regions)))
-    sizes = [of_metric.get(name, DataFrame()).reindex_like(hd95) for name in ("reference_voxels", "predicted_voxels")]
+    hd95, *sizes = (
+        _of_metric(rows, name).pivot_table("value", "case", "region", dropna=False).reindex(columns=list(regions))
+        for name in ("hd95", *_SIZES)
+    )
+    sizes = [size.reindex_like(hd95) for size in sizes]
     return hd95.mask((sizes[0] == 0) & (sizes[1] == 0) & hd95.isna(), 0.0).dropna()
+
+
+def _of_metric(rows: DataFrame, metric: str) -> DataFrame:
+    """Return the rows of a metric; those of its name in other letters, as HD95, only where there is none of its own."""
+    is_metric = rows["metric"] == metric
+    return rows[is_metric if is_metric.any() else rows["metric"].str.lower() == metric]
 
 
 def require_regions(name: str, scored: Sequence[str], regions: Sequence[str]) -> None:
@@ -202,7 +218,7 @@ def case_scores(rows: DataFrame, regions: Sequence[str]) -> DataFrame:
         regions: those of the label scheme.
 
     Returns:
-        One row per case, by case id: Dice of the regions, `fold` (-1 where unknown) and `reference_voxels`, of the
+        One row per case, by case id: Dice of the regions, `fold` (or `NO_FOLD`) and `reference_voxels`, of the
         region by whose size cases are grouped (NaN where not recorded).
 
     Raises:

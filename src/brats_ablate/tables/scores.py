@@ -163,6 +163,11 @@ class FoldScores:
         return [value for value in self.values if value is not None]
 
     @property
+    def finished_folds(self) -> set[int]:
+        """The folds that have a value."""
+        return {fold for fold, value in enumerate(self.values) if value is not None}
+
+    @property
     def mean(self) -> float | None:
         return fmean(self.finished) if len(self.finished) == len(self.folds) else None
 

@@ -17,6 +17,8 @@ from brats_ablate.runtime.text import first_line, suggest
 
 HALF_A_DIGIT = 5e-5 + 1e-9
 """The paper prints four decimals."""
+CASE_ROWS = "cases"
+"""Stem of the file of case rows that `job=tables` writes next to the tables."""
 
 _TABLE_KEYS = frozenset({"title", "paper", "baseline", "columns", "sweep", "ranking"})
 """`sweep` names the file of `sweeps/` that trains the table, for readers."""
@@ -97,6 +99,10 @@ class TableSpec:
         baseline = next((i for i, c in enumerate(self.columns) if c.key == key), None)
         return None if baseline == index else baseline
 
+    def is_trained(self, *columns: int) -> bool:
+        """Return whether all of these columns are scored by their validation, not by `job=evaluate`."""
+        return not any(self.columns[i].evaluation for i in columns)
+
     @property
     def factors(self) -> tuple[str, ...]:
         """Factors of the design, if the table is that of a full factorial; else none."""
@@ -154,6 +160,8 @@ def load_table_spec(path: Path) -> TableSpec:
     Raises:
         ConfigError: the file is not a table; names the file and the key.
     """
+    if path.stem == CASE_ROWS:
+        raise ConfigError(f"{path}: {CASE_ROWS}.csv is the file of the rows of all cases; rename the table's file")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -168,8 +176,8 @@ def load_table_spec(path: Path) -> TableSpec:
     spec = TableSpec(
         name=path.stem,
         title=str(tree["title"]),
-        paper=tree.get("paper"),
-        baseline=tree.get("baseline"),
+        paper=_text(tree, "paper"),
+        baseline=_text(tree, "baseline"),
         columns=tuple(_column(path, i, node) for i, node in enumerate(nodes)),
         ranking=tuple(tree.get("ranking") or ()),
         selects=selects,
@@ -226,19 +234,27 @@ def _column(path: Path, index: int, node: Any) -> Column:
         _require_numbers(path, f"{where}.paper.folds", figures["folds"])
         _require_numbers(path, f"{where}.paper.mean", [figures["mean"]] if figures["mean"] is not None else [])
         mean = None if figures["mean"] is None else float(figures["mean"])
+        epochs = figures.get("epochs", PaperFigures.epochs)
+        _require_numbers(path, f"{where}.paper.epochs", [epochs])
         words = figures.get("erratum"), figures.get("note")
-        figures = PaperFigures(tuple(figures["folds"]), mean, *words, figures.get("epochs", PaperFigures.epochs))
+        figures = PaperFigures(tuple(figures["folds"]), mean, *words, epochs)
     factors = node.get("factors")
     if factors is not None and not (isinstance(factors, list) and all(isinstance(name, str) for name in factors)):
         raise ConfigError(f"{path}: {where}.factors={factors} must be the list of factors that are on, e.g. [deeper]")
     return Column(
         title=str(node["title"]),
-        experiment=node.get("experiment"),
-        evaluation=node.get("evaluation"),
+        experiment=_text(node, "experiment"),
+        evaluation=_text(node, "evaluation"),
         paper=figures,
-        baseline=node.get("against"),
+        baseline=_text(node, "against"),
         factors=None if factors is None else tuple(factors),
     )
+
+
+def _text(node: Mapping[str, Any], key: str) -> str | None:
+    """Return a value that is a text, also where YAML reads it as a number."""
+    value = node.get(key)
+    return None if value is None else str(value)
 
 
 def _require_list(path: Path, key: str, value: Any) -> None:
@@ -250,7 +266,7 @@ def _require_numbers(path: Path, key: str, values: Any) -> None:
     _require_list(path, key, values)
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{path}: {key} contains {value}, which is no number")
+            raise ConfigError(f"{path}: {key} contains {value!r}, which is no number")
 
 
 def _check_keys(path: Path, node: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:

@@ -6,22 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from brats_ablate.tables.build import ColumnResult, TableResult
-from brats_ablate.tables.differences import verdict_cell
+from brats_ablate.tables.differences import tested_cells
 from brats_ablate.tables.effects_table import effects_table
-from brats_ablate.tables.statistics import UNKNOWN
-from brats_ablate.tables.table import (
-    Absent,
-    Bounds,
-    Cell,
-    Number,
-    Row,
-    Table,
-    Words,
-    dice,
-    headers,
-    p_value,
-    signed,
-)
+from brats_ablate.tables.table import Absent, Cell, Number, Row, Table, Words, dice, fold_list, headers
 from brats_ablate.tables.tabulate import best_marks
 
 
@@ -36,15 +23,10 @@ def summary_tables(result: TableResult) -> list[Table]:
         mean: Cell = Absent("no finished run" if not column.scores.per_fold_lr.finished else "no common fold")
         if means[i] is not None:
             mean = Number(means[i], dice, mark=mark)
-        c = compared.get(i)
-        verdict: Cell = Absent("baseline") if c is None else verdict_cell(c)
-        rows.append(
-            (
-                Words(column.column.title), mean, Number(c.difference if c else None, signed),
-                Bounds(c.interval if c else UNKNOWN, signed), Number(c.p_adjusted if c else None, p_value), verdict,
-            )
-        )  # fmt: skip
-    over = "" if len(folds) in (0, result.folds) else f" over fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+        of_baseline = (*(Absent(),) * 3, Absent("baseline"))
+        tested = tested_cells(compared[i]) if i in compared else of_baseline
+        rows.append((Words(column.column.title), mean, *tested))
+    over = "" if len(folds) in (0, result.folds) else f" over {fold_list(folds)}"
     notes = (f"Mean Dice{over}: best epochs. Δ, interval and verdict: last epochs, to the baseline of the column.",)
     heads = headers("", "mean Dice", "Δ", "95 % CI", "p", "verdict")
     if not compared:
@@ -55,8 +37,7 @@ def summary_tables(result: TableResult) -> list[Table]:
 
 def _shared_folds(result: TableResult) -> list[int]:
     """Return the folds that every column has which has any, so that the means are of the same cases."""
-    values = [c.scores.per_fold_lr.values for c in result.columns]
-    finished = [{fold for fold, value in enumerate(of_column) if value is not None} for of_column in values]
+    finished = [c.scores.per_fold_lr.finished_folds for c in result.columns]
     return sorted(set.intersection(*filter(None, finished))) if any(finished) else []
 
 

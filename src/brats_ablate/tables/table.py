@@ -58,7 +58,6 @@ class Detail:
     name: str
     value: float
     format: Format
-    template: str = "{} ({})"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Number:
         if self.value is None or math.isnan(self.value):
             return DASH
         shown = "∞" if math.isinf(self.value) else self.format(self.value)
-        return self.detail.template.format(shown, self.detail.format(self.detail.value)) if self.detail else shown
+        return f"{shown} ({self.detail.format(self.detail.value)})" if self.detail else shown
 
     @property
     def raw(self) -> dict[str, Raw]:
@@ -216,6 +215,11 @@ def signed(value: float) -> str:
 def p_value(p: float) -> str:
     """Format with three decimals, or as <0.001."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def fold_list(folds: Sequence[int]) -> str:
+    """Name folds as fold 0, or folds 0, 1."""
+    return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
 
 
 def learning_rate(lr: float) -> str:

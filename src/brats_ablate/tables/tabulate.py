@@ -29,6 +29,7 @@ from brats_ablate.tables.table import (
     Table,
     Words,
     dice,
+    fold_list,
     headers,
     learning_rate,
     p_value,
@@ -241,7 +242,9 @@ def _notes(result: TableResult) -> Iterator[str]:
     yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
     for c in result.columns:
         if not c.has_any:
-            yield f"{c.column.title}: no run."
+            name = c.column.evaluation
+            reason = f"not evaluated; run job=evaluate job.name={name}" if name else "no run"
+            yield f"{c.column.title}: {reason}."
             continue
         yield from (f"! {c.column.title}: {note}." for note in c.notes)
         outside = [s.cases for s in result.test_sets if result.columns[s.column] is c]
@@ -253,7 +256,7 @@ def _notes(result: TableResult) -> Iterator[str]:
             if score.value is None:
                 folds_of.setdefault(score.note, []).append(fold)
         for note, folds in folds_of.items():
-            yield f"{c.column.title}, fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}: {note}."
+            yield f"{c.column.title}, {fold_list(folds)}: {note}."
         if mixed := mixed_settings(c.scores.runs):
             yield f"{c.column.title}: its runs differ in {', '.join(mixed)}; they are not one experiment."
     fingerprints = {r.manifest.get("data_fingerprint") for c in result.columns for r in c.scores.runs}

@@ -46,7 +46,6 @@ ColumnRuns = Mapping[RunKey, Mapping[int, RunScores]]
 class SharedScores:
     """Columns on the patients and runs that they have in common."""
 
-    runs: tuple[RunKey, ...]
     x: np.ndarray
     """(columns, L, n) mean Dice."""
     fold: np.ndarray
@@ -122,7 +121,7 @@ def gather(shared: SharedSet, columns: Sequence[ColumnRuns]) -> SharedScores:
                 x[c, r, part], sized[c, r, part] = scores.dice[rows], scores.sized_dice[rows]
                 voxels[part] = scores.sized_voxels[rows]
     of_fold = np.repeat(np.arange(len(shared.folds)), [len(patients) for patients in shared.patients])
-    return SharedScores(shared.runs, x, of_fold, sized.mean(axis=1), voxels)
+    return SharedScores(x, of_fold, sized.mean(axis=1), voxels)
 
 
 def _folds(runs: ColumnRuns) -> set[int]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from brats_ablate.tables.scores import RunSummary
-from brats_ablate.tables.table import learning_rate
+from brats_ablate.tables.table import fold_list, learning_rate
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,16 @@ def setup_differences(columns: Sequence[tuple[str, Sequence[RunSummary]]]) -> It
         columns: title and runs of each column of a table.
     """
     for field in _MUST_AGREE:
-        values = {title: recorded_values(runs, field) for title, runs in columns}
-        if len({value for of_column in values.values() for value in of_column}) < 2:
+        values = [recorded_values(runs, field) for _, runs in columns]
+        if len({value for of_column in values for value in of_column}) < 2:
             continue
         verb = "differ" if field == "epochs" else "differs"
-        shown = ", ".join(f"{title} {joined(of_column)}" for title, of_column in values.items() if of_column)
+        of_columns = [(title, runs, found) for (title, runs), found in zip(columns, values, strict=True) if found]
+        shown = ", ".join(f"{title} {joined(found)}" for title, _, found in of_columns)
         yield f"! {TITLES[field].capitalize()} {verb}: {shown}; these runs were not trained alike."
-        for title, runs in columns:
-            if len(values[title]) > 1:
-                parts = (f"{value} in {_named(runs, field, value)}" for value in values[title])
+        for title, runs, found in of_columns:
+            if len(found) > 1:
+                parts = (f"{value} in {_named(runs, field, value)}" for value in found)
                 yield f"! {title}, {TITLES[field]}: {'; '.join(parts)}."
 
 
@@ -90,5 +91,5 @@ def _named(runs: Sequence[RunSummary], field: str, value: object) -> str:
     """Name the runs of a column that have `value`: by fold if no fold has two runs."""
     chosen = [run.coordinates for run in runs if getattr(setup_of(run), field) == value]
     if len({run.coordinates.fold for run in runs}) == len(runs):
-        return f"fold{'s' if len(chosen) > 1 else ''} {', '.join(str(c.fold) for c in chosen)}"
+        return fold_list([c.fold for c in chosen])
     return ", ".join(f"fold {c.fold} (lr {learning_rate(c.lr)}, seed {c.seed})" for c in chosen)

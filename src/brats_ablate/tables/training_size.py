@@ -86,7 +86,7 @@ def size_table(result: TableResult) -> Table:
 
 def _curve(kind: str, members: Sequence[tuple[float, ColumnResult]]) -> SizeCurve | None:
     members = sorted(members, key=lambda member: member[0])
-    shared = set.intersection(*(_finished_folds(column) for _, column in members))
+    shared = set.intersection(*(column.scores.per_fold_lr.finished_folds for _, column in members))
     if not shared:
         return None
     points = []
@@ -97,10 +97,6 @@ def _curve(kind: str, members: Sequence[tuple[float, ColumnResult]]) -> SizeCurv
         points.append(SizePoint(fraction, cases, float(values.mean()), t_interval(values)))
     largest = members[-1][1].column
     return SizeCurve(largest.title + kind, largest.source, len(shared), tuple(points))
-
-
-def _finished_folds(column: ColumnResult) -> set[int]:
-    return {fold for fold, value in enumerate(column.scores.per_fold_lr.values) if value is not None}
 
 
 def training_cases(run: RunSummary) -> int:

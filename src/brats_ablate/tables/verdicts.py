@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from brats_ablate.runtime.text import counted
 from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.comparison import BETTER, EQUIVALENT, FEW_PATIENTS, SMALL_SAMPLE, UNDECIDED, WORSE, Comparison
 from brats_ablate.tables.table import Bounds, Number, dice, p_value, signed
@@ -24,7 +25,7 @@ def verdict_sentence(result: TableResult, c: Comparison) -> str:
 
 
 def verdict_numbers(c: Comparison) -> str:
-    """Return difference, interval, p, patients and folds of a comparison; "" if it has no difference."""
+    """Return difference, interval, p and patients of a comparison; "" if it has no difference."""
     if math.isnan(c.difference):
         return ""
     parts = [f"Δ mean Dice {Number(c.difference, signed).text}"]
@@ -34,7 +35,7 @@ def verdict_numbers(c: Comparison) -> str:
         parts.append(f"p {p_value(c.p_adjusted)}")
     if c.verdict == UNDECIDED and math.isfinite(c.minimum_detectable_effect):
         parts.append(f"detectable from {dice(c.minimum_detectable_effect)}")
-    parts.append(f"{c.cases} patient{'s' if c.cases != 1 else ''}")
+    parts.append(counted(c.cases, "patient"))
     if c.is_small:
         parts.append(f"{SMALL_SAMPLE} (fewer than {FEW_PATIENTS})")
     return ", ".join(parts)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,14 +15,12 @@ from brats_ablate.errors import DataError
 from brats_ablate.inference.postprocess import Connectivity, relabeling
 from brats_ablate.inference.prediction_store import PredictionFolder
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.runtime.progress import ProgressBar
+from brats_ablate.runtime.progress import with_progress
 from brats_ablate.runtime.workers import process_map
 from brats_ablate.tuning.component_grid import ComponentTable, PostprocessGrid, component_table, dice_of_settings
 from brats_ablate.tuning.nested_cv import select, select_conditional, sums_by_fold
 from brats_ablate.tuning.result import NEUTRAL_THRESHOLD, TuningResult
 from brats_ablate.tuning.threshold_grid import Combination, ThresholdGrid, dice_of_combinations, joint_histogram
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -81,15 +78,16 @@ def search(
     """
     if not cases.labels.relabel:
         postprocess_grid = replace(postprocess_grid, max_voxels=0, probabilities=postprocess_grid.probabilities[-1:])
-    scores = _map_cases(partial(_threshold_scores, cases=cases, grid=grid), cases.ids, workers, "thresholds")
+    task = partial(_threshold_scores, cases=cases, grid=grid)
+    scores = list(with_progress(process_map(task, cases.ids, workers=workers), "thresholds", len(cases.ids)))
     sums, counts = sums_by_fold(scores, cases.fold_of)
     distance = np.abs(np.array(grid.combinations) - NEUTRAL_THRESHOLD).sum(axis=1)
     thresholds = select(sums, counts, distance)
 
     chosen = sorted({*thresholds.per_fold, thresholds.overall})
     combinations = [grid.combinations[i] for i in chosen]
-    task = partial(_component_tables, cases=cases, combinations=combinations, connectivity=connectivity)
-    tables = _map_cases(task, cases.ids, workers, "components")
+    of_case = partial(_component_tables, cases=cases, combinations=combinations, connectivity=connectivity)
+    tables = list(with_progress(process_map(of_case, cases.ids, workers=workers), "components", len(cases.ids)))
     postprocess_sums = {}
     for k, i in enumerate(chosen):
         rows = (
@@ -137,15 +135,3 @@ def _strength(grid: PostprocessGrid) -> np.ndarray:
     probability, component, total = np.indices(grid.shape)
     strength: np.ndarray = component + total + probability / len(grid.probabilities)
     return strength.ravel()
-
-
-def _map_cases(
-    task: Callable[[str], Result], ids: Sequence[str], workers: int | None, description: str
-) -> list[Result]:
-    """Return the result of every case, in order; show a progress bar."""
-    results = []
-    with ProgressBar(description, len(ids)) as progress:
-        for result in process_map(task, ids, workers=workers):
-            results.append(result)
-            progress.advance()
-    return results

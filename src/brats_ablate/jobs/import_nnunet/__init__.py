@@ -47,15 +47,13 @@ def run(
     from brats_ablate.config.label_schemes import known_schemes
     from brats_ablate.data.dataset_json import check_labels
     from brats_ablate.jobs.build import build_scheme
-    from brats_ablate.jobs.evaluate import Sides
-    from brats_ablate.jobs.import_nnunet.columns import evaluate_folds, raise_problems
+    from brats_ablate.jobs.evaluate import Sides, raise_problems
+    from brats_ablate.jobs.import_nnunet.columns import evaluate_folds
     from brats_ablate.jobs.import_nnunet.declared_labels import DeclaredLabels, require_labels
     from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
 
     if weights not in ("final", "best"):
         raise ConfigError(f"job.weights={weights} must be final or best")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"job.workers={workers} must be at least 1, or null for one per core")
     if not columns and not networks:
         raise ConfigError("job.columns=false and job.networks=false leave nothing to import; set one of them to true")
     results = ResultsFolder.open(source)

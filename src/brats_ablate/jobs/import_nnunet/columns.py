@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from brats_ablate.data.folds import fold_of_case
-from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import instantiate
-from brats_ablate.jobs.evaluate import Sides, evaluate_files, means_table, write_result
-from brats_ablate.tables import terminal
+from brats_ablate.jobs.evaluate import Sides, evaluate_files, show_result
 
 if TYPE_CHECKING:
     from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
@@ -72,10 +70,7 @@ def evaluate_folds(
         "folds": FOLDS,
         "predicted_by": dict(predicted_by),
     }
-    file = Path(cfg.paths.evaluation) / f"{name}.csv"
-    kept = write_result(rows, record, file)
-    terminal.show([means_table(name, rows, labels.averaged_names, scorer.policy)], Console())
-    print(f"{rows['case'].nunique()} held-out cases of folds {sorted(files)}: {file}" if kept is None else kept)
+    show_result(cfg, name, rows, record, labels, f"held-out cases of folds {sorted(files)}")
     lost = {case_id: f"{results.fold(fold)} scored it, but its file is gone" for fold in files
             for case_id in results.lost_files(fold)}  # fmt: skip
     return problems | lost
@@ -101,10 +96,3 @@ def fold_notes(files: Mapping[int, Mapping[str, Path]], ours: Mapping[str, int])
             f"{len(missing)} prepared cases are held out in none of nnU-Net's folds {sorted(files)} ({missing[0]} …), "
             "and missing in this column"
         )
-
-
-def raise_problems(problems: Mapping[str, str]) -> None:
-    """Raise DataError if cases are not scored; names up to three."""
-    if problems:
-        shown = "; ".join(f"{case_id}: {reason}" for case_id, reason in sorted(problems.items())[:3])
-        raise DataError(f"{len(problems)} cases are not scored ({shown}); fix them and run the same command again")

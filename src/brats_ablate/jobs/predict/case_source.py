@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from brats_ablate.data.case_reader import PreparedCase, ReadingRules
 
 PREPARED = "prepared"
+"""In place of a folder: the cases of the prepared set, and their references."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from brats_ablate.config.locations import config_dirs
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.dry_run import Measurement
-from brats_ablate.jobs.tables import build_results
+from brats_ablate.jobs.tables import results_of, table_specs
 from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.designs import INTERIM, EpochSeconds, VarianceParts, designs_table
 from brats_ablate.training.validation_schedule import ValidationSchedule
@@ -35,7 +35,7 @@ def run(
         ConfigError: a table does not exist, or there is only one experiment.
         RunFailed: the dry run failed.
     """
-    results = build_results(cfg, tables, resamples=10_000, seed=0, rope=detect or 0.001)
+    results = results_of(cfg, table_specs(cfg, tables), rope=detect or 0.001)
     names = list(dict.fromkeys(str(each.name) for each in sweep))
     columns = len(names)
     if len(names) < 2:

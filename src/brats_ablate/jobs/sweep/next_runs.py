@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.config.command import options_of_data, options_of_grid, own_options, shell_command
 from brats_ablate.config.locations import experiment_names, own_config_dir
 from brats_ablate.jobs.report import training_commands
-from brats_ablate.jobs.tables import build_results
+from brats_ablate.jobs.tables import results_of, table_specs
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.next_runs import NextRuns, next_runs
 
@@ -26,7 +26,7 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
         ConfigError: a table does not exist.
     """
     # A column whose interval lies within ± detect is decided for this purpose.
-    results = build_results(cfg, tables, resamples=10_000, seed=0, rope=detect)
+    results = results_of(cfg, table_specs(cfg, tables), rope=detect)
     shown = [result for result in results if result.has_any and result.comparisons]
     if not shown:
         print(f"no run under {cfg.paths.runs} to plan from; train some first, e.g. with -cd sweeps -cn table2")
