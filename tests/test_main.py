@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from brats_ablate import __main__ as entry
+from brats_ablate.config.locations import resource_dir
 
 PREPARE = "run `python -m brats_ablate job=prepare data=brats21 data.raw=<folder of the data set>` first"
 
@@ -134,6 +135,44 @@ def test_own_options_and_a_folder_of_sweeps_go_together(
     assert "mine " in printed.out, printed.err
     assert typed(["-cd", config_dir, "-cn", "grid", "job=status", "+experiment=min"], monkeypatch) == 2
     assert "did you mean mine?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("conf/experiment/ds.yaml", ["+experiment=ds", "fold=0"]),
+        ("conf/experiment/ds.yaml", ["--help"]),
+        ("conf/data/layout/brats2021.yaml", ["-cd", "sweeps", "-cn", "table2", "job=status"]),
+        ("own/labels/brats2021.yaml", ["-cd", "own", "job=status"]),
+    ],
+)
+def test_an_own_option_that_hydra_would_not_read_is_refused(
+    file: str,
+    line: list[str],
+    in_empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own, installed = in_empty_folder / file, resource_dir("conf") / Path(file).relative_to(Path(file).parts[0])
+    own.parent.mkdir(parents=True)
+    own.write_text(installed.read_text() + "# changed\n")
+    assert typed(line, monkeypatch) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert printed.err == f"brats-ablate: {own} is not read, as {installed} has the same name; rename it\n"
+    own.write_text(installed.read_text())  # as in a checkout next to an installation
+    assert typed(["--help"], monkeypatch) == 0
+
+
+def test_the_first_of_two_own_options_of_a_name_is_not_read_without_a_word(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("conf", "own"):
+        (in_empty_folder / folder / "inputs").mkdir(parents=True)
+        (in_empty_folder / folder / "inputs" / "mine.yaml").write_text(f"defaults: [plain, _self_]\n# {folder}\n")
+    assert typed(["-cd", "own", "job=status"], monkeypatch) == 2
+    first, second = (in_empty_folder / folder / "inputs" / "mine.yaml" for folder in ("conf", "own"))
+    assert f"{second} is not read, as {first} has the same name; rename it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.arguments import as_hydra_reads, unknown_flag
 from brats_ablate.config.hydra_mode import searched_in_own_files_only
-from brats_ablate.config.locations import make_importable, own_config_dirs, resource_dir
+from brats_ablate.config.locations import check_names, make_importable, own_config_dirs, resource_dir
 from brats_ablate.runtime import exit_code
 
 
@@ -69,6 +69,7 @@ def main() -> None:
     sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     make_importable([Path.cwd(), *own_config_dirs()])
     try:
+        check_names()
         with searched_in_own_files_only(sys.argv[1:]):
             _help() if {"--help", "-h"} & set(sys.argv) else application()
         sys.stdout.flush()

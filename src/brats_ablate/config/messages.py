@@ -16,7 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from brats_ablate.config.locations import config_dirs, resource_dir
+from brats_ablate.config.locations import config_dirs, option_files, resource_dir
 from brats_ablate.runtime.text import closest, shell_quoted
 
 MOVED_KEYS: Mapping[str, str] = {"trainer.validate_every": "validation.every"}
@@ -74,9 +74,9 @@ def _unknown_key(match: re.Match[str]) -> str:
 
 def _unknown_launcher_key(name: str) -> str:
     owners: dict[str, list[str]] = {}
-    for file in sorted(file for folder in config_dirs() for file in (folder / "hydra" / "launcher").glob("*.yaml")):
+    for option, file in option_files("hydra/launcher").items():
         for key in OmegaConf.load(file):
-            owners.setdefault(str(key), []).append(file.stem)
+            owners.setdefault(str(key), []).append(option)
     if name in owners:
         launchers = " or ".join(f"hydra/launcher={option}" for option in owners[name])
         return f"{_OF_LAUNCHER}{name} is a setting of {launchers} only; choose it too"
@@ -98,13 +98,9 @@ def meant_key(key: str) -> str | None:
 def _with_value(word: str) -> str:
     """Return what a word without = stands for: a job, an experiment, or a key."""
     name = word.lstrip("+-")
-    if name in _options("job"):
+    if name in option_files("job"):
         return f"job={name}"
-    return f"+experiment={name}" if name in _options("experiment") else f"{word}=<value>"
-
-
-def _options(group: str) -> set[str]:
-    return {file.stem for folder in config_dirs() for file in (folder / group).glob("*.yaml")}
+    return f"+experiment={name}" if name in option_files("experiment") else f"{word}=<value>"
 
 
 def _unknown_option(match: re.Match[str]) -> str:
