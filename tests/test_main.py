@@ -22,7 +22,8 @@ PREPARE = "run `python -m brats_ablate job=prepare data=brats21 data.raw=<folder
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BRATS_ABLATE_WORK", str(tmp_path / "work"))
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # the program sets it
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # the program sets these
+    monkeypatch.setenv("BRATS_ABLATE_CONFIG_DIR", "")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     GlobalHydra.instance().clear()

@@ -13,7 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.arguments import as_hydra_reads, unknown_flag
 from brats_ablate.config.hydra_mode import searched_in_own_files_only
-from brats_ablate.config.locations import check_names, make_importable, own_config_dirs, resource_dir
+from brats_ablate.config.locations import (
+    check_names,
+    make_importable,
+    own_config_dirs,
+    pass_on_config_dir,
+    resource_dir,
+)
 from brats_ablate.runtime import exit_code
 
 
@@ -67,6 +73,7 @@ def main() -> None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
         sys.exit(2)
     sys.argv[1:] = as_hydra_reads(sys.argv[1:])
+    pass_on_config_dir()
     make_importable([Path.cwd(), *own_config_dirs()])
     try:
         check_names()

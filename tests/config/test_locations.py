@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -102,3 +103,16 @@ def test_modules_are_importable_here_and_in_child_processes(tmp_path: Path, monk
     assert sys.path.count(str(tmp_path)) == 1
     assert os.environ["PYTHONPATH"] == f"{tmp_path}{os.pathsep}/earlier"
     assert importlib.util.find_spec("module_of_a_user") is not None
+
+
+def test_a_process_that_a_command_starts_finds_the_folder_of_its_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BRATS_ABLATE_CONFIG_DIR", "/of/a/command/around/this/one")
+    reads = "from brats_ablate.config.locations import own_config_dir; print(own_config_dir())"
+    for arguments, expected in (["-cd", "mine"], tmp_path / "mine"), ([], None):
+        monkeypatch.setattr(sys, "argv", ["brats-ablate", *arguments])
+        locations.pass_on_config_dir()
+        started = subprocess.run([sys.executable, "-c", reads], capture_output=True, text=True, check=True, cwd="/")
+        assert started.stdout == f"{expected}\n"

@@ -16,6 +16,8 @@ from yaml import YAMLError
 from brats_ablate.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
+_CONFIG_DIR = "BRATS_ABLATE_CONFIG_DIR"
+"""The command's -cd folder, for the processes that it starts."""
 
 
 def resource_dir(name: str, package: Path = PACKAGE) -> Path:
@@ -25,12 +27,19 @@ def resource_dir(name: str, package: Path = PACKAGE) -> Path:
 
 
 def own_config_dir() -> Path | None:
-    """Return the folder that the command line names by -cd (--config-dir)."""
+    """Return the folder that the command line names by -cd (--config-dir), or that of the command that started this."""
     for argument, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         flag, _, value = argument.partition("=")
         if flag in ("-cd", "--config-dir"):
             return Path(value or following).absolute()
-    return None
+    inherited = os.environ.get(_CONFIG_DIR)
+    return Path(inherited) if inherited else None
+
+
+def pass_on_config_dir() -> None:
+    """Let what this command starts, such as a submitted job, find its -cd folder."""
+    os.environ[_CONFIG_DIR] = ""  # of another command around this one
+    os.environ[_CONFIG_DIR] = str(own_config_dir() or "")
 
 
 def own_conf() -> Path | None:
