@@ -14,7 +14,7 @@ from pathlib import Path
 from brats_ablate.errors import UserError
 from brats_ablate.launch.outcome import Outcome, print_plan, print_summary, skipped_outcomes, wait_for_jobs
 from brats_ablate.launch.submission import SLURM, Submission, run_command, write_submission
-from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
+from brats_ablate.launch.sweep import SweepRun, configuration, plan_sweep, submission_lock
 from brats_ablate.launch.worker import Execute, RunTask
 
 # A signal that comes before Python has installed its handlers must not kill the rank: ignored signals survive exec.
@@ -95,7 +95,7 @@ def _submit_array(
     if cpus := parameters.get("cpus_per_task"):
         srun_args.append(f"--cpus-per-task={cpus}")  # srun of SLURM 22.05 to 23.02 does not take it from sbatch
     executor.update_parameters(slurm_srun_args=srun_args, **parameters)
-    tasks = [RunTask(execute, each.configuration, str(each.run.path) if each.run else "") for each in sweep_runs]
+    tasks = [RunTask(execute, configuration(each.cfg), str(each.run.path) if each.run else "") for each in sweep_runs]
     try:
         with _outside_of_jobs():
             jobs = executor.submit_array(tasks)

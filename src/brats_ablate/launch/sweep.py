@@ -41,15 +41,6 @@ class SweepRun:
         """What the run last recorded of its state; None before its first start, and for other jobs."""
         return self.run.status() if self.run else None
 
-    @property
-    def configuration(self) -> str:
-        """The resolved configuration as YAML, without Hydra's own part."""
-        tree: Any = OmegaConf.to_container(self.cfg, resolve=True)
-        about = tree.get("about") or {}
-        if about.get("options"):  # for other commands to resolve
-            about["options"] = escaped(about["options"])
-        return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
-
 
 @dataclass(frozen=True)
 class SweepPlan:
@@ -61,6 +52,15 @@ class SweepPlan:
     running_elsewhere: list[int]
     """Runs that a process without a submission trains."""
     to_submit: list[int]
+
+
+def configuration(cfg: DictConfig) -> str:
+    """Return the resolved configuration as YAML, without Hydra's own part, for another process to read."""
+    tree: Any = OmegaConf.to_container(cfg, resolve=True)
+    about = tree.get("about") or {}
+    if about.get("options"):  # for other commands to resolve
+        about["options"] = escaped(about["options"])
+    return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
 
 
 def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
