@@ -17,12 +17,11 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from brats_ablate.errors import Unreadable
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
+from brats_ablate.runs.disk import folders_in
 from brats_ablate.runs.identity import recorded_regions
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.workers import process_map
-
-_RUN = "fold=*/lr=*/seed=*"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class RunSummary:
 
 def experiment_names(runs: Path) -> list[str]:
     """Return the experiments that have a folder below `runs`, sorted."""
-    return sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    return sorted(folders_in(str(runs)))
 
 
 def load_runs(runs: Path, names: Iterable[str], workers: int | None = 1) -> dict[str, list[RunSummary]]:
@@ -85,8 +84,7 @@ def load_runs(runs: Path, names: Iterable[str], workers: int | None = 1) -> dict
 
 
 def _load_experiment(runs: Path, name: str) -> list[RunSummary]:
-    paths = (path for path in (runs / name).glob(_RUN) if path.is_dir())
-    started = filter(None, (summarize_run(RunDirectory(path)) for path in paths))
+    started = filter(None, map(summarize_run, find_runs(runs, [name])))
     return sorted(started, key=attrgetter("coordinates.fold", "coordinates.lr", "coordinates.seed"))
 
 
