@@ -77,6 +77,7 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["fold=glob(*)", "-m"], "fold=glob(*) matches no option; `--help` lists the options of each group"),
         (["+experiment=glob(dropbox*)", "fold=0", "-m"], "+experiment=glob(dropbox*) matches no option; `--help` "),
         (["job=describe", "job.measure=true", "job.repeats=0"], "job.repeats=0 must be at least 1"),
+        (["fold=0,1", "hydra.sweeper.max_batch_size=1", "-m"], "hydra.sweeper.max_batch_size would name and check"),
         (["-cd=sweeps", "-cn=tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1"),
     ],

@@ -69,7 +69,7 @@ class CheckedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Launch the runs; exits with 2 before anything is started if a configuration or its data is invalid."""
-        from brats_ablate.errors import UserError
+        from brats_ablate.errors import ConfigError, UserError
         from brats_ablate.jobs.sweep.results import tables_of
         from brats_ablate.runs.directory import trains_a_run
 
@@ -79,6 +79,11 @@ class CheckedLauncher(Launcher):
         try:
             if wants_scores(self.config):
                 return launch_trials(self, job_overrides, initial_job_idx)
+            if OmegaConf.select(self.config, "hydra.sweeper.max_batch_size") is not None:
+                raise ConfigError(
+                    "hydra.sweeper.max_batch_size would name and check each batch of runs on its own; leave it out, "
+                    "and limit runs at a time by hydra.launcher.max_parallel or hydra.launcher.array_parallelism"
+                )
             runs = self.compose(job_overrides, initial_job_idx)
             target = str(runs[0].cfg.job._target_)
             if target in SWEEP_JOBS:
