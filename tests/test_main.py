@@ -78,6 +78,11 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["+experiment=glob(dropbox*)", "fold=0", "-m"], "+experiment=glob(dropbox*) matches no option; `--help` "),
         (["job=describe", "job.measure=true", "job.repeats=0"], "job.repeats=0 must be at least 1"),
         (["fold=0,1", "hydra.sweeper.max_batch_size=1", "-m"], "hydra.sweeper.max_batch_size would name and check"),
+        (["data.n_folds=five"], "data.n_folds=five must be an integer of at least 2"),
+        (["data.n_folds=null", "job=prepare"], "data.n_folds=None must be an integer of at least 2"),
+        (["hydra/sweeper=optuna_study", "fold=0"], "hydra/sweeper=optuna_study applies to sweeps only; add -m"),
+        (["hydra/sweeper=basic"], "hydra/sweeper=basic applies to sweeps only; add -m"),
+        (["design.kind=full", "+design.factors.a.inputs=onehot"], "a design is a sweep over its combinations; add -m"),
         (["-cd=sweeps", "-cn=tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1"),
     ],
@@ -185,6 +190,24 @@ def test_own_and_installed_sweeps_are_suggested(
     (in_empty_folder / "sweeps" / "mine.yaml").write_text("defaults: [config]")
     assert typed(["-cd", "sweeps", "-cn", name], monkeypatch) == 2
     assert f"-cn {name} names no configuration; did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("hydra: {sweeper: {params: {fold: '0,1'}}}", "hydra.sweeper.params applies to sweeps only; add -m"),
+        ("design: {kind: full, factors: {a: {inputs: onehot}}}", "a design is a sweep over its combinations; add -m"),
+    ],
+)
+def test_a_file_of_a_sweep_trains_no_single_run(
+    text: str, sentence: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_empty_folder / "own").mkdir()
+    (in_empty_folder / "own" / "mine.yaml").write_text(f"defaults: [config, _self_]\n{text}\n")
+    assert typed(["-cd", "own", "-cn", "mine"], monkeypatch) == 2
+    assert sentence in capsys.readouterr().err
+    assert typed(["-cd", "own", "-cn", "mine", "-m"], monkeypatch) == 2
+    assert "job=prepare" in capsys.readouterr().err
 
 
 def test_experiments_can_be_merged_under_a_name(

@@ -42,7 +42,7 @@ def application(cfg: DictConfig) -> float | None:
 
     if OmegaConf.select(cfg, "about.options") is None:
         record_options(cfg, HydraConfig.get().overrides.task)
-    refusal = _without_effect()
+    refusal = _without_effect(cfg)
     if refusal is not None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
     code = execute(cfg) if refusal is None else 2
@@ -119,7 +119,7 @@ def _version() -> str:
     return f"brats-ablate {code_version(brats_ablate.__version__)} ({of_packages}, Python {python_version()})"
 
 
-def _without_effect() -> str | None:
+def _without_effect(cfg: DictConfig) -> str | None:
     """Return a sentence if Hydra accepts the command line but ignores a part of it; else None."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -128,10 +128,12 @@ def _without_effect() -> str | None:
     if hydra_cfg.mode != RunMode.RUN:
         return None
     for override in hydra_cfg.overrides.hydra:
-        if override.startswith("hydra/launcher="):
+        if override.startswith(("hydra/launcher=", "hydra/sweeper=")):
             return f"{override} applies to sweeps only; add -m"
+    if hydra_cfg.sweeper.get("params"):
+        return "hydra.sweeper.params applies to sweeps only; add -m"
     task = list(hydra_cfg.overrides.task)
-    if any(o.startswith("design=") and o != "design=none" for o in task):
+    if OmegaConf.select(cfg, "design.kind") is not None:
         return "a design is a sweep over its combinations; add -m"
     if any(o.startswith("+experiment=[") for o in task) and not any(o.startswith("name=") for o in task):
         return (

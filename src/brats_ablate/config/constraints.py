@@ -295,7 +295,7 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, data_set, initial_weights, label_scheme, objective, chosen_modalities),
+    *(data_set, coordinates, initial_weights, label_scheme, objective, chosen_modalities),
     *(constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts, tracker),
 )
