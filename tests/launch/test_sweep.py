@@ -64,6 +64,19 @@ def test_runs_that_are_finished_running_or_queued_are_not_submitted(
     assert plan.already_submitted == {5: queued}
 
 
+def test_the_submission_of_a_finished_run_does_not_count(
+    baseline: DictConfig, tmp_path: Path, fake_command: Callable[[str, str], None]
+) -> None:
+    sweep_runs = make_sweep(baseline, tmp_path, 2)
+    for each in sweep_runs:
+        write(each, RunState.FINISHED)
+    write_submission(directory(sweep_runs[0]).path, Submission("slurm", "8", "", 1, ""))
+    (directory(sweep_runs[1]).path / "launch.json").write_text("{")
+    fake_command("squeue", f": > {tmp_path / 'asked'}")
+    assert plan_sweep(sweep_runs).finished == [0, 1]
+    assert not (tmp_path / "asked").exists()
+
+
 def test_a_job_without_a_run_directory_is_always_submitted(baseline: DictConfig, tmp_path: Path) -> None:
     cfg = OmegaConf.merge(baseline, {"job": {"_target_": "brats_ablate.jobs.predict.run"}})
     assert isinstance(cfg, DictConfig)

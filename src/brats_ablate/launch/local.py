@@ -66,7 +66,6 @@ def launch(
         ConfigError: a run exists with a different configuration.
         KeyboardInterrupt: after a second Ctrl-C; the runs continue to save and stop.
     """
-    processes = len(slots) * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
     with submission_lock(sweep_runs):
         plan = plan_sweep(sweep_runs)
         print_plan(plan, len(sweep_runs))
@@ -74,6 +73,8 @@ def launch(
     outcomes = skipped_outcomes(sweep_runs, plan) | left_outcomes(sweep_runs, in_slurm)
     running = {i: s for i, s in plan.already_submitted.items() if i not in in_slurm}
     to_start = list(plan.to_submit)
+    at_a_time = min(len(slots), len(running) + len(to_start))
+    processes = at_a_time * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
     stopped = False
     clock = SweepClock(sweep_runs)
     while to_start or running:

@@ -126,7 +126,8 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
     """
     check_no_conflict(sweep_runs)
     plan = SweepPlan([], {}, [], [])
-    submissions = {i: s for i, r in enumerate(sweep_runs) if r.run and (s := read_submission(r.run.path))}
+    open_runs = [(i, each.run) for i, each in enumerate(sweep_runs) if each.run and not each.run.is_finished()]
+    submissions = {i: s for i, r in open_runs if (s := read_submission(r.path))}
     active = active_states(submissions.values())
     for i, each in enumerate(sweep_runs):
         if each.run is None:
