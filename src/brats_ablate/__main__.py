@@ -112,11 +112,10 @@ def _version() -> str:
     from importlib.metadata import version
     from platform import python_version
 
-    import brats_ablate
     from brats_ablate.runs.provenance import code_version
 
     of_packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "hydra-core"))
-    return f"brats-ablate {code_version(brats_ablate.__version__)} ({of_packages}, Python {python_version()})"
+    return f"brats-ablate {code_version()} ({of_packages}, Python {python_version()})"
 
 
 def _without_effect(cfg: DictConfig) -> str | None:

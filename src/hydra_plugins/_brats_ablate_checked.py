@@ -155,7 +155,7 @@ class CheckedLauncher(Launcher):
 
         runs = []
         compose = _CachedComposition(self.context.config_loader, self.config)
-        design = Design.from_config(_container(self.config.get("design") or {}))
+        design = Design.from_config(container(self.config.get("design") or {}))
         if design and wants_scores(self.config):
             raise ConfigError("a design is a grid of its combinations; use hydra/sweeper=grid")
         grid = [(of_grid, on) for of_grid in job_overrides for on in (design.combinations if design else [()])]
@@ -294,7 +294,8 @@ def _quoted(value: Any) -> Any:
     return QuotedString(value, Quote.single) if isinstance(value, str) and not value.isidentifier() else value
 
 
-def _container(node: Any) -> Any:
+def container(node: Any) -> Any:
+    """Return a node as plain containers; any other value as it is."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
