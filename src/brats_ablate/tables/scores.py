@@ -6,7 +6,6 @@ Seeds of the same fold and learning rate are averaged. A missing fold is never a
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from brats_ablate.errors import Unreadable
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
 from brats_ablate.runs.disk import folders_in
 from brats_ablate.runs.identity import recorded_regions
+from brats_ablate.runs.score import best_epoch, validated_rows
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.workers import process_map
 
@@ -103,7 +103,7 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
         run.coordinates,
         status,
         manifest,
-        best=max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={}),
+        best=best_epoch(validated),
         last=validated[-1] if validated else {},
         validated_epochs=tuple(row["epoch"] for row in validated),
         recorded_epochs=metrics[-1]["epoch"] if metrics else 0,
@@ -122,15 +122,6 @@ def _total(metrics: Iterable[Mapping[str, Any]], key: str) -> float:
 
 def _mean_validation(rows: Sequence[Mapping[str, Any]]) -> float | None:
     return _total(rows, "seconds/validation") / len(rows) if rows else None
-
-
-def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of validated epochs."""
-    return [row for row in metrics if row["epoch"] > 0 and _is_number(row.get("dice"))]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
