@@ -174,8 +174,9 @@ class CheckedLauncher(Launcher):
             label = " ".join(o.lstrip("+") for o in filter_overrides(overrides)) or str(cfg.name)
             try:
                 use_prepared_data(cfg, overrides)
-                check(_without_hydra(cfg))
-                check_network(_without_hydra(cfg))
+                plain = _without_hydra(cfg)
+                check(plain)
+                check_network(plain)
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None
             runs.append(ComposedRun(label, overrides, cfg))

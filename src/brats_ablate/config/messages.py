@@ -83,10 +83,6 @@ def _unknown_launcher_key(name: str) -> str:
     return f"{_OF_LAUNCHER}{name} is not a setting of a launcher{_hint(name, sorted(owners.keys() - _NO_SETTINGS))}"
 
 
-def _unsuitable_setting(match: re.Match[str]) -> str:
-    return _unknown_launcher_key(match[1])
-
-
 def meant_key(key: str) -> str | None:
     """Return the key that a key of another program, or one without its group, stands for; None if that is not clear."""
     if key in _MEANT:
@@ -131,7 +127,10 @@ _NO_LAUNCHER_SETTINGS = "hydra.launcher has settings, but the chosen launcher ha
 _NO_FILE = "there is no configuration {!r}; check group and name (`--help` lists the groups)"
 _SENTENCES: tuple[tuple[str, Callable[[re.Match[str]], str] | str], ...] = (
     (r"Could not override '([^']+)'.* use \+[^=]+=(\S*)", _unknown_key),
-    (r"call to target 'hydra_plugins\.\S+':\s*TypeError.* unexpected keyword argument \\?'(\w+)", _unsuitable_setting),
+    (
+        r"call to target 'hydra_plugins\.\S+':\s*TypeError.* unexpected keyword argument \\?'(\w+)",
+        lambda m: _unknown_launcher_key(m[1]),
+    ),
     (r"call to target 'hydra_plugins\.\S+':\s*TypeError.* takes no arguments", _NO_LAUNCHER_SETTINGS),
     (r"Could not find '([^']+)'\s*\n\s*\nAvailable options in '([^']+)':\s*\n(.*)", _unknown_option),
     (r"Could not (?:find|load) '([^']+)'", _NO_FILE),

@@ -152,8 +152,7 @@ def check_no_conflict(sweep_runs: Sequence[SweepRun]) -> None:
     """
     _check_no_duplicates(sweep_runs)
     for each in sweep_runs:
-        if each.run is not None:
-            check_same_configuration(each, each.run)
+        check_same_configuration(each)
 
 
 @contextlib.contextmanager
@@ -181,13 +180,13 @@ def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
         labels[run.path] = label
 
 
-def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
-    """Check that `run`, or another one of its name if it was not started, has the configuration of `each`.
+def check_same_configuration(each: SweepRun) -> None:
+    """Check that the run, or another one of its name if it was not started, has the configuration of `each`.
 
     Raises:
         ConfigError: it has another one; names the first differences.
     """
-    if (reason := conflict(run, lambda: identity(resolve(each.cfg)))) is not None:
+    if each.run and (reason := conflict(each.run, lambda: identity(resolve(each.cfg)))) is not None:
         raise ConfigError(reason)
 
 
