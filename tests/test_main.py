@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from brats_ablate import __main__ as entry
+from brats_ablate.config.locations import resource_dir
 
 PREPARE = "run `python -m brats_ablate job=prepare data=brats21 data.raw=<folder of the data set>` first"
 
@@ -21,7 +22,8 @@ PREPARE = "run `python -m brats_ablate job=prepare data=brats21 data.raw=<folder
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BRATS_ABLATE_WORK", str(tmp_path / "work"))
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # the program sets it
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # the program sets these
+    monkeypatch.setenv("BRATS_ABLATE_CONFIG_DIR", "")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     GlobalHydra.instance().clear()
@@ -75,6 +77,12 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["fold=glob(*)", "-m"], "fold=glob(*) matches no option; `--help` lists the options of each group"),
         (["+experiment=glob(dropbox*)", "fold=0", "-m"], "+experiment=glob(dropbox*) matches no option; `--help` "),
         (["job=describe", "job.measure=true", "job.repeats=0"], "job.repeats=0 must be at least 1"),
+        (["fold=0,1", "hydra.sweeper.max_batch_size=1", "-m"], "hydra.sweeper.max_batch_size would name and check"),
+        (["data.n_folds=five"], "data.n_folds=five must be an integer of at least 2"),
+        (["data.n_folds=null", "job=prepare"], "data.n_folds=None must be an integer of at least 2"),
+        (["hydra/sweeper=optuna_study", "fold=0"], "hydra/sweeper=optuna_study applies to sweeps only; add -m"),
+        (["hydra/sweeper=basic"], "hydra/sweeper=basic applies to sweeps only; add -m"),
+        (["design.kind=full", "+design.factors.a.inputs=onehot"], "a design is a sweep over its combinations; add -m"),
         (["-cd=sweeps", "-cn=tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1"),
     ],
@@ -136,6 +144,44 @@ def test_own_options_and_a_folder_of_sweeps_go_together(
     assert "did you mean mine?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("conf/experiment/ds.yaml", ["+experiment=ds", "fold=0"]),
+        ("conf/experiment/ds.yaml", ["--help"]),
+        ("conf/data/layout/brats2021.yaml", ["-cd", "sweeps", "-cn", "table2", "job=status"]),
+        ("own/labels/brats2021.yaml", ["-cd", "own", "job=status"]),
+    ],
+)
+def test_an_own_option_that_hydra_would_not_read_is_refused(
+    file: str,
+    line: list[str],
+    in_empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own, installed = in_empty_folder / file, resource_dir("conf") / Path(file).relative_to(Path(file).parts[0])
+    own.parent.mkdir(parents=True)
+    own.write_text(installed.read_text() + "# changed\n")
+    assert typed(line, monkeypatch) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert printed.err == f"brats-ablate: {own} is not read, as {installed} has the same name; rename it\n"
+    own.write_text(installed.read_text())  # as in a checkout next to an installation
+    assert typed(["--help"], monkeypatch) == 0
+
+
+def test_the_first_of_two_own_options_of_a_name_is_not_read_without_a_word(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("conf", "own"):
+        (in_empty_folder / folder / "inputs").mkdir(parents=True)
+        (in_empty_folder / folder / "inputs" / "mine.yaml").write_text(f"defaults: [plain, _self_]\n# {folder}\n")
+    assert typed(["-cd", "own", "job=status"], monkeypatch) == 2
+    first, second = (in_empty_folder / folder / "inputs" / "mine.yaml" for folder in ("conf", "own"))
+    assert f"{second} is not read, as {first} has the same name; rename it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])
 def test_own_and_installed_sweeps_are_suggested(
     name: str, meant: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -144,6 +190,24 @@ def test_own_and_installed_sweeps_are_suggested(
     (in_empty_folder / "sweeps" / "mine.yaml").write_text("defaults: [config]")
     assert typed(["-cd", "sweeps", "-cn", name], monkeypatch) == 2
     assert f"-cn {name} names no configuration; did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("hydra: {sweeper: {params: {fold: '0,1'}}}", "hydra.sweeper.params applies to sweeps only; add -m"),
+        ("design: {kind: full, factors: {a: {inputs: onehot}}}", "a design is a sweep over its combinations; add -m"),
+    ],
+)
+def test_a_file_of_a_sweep_trains_no_single_run(
+    text: str, sentence: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_empty_folder / "own").mkdir()
+    (in_empty_folder / "own" / "mine.yaml").write_text(f"defaults: [config, _self_]\n{text}\n")
+    assert typed(["-cd", "own", "-cn", "mine"], monkeypatch) == 2
+    assert sentence in capsys.readouterr().err
+    assert typed(["-cd", "own", "-cn", "mine", "-m"], monkeypatch) == 2
+    assert "job=prepare" in capsys.readouterr().err
 
 
 def test_experiments_can_be_merged_under_a_name(

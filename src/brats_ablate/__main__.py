@@ -13,7 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.arguments import as_hydra_reads, unknown_flag
 from brats_ablate.config.hydra_mode import searched_in_own_files_only
-from brats_ablate.config.locations import make_importable, own_config_dirs, resource_dir
+from brats_ablate.config.locations import (
+    check_names,
+    make_importable,
+    own_config_dirs,
+    pass_on_config_dir,
+    resource_dir,
+)
 from brats_ablate.runtime import exit_code
 
 
@@ -36,7 +42,7 @@ def application(cfg: DictConfig) -> float | None:
 
     if OmegaConf.select(cfg, "about.options") is None:
         record_options(cfg, HydraConfig.get().overrides.task)
-    refusal = _without_effect()
+    refusal = _without_effect(cfg)
     if refusal is not None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
     code = execute(cfg) if refusal is None else 2
@@ -67,8 +73,10 @@ def main() -> None:
         print(f"brats-ablate: {refusal}", file=sys.stderr)
         sys.exit(2)
     sys.argv[1:] = as_hydra_reads(sys.argv[1:])
+    pass_on_config_dir()
     make_importable([Path.cwd(), *own_config_dirs()])
     try:
+        check_names()
         with searched_in_own_files_only(sys.argv[1:]):
             _help() if {"--help", "-h"} & set(sys.argv) else application()
         sys.stdout.flush()
@@ -104,14 +112,13 @@ def _version() -> str:
     from importlib.metadata import version
     from platform import python_version
 
-    import brats_ablate
     from brats_ablate.runs.provenance import code_version
 
     of_packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "hydra-core"))
-    return f"brats-ablate {code_version(brats_ablate.__version__)} ({of_packages}, Python {python_version()})"
+    return f"brats-ablate {code_version()} ({of_packages}, Python {python_version()})"
 
 
-def _without_effect() -> str | None:
+def _without_effect(cfg: DictConfig) -> str | None:
     """Return a sentence if Hydra accepts the command line but ignores a part of it; else None."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -120,10 +127,12 @@ def _without_effect() -> str | None:
     if hydra_cfg.mode != RunMode.RUN:
         return None
     for override in hydra_cfg.overrides.hydra:
-        if override.startswith("hydra/launcher="):
+        if override.startswith(("hydra/launcher=", "hydra/sweeper=")):
             return f"{override} applies to sweeps only; add -m"
+    if hydra_cfg.sweeper.get("params"):
+        return "hydra.sweeper.params applies to sweeps only; add -m"
     task = list(hydra_cfg.overrides.task)
-    if any(o.startswith("design=") and o != "design=none" for o in task):
+    if OmegaConf.select(cfg, "design.kind") is not None:
         return "a design is a sweep over its combinations; add -m"
     if any(o.startswith("+experiment=[") for o in task) and not any(o.startswith("name=") for o in task):
         return (

@@ -69,7 +69,7 @@ class CheckedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Launch the runs; exits with 2 before anything is started if a configuration or its data is invalid."""
-        from brats_ablate.errors import UserError
+        from brats_ablate.errors import ConfigError, UserError
         from brats_ablate.jobs.sweep.results import tables_of
         from brats_ablate.runs.directory import trains_a_run
 
@@ -79,6 +79,11 @@ class CheckedLauncher(Launcher):
         try:
             if wants_scores(self.config):
                 return launch_trials(self, job_overrides, initial_job_idx)
+            if OmegaConf.select(self.config, "hydra.sweeper.max_batch_size") is not None:
+                raise ConfigError(
+                    "hydra.sweeper.max_batch_size would name and check each batch of runs on its own; leave it out, "
+                    "and limit runs at a time by hydra.launcher.max_parallel or hydra.launcher.array_parallelism"
+                )
             runs = self.compose(job_overrides, initial_job_idx)
             target = str(runs[0].cfg.job._target_)
             if target in SWEEP_JOBS:
@@ -150,7 +155,7 @@ class CheckedLauncher(Launcher):
 
         runs = []
         compose = _CachedComposition(self.context.config_loader, self.config)
-        design = Design.from_config(_container(self.config.get("design") or {}))
+        design = Design.from_config(container(self.config.get("design") or {}))
         if design and wants_scores(self.config):
             raise ConfigError("a design is a grid of its combinations; use hydra/sweeper=grid")
         grid = [(of_grid, on) for of_grid in job_overrides for on in (design.combinations if design else [()])]
@@ -169,8 +174,9 @@ class CheckedLauncher(Launcher):
             label = " ".join(o.lstrip("+") for o in filter_overrides(overrides)) or str(cfg.name)
             try:
                 use_prepared_data(cfg, overrides)
-                check(_without_hydra(cfg))
-                check_network(_without_hydra(cfg))
+                plain = _without_hydra(cfg)
+                check(plain)
+                check_network(plain)
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None
             runs.append(ComposedRun(label, overrides, cfg))
@@ -289,7 +295,8 @@ def _quoted(value: Any) -> Any:
     return QuotedString(value, Quote.single) if isinstance(value, str) and not value.isidentifier() else value
 
 
-def _container(node: Any) -> Any:
+def container(node: Any) -> Any:
+    """Return a node as plain containers; any other value as it is."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 

@@ -84,7 +84,7 @@ def _ended(each: ComposedRun) -> JobReturn:
 
     sweep_run = each.as_sweep_run()
     assert sweep_run.run is not None
-    check_same_configuration(sweep_run, sweep_run.run)
+    check_same_configuration(sweep_run)
     status = sweep_run.status
     if status is None or status.state not in (RunState.FINISHED, RunState.FAILED):
         state = status.state if status else RunState.NOT_STARTED

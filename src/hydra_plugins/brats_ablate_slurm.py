@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun, container
 from hydra_plugins._brats_ablate_trials import wants_scores
 
 
@@ -56,9 +54,9 @@ class SlurmLauncher(CheckedLauncher):
         parameters["timeout_min"] = timeout_min
         site: dict[str, Any] = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
         site |= {"signal_delay_s": signal_delay_s, "array_parallelism": array_parallelism}
-        site["setup"] = _to_container(setup) or None
+        site["setup"] = container(setup) or None
         # Preemption and node failure put the job back into the queue even where the site's default is to cancel it.
-        site["additional_parameters"] = {"requeue": True, **_to_container(additional_parameters)}
+        site["additional_parameters"] = {"requeue": True, **container(additional_parameters)}
         parameters |= {f"slurm_{key}": value for key, value in site.items()}
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
@@ -72,7 +70,3 @@ class SlurmLauncher(CheckedLauncher):
             raise ConfigError("hydra.launcher.wait=false returns before there are scores to search by; leave it out")
         sweep_runs = [r.as_sweep_run() for r in runs]
         return launch(sweep_runs, execute, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
-
-
-def _to_container(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -72,6 +72,8 @@ IMPOSSIBLE = [
     (["data.fraction=0"], "data.fraction=0 must be above 0 and at most 1, the fraction of the patients to train on"),
     (["data.fraction=1.5"], "data.fraction=1.5 must be above 0 and at most 1"),
     (["data.n_folds=1"], "data.n_folds=1 must be an integer of at least 2"),
+    (["data.n_folds=null"], "data.n_folds=None must be an integer of at least 2"),
+    (["data.n_folds=five"], "data.n_folds=five must be an integer of at least 2"),
     (["trainer.epochs=0"], "trainer.epochs=0 must be at least 1"),
     (["trainer.checkpoint_minutes=0"], "trainer.checkpoint_minutes=0 must be positive"),
     (["trainer.hang_minutes=0"], "trainer.hang_minutes=0 must be positive"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import pytest
@@ -54,6 +55,22 @@ def test_the_largest_combination_decides() -> None:
     assert full.overrides(("a", "b", "c")) == {"inputs.modalities": ["a", "b", "c"]}
     with pytest.raises(ConfigError, match=r"factors a, b, c set inputs.modalities differently"):
         design("full", factors=factors, together=pairs)
+
+
+def test_many_factors_are_read_at_once() -> None:
+    factors = {f"f_{i}": {f"key{i}": 1} for i in range(25)}
+    started = time.process_time()
+    made = design("one_at_a_time", factors=factors, together={"f_3_f_20": {"key3": 2}, "_".join(factors): {"key3": 3}})
+    assert time.process_time() - started < 1  # there are 1.8 million combinations of up to 8 of them
+    assert made.overrides(("f_3", "f_20")) == {"key3": 2, "key20": 1}
+    assert set(made.together) == {frozenset(("f_3", "f_20")), frozenset(factors)}
+
+
+def test_a_name_that_contains_anothers_is_split_in_every_way() -> None:
+    factors = {name: {"x": name} for name in ("a", "a_b", "b", "c")}
+    made = design("one_at_a_time", factors=factors, together={"a_b_c": {"x": 1}, "a_b_b": {"x": 2}})
+    assert made.overrides(("a", "b", "c")) == {"x": 1}
+    assert made.overrides(("a_b", "b")) == {"x": 2}
 
 
 def test_nested_keys_are_dotted() -> None:

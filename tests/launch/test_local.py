@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from scaffolding import FakeStudy, fake_state, finish, finished_epochs, run_at, wait_until, write_run
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.launch import local
 from brats_ablate.launch.local import launch, make_slots
 from brats_ablate.launch.submission import Submission, write_submission
 from brats_ablate.launch.sweep import SweepRun
@@ -57,6 +58,27 @@ def test_a_run_that_slurm_has_is_left_to_it(
     assert lines[0] == "0 of 1 runs to do, 1 already queued or running"
     assert lines[1].startswith("baseline  queued or running in SLURM  ")
     assert f" {reason}" in lines[1]
+
+
+@pytest.mark.parametrize(("unfinished", "processes"), [(1, 2), (3, 6), (6, 8)])
+def test_cores_are_shared_by_the_runs_that_are_left(
+    unfinished: int, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):
+        pass
+
+    def start(*arguments: object) -> None:
+        raise Started(arguments[-1])
+
+    monkeypatch.setattr(local, "_start", start)
+    runs = [run_at(tmp_path / "work" / "phantom" / "runs", fold=fold) for fold in range(7)]
+    for run in runs[unfinished:]:
+        write_run(run)
+        (run.path / "manifest.json").unlink()
+    sweep = [SweepRun("", OmegaConf.create({"trainer": {"devices": 2, "epochs": 4}}), run) for run in runs]
+    with pytest.raises(Started) as started:
+        launch(sweep, lambda cfg: 0, tmp_path, [()] * 4, 1, 0.01)
+    assert started.value.args == (processes,)
 
 
 @pytest.mark.slow(minutes=3)

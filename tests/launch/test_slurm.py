@@ -15,7 +15,7 @@ from brats_ablate.config.check import resolve
 from brats_ablate.errors import UserError
 from brats_ablate.jobs.execute import execute
 from brats_ablate.launch.slurm import launch
-from brats_ablate.launch.submission import read_submission
+from brats_ablate.launch.submission import Submission, local_submission, read_submission, write_submission
 from brats_ablate.launch.sweep import SweepRun, as_sweep_run
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import identity
@@ -65,7 +65,24 @@ def test_unfinished_runs_are_submitted_once_as_one_array(
     assert submit(sweep_runs, tmp_path, wait=False) == 0
     text = capsys.readouterr().out
     assert "0 of 3 runs to do, 1 already finished, 2 already queued or running" in text
-    assert "3 runs: 1 already finished, 2 already submitted" in text
+    assert "3 runs: 1 already finished, 2 queued or running in SLURM" in text
+
+
+def test_what_is_left_to_others_is_not_called_submitted(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, script in ("srun", ""), ("sbatch", "exit 1"), ("squeue", "exit 1"):
+        fake_command(command, script)
+    runs = [directory(each) for each in sweep_runs]
+    write_run(runs[1], RunState.RUNNING, manifest=runs[0].manifest()).path.joinpath("manifest.json").unlink()
+    write_submission(runs[1].path, local_submission(os.getpid(), tmp_path, 1, (), ""))
+    runs[2].path.mkdir(parents=True)
+    write_submission(runs[2].path, Submission("slurm", "8", str(tmp_path), 1, ""))
+    assert submit(sweep_runs, tmp_path, wait=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "running elsewhere" in lines[2]
+    assert "SLURM does not answer here, and its job 8 may have the run" in lines[3]
+    assert lines[4] == "3 runs: 1 already finished, 1 running elsewhere, 1 queued or running in SLURM"
 
 
 def test_a_long_sweep_is_cut_into_arrays_that_keep_the_parallelism(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from scaffolding import run_at, write_run
 
+from brats_ablate.jobs.sweep.time_left import seconds_left
 from brats_ablate.launch.status import collect_statuses, format_status_grid
 from brats_ablate.launch.submission import Submission, write_submission
 from brats_ablate.runs.directory import PEER_LOST, RunRecord
@@ -81,6 +82,19 @@ def test_a_job_that_ended_before_its_run_started_is_lost_and_names_its_log(tmp_p
     (status,) = collect_statuses([run])
     assert status.state == "lost"
     assert status.reason == "its job ended before the run started; see the log in /logs/1"
+
+
+@pytest.mark.parametrize(
+    "line", ["[1]", '{"seconds": 30}', '{"epoch": 2, "seconds": "30 s"}', '{"epoch": 2, "seconds": {}}']
+)
+def test_a_run_with_unreadable_metrics_is_named(tmp_path: Path, line: str) -> None:
+    run = write_run(run_at(tmp_path), RunState.RUNNING, epochs=4)
+    file = run.path / "metrics.jsonl"
+    file.write_text(f"{file.read_text()}{line}\n")
+    with run.lock():
+        (status,) = collect_statuses([run], seconds_left)
+    assert status.state == RunState.UNREADABLE
+    assert (status.reason or "").startswith(f"{file} is damaged")
 
 
 def test_a_run_with_an_unreadable_status_has_no_epoch(tmp_path: Path) -> None:

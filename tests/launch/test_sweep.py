@@ -15,7 +15,7 @@ from brats_ablate.config.command import record_options
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.launch.submission import Submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, as_sweep_run, check_ranks, plan_sweep, submission_lock
+from brats_ablate.launch.sweep import SweepRun, as_sweep_run, check_ranks, configuration, plan_sweep, submission_lock
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
@@ -64,6 +64,19 @@ def test_runs_that_are_finished_running_or_queued_are_not_submitted(
     assert plan.already_submitted == {5: queued}
 
 
+def test_the_submission_of_a_finished_run_does_not_count(
+    baseline: DictConfig, tmp_path: Path, fake_command: Callable[[str, str], None]
+) -> None:
+    sweep_runs = make_sweep(baseline, tmp_path, 2)
+    for each in sweep_runs:
+        write(each, RunState.FINISHED)
+    write_submission(directory(sweep_runs[0]).path, Submission("slurm", "8", "", 1, ""))
+    (directory(sweep_runs[1]).path / "launch.json").write_text("{")
+    fake_command("squeue", f": > {tmp_path / 'asked'}")
+    assert plan_sweep(sweep_runs).finished == [0, 1]
+    assert not (tmp_path / "asked").exists()
+
+
 def test_a_job_without_a_run_directory_is_always_submitted(baseline: DictConfig, tmp_path: Path) -> None:
     cfg = OmegaConf.merge(baseline, {"job": {"_target_": "brats_ablate.jobs.predict.run"}})
     assert isinstance(cfg, DictConfig)
@@ -105,15 +118,15 @@ def test_a_lock_that_a_colleague_alone_can_write_is_one_sentence(
 def test_options_keep_their_interpolations_in_the_configuration_of_a_run(baseline: DictConfig, tmp_path: Path) -> None:
     (each,) = make_sweep(baseline, tmp_path, 1)
     record_options(each.cfg, ["init.checkpoint='runs/a/fold=${fold}'", "loss=focal"])
-    read: Any = OmegaConf.to_container(OmegaConf.create(each.configuration), resolve=True)  # as a worker reads it
+    read: Any = OmegaConf.to_container(OmegaConf.create(configuration(each.cfg)), resolve=True)  # as a worker reads it
     assert read["about"]["options"] == ["init.checkpoint='runs/a/fold=${fold}'", "loss=focal"]
 
 
 def test_the_configuration_of_a_run_is_text_without_interpolations(baseline: DictConfig, tmp_path: Path) -> None:
     (each,) = make_sweep(baseline, tmp_path, 1)
-    read: Any = OmegaConf.to_container(OmegaConf.create(each.configuration))
+    read: Any = OmegaConf.to_container(OmegaConf.create(configuration(each.cfg)))
     assert read == OmegaConf.to_container(each.cfg, resolve=True)
-    assert "${" not in each.configuration
+    assert "${" not in configuration(each.cfg)
 
 
 @pytest.mark.parametrize(

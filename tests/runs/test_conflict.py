@@ -62,3 +62,10 @@ def test_a_damaged_record_of_another_run_is_passed_over(tmp_path: Path, trained:
     (trained.path / "manifest.json").write_text("{")
     new = RunDirectory.at(tmp_path, Coordinates("ds", 1, 7e-4, 0))
     assert conflict_of(new, **{"trainer.epochs": 36}) is None
+
+
+def test_a_run_that_was_put_aside_does_not_count(tmp_path: Path, trained: RunDirectory) -> None:
+    new = RunDirectory.at(tmp_path, Coordinates("ds", 1, 7e-4, 0))
+    assert conflict_of(new, **{"trainer.epochs": 36}) is not None
+    trained.path.rename(trained.path.with_name("seed=0_old"))
+    assert conflict_of(new, **{"trainer.epochs": 36}) is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs, trains_a_run
 from brats_ablate.runs.state import RunState
 
@@ -26,6 +26,24 @@ def test_a_run_that_never_started_has_no_content(tmp_path: Path) -> None:
     assert directory.best_checkpoints() == []
     assert not directory.is_locked()
     assert find_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "copy", ["seed=0_old", "../lr=0.0007_old/seed=0", "../lr=7-4/seed=0", "../../fold=0 (1)/lr=1/seed=0"]
+)
+def test_a_renamed_or_copied_folder_is_no_run(copy: str, tmp_path: Path) -> None:
+    runs = [
+        RunDirectory.at(tmp_path, Coordinates(name, 0, lr, 0)) for name in ("a", "b") for lr in (1e-7, 7e-4, 1, 2e6)
+    ]
+    for run in runs:
+        run.path.mkdir(parents=True)
+        (run.path.parent / copy).mkdir(parents=True, exist_ok=True)
+    assert [run.coordinates for run in find_runs(tmp_path)] == [
+        Coordinates(name, 0, lr, 0) for name in ("a", "b") for lr in (7e-4, 1, 1e-7, 2e6)
+    ]
+    assert {run.coordinates.name for run in find_runs(tmp_path, ["b", "c"])} == {"b"}
+    with pytest.raises(ConfigError, match=r"is not named as a run directory, .*; rename it back"):
+        _ = RunDirectory(runs[0].path.parent.resolve() / "seed=0_old").coordinates
 
 
 def test_a_directory_that_vanished_is_not_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ def test_a_folds_score_is_its_highest_epoch(tmp_path: Path, write_run: Write) ->
     run = summarize_run(write_run(tmp_path, "a", 0, [0.5, 0.9, 0.7]))
     assert run is not None
     assert (run.best["epoch"], run.best["dice"], run.last["dice"]) == (2, 0.9, 0.7)
+
+
+def test_a_copy_of_a_run_does_not_count(tmp_path: Path, write_run: Write) -> None:
+    run = write_run(tmp_path, "a", 0, [0.5])
+    shutil.copytree(run.path, run.path.with_name("seed=0_old"))
+    assert [each.directory.path for each in load_runs(tmp_path, ["a"])["a"]] == [run.path]
 
 
 def test_of_equal_epochs_the_first_counts(tmp_path: Path, write_run: Write) -> None:

@@ -13,7 +13,6 @@ from brats_ablate.training.progress import (
     EstimatedProgress,
     GuardedProgress,
     Progress,
-    format_duration,
     format_epoch,
     time_breakdown,
 )
@@ -41,7 +40,7 @@ def test_a_long_run_on_a_cpu_has_one_estimate_after_its_first_steps(
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for total, expected in (
-        (100_000, ["run: about 6 days for 99,992 steps of 5 s on this CPU, and the validation; x"]),
+        (100_000, ["run: about 5d18h for 99,992 steps of 5 s on this CPU, and the validation; x"]),
         (400, []),
     ):
         progress = EstimatedProgress(Progress("run"), "; x")
@@ -76,11 +75,3 @@ def test_a_bar_that_could_not_be_drawn_is_moved_all_the_same(monkeypatch: pytest
     progress.step(1, 1)
     progress.epoch({"epoch": 1, "dice": 0.5}, 1)
     progress.close()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(45, "45 s"), (89.6, "90 s"), (720, "12 min"), (5340, "89 min"), (12000, "3 h 20 min"), (6e5, "7 days")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text

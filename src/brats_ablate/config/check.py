@@ -69,7 +69,7 @@ _SCORING_JOBS = ("brats_ablate.jobs.evaluate.run", "brats_ablate.jobs.rank.run")
 _SCORER_KEYS = ("metrics", "scorer")
 """Where these jobs had the group `metrics` in version 0.1."""
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
-_PLAIN_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "None": (type(None),)}
+_PLAIN_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 
 
 def check(cfg: DictConfig) -> None:

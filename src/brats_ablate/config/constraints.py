@@ -303,7 +303,7 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(coordinates, workers, data_set, initial_weights, label_scheme, objective, chosen_modalities),
+    *(data_set, coordinates, workers, initial_weights, label_scheme, objective, chosen_modalities),
     *(constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts, tracker),
 )

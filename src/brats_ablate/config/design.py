@@ -7,7 +7,7 @@ contains the runs of a smaller one, and `ds` with the factor `deeper` is the run
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -131,14 +131,23 @@ def combination_name(base: str, on: Sequence[str]) -> str:
 
 def _together(node: Mapping[str, object], factors: Sequence[str]) -> dict[frozenset[str], Overrides]:
     """Read what combinations set; each is named by its factors in their order, joined by underscores."""
-    sizes = range(2, min(len(factors), _MOST_FACTORS) + 1)
-    named = {"_".join(of): frozenset(of) for size in sizes for of in itertools.combinations(factors, size)}
-    for key in node:
-        if key not in named:
-            reordered = (name for name in named if sorted(name.split("_")) == sorted(key.split("_")))
-            hint = next((f"write {name}" for name in reordered), f"factors are: {', '.join(factors)}")
+    named = {key: next((of for of in _split(key, factors) if len(of) > 1), None) for key in node}
+    for key, of in named.items():
+        if of is None:
+            ordered = "_".join(name for name in factors if f"_{name}_" in f"_{key}_")
+            is_reordered = sorted(ordered.split("_")) == sorted(key.split("_"))
+            hint = f"write {ordered}" if is_reordered else f"factors are: {', '.join(factors)}"
             raise ConfigError(f"design.together.{key} is not a combination of factors in their order; {hint}")
-    return {named[key]: _flat(f"design.together.{key}", value) for key, value in node.items()}
+    return {frozenset(named[key] or ()): _flat(f"design.together.{key}", value) for key, value in node.items()}
+
+
+def _split(key: str, factors: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield each combination of factors, in their order, whose names joined by underscores are `key`."""
+    for i, name in enumerate(factors, start=1):
+        if key == name:
+            yield (name,)
+        if key.startswith(f"{name}_"):
+            yield from ((name, *rest) for rest in _split(key.removeprefix(f"{name}_"), factors[i:]))
 
 
 def _flat(key: str, node: object) -> dict[str, object]:

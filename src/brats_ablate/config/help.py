@@ -8,7 +8,7 @@ from textwrap import fill
 
 from omegaconf import OmegaConf
 
-from brats_ablate.config.locations import config_dirs
+from brats_ablate.config.locations import option_files
 
 _GROUPS = "== Groups =="
 
@@ -31,6 +31,5 @@ def with_questions(text: str) -> str:
 
 def _questions() -> dict[str, str]:
     """Return the question of each experiment, by name."""
-    files = {file.stem: file for folder in config_dirs() for file in (folder / "experiment").glob("*.yaml")}
-    questions = {name: OmegaConf.select(OmegaConf.load(files[name]), "about.question") for name in sorted(files)}
-    return {name: str(question or "") for name, question in questions.items()}
+    trees = {name: OmegaConf.load(file) for name, file in option_files("experiment").items()}
+    return {name: str(OmegaConf.select(tree, "about.question") or "") for name, tree in trees.items()}

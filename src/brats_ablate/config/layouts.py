@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import yaml
-
-from brats_ablate.config.locations import config_dirs
+from brats_ablate.config.locations import option_files, read_option
 from brats_ablate.data.layouts import Layout
 from brats_ablate.errors import ConfigError
 
@@ -16,9 +14,10 @@ def known_layouts() -> dict[str, Layout]:
         ConfigError: a file is no layout.
     """
     layouts = {}
-    for file in (file for folder in config_dirs() for file in sorted((folder / "data" / "layout").glob("*.yaml"))):
+    for option, file in option_files("data/layout").items():
+        tree = read_option("data/layout", option)
         try:
-            layouts[file.stem] = Layout(**yaml.safe_load(file.read_text(encoding="utf-8")))
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+            layouts[option] = Layout(**tree)
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"{file}: {error}; correct it") from error
     return layouts

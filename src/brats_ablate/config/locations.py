@@ -5,9 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from brats_ablate.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
+_CONFIG_DIR = "BRATS_ABLATE_CONFIG_DIR"
+"""The command's -cd folder, for the processes that it starts."""
 
 
 def resource_dir(name: str, package: Path = PACKAGE) -> Path:
@@ -17,12 +27,19 @@ def resource_dir(name: str, package: Path = PACKAGE) -> Path:
 
 
 def own_config_dir() -> Path | None:
-    """Return the folder that the command line names by -cd (--config-dir)."""
+    """Return the folder that the command line names by -cd (--config-dir), or that of the command that started this."""
     for argument, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         flag, _, value = argument.partition("=")
         if flag in ("-cd", "--config-dir"):
             return Path(value or following).absolute()
-    return None
+    inherited = os.environ.get(_CONFIG_DIR)
+    return Path(inherited) if inherited else None
+
+
+def pass_on_config_dir() -> None:
+    """Let what this command starts, such as a submitted job, find its -cd folder."""
+    os.environ[_CONFIG_DIR] = ""  # of another command around this one
+    os.environ[_CONFIG_DIR] = str(own_config_dir() or "")
 
 
 def own_conf() -> Path | None:
@@ -41,9 +58,43 @@ def config_dirs() -> list[Path]:
     return [resource_dir("conf"), *own_config_dirs()]
 
 
-def experiment_names() -> list[str]:
-    """Return the names of all experiments, sorted."""
-    return sorted({file.stem for folder in config_dirs() for file in (folder / "experiment").glob("*.yaml")})
+def check_names() -> None:
+    """Check that no file of a folder has the name of one in an earlier folder, which Hydra reads in its place.
+
+    Raises:
+        ConfigError: one has, and another content.
+    """
+    for earlier, later in combinations(config_dirs(), 2):
+        for file in sorted(earlier.rglob("*.yaml")):
+            own = later / file.relative_to(earlier)
+            if own.is_file() and own.read_bytes() != file.read_bytes():
+                raise ConfigError(f"{own} is not read, as {file} has the same name; rename it")
+
+
+def option_files(group: str) -> dict[str, Path]:
+    """Return the files of a group's options by name, sorted; the first folder's of one name, as Hydra reads it."""
+    files = (file for folder in reversed(config_dirs()) for file in (folder / group).glob("*.yaml"))
+    return dict(sorted({file.stem: file for file in files}.items()))
+
+
+def read_option(group: str, name: str) -> dict[str, Any]:
+    """Return the content of an option, merged with those of its group that its `defaults` name.
+
+    Raises:
+        ConfigError: it cannot be read, or its `defaults` have more than names.
+    """
+    file = option_files(group)[name]
+    try:
+        tree: Any = OmegaConf.load(file)
+        defaults = list(map(str, tree.pop("defaults", [])))
+        parts = [*defaults, *([] if "_self_" in defaults else ["_self_"])]
+        if unknown := [part for part in parts if part not in ("_self_", *option_files(group))]:
+            raise ConfigError(f"{file}: {unknown[0]} in its defaults is no option of {group}; name those only")
+        merged = OmegaConf.merge(*(tree if part == "_self_" else read_option(group, part) for part in parts))
+        content: Any = OmegaConf.to_container(merged)
+        return dict(content)
+    except (AttributeError, TypeError, OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
+        raise ConfigError(f"{file}: {error}; correct it") from error
 
 
 def table_dirs() -> list[Path]:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from brats_ablate.config.locations import config_dirs, resource_dir
+from brats_ablate.config.locations import config_dirs, option_files, resource_dir
 from brats_ablate.runtime.text import closest, shell_quoted
 
 MOVED_KEYS: Mapping[str, str] = {"trainer.validate_every": "validation.every"}
@@ -74,17 +74,13 @@ def _unknown_key(match: re.Match[str]) -> str:
 
 def _unknown_launcher_key(name: str) -> str:
     owners: dict[str, list[str]] = {}
-    for file in sorted(file for folder in config_dirs() for file in (folder / "hydra" / "launcher").glob("*.yaml")):
+    for option, file in option_files("hydra/launcher").items():
         for key in OmegaConf.load(file):
-            owners.setdefault(str(key), []).append(file.stem)
+            owners.setdefault(str(key), []).append(option)
     if name in owners:
         launchers = " or ".join(f"hydra/launcher={option}" for option in owners[name])
         return f"{_OF_LAUNCHER}{name} is a setting of {launchers} only; choose it too"
     return f"{_OF_LAUNCHER}{name} is not a setting of a launcher{_hint(name, sorted(owners.keys() - _NO_SETTINGS))}"
-
-
-def _unsuitable_setting(match: re.Match[str]) -> str:
-    return _unknown_launcher_key(match[1])
 
 
 def meant_key(key: str) -> str | None:
@@ -98,13 +94,9 @@ def meant_key(key: str) -> str | None:
 def _with_value(word: str) -> str:
     """Return what a word without = stands for: a job, an experiment, or a key."""
     name = word.lstrip("+-")
-    if name in _options("job"):
+    if name in option_files("job"):
         return f"job={name}"
-    return f"+experiment={name}" if name in _options("experiment") else f"{word}=<value>"
-
-
-def _options(group: str) -> set[str]:
-    return {file.stem for folder in config_dirs() for file in (folder / group).glob("*.yaml")}
+    return f"+experiment={name}" if name in option_files("experiment") else f"{word}=<value>"
 
 
 def _unknown_option(match: re.Match[str]) -> str:
@@ -135,7 +127,10 @@ _NO_LAUNCHER_SETTINGS = "hydra.launcher has settings, but the chosen launcher ha
 _NO_FILE = "there is no configuration {!r}; check group and name (`--help` lists the groups)"
 _SENTENCES: tuple[tuple[str, Callable[[re.Match[str]], str] | str], ...] = (
     (r"Could not override '([^']+)'.* use \+[^=]+=(\S*)", _unknown_key),
-    (r"call to target 'hydra_plugins\.\S+':\s*TypeError.* unexpected keyword argument \\?'(\w+)", _unsuitable_setting),
+    (
+        r"call to target 'hydra_plugins\.\S+':\s*TypeError.* unexpected keyword argument \\?'(\w+)",
+        lambda m: _unknown_launcher_key(m[1]),
+    ),
     (r"call to target 'hydra_plugins\.\S+':\s*TypeError.* takes no arguments", _NO_LAUNCHER_SETTINGS),
     (r"Could not find '([^']+)'\s*\n\s*\nAvailable options in '([^']+)':\s*\n(.*)", _unknown_option),
     (r"Could not (?:find|load) '([^']+)'", _NO_FILE),

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check
 from brats_ablate.config.command import experiment_option, options_of_grid, options_of_job, shell_command
-from brats_ablate.config.locations import experiment_names, resource_dir
+from brats_ablate.config.locations import option_files, resource_dir
 from brats_ablate.errors import ConfigError
 from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.text import suggest
@@ -136,7 +136,7 @@ def _changes(path: str, node: Any, other: Any) -> Iterator[str]:
 
 def _ordered(experiments: list[str]) -> list[str]:
     """Check the given names and return them; for ["all"] those of every experiment, grouped by baseline."""
-    known = experiment_names()
+    known = option_files("experiment")
     if experiments == ["all"]:
         baseline_of = {name: compose(name).about.baseline for name in known}
         return sorted(known, key=lambda name: (baseline_of[name] is not None, baseline_of[name] != REFERENCE, name))

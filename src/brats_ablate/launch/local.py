@@ -16,7 +16,7 @@ from pathlib import Path
 from brats_ablate.errors import ConfigError
 from brats_ablate.launch.outcome import ended_outcomes, left_outcomes, print_plan, print_summary, skipped_outcomes
 from brats_ablate.launch.submission import SLURM, Submission, is_alive, local_submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
+from brats_ablate.launch.sweep import SweepRun, configuration, plan_sweep, submission_lock
 from brats_ablate.launch.time_left import SweepClock
 from brats_ablate.launch.worker import Execute, RunTask
 from brats_ablate.runtime.signals import EXIT_CODE
@@ -66,7 +66,6 @@ def launch(
         ConfigError: a run exists with a different configuration.
         KeyboardInterrupt: after a second Ctrl-C; the runs continue to save and stop.
     """
-    processes = len(slots) * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
     with submission_lock(sweep_runs):
         plan = plan_sweep(sweep_runs)
         print_plan(plan, len(sweep_runs))
@@ -74,6 +73,8 @@ def launch(
     outcomes = skipped_outcomes(sweep_runs, plan) | left_outcomes(sweep_runs, in_slurm)
     running = {i: s for i, s in plan.already_submitted.items() if i not in in_slurm}
     to_start = list(plan.to_submit)
+    at_a_time = min(len(slots), len(running) + len(to_start))
+    processes = at_a_time * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
     stopped = False
     clock = SweepClock(sweep_runs)
     while to_start or running:
@@ -129,7 +130,7 @@ def _start(each: SweepRun, execute: Execute, folder: Path, slot: Slot, ranks: in
     executor.update_parameters(timeout_min=_NO_LIMIT_MINUTES, tasks_per_node=ranks, gpus_per_node=len(slot))
     executor.parameters["visible_gpus"] = slot  # update_parameters accepts numbers only, but any name is passed on
     with _ignoring_terminal_signals(), _sharing_cores(processes):
-        job = executor.submit(RunTask(execute, each.configuration, str(each.run.path) if each.run else ""))
+        job = executor.submit(RunTask(execute, configuration(each.cfg), str(each.run.path) if each.run else ""))
     submission = local_submission(int(job.job_id), job.paths.folder, ranks, slot, status.updated if status else "")
     if each.run:
         write_submission(each.run.path, submission)

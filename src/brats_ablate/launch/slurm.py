@@ -12,9 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from brats_ablate.errors import UserError
-from brats_ablate.launch.outcome import Outcome, print_plan, print_summary, skipped_outcomes, wait_for_jobs
+from brats_ablate.launch.outcome import (
+    Outcome,
+    left_outcomes,
+    print_plan,
+    print_summary,
+    skipped_outcomes,
+    wait_for_jobs,
+)
 from brats_ablate.launch.submission import SLURM, Submission, run_command, write_submission
-from brats_ablate.launch.sweep import SweepRun, plan_sweep, submission_lock
+from brats_ablate.launch.sweep import SweepRun, configuration, plan_sweep, submission_lock
 from brats_ablate.launch.worker import Execute, RunTask
 
 # A signal that comes before Python has installed its handlers must not kill the rank: ignored signals survive exec.
@@ -44,15 +51,14 @@ def launch(
         plan = plan_sweep(sweep_runs)
         print_plan(plan, len(sweep_runs))
         submitted = _submit([sweep_runs[i] for i in plan.to_submit], execute, folder, parameters)
-    submissions = plan.already_submitted | dict(zip(plan.to_submit, submitted, strict=True))
+    new = dict(zip(plan.to_submit, submitted, strict=True))
     outcomes = skipped_outcomes(sweep_runs, plan)
     if wait:
         print("waiting; the jobs keep running if this command is stopped, and it can be started again", flush=True)
-        outcomes |= wait_for_jobs(sweep_runs, submissions, poll_seconds)
+        outcomes |= wait_for_jobs(sweep_runs, plan.already_submitted | new, poll_seconds)
         return print_summary(outcomes)
-    for i, submission in submissions.items():
-        result = "already submitted" if i in plan.already_submitted else "submitted"
-        outcomes[i] = Outcome(sweep_runs[i].label, result, reason=f"SLURM job {submission.job}")
+    outcomes |= left_outcomes(sweep_runs, plan.already_submitted)
+    outcomes |= {i: Outcome(sweep_runs[i].label, "submitted", reason=f"SLURM job {s.job}") for i, s in new.items()}
     return print_summary(outcomes)
 
 
@@ -95,7 +101,7 @@ def _submit_array(
     if cpus := parameters.get("cpus_per_task"):
         srun_args.append(f"--cpus-per-task={cpus}")  # srun of SLURM 22.05 to 23.02 does not take it from sbatch
     executor.update_parameters(slurm_srun_args=srun_args, **parameters)
-    tasks = [RunTask(execute, each.configuration, str(each.run.path) if each.run else "") for each in sweep_runs]
+    tasks = [RunTask(execute, configuration(each.cfg), str(each.run.path) if each.run else "") for each in sweep_runs]
     try:
         with _outside_of_jobs():
             jobs = executor.submit_array(tasks)

@@ -5,7 +5,6 @@ Reads a few small files per run (status, submission, the end of the metrics), so
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,8 +23,9 @@ from brats_ablate.launch.submission import (
     unanswered,
 )
 from brats_ablate.runs.directory import PEER_LOST, Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.numbers import COMPUTED_WITH, require_numbers
 from brats_ablate.runs.state import RunState
-from brats_ablate.runtime.files import readable
+from brats_ablate.runtime.files import parse_object, readable
 from brats_ablate.runtime.text import align, counted, format_duration
 
 _TAIL_BYTES = 16_384
@@ -189,7 +189,9 @@ def _last_rows(file: Path) -> list[dict[str, Any]]:
         lines = stream.read().split(b"\n")
     complete = lines[:-1] if size <= _TAIL_BYTES else lines[1:-1]
     with readable(file):
-        return [json.loads(line) for line in complete if line]
+        rows = [parse_object(line) for line in complete if line]
+        require_numbers(rows, COMPUTED_WITH)
+        return list({row["epoch"]: row for row in rows}.values())
 
 
 def _cell(status: RunStatus) -> str:

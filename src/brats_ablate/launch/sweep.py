@@ -41,15 +41,6 @@ class SweepRun:
         """What the run last recorded of its state; None before its first start, and for other jobs."""
         return self.run.status() if self.run else None
 
-    @property
-    def configuration(self) -> str:
-        """The resolved configuration as YAML, without Hydra's own part."""
-        tree: Any = OmegaConf.to_container(self.cfg, resolve=True)
-        about = tree.get("about") or {}
-        if about.get("options"):  # for other commands to resolve
-            about["options"] = escaped(about["options"])
-        return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
-
 
 @dataclass(frozen=True)
 class SweepPlan:
@@ -61,6 +52,15 @@ class SweepPlan:
     running_elsewhere: list[int]
     """Runs that a process without a submission trains."""
     to_submit: list[int]
+
+
+def configuration(cfg: DictConfig) -> str:
+    """Return the resolved configuration as YAML, without Hydra's own part, for another process to read."""
+    tree: Any = OmegaConf.to_container(cfg, resolve=True)
+    about = tree.get("about") or {}
+    if about.get("options"):  # for other commands to resolve
+        about["options"] = escaped(about["options"])
+    return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
 
 
 def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
@@ -126,7 +126,8 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
     """
     check_no_conflict(sweep_runs)
     plan = SweepPlan([], {}, [], [])
-    submissions = {i: s for i, r in enumerate(sweep_runs) if r.run and (s := read_submission(r.run.path))}
+    open_runs = [(i, each.run) for i, each in enumerate(sweep_runs) if each.run and not each.run.is_finished()]
+    submissions = {i: s for i, r in open_runs if (s := read_submission(r.path))}
     active = active_states(submissions.values())
     for i, each in enumerate(sweep_runs):
         if each.run is None:
@@ -151,8 +152,7 @@ def check_no_conflict(sweep_runs: Sequence[SweepRun]) -> None:
     """
     _check_no_duplicates(sweep_runs)
     for each in sweep_runs:
-        if each.run is not None:
-            check_same_configuration(each, each.run)
+        check_same_configuration(each)
 
 
 @contextlib.contextmanager
@@ -180,13 +180,13 @@ def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
         labels[run.path] = label
 
 
-def check_same_configuration(each: SweepRun, run: RunDirectory) -> None:
-    """Check that `run`, or another one of its name if it was not started, has the configuration of `each`.
+def check_same_configuration(each: SweepRun) -> None:
+    """Check that the run, or another one of its name if it was not started, has the configuration of `each`.
 
     Raises:
         ConfigError: it has another one; names the first differences.
     """
-    if (reason := conflict(run, lambda: identity(resolve(each.cfg)))) is not None:
+    if each.run and (reason := conflict(each.run, lambda: identity(resolve(each.cfg)))) is not None:
         raise ConfigError(reason)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_ablate.errors import Unreadable
-from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.runs.directory import RunDirectory, find_runs
 from brats_ablate.runs.identity import COORDINATES, INITIAL_WEIGHTS, differences
 
 _SHOWN = 3
@@ -42,8 +42,7 @@ def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> st
 
 def _started_run(experiment: Path) -> RunDirectory | None:
     """Return a run of an experiment that has recorded its identity; None if there is none."""
-    for file in experiment.glob("fold=*/lr=*/seed=*/manifest.json"):
-        run = RunDirectory(file.parent)
+    for run in find_runs(experiment.parent, [experiment.name]):
         with suppress(Unreadable):  # job=verify names it
             if run.identity() is not None:
                 return run

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_ablate.errors import Unreadable
+from brats_ablate.errors import ConfigError, Unreadable
 from brats_ablate.runs.disk import folders_in
 from brats_ablate.runs.numbers import COMPUTED_WITH, require_numbers
 from brats_ablate.runs.renamed import with_current_names
@@ -40,7 +40,7 @@ PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"
 """Reported by the surviving ranks of a run; the process that started the ranks may know the real cause."""
 IMPORTED_CHECKPOINT = "imported.pt"
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
-_RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>[^/]+)/seed=(?P<seed>-?\d+)")
+_RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>\d+(\.\d+)?(e[-+]?\d+)?)/seed=(?P<seed>-?\d+)")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class RunDirectory(TrainingFolder):
     @property
     def coordinates(self) -> Coordinates:
         if (match := _RUN.fullmatch("/".join(self.path.parts[-4:]))) is None:
-            raise ValueError(f"{self.path} is not a run directory")
+            raise ConfigError(
+                f"{self.path} is not named as a run directory, <name>/fold=<f>/lr=<lr>/seed=<s>; rename it back"
+            )
         return Coordinates(match["name"], int(match["fold"]), float(match["lr"]), int(match["seed"]))
 
     # ---- reading
@@ -226,10 +228,10 @@ class RunDirectory(TrainingFolder):
             os.fsync(stream.fileno())
 
 
-def find_runs(runs: Path) -> list[RunDirectory]:
-    """Return every run directory below `runs`, sorted by path."""
-    found = [""]
-    for _ in range(4):  # name, fold, lr, seed; three times as fast as a glob
+def find_runs(runs: Path, names: Iterable[str] | None = None) -> list[RunDirectory]:
+    """Return every run directory below `runs`, or those of the experiments `names`, sorted by path."""
+    found = [f"/{name}" for name in (folders_in(str(runs)) if names is None else names)]
+    for _ in range(3):  # fold, lr, seed; three times as fast as a glob
         found = [f"{path}/{name}" for path in found for name in folders_in(f"{runs}{path}")]
     return [RunDirectory(Path(f"{runs}{path}")) for path in sorted(found) if _RUN.fullmatch(path[1:])]
 

@@ -6,12 +6,15 @@ import re
 import subprocess
 from pathlib import Path
 
+import brats_ablate
 
-def code_version(package_version: str) -> str:
+
+def code_version() -> str:
     """Return the package's version, in a checkout with its commit and a mark if files differ from it.
 
     The version of a checkout is that of its last release, as its commit says the rest.
     """
+    package_version = brats_ablate.__version__
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / "pyproject.toml").exists():
         return package_version

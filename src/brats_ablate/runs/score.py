@@ -1,16 +1,28 @@
-"""The score of a run: what a sweeper searches by."""
+"""The score of a run: its best epoch, and what a sweeper searches by."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 from brats_ablate.runs.directory import RunDirectory
 
 
+def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of validated epochs; the untrained network does not count."""
+    return [row for row in metrics if row["epoch"] and row.get("dice") is not None]
+
+
+def best_epoch(metrics: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of the epoch with the highest mean Dice, of equal ones the earlier; {} without any."""
+    return max(validated_rows(metrics), key=lambda row: (row["dice"], -row["epoch"]), default={})
+
+
 def best_score(run: RunDirectory, key: str) -> float | None:
-    """Return the value `key` of the epoch with the highest mean Dice, of equal ones the earlier; None without any.
+    """Return the value `key` of the best epoch; None without any.
 
     Args:
         run: may be unfinished.
         key: "dice", the mean over the regions, or one region's, such as "dice/ET".
     """
-    validated = [row for row in run.metrics() if row["epoch"] and row.get("dice") is not None]
-    return max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={}).get(key)
+    return best_epoch(run.metrics()).get(key)

@@ -9,8 +9,6 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,15 +16,13 @@ from pathlib import Path
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
-@contextmanager
-def lock_file(path: Path) -> Iterator[TextIOWrapper]:
+def lock_file(path: Path) -> TextIOWrapper:
     """Open a lock file for reading and writing, created if missing. A link is refused, as its target would be changed.
 
     Raises:
         OSError: it is a link, or cannot be opened.
     """
-    with open(path, "r+", encoding="utf-8", opener=_open_or_create) as stream:
-        yield stream
+    return open(path, "r+", encoding="utf-8", opener=_open_or_create)
 
 
 def try_lock(stream: TextIOWrapper, *, shared: bool = False) -> bool:

@@ -6,7 +6,6 @@ Seeds of the same fold and learning rate are averaged. A missing fold is never a
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +16,12 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from brats_ablate.errors import Unreadable
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
+from brats_ablate.runs.disk import folders_in
 from brats_ablate.runs.identity import recorded_regions
+from brats_ablate.runs.score import best_epoch, validated_rows
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.workers import process_map
-
-_RUN = "fold=*/lr=*/seed=*"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class RunSummary:
 
 def experiment_names(runs: Path) -> list[str]:
     """Return the experiments that have a folder below `runs`, sorted."""
-    return sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    return sorted(folders_in(str(runs)))
 
 
 def load_runs(runs: Path, names: Iterable[str], workers: int | None = 1) -> dict[str, list[RunSummary]]:
@@ -85,8 +84,7 @@ def load_runs(runs: Path, names: Iterable[str], workers: int | None = 1) -> dict
 
 
 def _load_experiment(runs: Path, name: str) -> list[RunSummary]:
-    paths = (path for path in (runs / name).glob(_RUN) if path.is_dir())
-    started = filter(None, (summarize_run(RunDirectory(path)) for path in paths))
+    started = filter(None, map(summarize_run, find_runs(runs, [name])))
     return sorted(started, key=attrgetter("coordinates.fold", "coordinates.lr", "coordinates.seed"))
 
 
@@ -105,7 +103,7 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
         run.coordinates,
         status,
         manifest,
-        best=max(validated, key=lambda row: (row["dice"], -row["epoch"]), default={}),
+        best=best_epoch(validated),
         last=validated[-1] if validated else {},
         validated_epochs=tuple(row["epoch"] for row in validated),
         recorded_epochs=metrics[-1]["epoch"] if metrics else 0,
@@ -124,15 +122,6 @@ def _total(metrics: Iterable[Mapping[str, Any]], key: str) -> float:
 
 def _mean_validation(rows: Sequence[Mapping[str, Any]]) -> float | None:
     return _total(rows, "seconds/validation") / len(rows) if rows else None
-
-
-def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of validated epochs."""
-    return [row for row in metrics if row["epoch"] > 0 and _is_number(row.get("dice"))]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 @dataclass(frozen=True)

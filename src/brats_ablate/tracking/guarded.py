@@ -1,8 +1,9 @@
-"""A tracker whose failures end the tracking, not the training."""
+"""A tracker whose failures end the tracking, not the training, and the base of trackers that pass everything on."""
 
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,26 +16,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class GuardedTracker:
-    """Passes everything on until the tracker fails; then says so once and logs nothing more.
-
-    Args:
-        build: makes the tracker.
-        run: what it tracks.
-
-    Raises:
-        UserError: `build` was called with impossible settings.
-    """
-
-    def __init__(self, build: Callable[[], Tracker], run: RunInfo) -> None:
-        self._run = run
-        self._tracker: Tracker = NullTracker(run)
-        try:
-            self._tracker = build()
-        except UserError:
-            raise
-        except Exception as error:  # whatever a library raises for its network, its key or its disk
-            self._give_up(error)
+class ForwardingTracker(ABC):
+    """A tracker that passes everything on."""
 
     def resume(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """Pass on where training starts."""
@@ -61,8 +44,34 @@ class GuardedTracker:
         self._call("log_tables", tables)
 
     def finish(self) -> None:
-        """End the tracker."""
+        """Pass the end on."""
         self._call("finish")
+
+    @abstractmethod
+    def _call(self, method: str, *arguments: object) -> None:
+        """Pass a call of `method` on."""
+
+
+class GuardedTracker(ForwardingTracker):
+    """Passes everything on until the tracker fails; then says so once and logs nothing more.
+
+    Args:
+        build: makes the tracker.
+        run: what it tracks.
+
+    Raises:
+        UserError: `build` was called with impossible settings.
+    """
+
+    def __init__(self, build: Callable[[], Tracker], run: RunInfo) -> None:
+        self._run = run
+        self._tracker: Tracker = NullTracker(run)
+        try:
+            self._tracker = build()
+        except UserError:
+            raise
+        except Exception as error:  # whatever a library raises for its network, its key or its disk
+            self._give_up(error)
 
     def _call(self, method: str, *arguments: object) -> None:
         try:

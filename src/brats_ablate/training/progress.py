@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec
 
 from brats_ablate.runtime.output import discard_unread_output
+from brats_ablate.runtime.text import format_duration
 
 P = ParamSpec("P")
 SMALLER = (
@@ -16,7 +17,6 @@ SMALLER = (
 """The end of the sentence about the time of the paper's schedule on a CPU."""
 _STEPS_TIMED, _MOST_SECONDS_TIMED = 10, 30.0
 _LONG_SECONDS = 3600.0
-_SHOWN_IN_DAYS = 3
 
 
 class Progress:
@@ -164,13 +164,3 @@ def time_breakdown(rows: Sequence[Mapping[str, float]]) -> str:
     if not total:
         return "no time recorded"
     return ", ".join(f"{phase} {spent / total:.0%}" for phase, spent in seconds.items()) + " of the time"
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds as 45 s, 12 min, 3 h 20 min, or 5 days."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes >= _SHOWN_IN_DAYS * 24 * 60:
-        return f"{minutes / (24 * 60):.0f} days"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -141,7 +141,7 @@ def metadata_of(exported: Exported, format: str, shape: list[Any], verified: Map
         "intended_use": "Research only; not a medical device",
         "network_data_format": _data_format(exported, shape),
         "brats_ablate": {
-            "code_version": code_version(brats_ablate.__version__),
+            "code_version": code_version(),
             "run": {"checkpoint": member.checkpoint.name, **vars(member.run.coordinates)},
             "identity": member.run.identity(),
             "preprocessing": _preprocessing(exported),

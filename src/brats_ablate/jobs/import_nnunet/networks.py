@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-import brats_ablate
 from brats_ablate.config.check import resolve
 from brats_ablate.data import dataset_json
 from brats_ablate.errors import ConfigError, DataError, RunFailed
@@ -148,7 +147,7 @@ def import_fold(
             "identity": flat,
             "config_hash": config_hash(flat),
             "data_fingerprint": fingerprint,
-            "code_version": code_version(brats_ablate.__version__),
+            "code_version": code_version(),
             "parameters": sum(p.numel() for p in model.parameters()),
             "imported": config["imported"],
         }

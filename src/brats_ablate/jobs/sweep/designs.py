@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.locations import config_dirs
+from brats_ablate.config.locations import option_files, read_option
 from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.build import instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.dry_run import Measurement
 from brats_ablate.jobs.tables import results_of, table_specs
@@ -70,15 +71,10 @@ def run(
 
 def schedules(cfg: DictConfig) -> dict[str, ValidationSchedule]:
     """Return every option of the group `validation`, and the configuration's own if it is none of them."""
-    files = {file.stem: file for folder in config_dirs() for file in sorted(folder.glob("validation/*.yaml"))}
-    options = {name: _schedule(OmegaConf.load(file)) for name, file in files.items()}
-    own = _schedule(cfg.validation)
-    return options if own in options.values() else options | {"this command's": own}
-
-
-def _schedule(node: object) -> ValidationSchedule:
-    assert isinstance(node, DictConfig)
-    return ValidationSchedule(node.every, node.final_every)
+    nodes = {name: OmegaConf.create(read_option("validation", name)) for name in option_files("validation")}
+    known = {name: instantiate(node) for name, node in nodes.items()}
+    own = instantiate(cfg.validation)
+    return known if own in known.values() else known | {"this command's": own}
 
 
 def _variance(

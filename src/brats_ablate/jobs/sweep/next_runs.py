@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.command import options_of_data, options_of_grid, own_options, shell_command
-from brats_ablate.config.locations import experiment_names, own_config_dir
+from brats_ablate.config.locations import option_files, own_config_dir
 from brats_ablate.jobs.report import training_commands
 from brats_ablate.jobs.tables import results_of, table_specs
 from brats_ablate.runtime.files import write_text
@@ -42,7 +42,7 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
         if not planned.missing:
             continue
         hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} {planned.unit}"
-        if not set(planned.experiments) <= set(experiment_names()):
+        if not set(planned.experiments) <= option_files("experiment").keys():
             console.print(f"{planned.missing} training runs{hours}:")
             for line in _commands(planned, training_commands([result], options_of_data(cfg))):
                 console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.jobs.build import instantiate
 from brats_ablate.jobs.sweep.dry_run import Measurement
-from brats_ablate.launch.sweep import SweepRun, by_data_set, plan_sweep, run_directory
+from brats_ablate.launch.sweep import SweepRun, by_data_set, configuration, plan_sweep, run_directory
 from brats_ablate.runtime.files import write_json
 from brats_ablate.runtime.text import align, counted, format_duration
 from brats_ablate.training.validation_schedule import ValidationSchedule
@@ -172,7 +172,7 @@ def measure_in_subprocess(cfg: DictConfig) -> Measurement:
     Raises:
         RunFailed: the dry run failed or was killed; with the reason.
     """
-    shortened = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    shortened = OmegaConf.create(configuration(cfg))
     OmegaConf.update(shortened, "tracker", {"_target_": "brats_ablate.tracking.base.NullTracker"}, merge=False)
     OmegaConf.update(shortened, "trainer.devices", 1)
     OmegaConf.update(shortened, "trainer.ranks", 1)

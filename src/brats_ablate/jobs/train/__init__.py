@@ -19,6 +19,7 @@ from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_direc
 from brats_ablate.runs.conflict import conflict
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.identity import identity
+from brats_ablate.runs.score import best_epoch
 from brats_ablate.runs.state import RunState
 from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime import signals
@@ -146,12 +147,12 @@ def _judge(directory: RunDirectory, model: SegmentationModel) -> None:
 def _report(directory: RunDirectory) -> None:
     from brats_ablate.training.progress import time_breakdown
 
-    rows = [row for row in directory.metrics() if row.get("dice") is not None]
-    untrained = [row for row in rows if row["epoch"] == 0]
-    best = max((row for row in rows if row["epoch"] > 0), key=lambda row: row["dice"], default=None)
+    rows = directory.metrics()
+    untrained = [row["dice"] for row in rows if row["epoch"] == 0 and row.get("dice") is not None]
+    best = best_epoch(rows)
     start = "initial weights" if (directory.path / RECORD).exists() else "untrained"
-    before = f" ({start} {untrained[0]['dice']:.4f})" if untrained else ""
+    before = f" ({start} {untrained[0]:.4f})" if untrained else ""
     score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}" if best else "no finite Dice"
-    line = f"{directory.coordinates}: {score}; {time_breakdown(directory.metrics())}; {directory.path}"
+    line = f"{directory.coordinates}: {score}; {time_breakdown(rows)}; {directory.path}"
     with suppress(OSError):  # of a closed terminal or pipe: the run has finished
         print(line, flush=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from brats_ablate.config.command import options_of_run
-from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.jobs.sweep.time_left import seconds_left
+from brats_ablate.runs.directory import RunDirectory, RunRecord
+from brats_ablate.runs.state import RunState
+from brats_ablate.runtime.text import format_duration
 
 if TYPE_CHECKING:
     from brats_ablate.training.distributed import DistributedContext
     from brats_ablate.training.precision import Precision
-
-_EPOCHS_TIMED = 10
 
 
 def announcement(
@@ -42,7 +42,9 @@ def announcement(
         from brats_ablate.training.checkpoint import finished_epochs
 
         done = finished_epochs(directory.last_checkpoint)
-        lines.append(f"  {_continuation(done, rows, int(cfg.trainer.epochs))}")
+        left = seconds_left(directory, RunRecord(RunState.RUNNING, done, int(cfg.trainer.epochs)), rows)
+        text = "" if left is None else f", about {format_duration(left)} left"
+        lines.append(f"  continues after epoch {done}{text}")
     elif rows:
         minutes = f"{cfg.trainer.checkpoint_minutes:g} minutes (trainer.checkpoint_minutes)"
         lines.append(f"  starts again: it has no checkpoint to continue from; one is written every {minutes}")
@@ -55,11 +57,3 @@ def _subject(cfg: DictConfig) -> str:
         baseline = f" (compared with {cfg.about.baseline})" if cfg.about.baseline else ""
         return f"{cfg.about.question}{baseline}"
     return " ".join(options_of_run(cfg)) or "default configuration"
-
-
-def _continuation(done: int, rows: list[dict[str, Any]], epochs: int) -> str:
-    from brats_ablate.training.progress import format_duration
-
-    timed = [row["seconds"] for row in rows[-_EPOCHS_TIMED:] if row.get("seconds")]
-    left = f", about {format_duration(median(timed) * (epochs - done))} left" if timed else ""
-    return f"continues after epoch {done}{left}"

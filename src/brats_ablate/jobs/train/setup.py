@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate import __version__
 from brats_ablate.config.check import resolve
 from brats_ablate.config.command import chosen, in_sweep
 from brats_ablate.data.loader import PatchLoader
@@ -196,9 +195,8 @@ def in_one_pass(validation: Validation, cfg: DictConfig, model: SegmentationMode
 
 
 def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
-    """Describe the run for a tracker."""
-    resolved = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(resolved, dict)
+    """Describe the run for a tracker, by its configuration and its manifest."""
+    resolved = resolve(cfg)
     about, where = resolved["about"], directory.coordinates
     tags = (where.name, f"fold {where.fold}", resolved["data"]["name"], about["baseline"] and f"vs {about['baseline']}")
     return RunInfo(
@@ -206,7 +204,7 @@ def run_info(cfg: DictConfig, directory: RunDirectory) -> RunInfo:
         group=where.name,
         job="train",
         folder=directory.path,
-        config={str(k): v for k, v in resolved.items()} | _recorded(directory),
+        config=resolved | {key: value for key, value in directory.manifest().items() if key != "identity"},
         tags=tuple(str(tag) for tag in tags if tag),
         question=about["question"],
         in_sweep=in_sweep(),
@@ -242,17 +240,20 @@ def write_manifest(
     OmegaConf.update(recorded_cfg, "about.options", None, force_add=True)  # the manifest has them
     directory.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)  # the trainer itself creates no folder
     write_text(directory.path / "config.yaml", OmegaConf.to_yaml(recorded_cfg, resolve=True))
-    flat = identity(resolve(cfg))
+    flat, where = identity(resolve(cfg)), directory.coordinates
     directory.write_manifest(
         {
-            **_coordinates(directory),
+            "experiment": where.name,
+            "fold": where.fold,
+            "lr": where.lr,
+            "seed": where.seed,
             "baseline": cfg.about.baseline,
             "options": list(cfg.about.get("options") or []),
             "identity": flat,
             "config_hash": config_hash(flat),
             "data_fingerprint": store.fingerprint,
             "training_cases": training_cases,
-            "code_version": code_version(__version__),
+            "code_version": code_version(),
             "packages": {name: version(name) for name in _PACKAGES},
             "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
             "precision": precision.name,
@@ -268,16 +269,6 @@ def _is_deterministic(cfg: DictConfig, directory: RunDirectory) -> bool:
     """Return whether `trainer.deterministic` holds for the whole run, its earlier starts included."""
     is_resumed = directory.last_checkpoint.exists()
     return bool(cfg.trainer.deterministic) and (not is_resumed or bool(directory.manifest().get("deterministic")))
-
-
-def _coordinates(directory: RunDirectory) -> dict[str, Any]:
-    where = directory.coordinates
-    return {"experiment": where.name, "fold": where.fold, "lr": where.lr, "seed": where.seed}
-
-
-def _recorded(directory: RunDirectory) -> dict[str, Any]:
-    """Return the manifest (coordinates, code version, data fingerprint, parameters, …) without the configuration."""
-    return {k: v for k, v in directory.manifest().items() if k != "identity"} | _coordinates(directory)
 
 
 def _gflops(cfg: DictConfig) -> float | None:

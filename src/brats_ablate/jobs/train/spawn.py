@@ -12,15 +12,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import RunFailed
+from brats_ablate.launch.sweep import configuration
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.runtime.ranks import world_size
+from brats_ablate.runtime.workers import available_cores
 
 _SIGNAL_CAUSES = {
     "SIGKILL": "; unless someone killed it, the machine ran out of memory",
@@ -55,9 +56,8 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("spawn")
-    content = OmegaConf.to_container(cfg, resolve=True)
     before = directory.status()
-    ranks = [context.Process(target=_rank, args=(content, rank, count, port)) for rank in range(count)]
+    ranks = [context.Process(target=_rank, args=(configuration(cfg), rank, count, port)) for rank in range(count)]
     for process in ranks:
         process.start()
     codes, first_failed = _wait(ranks)
@@ -83,7 +83,7 @@ def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: 
     return cause
 
 
-def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
+def _rank(content: str, rank: int, count: int, port: int) -> None:
     from brats_ablate.jobs.execute import execute
 
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -93,8 +93,10 @@ def _rank(content: dict[str, Any], rank: int, count: int, port: int) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         import torch
 
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
-    sys.exit(execute(OmegaConf.create(content)))
+        torch.set_num_threads(max(1, available_cores() // count))
+    cfg = OmegaConf.create(content)
+    assert isinstance(cfg, DictConfig)
+    sys.exit(execute(cfg))
 
 
 def _wait(ranks: Sequence[BaseProcess]) -> tuple[list[int], int | None]:
