@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from composition import composed as compose_overrides
 from omegaconf import DictConfig
-from scaffolding import CommandLine
+from scaffolding import CommandLine, FakeStudy
 
 from brats_ablate.jobs import prepare, resolvers
+from brats_ablate.runtime.output import warn_once
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Test processes share the cores: more torch threads than one each would only wait for one another.
@@ -90,6 +91,12 @@ def work(phantom_work: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def _warn_again() -> None:
+    """Let each test see the warnings that a process prints once."""
+    warn_once.cache_clear()
+
+
 @pytest.fixture
 def launch(work: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts the command line on the small cohort and does not wait: `launch("+experiment=ds", "fold=0")`."""
@@ -100,6 +107,12 @@ def launch(work: Path) -> Callable[..., subprocess.Popen[str]]:
 def brats_ablate(work: Path) -> Command:
     """The same, waiting for the end: `.returncode` and `.stdout` (both streams)."""
     return small_study(work).run
+
+
+@pytest.fixture
+def fake_study(tmp_path: Path) -> FakeStudy:
+    """Sweeps of a stand-in for training."""
+    return FakeStudy(tmp_path)
 
 
 @pytest.fixture

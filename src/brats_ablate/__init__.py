@@ -22,15 +22,12 @@ __all__ = ["__version__", "load_predictor", "results"]
 
 
 def __getattr__(name: str) -> str:
-    """Return `__version__`: that of the installed package, which Git's tags give."""
+    """Return `__version__`, that of the installed package."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import PackageNotFoundError, version
+    from brats_ablate.runtime.version import package_version
 
-    try:
-        return version("brats-ablate")
-    except PackageNotFoundError:  # a folder src on the path
-        return "0+unknown"
+    return package_version()
 
 
 def load_predictor(

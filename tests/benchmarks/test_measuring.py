@@ -61,6 +61,7 @@ def test_document_has_ratios_and_states_that_there_was_no_gpu() -> None:
     assert "| another library | **3** | 2 – 4 |" in text
     assert "| another library | **0.333** | 0.25 – 0.5 |" in text
     assert "| peer | 8 | 3 – 8 | 1.5 |" in text
+    assert "- A CPU, 2 cores (no AVX), 8 GiB, no GPU; Python 3.11\n" in text
     for card in (json.loads(file.read_text())["card"] for file in RESULTS.glob("gpu-*.json")):
         assert f"## {card}\n" in text
     assert "| step ours compiled | step_ms " in text

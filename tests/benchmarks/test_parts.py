@@ -18,7 +18,6 @@ from networks import MONAI, OURS, build
 from one_step import measure
 from parts import step
 from parts.data import paper_chain
-from parts.startup import COMMANDS, heavy_imports, write_runs
 from parts.threshold import by_histogram, by_labeling, by_masks
 from peers.monai_transforms import paper_transforms
 
@@ -109,10 +108,3 @@ def test_augmentation_has_the_same_distribution_as_in_monai() -> None:
     assert (np.abs(x.mean(axis=0) - y.mean(axis=0)) < 5 * error).all()
     for x_moment, y_moment in zip(x.T.round(3), y.T.round(3), strict=True):
         assert ks_2samp(x_moment, y_moment).pvalue > 1e-3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", list(COMMANDS))
-def test_commands_without_a_network_import_no_deep_learning_library(command: str, tmp_path: Path) -> None:
-    write_runs(tmp_path / "brats21" / "runs")
-    assert heavy_imports(COMMANDS[command][0], tmp_path) == []

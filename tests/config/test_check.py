@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,15 +161,3 @@ def test_training_on_data_that_is_not_prepared_names_the_command(composition: Co
     check_data(composition("job=tables", f"paths.prepared={tmp_path}"))
     (tmp_path / "cohort.json").touch()
     check_data(cfg)
-
-
-def test_the_check_imports_no_torch() -> None:
-    program = (
-        "import sys; from hydra import compose, initialize_config_dir\n"
-        "from brats_ablate.config.check import check; from brats_ablate.config.locations import resource_dir\n"
-        "with initialize_config_dir(str(resource_dir('conf')), version_base='1.3'):\n"
-        "    check(compose('config', ['+experiment=ds_deeper_onehot', 'tracker=wandb', 'job=predict']))\n"
-        "print(sorted({'torch', 'monai', 'wandb', 'pandas', 'scipy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

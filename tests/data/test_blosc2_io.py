@@ -19,8 +19,8 @@ INSIDE = BBox((3, 2, 1), (67, 8, 10))
 @pytest.fixture(params=["C library", "package"])
 def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "package":
-        monkeypatch.setattr(blosc2_io, "_library", lambda: None)
-    elif blosc2_io._library() is None:
+        monkeypatch.setattr(blosc2_io, "library", lambda: None)
+    elif blosc2_io.library() is None:
         pytest.skip("this build of blosc2 brings no C library along")
 
 
@@ -51,4 +51,4 @@ def test_a_label_map_has_no_channels(tmp_path: Path, box: BBox | None) -> None:
 
 def test_the_package_for_linux_brings_the_library_along() -> None:
     folder = Path(blosc2.__file__).parent / "lib"
-    assert (blosc2_io._library() is not None) == any(folder.glob("libblosc2.*so*"))
+    assert (blosc2_io.library() is not None) == any(folder.glob("libblosc2.*so*"))

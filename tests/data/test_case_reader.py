@@ -8,6 +8,7 @@ from schemes import LAYOUTS
 
 from brats_ablate.cases import BBox
 from brats_ablate.data.case_reader import ReadingRules, foreground_box, foreground_moments, read_case
+from brats_ablate.data.content import content_hash
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
@@ -116,16 +117,26 @@ def test_int16_only_where_it_is_lossless(raw_cohort, spoil, change, dtype):
     np.testing.assert_array_equal(after[2:], before[2:])
 
 
-def test_content_hash_depends_on_voxels_and_geometry(raw_cohort, spoil):
-    first = _read(raw_cohort).record.content_hash
-    assert _read(raw_cohort).record.content_hash == first
-
-    def one_more(array):
-        array[5, 5, 5] += 1
-        return array
-
-    spoil(raw_cohort, "BraTS2021_00000", "t1", one_more)
-    assert _read(raw_cohort).record.content_hash != first
+def test_content_hash_depends_on_all_that_is_read_of_a_case(raw_cohort):
+    case = _read(raw_cohort)
+    images, labels, box, grid = given = (case.images, case.labels, case.record.box, case.record.grid)
+    shifted = np.array(grid.affine) + np.eye(4)[3]
+    others = [
+        (images + 1, *given[1:], None),
+        (images.view(np.uint16), *given[1:], None),
+        (images.reshape(images.shape[::-1]), *given[1:], None),
+        (images, labels + 1, *given[2:], None),
+        (images, None, *given[2:], None),
+        (images, None, *given[2:], labels),
+        (images, labels, replace(box, start=(0, 0, 0)), grid, None),
+        (images, labels, replace(box, stop=grid.shape), grid, None),
+        (*given[:3], replace(grid, shape=(99, 99, 99)), None),
+        (*given[:3], replace(grid, affine=shifted.tolist()), None),
+        (*given, labels),
+        (*given, labels + 1),
+    ]
+    assert content_hash(*given, None) == case.record.content_hash == _read(raw_cohort).record.content_hash
+    assert len({content_hash(*each) for each in [(*given, None), *others]}) == 1 + len(others)
 
 
 @pytest.mark.parametrize("modalities", [("t1ce",), ("t2", "flair"), ("flair", "t1", "t1ce", "t2", "adc")])

@@ -285,12 +285,7 @@ def test_kill_in_the_middle_loses_nothing(raw_cohort, tmp_path, write_raw):
 
 @pytest.mark.parametrize(
     ("number", "remedy"),
-    [
-        (errno.ENOSPC, "free some space"),
-        (errno.EDQUOT, "free some space"),
-        (errno.EFBIG, "free some space"),
-        (errno.ESTALE, "the file system is lost or failing; bring it back"),
-    ],
+    [(errno.ENOSPC, "free some space"), (errno.ESTALE, "the file system is lost or failing; bring it back")],
 )
 def test_a_failed_write_is_one_sentence_and_leaves_no_partial_case(raw_cohort, tmp_path, monkeypatch, number, remedy):
     write = blosc2_io.write_array

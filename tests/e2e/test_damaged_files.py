@@ -28,7 +28,7 @@ from brats_ablate.jobs.execute import execute
 from brats_ablate.launch.submission import Submission, write_submission
 from brats_ablate.report import html
 from brats_ablate.runs.directory import RunDirectory
-from brats_ablate.tables import results
+from brats_ablate.runtime.output import warn_once
 from brats_ablate.training import checkpoint
 
 pytestmark = pytest.mark.slow(minutes=3)
@@ -186,7 +186,7 @@ def test_a_damaged_file_of_a_run(study: Path, run: Run, name: str) -> None:
             write_submission(damaged.path, Submission("local", "1", str(study), 1, "elsewhere"))
             (file,) = sorted(damaged.path.glob(name))[:1]
             change(file)
-            results._warn_once.cache_clear()
+            warn_once.cache_clear()
             code, output = run(command.rstrip("!"))
             must_name = command.endswith("!") and wrong not in ("missing", "newer")
             must_name |= name == "cases.jsonl" and wrong == "newer" and command != "train"  # its keys are regions

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import documents
 import nibabel as nib
 import numpy as np
 import pytest
@@ -14,19 +15,10 @@ from scaffolding import CommandLine
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.data.store import CaseStore
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+DOCUMENT = "docs/data.md"
 PROGRAM = "python -m brats_ablate "
 MOST_LINES = 15
 OF_KIND = {"FLAIR": 0, "T1": 1, "T1post": 2, "T2": 3}
-
-
-def blocks() -> dict[str, str]:
-    """Return the content of every named file, and of the commands together as "sh"."""
-    found: dict[str, str] = {}
-    for head, content in re.findall(r"^```(sh|\w+ \S+)\n(.*?)^```$", DOCUMENT, re.M | re.S):
-        name = head.partition(" ")[2] or "sh"
-        found[name] = found.get(name, "") + content
-    return found
 
 
 def write_raw(folder: Path) -> dict[str, np.ndarray]:
@@ -48,11 +40,11 @@ def write_raw(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_an_own_option_has_at_most_15_lines() -> None:
-    assert len(blocks()["conf/data/mine.yaml"].splitlines()) <= MOST_LINES
+    assert len(documents.files(DOCUMENT)["conf/data/mine.yaml"].splitlines()) <= MOST_LINES
 
 
 def test_every_option_is_in_the_table_and_every_option_of_the_table_exists() -> None:
-    documented = re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.M)
+    documented = re.findall(r"^\| `(\w+)` \|", documents.read(DOCUMENT), re.M)
     assert sorted(documented) == sorted(
         f.stem for f in (resource_dir("conf") / "data").glob("*.yaml") if f.stem != "base"
     )
@@ -61,12 +53,9 @@ def test_every_option_is_in_the_table_and_every_option_of_the_table_exists() -> 
 @pytest.mark.slow
 def test_the_examples_prepare_from_a_foreign_folder(tmp_path: Path) -> None:
     images = write_raw(tmp_path / "raw")
-    for name, content in blocks().items():
-        if name != "sh":
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(content)
+    documents.write_files(DOCUMENT, tmp_path)
     command = CommandLine(tmp_path, environment={"BRATS_ABLATE_WORK": str(tmp_path / "work")})
-    for line in blocks()["sh"].splitlines():
+    for line in "".join(documents.fenced(DOCUMENT, "sh")).splitlines():
         assert line.startswith(PROGRAM)
         done = command.run(
             *shlex.split(line.removeprefix(PROGRAM)), *([] if "data.n_folds=2" in line else ["data.n_folds=3"])

@@ -73,7 +73,9 @@ def test_a_challenge_runs_from_prepare_to_tables_and_label_files(tmp_path: Path,
             assert row["dice"] == pytest.approx(np.mean([row[f"dice/{region}"] for region in regions]))
     strata = pd.read_csv(folder / "tables" / "table2_strata.csv")
     assert {f"Dice {region}" for region in regions} <= set(strata.iloc[:, 0]) | set(strata.columns)
-    for file in (folder / "predictions" / "ds").glob("*.nii.gz"):
+    predicted = list((folder / "predictions" / "ds").glob("*.nii.gz"))
+    assert len(predicted) == 4
+    for file in predicted:
         raw = next((folder / "raw").rglob(f"{file.name.removesuffix('.nii.gz')}*t1c.nii.gz"))
         assert set(np.unique(_voxels(file)).tolist()) <= values
         assert _voxels(file).shape == _voxels(raw).shape

@@ -10,31 +10,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import documents
 import pytest
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
+DOCUMENT = "docs/extending.md"
 MOST_LINES = 20
 TITLES = ["An experiment", "A table", "A loss", "A model", "A subclass of the U-Net", "A transform", "A metric"]
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Return (first line after the fence, content) of every code block, in order."""
-    return re.findall(r"^```([^\n]+)\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
-
-
-def write_files(folder: Path) -> None:
-    for head, content in blocks():
-        language, _, name = head.partition(" ")
-        if language != "sh":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(content, encoding="utf-8")
-
-
 def test_shows_seven_extensions_of_at_most_20_lines_a_file() -> None:
-    sections = re.findall(r"^## ([^\n]+)$", DOCUMENT.read_text(encoding="utf-8"), re.M)
-    assert sections == TITLES
-    files = {head.partition(" ")[2]: content for head, content in blocks() if not head.startswith("sh")}
-    assert all(files), "a block without a file name"
+    assert re.findall(r"^## ([^\n]+)$", documents.read(DOCUMENT), re.M) == TITLES
+    files = documents.files(DOCUMENT)
+    others = re.findall(r"^```(\S+)$", documents.read(DOCUMENT), re.M)
+    assert set(others) == {"sh"}, "a block without a file name"
     assert len(files) == 13
     assert {name: len(text.splitlines()) for name, text in files.items() if len(text.splitlines()) > MOST_LINES} == {}
 
@@ -42,11 +30,11 @@ def test_shows_seven_extensions_of_at_most_20_lines_a_file() -> None:
 @pytest.mark.slow(minutes=2)
 def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, small: tuple[str, ...]) -> None:
     study = tmp_path / "study"
-    write_files(study)
+    documents.write_files(DOCUMENT, study)
     (study / "labels").mkdir()
     for file in (work / "phantom" / "raw").rglob("*_seg.nii.gz"):
         (study / "labels" / file.name).symlink_to(file.resolve())
-    commands = [line for head, content in blocks() if head == "sh" for line in content.splitlines()]
+    commands = "".join(documents.fenced(DOCUMENT, "sh")).splitlines()
     assert {line.split()[0] for line in commands} == {"python", "brats-ablate"}
     script = str(Path(sys.executable).with_name("brats-ablate"))
     programs = {"brats-ablate": [script], "python": [sys.executable]}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scaffolding import CommandLine
 
-import brats_ablate
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 
 pytestmark = [
@@ -88,27 +86,19 @@ def write_study(root: Path) -> Path:
     return work
 
 
-def tables_of(root: Path, work: Path) -> list[Path]:
-    package = str(Path(brats_ablate.__file__).parents[1])
-    environment = os.environ | {"BRATS_ABLATE_WORK": str(root / "work"), "PYTHONPATH": package}
-    command = [
-        sys.executable,
-        "-m",
-        "brats_ablate",
-        "job=tables",
-        "job.resamples=1000",
-        "job.intervals=true",
-        "job.paper=true",
-    ]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The tables of a study in LaTeX."""
+    root = tmp_path_factory.mktemp("study")
+    work = write_study(root)
+    command = CommandLine(root, environment={"BRATS_ABLATE_WORK": str(root / "work")})
+    done = command.run("job=tables", "job.resamples=1000", "job.intervals=true", "job.paper=true")
+    assert done.returncode == 0, done.stdout
     return sorted((work / "tables").glob("*.tex"))
 
 
 @pytest.mark.parametrize("option", ["", "[twocolumn]"])
-def test_every_table_fits_the_page(tmp_path: Path, option: str) -> None:
-    work = write_study(tmp_path)
-    files = tables_of(tmp_path, work)
+def test_every_table_fits_the_page(files: list[Path], tmp_path: Path, option: str) -> None:
     assert {"table1", "table2", "table2_paper", "special_paper", "trained_paper"} <= {file.stem for file in files}
     for file in files:
         (tmp_path / "one.tex").write_text(DOCUMENT % (option, file.read_text()))
@@ -121,4 +111,3 @@ def test_every_table_fits_the_page(tmp_path: Path, option: str) -> None:
         assert max(wide, default=0) <= MOST_POINTS, f"{file.name}: {wide}"
         for complaint in ("Missing character", "Float too large", "LaTeX Warning: Reference"):
             assert complaint not in done.stdout, f"{file.name}: {complaint}"
-        (tmp_path / "one.pdf").rename(work / "tables" / f"{file.stem}.pdf")

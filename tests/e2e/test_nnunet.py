@@ -106,7 +106,9 @@ def test_regions_in_nnunets_own_architecture(tmp_path: Path) -> None:
 
     predict = brats_ablate.load_predictor(tmp_path / "work/nnunet/imported/theirs", "cpu")
     raw = tmp_path / "raw" / nnunet_study.DATASET / "imagesTr"
-    for file in sorted((tmp_path / "predicted").glob("*.nii.gz")):
+    files = sorted((tmp_path / "predicted").glob("*.nii.gz"))
+    assert len(files) == nnunet_study.CASES
+    for file in files:
         case_id = file.name.removesuffix(".nii.gz")
         case = predict({m: raw / f"{case_id}_{k:04}.nii.gz" for k, m in enumerate(nnunet_study.VOLUMES)})
         expected = np.asarray(nib.load(file).dataobj)

@@ -43,7 +43,7 @@ def fake_study(tmp_path: Path) -> FakeStudy:
 
 
 @pytest.mark.slow
-def test_the_highest_dice_is_searched_for(tmp_path: Path) -> None:
+def test_the_highest_dice_is_searched_for_by_one_process(tmp_path: Path) -> None:
     """hydra-optuna-sweeper itself minimizes by default."""
     command = CommandLine(tmp_path, ("-m", "data=phantom", "lr=interval(1e-4,1e-2)"))
     done = command.run("hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1")
@@ -54,6 +54,9 @@ def test_the_highest_dice_is_searched_for(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout.startswith("brats-ablate: hydra.sweeper.storage=sqlite:////no/such/folder.db cannot be opened (")
+    done = command.run(*SEARCH, WORLD_SIZE="2", RANK="0")
+    assert done.returncode == 2
+    assert "each process of torchrun would search on its own; start one, with trainer.devices=N" in done.stdout
 
 
 @pytest.mark.slow(minutes=3)

@@ -37,11 +37,6 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def fake_study(tmp_path: Path) -> FakeStudy:
-    return FakeStudy(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared cohort for real training."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composition import composed
 from omegaconf import DictConfig
 
 from brats_ablate.config.check import check
@@ -48,20 +48,20 @@ GAIN = 0.15
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder with a prepared cohort."""
     work = tmp_path_factory.mktemp("learning")
-    prepare.run(composed(work, "job=prepare"), workers=1, require_segmentation=True, trust_convention=False)
+    prepare.run(
+        composed(*COHORT, f"paths.work={work}", "job=prepare"),
+        workers=1,
+        require_segmentation=True,
+        trust_convention=False,
+    )
     return work
-
-
-def composed(work: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-        return compose("config", [*COHORT, f"paths.work={work}", *overrides])
 
 
 def small(work: Path, experiment: str) -> DictConfig:
     """The experiment, its own encoder shortened."""
-    own = f"+experiment={experiment}"
-    channels = list(composed(work, own).encoder.channels)[:-LEVELS_LEFT_OUT]
-    return composed(work, *LEARNING, own, f"encoder.channels={channels}", *OTHERWISE.get(experiment, ()))
+    own = (*COHORT, f"paths.work={work}", f"+experiment={experiment}")
+    channels = list(composed(*own).encoder.channels)[:-LEVELS_LEFT_OUT]
+    return composed(*own, *LEARNING, f"encoder.channels={channels}", *OTHERWISE.get(experiment, ()))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -84,23 +84,6 @@ def test_the_notebooks_steps_equal_its_loop() -> None:
     assert (steps(few, np.full_like(probabilities, 0.95), BRATS2021) == few).all()
 
 
-@pytest.mark.parametrize("connectivity", [6, 18, 26])
-def test_small_components_equal_scipys(connectivity: int) -> None:
-    generator = np.random.default_rng(0)
-    nested = np.where(generator.random((16, 20, 24)) > 0.8, 3, 2).astype(np.uint8)
-    probabilities = generator.random((3, 16, 20, 24)).astype(np.float16)
-    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
-    components, count = ndimage.label(nested == 3, structure)
-    expected = nested.copy()
-    for i in range(1, count + 1):
-        component = components == i
-        if component.sum() < 4 and probabilities[2][component].astype(float).mean() < 0.6:
-            expected[component] = 2
-    assert (expected != nested).any()
-    result = SmallComponents(4, 0.6, connectivity)(nested, probabilities, BRATS2021)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(result, expected)
-
-
 def test_none_and_a_case_without_tumor() -> None:
     nested, probabilities = case((3, 0.1))
     assert NoPostprocess()(nested, probabilities, BRATS2021) is nested

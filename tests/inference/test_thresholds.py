@@ -51,9 +51,12 @@ def test_the_notebooks_rule_equals_its_three_assignments() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.5])
-def test_background_can_never_become_tumor(value: float) -> None:
+def test_a_threshold_is_a_probability_above_0(value: float) -> None:
     with pytest.raises(ValueError, match="tc="):
         RegionThresholds(wt=0.5, tc=value, et=0.5)
+
+
+def test_background_can_never_become_tumor() -> None:
     lowest = RegionThresholds(wt=1e-6, tc=1e-6, et=1e-6)
     assert not lowest(np.zeros((3, 5, 6, 7), np.float32), BRATS2021).any()
 

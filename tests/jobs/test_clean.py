@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scaffolding import run_at, write_run
 
 from brats_ablate.launch.submission import Submission, write_submission
 from brats_ablate.runs.directory import RunDirectory
@@ -16,12 +17,20 @@ LOGS = ("7_0_log.out", "7_0_log.err", "7_0_result.pkl", "7_submitted.pkl")
 
 
 @pytest.fixture
-def study(finished_run: FinishedRun, work: Path) -> dict[str, RunDirectory]:
+def study(work: Path) -> dict[str, RunDirectory]:
+    """Runs whose checkpoints are empty files: their names are enough."""
+
+    def write(seed: int, state: str) -> RunDirectory:
+        run = write_run(run_at(work / "phantom" / "runs", seed=seed), state)
+        run.best_checkpoint(1, 0.5).touch()
+        return run
+
+    return study_of(write, work)
+
+
+def study_of(write: Callable[[int, str], RunDirectory], work: Path) -> dict[str, RunDirectory]:
     """A finished run and others, each with a resume checkpoint, an incomplete file and logs in one launch folder."""
-    runs = {
-        state: finished_run("+experiment=baseline", f"seed={seed}", dice=(0.5,), state=state)
-        for seed, state in enumerate(("finished", "interrupted", "failed", "running"))
-    }
+    runs = {s: write(seed, s) for seed, s in enumerate(("finished", "interrupted", "failed", "running"))}
     runs["finished"].append_cases(1, [{"case": "a", "WT": 0.5, "TC": 0.5, "ET": 0.5}])
     launch = work / "phantom" / "launches" / "2026"
     launch.mkdir(parents=True)
@@ -59,8 +68,12 @@ def test_a_dry_run_lists_and_deletes_nothing(
 
 @pytest.mark.slow
 def test_only_what_a_finished_run_does_not_need_is_deleted(
-    study: dict[str, RunDirectory], job: Job, work: Path, capsys: Output
+    finished_run: FinishedRun, job: Job, work: Path, capsys: Output
 ) -> None:
+    def write(seed: int, state: str) -> RunDirectory:
+        return finished_run("+experiment=baseline", f"seed={seed}", dice=(0.5,), state=state)
+
+    study = study_of(write, work)
     before = files(work)
     job("job=clean", "job.delete=true")
     run = study["finished"].path.relative_to(work)

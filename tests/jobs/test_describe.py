@@ -17,13 +17,9 @@ JOB = {"timing_shape": (32, 32, 64), "timing_width": 0.0625, "repeats": 1}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("experiment", "millions"),
-    [("ds", 31.19), ("ds_deeper", 45.84), ("ds_channels", 24.93), ("ds_deeper_channels_onehot", 50.84)],
-)
-def test_parameters_are_the_papers(experiment: str, millions: float) -> None:
-    description = describe(compose(experiment), None, shared_overrides=True)
-    assert round(description.counts.parameters / 1e6, 2) == millions
+def test_parameters_are_the_papers() -> None:
+    description = describe(compose("ds_deeper_channels_onehot"), None, shared_overrides=True)
+    assert round(description.counts.parameters / 1e6, 2) == 50.84
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return original(cfg)
 
     monkeypatch.setattr(build, "build_model", recorded)
-    monkeypatch.setattr(network_check, "_FITTING", set())
+    monkeypatch.setattr(network_check, "FITTING", set())
     return folds
 
 

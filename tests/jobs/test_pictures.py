@@ -58,6 +58,18 @@ def test_the_worst_cases_in_five_columns(job: Job, store: CaseStore, work: Path)
     assert not {PREDICTED, REFERENCE, WRONG_TISSUE} & colors(files[0], 4)
 
 
+def test_the_worst_cases_of_one_region(job: Job, store: CaseStore, work: Path) -> None:
+    file = work / "phantom" / "evaluation" / "drawn.csv"
+    rows = pd.read_csv(file)
+    rows.loc[rows["region"] == "ET", "value"] = 1.3 - rows["value"]  # best where the others are worst
+    write_csv(rows, file)
+    job("job=pictures", "job.predictions=drawn", "job.worst=1", "job.region=ET")
+    (picture,) = (work / "phantom" / "predictions" / "drawn" / "pictures").iterdir()
+    assert picture.stem == store.case_ids[0]
+    with pytest.raises(ConfigError, match=r"^job\.region=XX must be mean, or one of ET, TC, WT$"):
+        job("job=pictures", "job.predictions=drawn", "job.region=XX")
+
+
 def test_errors_are_shown(job: Job, store: CaseStore, work: Path) -> None:
     case_id = store.case_ids[0]
     labels = store.read_labels(case_id)

@@ -90,9 +90,8 @@ def test_a_finished_run_on_other_data_says_so(composed: Composed, finished_run: 
     assert "baseline fold=0 lr=0.01 seed=0: finished on different data than what is prepared now" in notice
 
 
-@pytest.mark.parametrize("name", ["cohort.json", "folds.json", "records.jsonl"])
-def test_damaged_data_leave_the_runs_to_be_shown(
-    phantom_work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, composed: Composed
+def test_folds_and_patients_are_those_of_the_prepared_cases(
+    phantom_work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], composed: Composed
 ) -> None:
     prepared = phantom_work / "phantom" / "prepared"
     cfg = composed("data=phantom", f"paths.prepared={prepared}")
@@ -102,6 +101,14 @@ def test_damaged_data_leave_the_runs_to_be_shown(
     folds, patient_of = folds_and_patients(cfg)
     assert (folds, patient_of("A_1"), patient_of("B")) == ({}, "A", "B")  # nothing is prepared
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["cohort.json", "folds.json", "records.jsonl"])
+def test_damaged_data_leave_the_runs_to_be_shown(
+    phantom_work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, composed: Composed
+) -> None:
+    prepared = phantom_work / "phantom" / "prepared"
+    cfg = composed("data=phantom", f"paths.prepared={tmp_path}")
     for file in ("cohort.json", "folds.json", "records.jsonl"):
         shutil.copy(prepared / file, tmp_path)
     for content in ("", "[1, }", "[1]\n", None):

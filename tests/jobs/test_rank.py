@@ -12,7 +12,9 @@ from schemes import BRATS2021, REGIONS
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
+from brats_ablate.jobs import evaluate
 from brats_ablate.jobs.predict import write_case
+from brats_ablate.tables.results import read_evaluation
 from brats_ablate.tables.writers import write_csv
 
 Job = Callable[..., None]
@@ -64,6 +66,17 @@ def test_a_folder_of_label_files_is_scored_first(job: Job, work: Path, tmp_path:
             write_case(tmp_path / name / f"{case_id}.nii.gz", predicted, store.record(case_id), BRATS2021)
     job("job=rank", f"job.methods={{exact:'{tmp_path / 'exact'}',nothing:'{tmp_path / 'nothing'}'}}", FEW)
     assert [row["method"] for row in ranking(work)] == ["exact", "nothing"]
+
+
+def test_a_folder_of_which_a_file_cannot_be_scored_is_not_ranked(
+    job: Job, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation(work, "other", {"c0": 0.9, "c1": 0.8})
+    scored = read_evaluation(evaluation(work, "scored", {"c0": 0.9, "c1": 0.8}))
+    problems = {"c3": "no segmentation", "c2": "another grid"}
+    monkeypatch.setattr(evaluate, "evaluate_folder", lambda *arguments: (scored, problems))
+    with pytest.raises(DataError, match=r"2 cases cannot be scored \(c2: another grid\); fix them first"):
+        job("job=rank", f"job.methods=[other,'{tmp_path}']", FEW)
 
 
 def test_needs_the_same_cases_and_metrics_of_every_method(job: Job, work: Path) -> None:

@@ -7,7 +7,6 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -163,14 +162,6 @@ def test_other_commands_do_not_import_pandas(tmp_path: Path, command: Command) -
     printed = command("job=status", program=("-c", IMPORTS)).stdout
     assert "5 runs" in printed
     assert printed.rstrip().endswith("LOADED []")
-
-
-def test_the_package_imports_nothing() -> None:
-    script = (
-        "import sys, brats_ablate; print(sorted(m for m in sys.modules if m.startswith(('brats_ablate', 'pandas'))))"
-    )
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert printed == "['brats_ablate']\n"
 
 
 def test_a_tracker_gets_the_scores_and_the_differences() -> None:

@@ -68,7 +68,9 @@ def test_out_of_fold_score_is_reached_by_predict_and_evaluate(job: Job, predicte
     relabel()
 
 
-def test_probabilities_of_other_data_are_not_relabeled(job: Job, predicted: CaseStore, work: Path) -> None:
+def test_probabilities_of_other_data_are_neither_relabeled_nor_tuned_on(
+    job: Job, predicted: CaseStore, work: Path
+) -> None:
     file = work / "phantom" / "predictions" / "blurred" / "predictions.json"
     manifest = json.loads(file.read_text())
     manifest["probabilities"]["data_fingerprint"] = "0123"
@@ -77,6 +79,8 @@ def test_probabilities_of_other_data_are_not_relabeled(job: Job, predicted: Case
         ConfigError, match=r"job\.reuse=blurred: .*blurred was not predicted from the data in .*prepared"
     ):
         job("job=predict", "job.output=again", "job.reuse=blurred")
+    with pytest.raises(DataError, match=r"blurred was predicted from different data from .*prepared; predict again"):
+        job("job=tune", "job.predictions=blurred")
 
 
 def test_the_choice_stays_in_the_grid(job: Job, predicted: CaseStore, work: Path) -> None:

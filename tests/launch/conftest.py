@@ -1,4 +1,4 @@
-"""A stand-in for training to run sweeps of, and stand-ins for SLURM's commands."""
+"""Stand-ins for SLURM's commands."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scaffolding import FakeStudy
-
-
-@pytest.fixture
-def fake_study(tmp_path: Path) -> FakeStudy:
-    return FakeStudy(tmp_path)
 
 
 @pytest.fixture

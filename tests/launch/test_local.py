@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from scaffolding import FakeStudy, fake_state, finish, finished_epochs, run_at, 
 from brats_ablate.errors import ConfigError
 from brats_ablate.launch import local
 from brats_ablate.launch.local import launch, make_slots
-from brats_ablate.launch.submission import Submission, write_submission
+from brats_ablate.launch.submission import Submission, local_submission, write_submission
 from brats_ablate.launch.sweep import SweepRun
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
@@ -79,6 +81,25 @@ def test_cores_are_shared_by_the_runs_that_are_left(
     with pytest.raises(Started) as started:
         launch(sweep, lambda cfg: 0, tmp_path, [()] * 4, 1, 0.01)
     assert started.value.args == (processes,)
+
+
+def test_a_second_ctrl_c_leaves_the_runs_to_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    run = write_run(run_at(tmp_path / "work" / "phantom" / "runs"), RunState.RUNNING, epochs=4)
+    write_submission(run.path, local_submission(os.getpid(), tmp_path, 1, (), ""))  # a process that stays alive
+    (run.path / "manifest.json").unlink()
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
+    monkeypatch.setattr(time, "sleep", interrupted)
+    each = SweepRun("baseline", OmegaConf.create({"trainer": {"devices": 1, "epochs": 4}}), run)
+    with pytest.raises(KeyboardInterrupt):
+        launch([each], lambda cfg: pytest.fail("started"), tmp_path, [()], 1, 0.01)
+    assert sent == [(os.getpid(), signal.SIGTERM)]  # by the first
+    assert capsys.readouterr().out.endswith("press Ctrl-C again to leave them running\n")
 
 
 @pytest.mark.slow(minutes=3)

@@ -23,12 +23,6 @@ SPACING = (0.8, 1.0, 3.0)
 AXES = {"RAS": [[0, 1], [1, 1], [2, 1]], "LPS": [[0, -1], [1, -1], [2, 1]], "SLA": [[1, -1], [2, 1], [0, 1]]}
 
 
-@pytest.fixture(autouse=True)
-def _numpy_inf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """surface-distance 0.1 still writes np.Inf, which numpy 2 dropped."""
-    monkeypatch.setattr(np, "Inf", np.inf, raising=False)
-
-
 def _masks() -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(3)
     base = gaussian_filter(generator.normal(size=(30, 26, 14)), (3, 3, 1))

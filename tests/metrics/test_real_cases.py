@@ -21,12 +21,6 @@ pytestmark = [
 SPACING = (1.0, 1.0, 1.0)
 
 
-@pytest.fixture(autouse=True)
-def _numpy_inf_of_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """surface-distance 0.1 still writes np.Inf, which numpy 2 dropped."""
-    monkeypatch.setattr(np, "Inf", np.inf, raising=False)
-
-
 def segmentations() -> list[np.ndarray]:
     files = sorted(Path(os.environ["BRATS_ABLATE_REAL_CASES"]).rglob("*_seg.nii.gz"))[:3]
     return [BRATS2021.encode(np.asarray(nib.load(file).dataobj)) for file in files]

@@ -16,12 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_dist
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 1.3, 2.5)]
 
 
-@pytest.fixture(autouse=True)
-def _numpy_inf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """surface-distance 0.1 still writes np.Inf, which numpy 2 dropped."""
-    monkeypatch.setattr(np, "Inf", np.inf, raising=False)
-
-
 def irregular_masks(
     seed: int, shape: tuple[int, int, int] = (16, 20, 24), level: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:

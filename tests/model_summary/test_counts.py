@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
@@ -46,7 +45,6 @@ def test_shapes_are_recorded_in_order() -> None:
     assert passed[2].outputs == ((2, 3, 5, 6, 7),)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_activations_grow_with_the_batch(batch: int) -> None:
-    one, many = (count(TwoLayers, (b, *INPUT[1:])).activation_bytes for b in (1, batch))
-    assert many == batch * one
+def test_activations_grow_with_the_batch() -> None:
+    one, three = (count(TwoLayers, (batch, *INPUT[1:])).activation_bytes for batch in (1, 3))
+    assert three == 3 * one

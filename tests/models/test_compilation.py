@@ -239,7 +239,7 @@ class Recompiling(Wide):
 def test_a_network_that_is_compiled_at_each_call_is_executed_as_it_is_and_one_sentence_says_why(
     compiled_with: Callable[[Any], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compilation, "_MOST_GRAPHS", 9)
+    monkeypatch.setattr(compilation, "MOST_GRAPHS", 9)
     compiled_with(Counting())
     compiled = CompiledNetwork(Recompiling(2))
     for _ in range(12):

@@ -203,6 +203,8 @@ def test_dynunet_with_our_weights_computes_our_logits(composition: Composition, 
     check(cfg)
     theirs = build_model(cfg)
     assert theirs.size_divisor == ours.size_divisor == (8, 8, 8)
+    for parameter in ours.parameters():  # norms and biases too, so that none is a 0 or a 1 that hides a mistake
+        torch.nn.init.normal_(parameter, std=0.1)
     copy_unet(ours, theirs.network)
     x = torch.randn(2, 4, 16, 16, 24)
     expected, found = ours.train()(x).logits, theirs.train()(x).logits

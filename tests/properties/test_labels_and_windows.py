@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schemes import BRATS2021, GLI2024, MEN_RT
+from schemes import BRATS2021
 from scipy.ndimage import generate_binary_structure, label
 
+from brats_ablate.config.label_schemes import known_schemes
 from brats_ablate.inference.postprocess import SmallComponents
 from brats_ablate.inference.sliding_window import SlidingWindow, windows
 from brats_ablate.labels.scheme import LabelScheme
 
 MANY = settings(max_examples=60, deadline=None, derandomize=True)
-SCHEMES = st.sampled_from([BRATS2021, GLI2024, MEN_RT])
+SCHEMES = st.sampled_from([BRATS2021, *known_schemes()])
 SHAPES = st.tuples(*[st.integers(1, 7)] * 3)
 
 
@@ -34,7 +35,7 @@ def test_values_regions_and_probabilities_return_the_label_map(
         brute = [[[scheme.tissue_names[v] in members for v in row] for row in plane] for plane in encoded]
         np.testing.assert_array_equal(mask, np.array(brute))
     np.testing.assert_array_equal(scheme.to_regions(torch.from_numpy(encoded)[None])[0].numpy(), regions)
-    again = scheme.labels_from_probabilities(regions.astype(np.float32), [0.5] * len(regions))
+    again = scheme.labels_from_probabilities(regions.astype(np.float16), [0.5] * len(regions))
     np.testing.assert_array_equal(again, encoded)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from schemes import BRATS2021, REGIONS
+from table_results import result_of, write_values
 
 from brats_ablate.report.selection import distinct_tables
 from brats_ablate.report.summary import missing_folds, summary_section
@@ -123,10 +124,9 @@ def test_a_trained_and_evaluated_variant_is_counted_once(tmp_path: Path) -> None
 def test_evaluations_of_the_same_cases_have_a_best_one_and_no_epochs(tmp_path: Path) -> None:
     for name, first in (("a", 0), ("b", 0), ("easy", 3)):
         lines = [f"c{i},{r},dice,{0.5 + i / 100 + (name == 'b') / 10}" for i in range(first, 8) for r in REGIONS]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["case,region,metric,value", *lines]))
-    store = ResultsStore({}, tmp_path, {f"c{i}": i % 2 for i in range(8)}, BRATS2021)
+        write_values(tmp_path / "evaluation" / f"{name}.csv", lines)
     for names, best in ((("a", "b"), "b"), (("a", "easy"), None)):
         spec = TableSpec("t", "T", None, "a", tuple(Column(name, None, name, None) for name in names))
-        text = summary_section(build([spec], store, folds=2, resamples=100, seed=0), [])
+        text = summary_section([result_of(tmp_path, spec, folds=2, fold_of={f"c{i}": i % 2 for i in range(8)})], [])
         assert (f"Highest mean Dice: {best}, 0.6350 over the 2 folds that all have." in text) is (best is not None)
         assert "epoch" not in text

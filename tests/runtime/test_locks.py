@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from brats_ablate.runtime import locks
 from brats_ablate.runtime.locks import lock_file, try_lock
 
 
@@ -48,7 +47,6 @@ def test_a_file_system_without_locks_is_reported_once(
         raise OSError(number, "not supported")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    locks._warn_once.cache_clear()
     with lock_file(tmp_path / "lock") as stream:
         assert try_lock(stream)
         assert try_lock(stream)

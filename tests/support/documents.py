@@ -26,6 +26,18 @@ def fenced(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", read(document), re.M | re.S)
 
 
+def files(document: str) -> dict[str, str]:
+    """Return name -> content of the blocks that name a file after their language."""
+    return dict(re.findall(r"^```\S+ (\S+)\n(.*?)^```$", read(document), re.M | re.S))
+
+
+def write_files(document: str, folder: Path) -> None:
+    """Write the files of a document into a folder."""
+    for name, content in files(document).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+
+
 def commands(document: str, folder: Path) -> list[list[str]]:
     """Return the arguments of each call of the program in a document, as bash in `folder` passes them.
 

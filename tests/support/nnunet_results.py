@@ -52,6 +52,11 @@ def write_results(
     return results
 
 
+def own(work: Path) -> dict[int, list[str]]:
+    """The cases of each fold of the prepared phantoms."""
+    return {k: list(ids) for k, ids in enumerate(CaseStore(work / "phantom/prepared").folds)}
+
+
 def references_of(prepared: Path, case_id: str) -> np.ndarray:
     """The reference of a case on its own grid, in the values of BraTS 2021."""
     store = CaseStore(prepared)

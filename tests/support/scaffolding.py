@@ -12,17 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import warm_python
 
 import brats_ablate
+from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 
 if TYPE_CHECKING:
-    import pytest
     import torch
+    from omegaconf import DictConfig
 
 TIMEOUT_S = 900
 """After which a command that a test waits for has failed."""
@@ -130,6 +132,7 @@ def write_run(
     reason: str | None = None,
     cases: Mapping[str, Sequence[float]] | None = None,
     et_voxels: Mapping[str, int] | None = None,
+    regions: Sequence[str] = ("WT", "TC", "ET"),
     manifest: Mapping[str, Any] | None = None,
 ) -> RunDirectory:
     """Write a run directory by the class that training writes it with.
@@ -140,18 +143,20 @@ def write_run(
         dice: mean Dice after epochs 1, 2, …
         epochs: of the whole run; None for as many as are finished.
         reason: in its status.
-        cases: Dice of WT, TC and ET of each case, in every epoch.
-        et_voxels: voxels of ET in the reference segmentation of each case.
+        cases: Dice of the regions of each case, in every epoch.
+        et_voxels: voxels of ET, or else of the last region, in the reference segmentation of each case.
+        regions: of the label scheme.
         manifest: added to a small one.
     """
     run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    sized = "ET" if "ET" in regions else regions[-1]
     for epoch, value in enumerate(dice, start=1):
         row = {"epoch": epoch, "step": 10 * epoch, "lr": run.coordinates.lr, "loss": 1 / epoch, "dice": value}
-        row |= {f"dice/{region}": value for region in ("WT", "TC", "ET")}
+        row |= {f"dice/{region}": value for region in regions}
         run.append("metrics.jsonl", [row | {"seconds": 30.0, "seconds/validation": 10.0}])
         rows = [
-            {"case": case, **dict(zip(("WT", "TC", "ET"), values, strict=True))}
-            | ({"ET_reference": et_voxels[case]} if et_voxels else {})
+            {"case": case, **dict(zip(regions, values, strict=True))}
+            | ({f"{sized}_reference": et_voxels[case]} if et_voxels else {})
             for case, values in (cases or {}).items()
         ]
         if rows:
@@ -161,16 +166,25 @@ def write_run(
     return run
 
 
-def without_times(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of metrics without what differs between two equal runs: durations and memory."""
-    return {k: v for k, v in row.items() if not k.startswith(("seconds", "patches_per_second", "peak_memory"))}
+def assert_same_training(one: RunDirectory, other: RunDirectory) -> None:
+    """Assert that both runs have the same weights, metrics and Dice of cases, bit for bit; times and memory aside."""
+    assert_same_weights(one, other)
+    expected, actual = (
+        [
+            {k: v for k, v in row.items() if not k.startswith(("seconds", "patches_per_second", "peak_memory"))}
+            for row in run.metrics()
+        ]
+        for run in (one, other)
+    )
+    assert actual == expected
+    assert other.cases() == one.cases()
 
 
 def assert_same_weights(one: RunDirectory, other: RunDirectory) -> None:
     """Assert that the last checkpoints of both runs have the same weights, bit for bit."""
     import torch
 
-    expected, actual = (torch.load(run.last_checkpoint, weights_only=True)["model"] for run in (one, other))
+    expected, actual = last_weights(one), last_weights(other)
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(actual[name], tensor), name
@@ -184,10 +198,16 @@ def last_weights(run: RunDirectory) -> dict[str, torch.Tensor]:
     return weights
 
 
-def interrupt_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Ask a run of this process to stop once `step` steps are done."""
+def interrupted(cfg: DictConfig, step: int) -> RunDirectory:
+    """Train in this process, asked to stop once `step` steps are done, and return the run."""
+    import pytest
+
+    from brats_ablate.jobs import train
+
     steps = iter(range(1, 10_000))
-    monkeypatch.setattr(signals, "stop_requested", lambda: next(steps) == step)
+    with patch.object(signals, "stop_requested", lambda: next(steps) == step), pytest.raises(signals.Interrupted):
+        train.run(cfg)
+    return run_directory(cfg)
 
 
 def listed_experiments(done: subprocess.CompletedProcess[str]) -> list[str]:

@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scaffolding
+from scaffolding import run_at
 from schemes import REGIONS
 
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
+from brats_ablate.runs.directory import RunDirectory
 
 
 def write_run(
     runs: Path,
     name: str,
     fold: int,
-    dice: list[float],
+    dice: Sequence[float],
     *,
     lr: float = 7e-4,
     seed: int = 0,
     state: str = "finished",
-    epochs: int | None = None,
-    cases: Mapping[str, tuple[float, ...]] | None = None,
-    et_voxels: Mapping[str, int] | None = None,
-    regions: Sequence[str] = REGIONS,
-    manifest: Mapping[str, Any] | None = None,
+    **content: Any,
 ) -> RunDirectory:
-    """Write one run with mean Dice `dice` after epochs 1, 2, …; `cases` are the rows of every epoch."""
-    run = RunDirectory.at(runs, Coordinates(name, fold, lr, seed))
-    run.path.mkdir(parents=True)
-    sized = "ET" if "ET" in regions else regions[-1]
-    rows = [
-        {"epoch": e, "step": 10 * e, "lr": lr, "loss": 1 / e, "dice": d, **{f"dice/{r}": d for r in regions}}
-        | {"seconds": 30.0, "seconds/validation": 10.0}
-        for e, d in enumerate(dice, start=1)
-    ]
-    run.append("metrics.jsonl", rows)
-    for epoch in range(1, len(dice) + 1):
-        case_rows = [
-            {"case": case, **dict(zip(regions, values, strict=True))}
-            | ({f"{sized}_reference": et_voxels[case]} if et_voxels else {})
-            for case, values in (cases or {}).items()
-        ]
-        if case_rows:
-            run.append_cases(epoch, case_rows)
-    run.write_manifest({"parameters": 1_000_000, "identity": {}, **(manifest or {})})
-    run.write_status(RunRecord(state, len(dice), epochs or len(dice), max(dice, default=None), None))
-    return run
+    """Write one run with mean Dice `dice` after epochs 1, 2, …; `content` as in scaffolding.write_run."""
+    return scaffolding.write_run(run_at(runs, name, fold, lr, seed), state, dice=dice, **content)
 
 
 def write_experiment(

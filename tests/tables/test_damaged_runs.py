@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from schemes import BRATS2021, REGIONS
+from table_results import result_of
 
 from brats_ablate.runs.directory import find_runs
 from brats_ablate.tables import results
-from brats_ablate.tables.build import ResultsStore, build
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.tabulate import tabulate
@@ -33,10 +33,8 @@ def test_the_other_runs_are_tabulated(
             write_run(tmp_path, experiment, fold, [0.5, 0.6], cases={f"f{fold}{c}": d for c, d in CASES.items()})
     file = next((tmp_path / "b" / "fold=1").rglob(name))
     file.write_bytes(WRONG[wrong])
-    results._warn_once.cache_clear()
     spec = TableSpec("t", "T", None, "a", (Column("A", "a", None, None), Column("B", "b", None, None)))
-    store = ResultsStore(load_runs(tmp_path, ["a", "b"]), tmp_path / "evaluation", {}, BRATS2021)
-    (result,) = build([spec], store, folds=3, resamples=100, seed=0)
+    result = result_of(tmp_path, spec, folds=3)
     text = "\n".join(note for table in tabulate(result) for note in table.notes)
     values = [score.value for score in result.columns[1].scores.per_fold_lr.folds]
     assert result.columns[0].scores.per_fold_lr.mean == pytest.approx(0.6)
@@ -76,7 +74,6 @@ def test_rows_of_other_keys_than_the_recorded_regions_leave_their_run_out(
     rows = [row | change for row in run.cases()]  # in the form of version 0.1.0
     kept = [{key: value for key, value in row.items() if value is not ...} for row in rows]
     file.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    results._warn_once.cache_clear()
     runs = load_runs(tmp_path, ["a"])
     assert set(results.case_rows(runs["a"])["fold"]) == {0, 2}
     assert set(results.case_rows(runs["a"], "all")["fold"]) == {0, 2}

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from schemes import BRATS2021, REGIONS
+from schemes import REGIONS
+from table_results import result_of, write_values
 
 from brats_ablate.config.locations import resource_dir
-from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.comparison import UNDECIDED
 from brats_ablate.tables.next_runs import NextRuns, next_runs
-from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import load_table_spec
 
 Write = Callable[..., Any]
@@ -29,8 +29,7 @@ def _plan(tmp_path: Path, write_run: Write, keys: list[tuple[float, int]], diffe
                 dice = base + draw.normal(0, 0.02, 20) + draw.normal(0, 0.01)
                 cases = {f"c{fold}{i}": (d,) * 3 for i, d in enumerate(dice.tolist())}
                 write_run(tmp_path, name, fold, [0.7], lr=lr, seed=seed, cases=cases)
-    store = ResultsStore(load_runs(tmp_path, ["baseline", "ds"]), tmp_path / "evaluation", {}, BRATS2021)
-    (result,) = build([DEMO], store, folds=5, resamples=2000, seed=0, rope=0.0)
+    result = result_of(tmp_path, DEMO, resamples=2000, rope=0.0)
     return result, next_runs(result, difference)
 
 
@@ -70,9 +69,8 @@ def test_predictions_are_not_decided_by_further_runs(tmp_path: Path) -> None:
     drawn = np.random.default_rng(0).uniform(size=(2, 10, 3))
     for column, dice in zip(spec.columns, drawn, strict=True):
         rows = [f"c{i},{region},dice,{dice[i, k]}" for i in range(10) for k, region in enumerate(REGIONS)]
-        (tmp_path / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
-    store = ResultsStore({}, tmp_path, {f"c{i}": i % 5 for i in range(10)}, BRATS2021)
-    (result,) = build([spec], store, folds=5, resamples=200, seed=0)
+        write_values(tmp_path / "evaluation" / f"{column.evaluation}.csv", rows)
+    result = result_of(tmp_path, spec, fold_of={f"c{i}": i % 5 for i in range(10)})
     assert result.comparisons[0].verdict == UNDECIDED
     planned = next_runs(result, 0.001)
     assert (planned.experiments, planned.missing) == ((), 0)

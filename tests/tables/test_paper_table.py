@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from schemes import BRATS2021, REGIONS
+from schemes import REGIONS
+from table_results import result_of
 
-from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.comparison import BETTER
 from brats_ablate.tables.paper_table import paper_latex, paper_table, write_paper_table
 from brats_ablate.tables.results import evaluated_hd95
-from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.table import Distribution
 
@@ -48,9 +48,7 @@ def drawn(cases: list[str], shift: float) -> Values:
 
 def tabulated(tmp_path: Path, *columns: Column, folds: Mapping[str, int], baseline: str = "a") -> TableResult:
     spec = TableSpec("t", "T", None, baseline, columns)
-    runs = load_runs(tmp_path / "runs", [c.experiment for c in columns if c.experiment])
-    store = ResultsStore(runs, tmp_path / "evaluation", folds, BRATS2021)
-    return build([spec], store, folds=5, resamples=500, seed=0)[0]
+    return result_of(tmp_path, spec, resamples=500, fold_of=folds)
 
 
 def evaluation(name: str) -> Column:
@@ -105,7 +103,7 @@ def test_hd95_of_experiments_is_of_their_evaluation_or_the_command_is_named(
     tmp_path: Path, write_experiment: Write
 ) -> None:
     for name, shift in (("baseline", 0.0), ("ds", 0.05)):
-        write_experiment(tmp_path / "runs", name, [0.8, 0.81, 0.82, 0.83, 0.84], shift=shift)
+        write_experiment(tmp_path, name, [0.8, 0.81, 0.82, 0.83, 0.84], shift=shift)
     values = drawn([f"case-{fold}-{i:03d}" for fold in range(5) for i in range(20)], 0)
     write_evaluation(tmp_path / "evaluation", "ds", values)
     columns = (Column("U-Net", "baseline", None, None), Column("DS", "ds", None, None))
@@ -130,7 +128,7 @@ def test_the_marks_say_that_they_are_of_other_epochs_and_of_a_small_sample(tmp_p
     for name, dice in (("baseline", 0.5), ("ds", 0.8)):
         for fold in range(3):
             cases = {f"c{fold}-{i}": tuple(draw.normal(dice, 0.03, 3)) for i in range(4)}
-            write_run(tmp_path / "runs", name, fold, [dice, dice - 0.1], cases=cases)
+            write_run(tmp_path, name, fold, [dice, dice - 0.1], cases=cases)
     columns = (Column("U-Net", "baseline", None, None), Column("DS", "ds", None, None))
     result = tabulated(tmp_path, *columns, folds={}, baseline="baseline")
     (compared,) = result.comparisons

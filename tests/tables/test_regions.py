@@ -10,22 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from schemes import BRATS2021, GLI2024, MEN_RT
+from table_results import result_of
 
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.report.figures import figure_data
-from brats_ablate.tables.build import ResultsStore, TableResult, build
-from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import load_table_spec
 from brats_ablate.tables.tabulate import metric_policy, scores_table, tabulate
 
 Write = Callable[..., Any]
 DEMO = load_table_spec(Path(__file__).parents[1] / "fixtures" / "experiments" / "demo.yaml")
-
-
-def _build(runs: Path, labels: LabelScheme) -> TableResult:
-    store = ResultsStore(load_runs(runs, ["baseline", "ds"]), runs / "evaluation", {}, labels)
-    return build([DEMO], store, folds=5, resamples=200, seed=0)[0]
 
 
 @pytest.mark.parametrize(("labels", "sized"), [(GLI2024, "ET"), (MEN_RT, "GTV")])
@@ -36,7 +30,7 @@ def test_tables_have_the_regions_of_the_labels(
     sizes = {f"case-{fold}-{i:03d}": 100 * i for fold in range(5) for i in range(20)}
     for name, shift in (("baseline", 0.0), ("ds", 0.02)):
         write_experiment(tmp_path, name, [0.7, 0.71, 0.72, 0.73, 0.74], shift=shift, regions=regions, et_voxels=sizes)
-    result = _build(tmp_path, labels)
+    result = result_of(tmp_path, DEMO, labels=labels)
     (comparison,) = result.comparisons
     assert comparison.difference == pytest.approx(0.02)
     (subgroups,) = (table for table in tabulate(result) if table.title.startswith("Subgroup"))
@@ -62,7 +56,7 @@ def test_a_mean_is_that_of_the_averaged_regions(tmp_path: Path, write_run: Write
         for name, rc in (("baseline", 0.5), ("ds", 0.7)):
             cases = {f"c{fold}{i}": (0.8, 0.1 if name == "ds" else 0.9, 0.3, rc) for i in "abcd"}
             write_run(tmp_path, name, fold, [0.6], cases=cases, regions=labels.region_names)
-    result = _build(tmp_path, labels)
+    result = result_of(tmp_path, DEMO, labels=labels)
     assert result.comparisons[0].difference == pytest.approx(0.1)  # (0 + .2) / 2; TC does not count
     drawn = figure_data([result], [result], {})
     assert (drawn["regions"], drawn["averaged"], drawn["sized_region"]) == (["WT", "TC", "ET", "RC"], [0, 3], "ET")
@@ -87,4 +81,4 @@ def test_runs_of_other_labels_are_refused_in_one_sentence(tmp_path: Path, write_
         DataError,
         match=r"^a run of ds was scored on WT, TC, ET, RC, not on WT, TC, ET; choose the labels option .*with$",
     ):
-        _build(tmp_path, BRATS2021)
+        result_of(tmp_path, DEMO, labels=BRATS2021)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from schemes import REGIONS
+from table_results import write_values
 
 import brats_ablate
 from brats_ablate.errors import DataError
@@ -84,7 +85,7 @@ def test_evaluation_rows_are_dice_by_case_and_fold(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     values = {"WT": 0.9, "TC": 0.8, "ET": 0.7}
     lines = [f"{case},{r},{metric},{v}" for case in "yx" for r, v in values.items() for metric in ("dice", "hd95")]
-    file.write_text("\n".join(["case,region,metric,value", *lines]))
+    write_values(file, lines)
     scores = case_scores(evaluated_dice(file, {"x": 3}, REGIONS), REGIONS)
     assert scores.index.tolist() == ["x", "y"]
     assert scores["fold"].tolist() == [3, -1]
@@ -107,8 +108,8 @@ def test_hd95_of_a_region_that_is_empty_in_both_is_zero(tmp_path: Path) -> None:
         lines += [f"{case},{r},reference_voxels,{reference}" for r in REGIONS]
         lines += [f"{case},{r},predicted_voxels,{predicted}" for r in REGIONS]
     lines += [f"unknown,{r},hd95,{'' if r == 'ET' else 3}" for r in REGIONS]
-    (tmp_path / "a.csv").write_text("\n".join(["case,region,metric,value", *lines]))
-    (tmp_path / "none.csv").write_text("case,region,metric,value\nx,ET,dice,1\n")
+    write_values(tmp_path / "a.csv", lines)
+    write_values(tmp_path / "none.csv", ["x,ET,dice,1"])
     assert evaluated_hd95(tmp_path / "none.csv", REGIONS).empty
     hd95 = evaluated_hd95(tmp_path / "a.csv", REGIONS)
     assert hd95["ET"].to_dict() == {"both": 0, "invented": 3, "found": 3}
@@ -128,7 +129,7 @@ def test_an_evaluation_is_read_as_written(tmp_path: Path) -> None:
 def test_undefined_values_are_read_and_count_as_agreement_in_tables(tmp_path: Path) -> None:
     """metrics=brats2026 leaves Dice of a region that both lack empty, and scores tissues that are no region."""
     lines = ["x,WT,dice,0.5", "x,TC,dice,0.25", "x,ET,dice,", "x,NCR,dice,0.125", "x,ET,hd95,"]
-    (tmp_path / "e.csv").write_text("\n".join(["case,region,metric,value", *lines]))
+    write_values(tmp_path / "e.csv", lines)
     rows = read_evaluation(tmp_path / "e.csv")
     assert rows["value"].isna().tolist() == [False, False, True, False, True]
     dice = evaluated_dice(tmp_path / "e.csv", {}, REGIONS)

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from schemes import BRATS2021
+from table_results import result_of
 
-from brats_ablate.tables.build import ResultsStore, TableResult, build
-from brats_ablate.tables.scores import load_runs
+from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.summary import summary_tables
 
 
-def result_of(runs: Path, *names: str) -> TableResult:
+def sweep_of(runs: Path, *names: str) -> TableResult:
     columns = tuple(Column(name, name, None, None) for name in names)
-    spec = TableSpec("sweep", "Variants of baseline", None, names[0], columns)
-    store = ResultsStore(load_runs(runs, names), runs / "nothing", {}, BRATS2021)
-    return build([spec], store, folds=5, resamples=100, seed=0)[0]
+    return result_of(runs, TableSpec("sweep", "Variants of baseline", None, names[0], columns))
 
 
 def cells(result: TableResult) -> list[list[str]]:
@@ -31,7 +28,7 @@ def test_means_are_over_the_folds_that_all_columns_have(tmp_path: Path, write_ru
         write_run(tmp_path, "ds", fold, [dice])
     write_run(tmp_path, "ds", 2, [0.5], state="failed", epochs=9)
     write_run(tmp_path, "focal", 0, [0.5], state="failed", epochs=9)
-    result = result_of(tmp_path, "baseline", "ds", "focal")
+    result = sweep_of(tmp_path, "baseline", "ds", "focal")
     shown = {row[0]: (row[1], row[-1]) for row in cells(result)}
     assert shown["baseline"] == ("0.6500", "baseline")
     assert shown["ds"][0] == "0.8000"
@@ -41,10 +38,10 @@ def test_means_are_over_the_folds_that_all_columns_have(tmp_path: Path, write_ru
 
 def test_a_single_column_has_its_mean_alone(tmp_path: Path, write_run: Callable[..., object]) -> None:
     write_run(tmp_path, "ds", 3, [0.75])
-    assert cells(result_of(tmp_path, "ds")) == [["ds", "0.7500"]]
+    assert cells(sweep_of(tmp_path, "ds")) == [["ds", "0.7500"]]
 
 
 def test_columns_without_a_common_fold_have_no_mean(tmp_path: Path, write_run: Callable[..., object]) -> None:
     write_run(tmp_path, "baseline", 0, [0.6])
     write_run(tmp_path, "ds", 1, [0.7])
-    assert [row[1] for row in cells(result_of(tmp_path, "baseline", "ds"))] == ["no common fold"] * 2
+    assert [row[1] for row in cells(sweep_of(tmp_path, "baseline", "ds"))] == ["no common fold"] * 2

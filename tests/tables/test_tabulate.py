@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from schemes import BRATS2021, REGIONS
 from scipy import stats
+from table_results import result_of, write_values
 
 from brats_ablate.report.figures import figure_data
-from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.build import ResultsStore, build
 from brats_ablate.tables.differences import comparisons_dict, differences_table
 from brats_ablate.tables.evaluated_tables import outside_folds_table
 from brats_ablate.tables.scores import load_runs
@@ -25,13 +26,8 @@ from brats_ablate.tables.tabulate import interval_rows, scores_table, tabulate
 
 Write = Callable[..., Any]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+NOWHERE = Path("/nowhere")
 DEMO = Path(__file__).parents[1] / "fixtures" / "experiments" / "demo.yaml"
-
-
-def _build(spec: TableSpec, runs: Path) -> TableResult:
-    loaded = load_runs(runs, [c.experiment for c in spec.columns if c.experiment])
-    store = ResultsStore(loaded, runs / "evaluation", {}, BRATS2021)
-    return build([spec], store, folds=5, resamples=200, seed=0)[0]
 
 
 def _column_texts(table: Table, title: str) -> tuple[list[str], list[str]]:
@@ -46,7 +42,7 @@ def test_fed_with_the_papers_folds_a_table_comes_out_as_printed(tmp_path: Path, 
         assert column.paper is not None
         for fold, dice in enumerate(column.paper.folds):
             write_run(tmp_path, column.experiment, fold, [dice - 0.01, dice, dice - 0.02])
-    result = _build(spec, tmp_path)
+    result = result_of(tmp_path, spec)
     table = scores_table(result)
     for column in spec.columns:
         ours, paper = _column_texts(table, column.title)
@@ -65,7 +61,7 @@ def test_the_three_misprints_have_notes_with_the_mean_of_the_folds() -> None:
     notes = [
         note
         for name in ("table1", "table2", "table3")
-        for note in scores_table(_build(load_table_spec(EXPERIMENTS / f"{name}.yaml"), Path("/nowhere"))).notes
+        for note in scores_table(result_of(NOWHERE, load_table_spec(EXPERIMENTS / f"{name}.yaml"))).notes
         if note.startswith("!")
     ]
     assert [note.split(":")[0] for note in notes] == ["! Focal", "! Deeper", "! One-hot"]
@@ -78,7 +74,7 @@ def test_the_one_published_fold_of_the_released_recipe_stands_beside_ours(tmp_pa
     spec = load_table_spec(EXPERIMENTS / "as_released.yaml")
     for fold in range(5):
         write_run(tmp_path, "as_released", fold, [0.89 + fold / 1000])
-    table = scores_table(_build(spec, tmp_path))
+    table = scores_table(result_of(tmp_path, spec))
     ours, published = _column_texts(table, "Whole recipe as released")
     assert ours[:6] == ["0.8900", "0.8910", "0.8920", "0.8930", "0.8940", "0.8920"]
     assert published[:6] == ["0.8969", "", "", "", "", ""]
@@ -91,7 +87,7 @@ def test_significance_of_the_papers_own_folds() -> None:
     """Adjusted over the columns of its table, UNETR alone is significant."""
     p = {}
     for name in ("table1", "table2"):
-        result = _build(load_table_spec(EXPERIMENTS / f"{name}.yaml"), Path("/nowhere"))
+        result = result_of(NOWHERE, load_table_spec(EXPERIMENTS / f"{name}.yaml"))
         p |= {result.columns[column].column.title: value for column, value in result.paper_p.items()}
     assert {title for title, value in p.items() if value <= 0.05} == {"UNETR"}
 
@@ -105,7 +101,7 @@ def test_with_the_probable_fold_of_focal_ds_is_significant_too() -> None:
         else c
         for c in spec.columns
     ]
-    result = _build(replace(spec, columns=tuple(corrected)), Path("/nowhere"))
+    result = result_of(NOWHERE, replace(spec, columns=tuple(corrected)))
     significant = [result.columns[i].column.title for i, p in result.paper_p.items() if p <= 0.05]
     assert significant == ["DS"]
 
@@ -125,13 +121,10 @@ def test_only_the_table_of_validation_scores_has_the_papers_figures() -> None:
 
 def test_table4_is_read_from_evaluation_rows(tmp_path: Path) -> None:
     spec = load_table_spec(EXPERIMENTS / "table4.yaml")
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
     for column, dice in zip(spec.columns, (0.5, 0.75), strict=True):
         rows = [f"c{i},{region},dice,{dice}" for i in range(10) for region in ("WT", "TC", "ET")]
-        (folder / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
-    store = ResultsStore({}, folder, {f"c{i}": i % 5 for i in range(10)}, BRATS2021)
-    result = build([spec], store, folds=5, resamples=200, seed=0)[0]
+        write_values(tmp_path / "evaluation" / f"{column.evaluation}.csv", rows)
+    result = result_of(tmp_path, spec, fold_of={f"c{i}": i % 5 for i in range(10)})
     assert _column_texts(scores_table(result), "with")[0][:6] == ["0.7500"] * 6
     assert result.comparisons[0].difference == pytest.approx(0.25)
     assert result.comparisons[0].reason == "the difference does not vary; these trained networks; small sample (n = 10)"
@@ -143,8 +136,8 @@ def test_a_column_with_the_easy_cases_alone_is_not_the_best(tmp_path: Path) -> N
     folds = {f"c{i}": i % 5 for i in range(20)}
     for column, first in zip(spec.columns, (0, 6), strict=True):
         rows = [f"c{i},{region},dice,{0.5 + i / 100}" for i in range(first, 20) for region in ("WT", "TC", "ET")]
-        (tmp_path / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
-    result = build([spec], ResultsStore({}, tmp_path, folds, BRATS2021), folds=5, resamples=200, seed=0)[0]
+        write_values(tmp_path / "evaluation" / f"{column.evaluation}.csv", rows)
+    result = result_of(tmp_path, spec, fold_of=folds)
     table = scores_table(result)
     assert not any(cell.mark for row in table.rows for cell in row)
     without, with_ = spec.columns[0].title, spec.columns[1].title
@@ -159,12 +152,11 @@ def test_training_cases_are_left_out_of_an_evaluation_of_an_earlier_version(tmp_
     spec = load_table_spec(EXPERIMENTS / "table4.yaml")
     folds = {f"c{i}": i % 5 for i in range(20)}
     rows = [f"c{i},{region},dice,0.5" for i in range(20) for region in ("WT", "TC", "ET")]
-    (tmp_path / "with.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    file = tmp_path / "evaluation" / f"{spec.columns[1].evaluation}.csv"
+    write_values(file, rows)
     predicted_by = {"probabilities": {"members": ["ds fold=1 lr=0.0007 seed=0 1.pt"], "cases": "/data/raw"}}
-    name = spec.columns[1].evaluation
-    (tmp_path / "with.csv").rename(tmp_path / f"{name}.csv")
-    (tmp_path / f"{name}.json").write_text(json.dumps({"predicted_by": predicted_by}))
-    result = build([spec], ResultsStore({}, tmp_path, folds, BRATS2021), folds=5, resamples=200, seed=0)[0]
+    file.with_suffix(".json").write_text(json.dumps({"predicted_by": predicted_by}))
+    result = result_of(tmp_path, spec, fold_of=folds)
     assert set(result.columns[1].case_scores["fold"]) == {1}
     assert any("16 cases (c0 …) were training data of its networks" in note for note in scores_table(result).notes)
 
@@ -185,15 +177,12 @@ def test_hd95_of_training_cases_is_left_out_too(tmp_path: Path, write_experiment
 
 def test_cases_of_no_fold_are_a_test_set_with_an_interval(tmp_path: Path) -> None:
     spec = load_table_spec(EXPERIMENTS / "table4.yaml")
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
     drawn = np.random.default_rng(0).uniform(0.2, 1, (10, 3))
     for column, name in zip(spec.columns, ("test", "both"), strict=True):
         rows = [f"t{i},{region},dice,{drawn[i, k]}" for i in range(10) for k, region in enumerate(("WT", "TC", "ET"))]
         rows += [f"c{i},{region},dice,0.5" for i in range(5) for region in ("WT", "TC", "ET") if name == "both"]
-        (folder / f"{column.evaluation}.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
-    store = ResultsStore({}, folder, {f"c{i}": i for i in range(5)}, BRATS2021)
-    result = build([spec], store, folds=5, resamples=2000, seed=0)[0]
+        write_values(tmp_path / "evaluation" / f"{column.evaluation}.csv", rows)
+    result = result_of(tmp_path, spec, resamples=2000, fold_of={f"c{i}": i for i in range(5)})
     frame = outside_folds_table(result).frame()
     assert frame["n"].tolist() == [10, 10]
     assert frame["Dice TC"].tolist() == pytest.approx([drawn[:, 1].mean()] * 2)
@@ -213,15 +202,14 @@ def test_cases_of_no_fold_are_a_test_set_with_an_interval(tmp_path: Path) -> Non
 
 
 def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: Path, write_experiment: Write) -> None:
-    write_experiment(tmp_path / "runs", "ds", [0.8] * 5)
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
+    write_experiment(tmp_path, "ds", [0.8] * 5)
     rows = [f"c{i},{region},dice,0.5" for i in range(10) for region in ("WT", "TC", "ET")]
-    (folder / "ds.csv").write_text("\n".join(["case,region,metric,value", *rows]) + "\n")
+    write_values(tmp_path / "evaluation" / "ds.csv", rows)
     studies = [
         load_table_spec(EXPERIMENTS / f"{name}.yaml").expanded(["ds"], ["ds"]) for name in ("evaluated", "trained")
     ]
-    store = ResultsStore(load_runs(tmp_path / "runs", ["ds"]), folder, {f"c{i}": i % 5 for i in range(10)}, BRATS2021)
+    folds = {f"c{i}": i % 5 for i in range(10)}
+    store = ResultsStore(load_runs(tmp_path, ["ds"]), tmp_path / "evaluation", folds, BRATS2021)
     results = build(studies, store, folds=5, resamples=200, seed=0)
     assert [result.columns[0].scores.per_fold_lr.mean for result in results] == pytest.approx([0.5, 0.8])
     drawn = figure_data(results, results, {})
@@ -233,7 +221,7 @@ def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: P
 
 def test_a_table_of_every_evaluation_can_be_empty() -> None:
     spec = load_table_spec(EXPERIMENTS / "evaluated.yaml").expanded([], [])
-    assert not _build(spec, Path("/nowhere")).has_any
+    assert not result_of(NOWHERE, spec).has_any
 
 
 def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write) -> None:
@@ -242,7 +230,7 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
         write_run(tmp_path, "baseline", fold, [0.8])
     write_run(tmp_path, "ds", 0, [0.9])
     write_run(tmp_path, "ds", 1, [0.9], state="running", epochs=9)
-    result = _build(spec, tmp_path)
+    result = result_of(tmp_path, spec)
     table = scores_table(result)
     at = table.header_texts.index("DS")
     folds, mean = [row[at] for row in table.texts[:5]], table.texts[5][at]
@@ -257,7 +245,7 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
         Column("Ours", "mine", None, None),
         Column("Theirs", None, "nnunet", None),
     )
-    notes = scores_table(_build(replace(spec, columns=columns), tmp_path)).notes
+    notes = scores_table(result_of(tmp_path, replace(spec, columns=columns))).notes
     assert {"Ours: no run.", "Theirs: not evaluated; run job=evaluate job.name=nnunet."} <= set(notes)
     assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
@@ -269,7 +257,7 @@ def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write
         write_run(tmp_path, "ds", fold, [0.9], manifest={"identity": {"trainer.epochs": epochs, **of_fold}})
     assert (
         "DS: its runs differ in trainer.epochs (10, 20); they are not one experiment."
-        in scores_table(_build(spec, tmp_path)).notes
+        in scores_table(result_of(tmp_path, spec)).notes
     )
 
 
@@ -277,15 +265,15 @@ def test_different_data_have_a_note(tmp_path: Path, write_run: Write) -> None:
     spec = load_table_spec(DEMO)
     write_run(tmp_path, "baseline", 0, [0.9], manifest={"data_fingerprint": "a"})
     write_run(tmp_path, "ds", 0, [0.9], manifest={"data_fingerprint": "b"})
-    assert any("fingerprints differ" in note for note in scores_table(_build(spec, tmp_path)).notes)
+    assert any("fingerprints differ" in note for note in scores_table(result_of(tmp_path, spec)).notes)
 
 
 def test_learning_rates_are_shown_only_where_there_are_several(tmp_path: Path, write_run: Write) -> None:
     spec = load_table_spec(DEMO)
     write_run(tmp_path, "ds", 0, [0.9], lr=7e-4)
-    assert scores_table(_build(spec, tmp_path)).texts[0][2] == "0.9000"
+    assert scores_table(result_of(tmp_path, spec)).texts[0][2] == "0.9000"
     write_run(tmp_path, "ds", 0, [0.91], lr=5e-4)
-    assert scores_table(_build(spec, tmp_path)).texts[0][2] == "0.9100 (5e-4)"
+    assert scores_table(result_of(tmp_path, spec)).texts[0][2] == "0.9100 (5e-4)"
 
 
 def test_the_best_of_a_row_is_bold_and_ties_both(tmp_path: Path, write_run: Write) -> None:
@@ -293,7 +281,7 @@ def test_the_best_of_a_row_is_bold_and_ties_both(tmp_path: Path, write_run: Writ
     for fold, (a, b) in enumerate([(0.8, 0.9), (0.9, 0.8), (0.85, 0.85)]):
         write_run(tmp_path, "baseline", fold, [a])
         write_run(tmp_path, "ds", fold, [b])
-    rows = scores_table(_build(spec, tmp_path)).rows
+    rows = scores_table(result_of(tmp_path, spec)).rows
     best = {(r, c) for r, row in enumerate(rows) for c, cell in enumerate(row) if cell.mark == "best"}
     assert best == {(0, 2), (1, 1), (2, 1), (2, 2)}
 
@@ -303,7 +291,7 @@ def test_every_row_has_as_many_cells_as_the_table_has_headers(tmp_path: Path, wr
     sizes = {f"case-{fold}-{i:03d}": 100 * i for fold in range(5) for i in range(20)}
     for column in spec.columns[:3]:
         write_experiment(tmp_path, column.experiment, [0.9, 0.91, 0.92, 0.93, 0.94], et_voxels=sizes)
-    result = _build(spec, tmp_path)
+    result = result_of(tmp_path, spec)
     tables = tabulate(result)
     further = ["Differences", "Variability and selection bias", "Subgroup analysis (by ET volume)", "Training", "Cost"]
     assert [table.title for table in tables[1:]] == further
@@ -317,10 +305,10 @@ def test_the_frame_of_a_table_has_its_numbers(tmp_path: Path, write_experiment: 
     spec = load_table_spec(DEMO)
     write_experiment(tmp_path, "baseline", [0.7, 0.71, 0.72, 0.73, 0.74])
     write_experiment(tmp_path, "ds", [0.8, 0.81, 0.82, 0.83, 0.84], lr=5e-4)
-    (untested,) = _build(spec, tmp_path).comparisons
+    (untested,) = result_of(tmp_path, spec).comparisons
     assert untested.reason == "no learning rate and seed is finished in every fold of both columns"
     write_experiment(tmp_path, "baseline", [0.6, 0.62, 0.63, 0.65, 0.64], lr=5e-4)
-    result = _build(spec, tmp_path)
+    result = result_of(tmp_path, spec)
     scores, differences = (table.frame() for table in tabulate(result)[:2])
     assert scores.columns.tolist() == ["", "U-Net", "U-Net lr", "DS", "DS lr"]
     assert scores["DS"].tolist()[:6] == pytest.approx([0.8, 0.81, 0.82, 0.83, 0.84, 0.82])
@@ -340,7 +328,7 @@ def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write)
             for seed in range(2):
                 values = {f"c{fold}{i}": tuple((0.7 + shift + draw.normal(0, 0.02, 3)).tolist()) for i in range(6)}
                 write_run(tmp_path, name, fold, [0.7], seed=seed, cases=values, et_voxels=sizes)
-    result = _build(spec, tmp_path)
+    result = result_of(tmp_path, spec)
     (c,) = result.comparisons
     differences, sources = tabulate(result)[1:3]
     frame, more = differences.frame().iloc[0], sources.frame().iloc[0]
@@ -367,7 +355,7 @@ def test_few_patients_are_a_small_sample(tmp_path: Path, write_experiment: Write
     for name, folds in (("baseline", [0.7, 0.71, 0.72, 0.73, 0.74]), ("ds", [0.8, 0.7, 0.8, 0.7, 0.8])):
         sizes = {f"case-{fold}-{i:03d}": 900 * i for fold in range(5) for i in range(3)}
         write_experiment(tmp_path, name, folds, cases_per_fold=3, et_voxels=sizes)
-    result = _build(spec, tmp_path)
+    result = result_of(tmp_path, spec)
     table = differences_table(result)
     assert "small sample (n = 15)" in " ".join(table.texts[0])
     assert any(note.startswith("Small sample") for note in table.notes)

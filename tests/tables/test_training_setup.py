@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schemes import BRATS2021
+from table_results import result_of
 
 from brats_ablate.runs.directory import RunDirectory
-from brats_ablate.tables.build import ResultsStore, TableResult, build
+from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.run_tables import training_table
-from brats_ablate.tables.scores import load_runs, summarize_run
+from brats_ablate.tables.scores import summarize_run
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.tabulate import scores_table, tabulate, training_rows
 from brats_ablate.tables.training_setup import TrainingSetup, setup_of
@@ -36,11 +36,9 @@ def manifest(
     return {"identity": flat, "world_size": processes, "precision": precision, "hardware": device}
 
 
-def result_of(runs: Path, *names: str) -> TableResult:
+def table_of(runs: Path, *names: str) -> TableResult:
     columns = tuple(Column(name.upper(), name, None, None) for name in names)
-    spec = TableSpec("t", "T", None, names[0], columns)
-    store = ResultsStore(load_runs(runs, names), runs / "evaluation", {}, BRATS2021)
-    return build([spec], store, folds=2, resamples=100, seed=0)[0]
+    return result_of(runs, TableSpec("t", "T", None, names[0], columns), folds=2)
 
 
 def flags(result: TableResult) -> list[str]:
@@ -61,7 +59,7 @@ def test_runs_that_were_trained_alike_have_no_flag(tmp_path: Path, write_run: Wr
     for name in ("a", "b"):
         for fold in (0, 1):
             write_run(tmp_path, name, fold, [0.5], manifest=manifest())
-    result = result_of(tmp_path, "a", "b")
+    result = table_of(tmp_path, "a", "b")
     assert flags(result) == []
     assert shown(result) == {"A": ALIKE, "B": ALIKE}
     assert training_table(result).frame()["global batch"].tolist() == [2, 2]
@@ -86,7 +84,7 @@ def test_columns_that_differ_are_flagged(
     for fold in (0, 1):
         write_run(tmp_path, "a", fold, [0.5], manifest=manifest())
         write_run(tmp_path, "b", fold, [0.5], manifest=manifest(**change))
-    assert flags(result_of(tmp_path, "a", "b")) == [note]
+    assert flags(table_of(tmp_path, "a", "b")) == [note]
 
 
 def test_columns_of_one_title_are_compared_as_well(tmp_path: Path, write_run: Write) -> None:
@@ -94,28 +92,27 @@ def test_columns_of_one_title_are_compared_as_well(tmp_path: Path, write_run: Wr
     write_run(tmp_path, "baseline", 0, [0.5], manifest=manifest())
     keys = (("DS", "ds", None), ("DS", None, "ds_tuned"), ("U-Net", "baseline", None))
     spec = TableSpec("t", "T", None, None, tuple(Column(*key, None) for key in keys))
-    store = ResultsStore(load_runs(tmp_path, ["ds", "baseline"]), tmp_path / "evaluation", {}, BRATS2021)
-    (result,) = build([spec], store, folds=2, resamples=100, seed=0)
+    result = result_of(tmp_path, spec, folds=2)
     assert flags(result) == ["! Precision differs: DS fp16, U-Net bf16; these runs were not trained alike."]
 
 
 def test_a_best_epoch_of_the_final_tenth_is_named_as_such(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest(validate_every=10, final_every=2))
-    (note,) = (note for note in scores_table(result_of(tmp_path, "a")).notes if "final tenth" in note)
+    (note,) = (note for note in scores_table(table_of(tmp_path, "a")).notes if "final tenth" in note)
     assert note.startswith("Best epochs are those of the final tenth")
-    assert shown(result_of(tmp_path, "a"))["A"][4] == "every 2 epochs of the final tenth"
+    assert shown(table_of(tmp_path, "a"))["A"][4] == "every 2 epochs of the final tenth"
 
 
 def test_two_ranks_of_half_the_batch_are_the_same_global_batch(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest(batch=2, processes=1))
     write_run(tmp_path, "b", 0, [0.5], manifest=manifest(batch=1, processes=2))
-    assert flags(result_of(tmp_path, "a", "b")) == []
+    assert flags(table_of(tmp_path, "a", "b")) == []
 
 
 def test_runs_of_one_column_that_differ_are_shown_and_named(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest())
     write_run(tmp_path, "a", 1, [0.5], manifest=manifest(processes=8, device="H100"))
-    result = result_of(tmp_path, "a")
+    result = table_of(tmp_path, "a")
     assert flags(result) == [
         "! Global batch differs: A 2 / 16; these runs were not trained alike.",
         "! A, global batch: 2 in fold 0; 16 in fold 1.",
@@ -127,7 +124,7 @@ def test_runs_of_one_column_that_differ_are_shown_and_named(tmp_path: Path, writ
 def test_runs_of_one_fold_are_named_by_learning_rate_and_seed(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest())
     write_run(tmp_path, "a", 0, [0.5], lr=5e-4, seed=1, manifest=manifest(precision="fp16"))
-    assert flags(result_of(tmp_path, "a"))[1] == (
+    assert flags(table_of(tmp_path, "a"))[1] == (
         "! A, precision: bf16 in fold 0 (lr 7e-4, seed 0); fp16 in fold 0 (lr 5e-4, seed 1)."
     )
 
@@ -136,7 +133,7 @@ def test_steps_that_differ_by_the_cases_of_the_fold_are_shown_without_a_flag(tmp
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest())
     run = write_run(tmp_path, "a", 1, [0.5], manifest=manifest())
     run.append("metrics.jsonl", [{"epoch": 1, "step": 11, "dice": 0.5}])
-    result = result_of(tmp_path, "a")
+    result = table_of(tmp_path, "a")
     assert (flags(result), shown(result)["A"][1]) == ([], "10 / 11")
 
 
@@ -145,7 +142,7 @@ def test_what_an_earlier_version_did_not_record_is_a_dash_and_no_difference(tmp_
     old = write_run(tmp_path, "b", 0, [0.5])
     (old.path / "metrics.jsonl").write_text("")
     (write_run(tmp_path, "c", 0, [0.5]).path / "manifest.json").unlink()
-    result = result_of(tmp_path, "a", "b", "c")
+    result = table_of(tmp_path, "a", "b", "c")
     assert shown(result)["B"] == ("–",) * 6
     assert shown(result)["C"] == ("–", "10", "–", "–", "–", "–")
     assert flags(result) == []
@@ -154,7 +151,7 @@ def test_what_an_earlier_version_did_not_record_is_a_dash_and_no_difference(tmp_
 def test_a_table_alone_has_the_same_cells_as_rows(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest())
     write_run(tmp_path, "b", 0, [0.5], manifest=manifest(processes=2))
-    result = result_of(tmp_path, "a", "b")
+    result = table_of(tmp_path, "a", "b")
     rows = [tuple(cell.text for cell in row) for row in training_rows(result)]
     assert rows == [
         ("Epochs", "1000", "1000"),
@@ -168,7 +165,7 @@ def test_a_table_alone_has_the_same_cells_as_rows(tmp_path: Path, write_run: Wri
 
 def test_evaluations_have_no_training(tmp_path: Path) -> None:
     spec = TableSpec("t", "T", None, None, (Column("E", None, "e", None),))
-    (result,) = build([spec], ResultsStore({}, tmp_path, {}, BRATS2021), folds=2, resamples=100, seed=0)
+    result = result_of(tmp_path, spec, folds=2)
     assert training_rows(result) == []
     assert "Training" not in [table.title for table in tabulate(result)]
 
@@ -177,6 +174,6 @@ def test_scores_that_are_null_are_not_validated_epochs(tmp_path: Path, write_run
     run = write_run(tmp_path, "a", 0, [0.5, 0.4], manifest=manifest())
     nothing = dict.fromkeys(("dice", "dice/WT", "loss", "grad_norm", "lr"))
     run.append("metrics.jsonl", [{"epoch": 3, "step": 30, **nothing}])
-    result = result_of(tmp_path, "a")
+    result = table_of(tmp_path, "a")
     assert result.columns[0].scores.per_fold_lr.values[0] == 0.5
     assert len(tabulate(result)) >= 2

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from schemes import BRATS2021
+from table_results import result_of
 
-from brats_ablate.tables.build import ResultsStore, TableResult, build
-from brats_ablate.tables.scores import experiment_names, load_runs
+from brats_ablate.tables.build import TableResult
+from brats_ablate.tables.scores import experiment_names
 from brats_ablate.tables.spec import Column, TableSpec
 from brats_ablate.tables.training_size import size_curves, size_table
 
@@ -29,8 +29,7 @@ def write(
 def table(runs: Path) -> TableResult:
     names = experiment_names(runs)
     spec = TableSpec("trained", "Trained", None, None, tuple(Column(n, n, None, None) for n in names), ())
-    store = ResultsStore(load_runs(runs, names), runs, {}, BRATS2021)
-    return build([spec], store, folds=3, resamples=10, seed=0)[0]
+    return result_of(runs, spec, folds=3, resamples=10)
 
 
 def test_columns_that_differ_in_the_fraction_alone_are_a_curve(tmp_path: Path, write_run: Write) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from omegaconf import DictConfig
-from scaffolding import interrupt_before, last_weights
+from scaffolding import assert_same_training, assert_same_weights, interrupted, last_weights
 
 from brats_ablate.errors import RunFailed
 from brats_ablate.jobs import train
 from brats_ablate.launch.sweep import run_directory
-from brats_ablate.runtime import signals
 from brats_ablate.training.trainer import Trainer
 
 Composed = Callable[..., DictConfig]
@@ -58,7 +57,8 @@ def test_weights_that_the_last_update_of_an_epoch_made_infinite_are_not_kept(
     composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = composed("+experiment=baseline", "trainer.checkpoint_minutes=0.0001")
-    train.run(composed("+experiment=baseline", "paths.runs=${paths.work}/other_runs"))
+    undisturbed = composed("+experiment=baseline", "paths.runs=${paths.work}/other_runs")
+    train.run(undisturbed)
     with monkeypatch.context() as patch:
         poison_after(patch, 7)
         with pytest.raises(RunFailed, match=r"^the weight heads\.0\.bias is not finite after step 7 on \S+; "):
@@ -68,8 +68,7 @@ def test_weights_that_the_last_update_of_an_epoch_made_infinite_are_not_kept(
     assert all(tensor.isfinite().all() for tensor in saved.values())
     assert [row["epoch"] for row in directory.metrics()] == [1]
     train.run(cfg)
-    undisturbed = last_weights(run_directory(composed("+experiment=baseline", "paths.runs=${paths.work}/other_runs")))
-    assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in last_weights(directory).items())
+    assert_same_weights(run_directory(undisturbed), directory)
 
 
 @pytest.mark.slow
@@ -132,15 +131,9 @@ def test_fp16_skips_a_step_whose_gradient_overflows(composed: Composed, monkeypa
 
 
 @pytest.mark.slow
-def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(
-    composed: Composed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(composed: Composed) -> None:
     cfg = composed("+experiment=baseline")
-    with monkeypatch.context() as patch:
-        interrupt_before(patch, 2)
-        with pytest.raises(signals.Interrupted):
-            train.run(cfg)
-    file = run_directory(cfg).last_checkpoint
+    file = interrupted(cfg, 2).last_checkpoint
     saved = torch.load(file, weights_only=True)
     saved["model"]["heads.0.bias"][1] = float("inf")
     torch.save(saved, file)
@@ -159,11 +152,7 @@ def test_a_run_continues_from_its_checkpoint_whatever_was_recorded_after_it(
         "+experiment=baseline", "trainer.epochs=4", "validation.every=1", "paths.runs=${paths.work}/other_runs"
     )
     train.run(undisturbed)
-    with monkeypatch.context() as patch:
-        interrupt_before(patch, step=9)
-        with pytest.raises(signals.Interrupted):
-            train.run(cfg)
-    directory = run_directory(cfg)
+    directory = interrupted(cfg, step=9)
     saved = directory.status()
     assert saved is not None
     assert saved.epoch == 1
@@ -175,8 +164,7 @@ def test_a_run_continues_from_its_checkpoint_whatever_was_recorded_after_it(
     capsys.readouterr()
     train.run(cfg)
     assert "continues after epoch 1, " in capsys.readouterr().out
-    for name, tensor in last_weights(run_directory(undisturbed)).items():
-        assert torch.equal(last_weights(directory)[name], tensor)
+    assert_same_training(run_directory(undisturbed), directory)
     best = [run.best_checkpoints() for run in (directory, run_directory(undisturbed))]
     assert [file.name for file in best[0]] == [file.name for file in best[1]]
 

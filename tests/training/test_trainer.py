@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
-from scaffolding import interrupt_before, last_weights
+from scaffolding import assert_same_training, interrupted, last_weights, write_run
 
+from brats_ablate.config.check import resolve
 from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.jobs import train
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import RunRecord
+from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.training.distributed import DistributedContext
@@ -63,7 +65,7 @@ def test_a_finished_run_is_skipped(
     composed: Composed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = composed("+experiment=baseline")
-    train.run(cfg)
+    write_run(run_directory(cfg), manifest={"identity": identity(resolve(cfg))})
     monkeypatch.setattr(Trainer, "fit", lambda self: pytest.fail("trained twice"))
     train.run(cfg)
     assert "already finished, skipping" in capsys.readouterr().out
@@ -91,30 +93,18 @@ RESUMED = {
         for step in (2, 4, 5)
     ],
 )
-def test_interrupted_and_resumed_equals_uninterrupted(
-    composed: Composed, monkeypatch: pytest.MonkeyPatch, experiment: str, step: int
-) -> None:
+def test_interrupted_and_resumed_equals_uninterrupted(composed: Composed, experiment: str, step: int) -> None:
     line = (f"+experiment={experiment}", "lr=0.01", *RESUMED[experiment])
     cfg = composed(*line)
     train.run(cfg)
     straight = run_directory(cfg)
     cfg = composed(*line, "paths.runs=${paths.work}/other_runs")
-    with monkeypatch.context() as patch:
-        interrupt_before(patch, step)
-        with pytest.raises(signals.Interrupted):
-            train.run(cfg)
-    resumed = run_directory(cfg)
+    resumed = interrupted(cfg, step)
     state = resumed.status()
     assert state is not None
     assert state.state == "interrupted"
     train.run(cfg)
-    expected = last_weights(straight)
-    for name, tensor in last_weights(resumed).items():
-        assert torch.equal(tensor, expected[name]), name
-    for one, other in zip(straight.metrics(), resumed.metrics(), strict=True):
-        same = [k for k in one if not k.startswith(("seconds", "patches_per", "peak"))]
-        assert [one[k] for k in same] == [other[k] for k in same]
-    assert straight.cases() == resumed.cases()
+    assert_same_training(straight, resumed)
     assert [p.name for p in straight.best_checkpoints()] == [p.name for p in resumed.best_checkpoints()]
 
 
@@ -203,14 +193,10 @@ def _recorded(calls: list[str], name: str, method: Callable[..., Any]) -> Callab
 
 
 @pytest.mark.slow
-def test_a_run_is_not_continued_in_another_precision(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_not_continued_in_another_precision(composed: Composed) -> None:
     """`precision=auto` is part of the identity, not what a device made of it."""
     cfg = composed("+experiment=baseline", "trainer.precision=auto")
-    with monkeypatch.context() as patch:
-        interrupt_before(patch, 2)
-        with pytest.raises(signals.Interrupted):
-            train.run(cfg)
-    directory = run_directory(cfg)
+    directory = interrupted(cfg, 2)
     used = directory.manifest()["precision"]
     directory.write_manifest(directory.manifest() | {"precision": "fp16"})
     with pytest.raises(RunFailed, match=rf"was started in fp16 and would be a different run in {used}"):
@@ -236,32 +222,19 @@ def test_other_numbers_of_processes_than_declared_are_refused(
     "options",
     [("optimizer=sgd", "schedule=poly"), ("optimizer=adamw",), ("optimizer._target_=torch.optim.RAdam",)],
 )
-def test_trains_and_resumes_with_other_optimizers(
-    composed: Composed, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
-) -> None:
+def test_trains_and_resumes_with_other_optimizers(composed: Composed, options: tuple[str, ...]) -> None:
     straight, cfg = (composed("+experiment=baseline", *options, f"paths.runs=${{paths.work}}/{n}") for n in "ab")
     train.run(straight)
-    with monkeypatch.context() as patch:
-        interrupt_before(patch, 5)
-        with pytest.raises(signals.Interrupted):
-            train.run(cfg)
+    resumed = interrupted(cfg, 5)
     train.run(cfg)
-    expected = last_weights(run_directory(straight))
-    for name, tensor in last_weights(run_directory(cfg)).items():
-        assert torch.equal(tensor, expected[name]), name
+    assert_same_training(run_directory(straight), resumed)
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_configuration_is_not_continued(
-    composed: Composed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_another_configuration_is_not_continued(composed: Composed) -> None:
     """As one lies there that a process wrote whose run directory was deleted and started again."""
     cfg = composed("+experiment=baseline")
-    with monkeypatch.context() as patch:
-        interrupt_before(patch, 2)
-        with pytest.raises(signals.Interrupted):
-            train.run(cfg)
-    directory = run_directory(cfg)
+    directory = interrupted(cfg, 2)
     saved = torch.load(directory.last_checkpoint, weights_only=True)
     saved["identity"]["optimizer.weight_decay"] = 0.5
     torch.save(saved, directory.last_checkpoint)

@@ -85,7 +85,7 @@ def read_array(
 
 def _read_part(path: Path, stored: blosc2.NDArray, box: BBox, channels: Sequence[int] | None) -> np.ndarray:
     """Return the part inside `box` of all channels of `stored`, opened from `path`, or of `channels`, in that order."""
-    if _library() is None:
+    if library() is None:
         index = (..., *box.slices)
         # A list of channels in the index takes half as long again, or more.
         return stored[index] if channels is None else np.stack([stored[(c, *index)] for c in channels])
@@ -108,18 +108,18 @@ def _read_part(path: Path, stored: blosc2.NDArray, box: BBox, channels: Sequence
 @contextmanager
 def _opened(path: Path) -> Iterator[ctypes.c_void_p]:
     array = ctypes.c_void_p()
-    _succeeds(_library().b2nd_open(os.fsencode(path), ctypes.byref(array)))
+    _succeeds(library().b2nd_open(os.fsencode(path), ctypes.byref(array)))
     try:
         yield array
     finally:
-        _library().b2nd_free(array)
+        library().b2nd_free(array)
 
 
 def _fill(out: np.ndarray, array: ctypes.c_void_p, start: Sequence[int], stop: Sequence[int]) -> None:
     """Fill `out`, contiguous, with the values of an opened array from `start` to `stop`."""
     axes = ctypes.c_int64 * out.ndim
     buffer = (ctypes.c_void_p(out.ctypes.data), axes(*out.shape), ctypes.c_int64(out.nbytes))
-    _succeeds(_library().b2nd_get_slice_cbuffer(array, axes(*start), axes(*stop), *buffer))
+    _succeeds(library().b2nd_get_slice_cbuffer(array, axes(*start), axes(*stop), *buffer))
 
 
 def _succeeds(code: int) -> None:
@@ -128,14 +128,14 @@ def _succeeds(code: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _library() -> Any:
+def library() -> Any:
     """Return the C library that the package blosc2 brings along; None if it does not."""
     files_of_package = sorted((Path(blosc2.__file__).parent / "lib").glob("libblosc2.*"))
     for file in files_of_package:
         if ".so" in file.suffixes or file.suffix == ".dylib":
-            library = ctypes.CDLL(str(file))
-            library.blosc2_init()
-            return library
+            loaded = ctypes.CDLL(str(file))
+            loaded.blosc2_init()
+            return loaded
     return None
 
 

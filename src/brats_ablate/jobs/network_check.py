@@ -18,7 +18,7 @@ from brats_ablate.runtime.text import first_line
 _PLAN = "brats_ablate.jobs.sweep.plan.run"
 _EXTRAS = {"dynamic_network_architectures": "'brats-ablate[nnunet]'"}
 """Package of networks -> what to install where it is not the package itself."""
-_FITTING: set[str] = set()
+FITTING: set[str] = set()
 """Networks that were found to fit, so that a sweep checks each of them once."""
 
 
@@ -35,9 +35,9 @@ def check_network(cfg: DictConfig) -> None:
         return
     derived = {name: str(value) for name, value in build.derived_arguments(cfg).items()}
     key = to_json([OmegaConf.to_container(cfg.model, resolve=True), derived, str(cfg.inference.window._target_)])
-    if key not in _FITTING:
+    if key not in FITTING:
         _check_fit(cfg, "model.network" if model == build.ADAPTER else "model")
-        _FITTING.add(key)
+        FITTING.add(key)
 
 
 def _check_fit(cfg: DictConfig, path: str) -> None:

@@ -13,7 +13,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from brats_ablate.models.base import SegmentationOutput
 
-_MOST_GRAPHS = 64
+MOST_GRAPHS = 64
 """Versions of one function that Dynamo may compile. A run has two (training and validation), or on a CPU two for each
 stage, whose kernels break the graph; an ensemble has one for each architecture. Dynamo's default is 8."""
 
@@ -54,7 +54,7 @@ def _errors_in_the_call() -> Iterator[None]:
     for each thread, so they are set around the call.
     """
     dynamo, gradients = torch._dynamo.config, torch._functorch.config
-    limit, name = max(_MOST_GRAPHS, dynamo.recompile_limit), "force_non_lazy_backward_lowering"
+    limit, name = max(MOST_GRAPHS, dynamo.recompile_limit), "force_non_lazy_backward_lowering"
     at_once = {name: True} if hasattr(gradients, name) else {}
     with dynamo.patch(recompile_limit=limit, fail_on_recompile_limit_hit=True), gradients.patch(at_once):
         yield

@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-import brats_ablate
+from brats_ablate.runtime.version import package_version
 
 
 def code_version() -> str:
@@ -14,14 +14,19 @@ def code_version() -> str:
 
     The version of a checkout is that of its last release, as its commit says the rest.
     """
-    package_version = brats_ablate.__version__
+    installed = package_version()
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / "pyproject.toml").exists():
-        return package_version
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*"]  # no tags
+        return installed
+    # Unlike `describe --dirty`, these take no lock on the index, which a killed git would leave behind.
+    git = ["git", "--no-optional-locks", "-C", str(checkout)]
+    commands = (["describe", "--always", "--exclude=*"], ["status", "--porcelain", "--untracked-files=no"])  # no tags
     try:
-        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        commit, changed = (
+            subprocess.run([*git, *command], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for command in commands
+        )
     except (OSError, subprocess.SubprocessError):
-        return package_version
-    release = re.split(r"\.dev|\+", package_version, maxsplit=1)[0]
-    return f"{release}+{described}"
+        return installed
+    release = re.split(r"\.dev|\+", installed, maxsplit=1)[0]
+    return f"{release}+{commit}{'-dirty' if changed else ''}"

@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import sys
-from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
+
+from brats_ablate.runtime.output import warn_once
 
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
@@ -47,14 +47,8 @@ def _flock(stream: TextIOWrapper, kind: int) -> bool:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise OSError(error.errno, error.strerror, stream.name) from error
-        _warn_once(os.path.dirname(str(stream.name)))
+        warn_once(
+            f"the file system of {os.path.dirname(str(stream.name))} has no locks; nothing here prevents two commands "
+            "from training the same run, or from preparing the same data, at the same time: start each only once"
+        )
     return True
-
-
-@lru_cache
-def _warn_once(folder: str) -> None:
-    print(
-        f"brats-ablate: the file system of {folder} has no locks; nothing here prevents two commands from training the "
-        "same run, or from preparing the same data, at the same time: start each only once",
-        file=sys.stderr,
-    )

@@ -1,10 +1,12 @@
-"""Standard output and error that nobody reads any more, because a terminal was closed or the reader of a pipe ended."""
+"""Warnings on standard error, and output that nobody reads any more: its terminal was closed, or its pipe has ended."""
 
 from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Iterable
+from functools import lru_cache
 
 
 def discard_unread_output(descriptors: Iterable[int] = (1, 2)) -> None:
@@ -16,3 +18,9 @@ def discard_unread_output(descriptors: Iterable[int] = (1, 2)) -> None:
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, descriptor)
             os.close(nothing)
+
+
+@lru_cache
+def warn_once(sentence: str) -> None:
+    """Print a warning to standard error, unless this process has printed it before."""
+    print(f"brats-ablate: {sentence}", file=sys.stderr)

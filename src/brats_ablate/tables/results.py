@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +14,7 @@ from pandas import DataFrame
 from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.runs.case_table import SIZE, CaseTable
 from brats_ablate.runtime.files import read_json, readable
+from brats_ablate.runtime.output import warn_once
 from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
 
 COLUMNS = ["experiment", "fold", "lr", "seed", "epoch", "case", "region", "metric", "value"]
@@ -111,12 +110,7 @@ def passing_over() -> Iterator[None]:
     try:
         yield
     except Unreadable as error:
-        _warn_once(str(error))
-
-
-@lru_cache
-def _warn_once(sentence: str) -> None:
-    print(f"brats-ablate: {sentence}; until then, its cases are missing here", file=sys.stderr)
+        warn_once(f"{error}; until then, its cases are missing here")
 
 
 def read_evaluation(file: Path) -> DataFrame:

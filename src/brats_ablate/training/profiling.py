@@ -89,7 +89,7 @@ class ProfiledProgress(Progress):
         self.folder.mkdir(exist_ok=True)
         trace = self.folder / "trace.json.gz"
         self.profiler.export_chrome_trace(str(trace))
-        operations = list(_operations(self.profiler.events() or (), on_gpu=self.device.type == "cuda"))
+        operations = list(operations_of(self.profiler.events() or (), on_gpu=self.device.type == "cuda"))
         table = self.folder / "kernels.txt"
         write_text(table, self._heading(operations, wall_us) + longest(operations, self.last - self.skipped) + "\n")
         self.profiler = None
@@ -134,7 +134,7 @@ def longest(operations: Iterable[Operation], steps: int) -> str:
     return align([["ms", "share", "calls", "name"], *rows])
 
 
-def _operations(events: Iterable[Any], *, on_gpu: bool) -> Iterable[Operation]:
+def operations_of(events: Iterable[Any], *, on_gpu: bool) -> Iterable[Operation]:
     """Yield the kernels of the profiler's events, or the operations on the CPU; named regions and copies left out."""
     for event in events:
         if event.is_user_annotation or (event.device_type.name == "CPU") == on_gpu:

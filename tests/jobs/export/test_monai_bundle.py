@@ -21,19 +21,33 @@ from brats_ablate.runs.directory import RunDirectory
 FinishedRun = Callable[..., RunDirectory]
 Compose = Callable[..., DictConfig]
 Config = Callable[..., ConfigParser]
+OWN = """
+from brats_ablate.inference.sliding_window import SlidingWindow
+from brats_ablate.inference.tta import FlipTTA
+from brats_ablate.transforms.foreground import ModalitiesOnly
+class Window(SlidingWindow): ...
+class Rotations(FlipTTA): ...
+class Inputs(ModalitiesOnly): ...
+"""
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 
 @pytest.fixture
-def config(finished_run: FinishedRun, composed: Compose, work: Path) -> Config:
-    """The configuration of a bundle: `config('data.layout.images="{case}/{modality}"')`."""
+def exported(finished_run: FinishedRun, composed: Compose, work: Path) -> Callable[..., Exported]:
+    """What is exported of a run with some overrides."""
 
-    def make(*overrides: str) -> ConfigParser:
+    def make(*overrides: str) -> Exported:
         finished_run("name=own", "fold=0", *overrides, dice=(0.5,))
         (member,) = choose_members(work / "phantom" / "runs", ["own"], lr="best", seed=0, checkpoints=1)
-        return ConfigParser(inference_config(Exported.of(composed("name=own", *overrides), member)))
+        return Exported.of(composed("name=own", *overrides), member)
 
     return make
+
+
+@pytest.fixture
+def config(exported: Callable[..., Exported]) -> Config:
+    """The configuration of a bundle: `config('data.layout.images="{case}/{modality}"')`."""
+    return lambda *overrides: ConfigParser(inference_config(exported(*overrides)))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +77,36 @@ def test_the_files_of_a_case_and_the_name_of_its_result(
 def test_a_layout_whose_modality_does_not_follow_the_case_is_refused(config: Config, pattern: str) -> None:
     with pytest.raises(ConfigError, match=r"finds the files of a case by what follows its name, and \{modality\} is"):
         config(f'data.layout.images="{pattern}"')
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "inference.window._target_=own.Window",
+            r"job\.format=monai_bundle has no such inference\.window; set inference=sliding_window",
+        ),
+        (
+            "inference.tta._target_=own.Rotations",
+            r"inference\.tta: Rotations cannot be .* option of conf/inference/tta",
+        ),
+        ("inputs._target_=own.Inputs", r"inputs: Inputs cannot be described to other programs; .* conf/inputs"),
+    ],
+)
+def test_what_a_bundle_cannot_do_is_refused(
+    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, override: str, sentence: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=sentence):
+        config(override)
+
+
+def test_a_run_on_resampled_cases_is_refused(exported: Callable[..., Exported]) -> None:
+    found = exported()
+    found.cfg.data.spacing = [2, 2, 2]
+    with pytest.raises(ConfigError, match=r"monai_bundle cannot resample as data\.spacing does; export ONNX"):
+        inference_config(found)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from nnunet_results import NAME, REGIONS, write_results
+from nnunet_results import NAME, REGIONS, own, write_results
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError
@@ -20,10 +20,6 @@ def rotated(work: Path) -> dict[int, list[str]]:
     """Folds of the prepared cases that are all others than ours."""
     folds = CaseStore(work / "phantom/prepared").folds
     return {k: list(folds[(k + 1) % len(folds)]) for k in range(len(folds))}
-
-
-def own(work: Path) -> dict[int, list[str]]:
-    return {k: list(ids) for k, ids in enumerate(CaseStore(work / "phantom/prepared").folds)}
 
 
 def rows(work: Path, name: str) -> list[dict[str, str]]:
@@ -117,3 +113,15 @@ def test_other_folders_are_refused(job: Job, work: Path, tmp_path: Path) -> None
         job(*COLUMNS)
     with pytest.raises(ConfigError, match="check the path"):
         job(*COLUMNS, f"job.source={tmp_path / 'nothing'}")
+    with pytest.raises(ConfigError, match=r"job\.weights=last must be final or best"):
+        job(*COLUMNS, f"job.source={source}", "job.weights=last")
+    other = write_results(tmp_path / "other", work / "phantom/prepared", own(work), file_ending=".mha")
+    with pytest.raises(DataError, match=r"dataset\.json: file_ending is \.mha; only \.nii\.gz and \.nii are read"):
+        job(*COLUMNS, f"job.source={other}")
+    gaps = write_results(tmp_path / "gaps", work / "phantom/prepared", {}, {"background": 0, "edema": 1, "ET": 4})
+    (gaps / "fold_all").mkdir()
+    with pytest.raises(ConfigError, match=r"contains no fold_0, fold_1, …; fold_all has no held-out cases"):
+        job(*COLUMNS, f"job.source={gaps}")
+    (gaps / "fold_0").mkdir()
+    with pytest.raises(DataError, match=r"dataset\.json: the labels \[0, 1, 4\] are not consecutive"):
+        job(*COLUMNS, f"job.source={gaps}")

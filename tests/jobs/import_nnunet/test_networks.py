@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from nnunet_results import LABELS, REGIONS, write_results
+from nnunet_results import LABELS, REGIONS, own, write_results
 from omegaconf import OmegaConf
 from schemes import BRATS2021
 from torch import nn
@@ -88,10 +88,6 @@ def trained(
         }
         torch.save(content, results / f"fold_{fold}/checkpoint_final.pth")
     return results, model
-
-
-def own(work: Path) -> dict[int, list[str]]:
-    return {k: list(ids) for k, ids in enumerate(CaseStore(work / "phantom/prepared").folds)}
 
 
 def imported(work: Path, fold: int = 0) -> RunDirectory:
@@ -258,6 +254,18 @@ def test_checkpoints_of_something_else_are_refused(job: Job, work: Path, tmp_pat
         job(*IMPORT, f"job.source={results}")
 
 
+def test_the_best_weights_are_those_of_their_own_file(job: Job, work: Path, tmp_path: Path) -> None:
+    results, model = trained(tmp_path / "nnunet", work, REGIONS, {0: own(work)[0]})
+    content = torch.load(results / "fold_0/checkpoint_final.pth", weights_only=False)
+    name = "decoder.seg_layers.1.bias"
+    best = model.state_dict()[name] + 1
+    content["network_weights"] = content["network_weights"] | {name: best}
+    torch.save(content, results / "fold_0/checkpoint_best.pth")
+    job(*IMPORT, f"job.source={results}", "job.weights=best")
+    weights = torch.load(imported(work).best_checkpoints()[0], weights_only=True)["model"]
+    torch.testing.assert_close(weights["heads.0.bias"], best)
+
+
 def test_channels_are_those_that_nnunet_declares(job: Job, work: Path, tmp_path: Path) -> None:
     results, _ = trained(tmp_path / "nnunet", work, REGIONS, {0: own(work)[0]})
     declared = json.loads((results / "dataset.json").read_text())
@@ -274,6 +282,11 @@ def test_channels_are_those_that_nnunet_declares(job: Job, work: Path, tmp_path:
     job(*IMPORT, f"job.source={results}", "job.channels=[t2,t1,t1ce,flair]")
     with pytest.raises(ConfigError, match=r"job\.channels=\['t1'\] must name each of flair, t1, t1ce, t2 once"):
         job(*IMPORT, f"job.source={results}", "job.channels=[t1]")
+    plans = json.loads((results / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["use_mask_for_norm"] = [True] * 3
+    (results / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(DataError, match=r"plans\.json normalizes 3 channels, not 4"):
+        job(*IMPORT, f"job.source={results}", "job.channels=[t2,t1,t1ce,flair]")
 
 
 def test_cases_that_nnunet_would_change_are_refused(work: Path) -> None:

@@ -8,48 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from monai.inferers import sliding_window_inference
-from omegaconf import DictConfig, OmegaConf
+from by_monai import ALL, by_monai
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
-from brats_ablate.jobs.build import build_model
 from brats_ablate.runs.directory import RunDirectory
-from brats_ablate.training.checkpoint import load_weights
-from brats_ablate.transforms.normalize import normalize
 
 Job = Callable[..., None]
 FinishedRun = Callable[..., RunDirectory]
 NO_TTA = "inference=sliding_window_without_tta"
 DROPS = ("augment=paper_drop_modality", "name=drops")
-ALL = ("flair", "t1", "t1ce", "t2")
 
 
 def predicted(work: Path, output: str, case_id: str) -> np.ndarray:
     return PredictionFolder(work / "phantom" / "predictions" / output).read_probabilities(case_id)[0]
-
-
-def by_monai(
-    work: Path, case_id: str, run: RunDirectory, modalities: tuple[str, ...], zero: tuple[str, ...] = ()
-) -> np.ndarray:
-    """Probabilities of a run's best checkpoint on rows of the prepared four channels, some of them set to 0."""
-    store = CaseStore(work / "phantom" / "prepared")
-    record, rows = store.record(case_id), [ALL.index(m) for m in modalities]
-    volume = normalize(torch.from_numpy(store.read_images(case_id)), record.mean, record.std)[rows][None]
-    volume[:, [m in zero for m in modalities]] = 0
-    cfg = OmegaConf.create(run.config())
-    assert isinstance(cfg, DictConfig)
-    model = build_model(cfg)
-    load_weights(run.best_checkpoints()[0], model)
-    model.eval()
-    with torch.no_grad():
-        blended = sliding_window_inference(
-            volume, (16, 16, 16), 1, lambda x: model(x).logits[0].sigmoid(), 0.5, "gaussian"
-        )
-    assert isinstance(blended, torch.Tensor)
-    return blended[0].numpy()
 
 
 @pytest.fixture
@@ -75,14 +48,10 @@ def test_each_member_of_an_ensemble_gets_its_own_channels(
     case_id = CaseStore(work / "phantom" / "prepared").folds[0][0]
     select = ["job=predict", f"job.runs=[{','.join(names)}]", "job.probabilities=true", NO_TTA]
     job(*select, "name=mean", f"job.cases=[{case_id}]")
-    expected = np.mean([by_monai(work, case_id, runs[name], m) for name, m in names.items()], axis=0)
+    expected = np.mean([by_monai(work, case_id, [runs[name]], modalities=m) for name, m in names.items()], axis=0)
     np.testing.assert_allclose(predicted(work, "mean", case_id), expected, atol=1e-3)
-    assert (
-        np.abs(
-            by_monai(work, case_id, runs["two"], names["turned"]) - by_monai(work, case_id, runs["two"], names["two"])
-        ).max()
-        > 0.05
-    )
+    two, turned = (by_monai(work, case_id, [runs["two"]], modalities=names[name]) for name in ("two", "turned"))
+    assert np.abs(turned - two).max() > 0.05
 
     job(*select, "name=raw", f"job.source={work / 'phantom' / 'raw'}", f"job.cases=[{case_id}]")
     np.testing.assert_array_equal(predicted(work, "raw", case_id), predicted(work, "mean", case_id))
@@ -101,7 +70,7 @@ def test_a_case_needs_only_what_the_networks_take(job: Job, finished_run: Finish
     ):
         job("job=predict", "name=two", f"job.source={new}", "job.probabilities=true", NO_TTA)
     assert list(find_label_files(work / "phantom" / "predictions" / "two")) == [first]
-    expected = by_monai(work, first, run, ("t1ce", "flair"))
+    expected = by_monai(work, first, [run], modalities=("t1ce", "flair"))
     np.testing.assert_allclose(predicted(work, "two", first), expected, atol=5e-4)
 
 
@@ -118,9 +87,9 @@ def test_networks_trained_with_dropped_modalities_take_a_case_that_lacks_some(
     assert "missing modalities, 0 in the networks' input, as in their training: t1 in 1, t2 in 1 of 1 cases" in (
         capsys.readouterr().out
     )
-    expected = by_monai(work, first, run, ALL, zero=("t1", "t2"))
+    expected = by_monai(work, first, [run], zero=("t1", "t2"))
     np.testing.assert_allclose(predicted(work, "drops", first), expected, atol=5e-4)
-    assert np.abs(expected - by_monai(work, first, run, ALL)).max() > 0.05
+    assert np.abs(expected - by_monai(work, first, [run])).max() > 0.05
 
 
 @pytest.mark.slow
@@ -148,5 +117,5 @@ def test_a_data_set_without_some_modalities_of_the_networks(
     job("job=predict", "name=drops", f"job.source={new}", "job.probabilities=true", NO_TTA, *fewer)
     assert "flair in 2, t1 in 2, t2 in 2 of 2 cases" in capsys.readouterr().out
     case_id = sorted(path.name for path in new.iterdir())[0]
-    expected = by_monai(work, case_id, run, ALL, zero=("flair", "t1", "t2"))
+    expected = by_monai(work, case_id, [run], zero=("flair", "t1", "t2"))
     np.testing.assert_allclose(predicted(work, "drops", case_id), expected, atol=5e-4)

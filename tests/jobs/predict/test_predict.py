@@ -9,18 +9,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
-from monai.inferers import sliding_window_inference
-from omegaconf import DictConfig, OmegaConf
+from by_monai import by_monai
 from schemes import BRATS2021
 
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
-from brats_ablate.jobs.build import build_model
 from brats_ablate.runs.directory import RunDirectory
-from brats_ablate.training.checkpoint import load_weights
-from brats_ablate.transforms.normalize import normalize
 
 Job = Callable[..., None]
 FinishedRun = Callable[..., RunDirectory]
@@ -35,30 +30,6 @@ def predictions(work: Path, output: str = "baseline") -> PredictionFolder:
     return PredictionFolder(work / "phantom" / "predictions" / output)
 
 
-def by_monai(store: CaseStore, case_id: str, runs: list[RunDirectory], flips: bool) -> np.ndarray:
-    """The ensemble's probabilities, by MONAI's inferer and explicit flips."""
-    record = store.record(case_id)
-    volume = normalize(torch.from_numpy(store.read_images(case_id)), record.mean, record.std)[None]
-    total, count = torch.zeros(1, 3, *volume.shape[2:]), 0
-    axes_of = [[], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]] if flips else [[]]
-    for run in runs:
-        cfg = OmegaConf.create(run.config())
-        assert isinstance(cfg, DictConfig)
-        for file in run.best_checkpoints():
-            model = build_model(cfg)
-            load_weights(file, model)
-            model.eval()
-            for axes in axes_of:
-                with torch.no_grad():
-                    blended = sliding_window_inference(
-                        volume.flip(axes), (16, 16, 16), 1, lambda x, m=model: m(x).logits[0].sigmoid(), 0.5, "gaussian"
-                    )
-                assert isinstance(blended, torch.Tensor)
-                total += blended.flip(axes)
-                count += 1
-    return (total / count)[0].numpy()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("flips", [False, True])
 def test_prepared_cases_are_predicted_out_of_fold(job: Job, finished_run: FinishedRun, work: Path, flips: bool) -> None:
@@ -71,8 +42,8 @@ def test_prepared_cases_are_predicted_out_of_fold(job: Job, finished_run: Finish
     for case_id, run in zip(chosen, (runs[0], runs[2]), strict=True):
         probabilities, _ = predictions(work).read_probabilities(case_id)
         assert probabilities.dtype == np.float16
-        np.testing.assert_allclose(probabilities, by_monai(store, case_id, [run], flips), atol=5e-4)
-        others = by_monai(store, case_id, [runs[1]], False)
+        np.testing.assert_allclose(probabilities, by_monai(work, case_id, [run], flips=flips), atol=5e-4)
+        others = by_monai(work, case_id, [runs[1]])
         assert np.abs(probabilities - others).max() > 0.05
 
 
@@ -115,7 +86,7 @@ def test_raw_cases_by_the_whole_ensemble_and_the_invalid_one_is_reported(
     assert list(find_label_files(predictions(work).path)) == [first]
     probabilities, record = predictions(work).read_probabilities(first)
     assert record.box == store.record(first).box
-    np.testing.assert_allclose(probabilities, by_monai(store, first, runs, flips=False), atol=5e-4)
+    np.testing.assert_allclose(probabilities, by_monai(work, first, runs), atol=5e-4)
 
 
 @pytest.mark.slow
@@ -190,7 +161,7 @@ def test_experiments_of_different_inputs_make_one_ensemble(job: Job, finished_ru
     job("job=predict", "name=both", "job.runs=[baseline,ds_onehot]", *select)
     job("job=predict", "name=second", "job.runs=[ds_onehot]", *select)
     both, second = (predictions(work, name).read_probabilities(case_id)[0] for name in ("both", "second"))
-    mean = (by_monai(store_of(work), case_id, [plain[1]], False) + second) / 2
+    mean = (by_monai(work, case_id, [plain[1]]) + second) / 2
     np.testing.assert_allclose(both, mean, atol=1e-3)
 
 

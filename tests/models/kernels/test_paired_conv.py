@@ -66,7 +66,7 @@ def test_the_limit_is_torchs() -> None:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             layer(torch.zeros(1, 8, edge, edge, 4))
         chosen[edge] = {event.key for event in profile.key_averages()}
-    assert ("aten::mkldnn_convolution" in chosen[50]) is (paired_conv._LARGEST_PLANE < 8 * 50**2)
+    assert ("aten::mkldnn_convolution" in chosen[50]) is (paired_conv.LARGEST_PLANE < 8 * 50**2)
     if not torch.backends.mkldnn.is_available():
         pytest.skip("torch has no oneDNN on this machine")
     assert "aten::mkldnn_convolution" in chosen[51]

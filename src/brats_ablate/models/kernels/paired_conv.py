@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_LARGEST_PLANE = 20_480
+LARGEST_PLANE = 20_480
 """C · X · Y up to which torch uses the other algorithm."""
 _SMALLEST = 16**3
 """Voxels of a map from which on a pair is faster (torch 2.13 with AVX2: 1.5 times at 64 channels of 16³, 9 times at 8
@@ -41,7 +41,7 @@ def is_faster_paired(x: Tensor) -> bool:
         len(x) == 1
         and x.dtype == torch.float32
         and x.device.type == "cpu"
-        and x.shape[1:4].numel() <= _LARGEST_PLANE
+        and x.shape[1:4].numel() <= LARGEST_PLANE
         and x.shape[2:].numel() >= _SMALLEST
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
