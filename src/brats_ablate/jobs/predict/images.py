@@ -67,17 +67,14 @@ def given_case(images: Images, affine: npt.ArrayLike | None, modalities: Sequenc
         raise DataError("affine is that of arrays; files have their own, so leave it out")
     if isinstance(images, str | Path):
         path = Path(images)
-        return GivenCase(_case_in(path, layout) if path.is_dir() else _of_files([path], modalities, layout), _read)
-    return GivenCase(_of_files([Path(file) for file in images], modalities, layout), _read)
+        case = _case_in(path, layout) if path.is_dir() else _of_files([path], modalities, layout)
+        return GivenCase(case, nifti.read_file)
+    return GivenCase(_of_files([Path(file) for file in images], modalities, layout), nifti.read_file)
 
 
 def _no_image(name: str, value: object) -> str:
     remedy = f"give {name}.numpy()" if hasattr(value, "numpy") else "give a file, or an array"
     return f"{name} is a {type(value).__name__}; {remedy}"
-
-
-def _read(path: Path) -> nifti.NiftiFile:
-    return nifti.read_file(path)
 
 
 def _of_images(images: Mapping[str, Image], affine: npt.ArrayLike | None) -> GivenCase:
