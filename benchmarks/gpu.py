@@ -30,6 +30,8 @@ from gpu_stages.common import EXPERIMENTS_S, Options, part_of  # noqa: E402  # t
 Result = dict[str, Any]
 TINY_FACTOR = 5
 """By which the limits are longer at small sizes on a CPU, which compiles slowly."""
+MARK = "of_a_gpu_check"
+"""File in the folder of the stages: its other content may be removed."""
 SHORTEST_S = 15
 """Seconds of the budget below which nothing is started."""
 
@@ -231,6 +233,22 @@ def markdown(results: dict[str, Result]) -> str:
     return "\n".join(["| Stage | Result |", "|---|---|", *rows]) + "\n"
 
 
+def _emptied(folder: Path) -> bool:
+    """Create the folder of the stages; remove what an earlier check left there, but nothing of anybody else.
+
+    Its finished runs would be skipped, and taken for new ones; Inductor's cache is kept.
+    """
+    mark = folder / MARK
+    if folder.exists() and not mark.exists() and any(folder.iterdir()):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    for old in folder.iterdir():
+        if old.is_dir() and old.name != "inductor":
+            shutil.rmtree(old)
+    return True
+
+
 def main() -> int:
     """Run the stages; returns 1 if one failed or found something wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,11 +274,11 @@ def main() -> int:
     if arguments.prepared is None or not (arguments.prepared / "cohort.json").is_file():
         parser.error("--prepared must be a folder of prepared cases; make one with python -m brats_ablate job=prepare")
     out = arguments.out.resolve()
-    (out / "work").mkdir(parents=True, exist_ok=True)
-    for old in (out / "work").iterdir():  # finished runs of an earlier check would be skipped, and taken for new ones
-        if old.is_dir() and old.name != "inductor":
-            shutil.rmtree(old)
     options = Options(arguments.prepared.resolve(), out, arguments.tiny)
+    if not _emptied(options.work):
+        parser.error(
+            f"--out: {options.work} contains other files than those of an earlier check; choose another folder"
+        )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C does
     run = Run(options, arguments.budget, tuple(name for name in known if {name, name.split()[0]} & set(only)))
     run.all()

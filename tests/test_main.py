@@ -146,6 +146,7 @@ def test_own_options_and_a_folder_of_sweeps_go_together(
         ("conf/experiment/ds.yaml", ["--help"]),
         ("conf/data/layout/brats2021.yaml", ["-cd", "sweeps", "-cn", "table2", "job=status"]),
         ("own/labels/brats2021.yaml", ["-cd", "own", "job=status"]),
+        ("own/config.yaml", ["-cd", "own", "job=status"]),
     ],
 )
 def test_an_own_option_that_hydra_would_not_read_is_refused(
@@ -161,7 +162,9 @@ def test_an_own_option_that_hydra_would_not_read_is_refused(
     assert typed(line, monkeypatch) == 2
     printed = capsys.readouterr()
     assert not printed.out
-    assert printed.err == f"brats-ablate: {own} is not read, as {installed} has the same name; rename it\n"
+    assert printed.err == (
+        f"brats-ablate: {own} is not read, as {installed} has the same name; rename it, or start the command elsewhere\n"
+    )
     own.write_text(installed.read_text())  # as in a checkout next to an installation
     assert typed(["--help"], monkeypatch) == 0
 
@@ -175,6 +178,17 @@ def test_the_first_of_two_own_options_of_a_name_is_not_read_without_a_word(
     assert typed(["-cd", "own", "job=status"], monkeypatch) == 2
     first, second = (in_empty_folder / folder / "inputs" / "mine.yaml" for folder in ("conf", "own"))
     assert f"{second} is not read, as {first} has the same name; rename it" in capsys.readouterr().err
+
+
+def test_files_that_are_read_or_of_another_program_may_have_any_name(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("conf", "own"):
+        (in_empty_folder / folder / "experiments").mkdir(parents=True)
+        table = f"title: {folder}\ncolumns: [{{title: A, experiment: a}}]\n"
+        (in_empty_folder / folder / "experiments" / "mine.yaml").write_text(table)
+    (in_empty_folder / "conf" / "config.yaml").write_text("of: another program\n")
+    assert typed(["-cd", "own", "job=status"], monkeypatch) == 0
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])
@@ -203,6 +217,7 @@ def test_a_file_of_a_sweep_trains_no_single_run(
     assert sentence in capsys.readouterr().err
     assert typed(["-cd", "own", "-cn", "mine", "-m"], monkeypatch) == 2
     assert "job=prepare" in capsys.readouterr().err
+    assert typed(["-cd", "own", "-cn", "mine", "job=clean"], monkeypatch) == 0  # a job that is not of the sweep
 
 
 def test_experiments_can_be_merged_under_a_name(

@@ -43,8 +43,8 @@ class Options:
 
     @property
     def work(self) -> Path:
-        """Folder of the runs, of Inductor's cache, and of other temporary files."""
-        return self.out / "work"
+        """Folder of the runs, of Inductor's cache, and of other temporary files; emptied by the next check."""
+        return self.out / "stages"
 
     @property
     def edge(self) -> int:

@@ -123,16 +123,21 @@ def _without_effect(cfg: DictConfig) -> str | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from brats_ablate.runs.directory import trains_a_run
+    from hydra_plugins._brats_ablate_checked import SWEEP_JOBS
+
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode != RunMode.RUN:
         return None
     for override in hydra_cfg.overrides.hydra:
         if override.startswith(("hydra/launcher=", "hydra/sweeper=")):
             return f"{override} applies to sweeps only; add -m"
-    if hydra_cfg.sweeper.get("params"):
+    task, job = list(hydra_cfg.overrides.task), str(OmegaConf.select(cfg, "job._target_"))
+    concerns_runs = trains_a_run(job) or job in SWEEP_JOBS
+    if concerns_runs and hydra_cfg.sweeper.get("params"):
         return "hydra.sweeper.params applies to sweeps only; add -m"
-    task = list(hydra_cfg.overrides.task)
-    if OmegaConf.select(cfg, "design.kind") is not None:
+    has_typed_design = any(o.startswith("design=") for o in task)
+    if (concerns_runs or has_typed_design) and OmegaConf.select(cfg, "design.kind") is not None:
         return "a design is a sweep over its combinations; add -m"
     if any(o.startswith("+experiment=[") for o in task) and not any(o.startswith("name=") for o in task):
         return (

@@ -78,8 +78,9 @@ def test_a_result_of_several_lines_is_one_row() -> None:
 
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
-    (tmp_path / "work").mkdir()
-    return Options(tmp_path / "prepared", tmp_path, tiny=True)
+    options = Options(tmp_path / "prepared", tmp_path, tiny=True)
+    options.work.mkdir()
+    return options
 
 
 def test_a_stage_over_its_limit_is_killed_and_the_next_ones_run(
@@ -170,15 +171,24 @@ def test_a_value_that_is_no_number_loses_no_other(options: Options, monkeypatch:
     assert written == {"baseline": {"loss": None, "ms": 3.0}, "ok": False}
 
 
-def test_runs_of_an_earlier_check_are_not_taken_for_new_ones(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("prepared", "work/resume_as_usual_straight", "work/inductor"):
-        (options.out / folder).mkdir()
+def test_runs_of_an_earlier_check_are_not_taken_for_new_ones_and_nothing_else_is_removed(
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = [options.work / name for name in ("resume_as_usual_straight", "inductor")]
+    for folder in (options.prepared, options.out / "work", *earlier):
+        folder.mkdir()
     (options.prepared / "cohort.json").touch()
     line = ["gpu.py", "--tiny", "--budget", "0", "--only", "launcher"]
     monkeypatch.setattr(sys, "argv", [*line, "--prepared", str(options.prepared), "--out", str(options.out)])
     monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit):
+        gpu.main()
+    assert f"{options.work} contains other files than those of an earlier check" in capsys.readouterr().err
+    assert all(folder.is_dir() for folder in earlier)
+    (options.work / gpu.MARK).touch()
     assert gpu.main() == 0  # the budget is spent
-    assert [folder.name for folder in options.work.iterdir()] == ["inductor"]
+    assert sorted(path.name for path in options.work.iterdir()) == ["inductor", gpu.MARK]
+    assert (options.out / "work").is_dir()
 
 
 def test_experiments_that_would_exceed_the_budget_are_left_out(

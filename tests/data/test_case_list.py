@@ -130,6 +130,11 @@ def test_numbers_in_names_have_the_declared_order(tmp_path):
     entry = {"training": [{"image": images}]}
     with pytest.raises(DataError, match=r"cases\.json has no channel_names, so what the numbers of the files mean is"):
         _read(_json(tmp_path, entry), "nnunet")
+    others = [f"imagesTr/{modality}.nii.gz" for modality in ("flair", "t1", "t1ce", "t2")]
+    for image in others:
+        (tmp_path / image).touch()
+    (case,) = _read(_json(tmp_path, {"training": [{"image": others, "case": "B"}]}), "nnunet")
+    assert [path.name for path, _ in case.images.values()] == [Path(image).name for image in others]
     channels = {"channel_names": dict(enumerate(("T1", "T1ce", "T2", "FLAIR", "ADC")))}
     expected = {m: folder / f"A_000{i}.nii.gz" for i, m in enumerate(("t1", "t1ce", "t2", "flair"))}
     (case,) = _read(_json(tmp_path, entry | channels), "nnunet")

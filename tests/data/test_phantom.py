@@ -171,6 +171,10 @@ def test_volumes_are_written_in_the_declared_order(tmp_path):
         cases.append((raw, read_case(raw, ReadingRules(BRATS2021)).record.content_hash))
     assert cases[1][0].images["flair"][1] == 3
     assert cases[0][1] == cases[1][1]
+    with pytest.raises(DataError, match="contains a phantom with different settings"):  # as earlier versions wrote it
+        PhantomCohort(cases=1, shape=[32, 30, 24], seed=4, case_id="BRATS_%03d").write(
+            tmp_path / "a", layouts[1], BRATS2021
+        )
 
 
 def test_a_channel_that_a_phantom_does_not_have_is_refused(tmp_path):

@@ -66,6 +66,7 @@ def test_the_worst_cases_of_one_region(job: Job, store: CaseStore, work: Path) -
     job("job=pictures", "job.predictions=drawn", "job.worst=1", "job.region=ET")
     (picture,) = (work / "phantom" / "predictions" / "drawn" / "pictures").iterdir()
     assert picture.stem == store.case_ids[0]
+    job("job=pictures", "job.predictions=drawn", "job.worst=0", f"job.cases=[{store.case_ids[0]}]")
     with pytest.raises(ConfigError, match=r"^job\.region=XX must be mean, or one of ET, TC, WT$"):
         job("job=pictures", "job.predictions=drawn", "job.region=XX")
 

@@ -59,6 +59,7 @@ def test_sizes(size: int, text: str) -> None:
         (AssertionError(), "AssertionError"),
         (KeyError(" \n"), "' \\n'"),
         (OSError(" "), "OSError"),
+        (OSError(":"), "OSError"),
     ],
 )
 def test_the_first_line_of_an_error_is_never_empty(error: Exception, line: str) -> None:

@@ -92,11 +92,11 @@ def test_a_wrong_file_is_reported_in_one_sentence(tmp_path: Path, text: str, sen
         load_table_spec(_file(tmp_path, text))
 
 
-def test_a_table_cannot_have_the_name_of_the_file_of_case_rows(tmp_path: Path) -> None:
-    path = tmp_path / "cases.yaml"
-    path.write_text("title: T\ncolumns: [{title: A, experiment: a}]")
-    with pytest.raises(ConfigError, match=r"cases\.yaml: cases\.csv is the file of the rows of all cases; rename"):
-        load_table_spec(path)
+def test_no_table_has_the_name_of_the_file_of_case_rows(tmp_path: Path) -> None:
+    for file, name in (("cases", "table_cases"), ("case", "case")):
+        (tmp_path / f"{file}.yaml").write_text("title: T\ncolumns: [{title: A, experiment: a}]")
+        (spec,) = load_table_specs([tmp_path], [file])
+        assert spec.name == name
 
 
 def test_numbers_are_names_as_written(tmp_path: Path) -> None:

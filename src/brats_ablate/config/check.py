@@ -24,7 +24,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import TRAIN_JOB
 from brats_ablate.runs.identity import TRAINING_GROUPS
 from brats_ablate.runs.renamed import RENAMED
-from brats_ablate.runtime.text import suggest
+from brats_ablate.runtime.text import first_line, suggest
 
 GROUPS = ("labels", "data", *TRAINING_GROUPS, "inference", "postprocess", "metrics", "tracker", "job", "paths")
 COORDINATES = ("name", "about", "fold", "lr", "seed")
@@ -110,8 +110,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     try:
         return {str(key): _plain(cfg[key]) for key in cfg if key != "hydra"}
     except OmegaConfBaseException as error:
-        key, first_line = getattr(error, "full_key", None) or "configuration", str(error).splitlines()[0]
-        raise ConfigError(f"{key} has no value ({first_line}); set {key}=<value>") from error
+        key = getattr(error, "full_key", None) or "configuration"
+        raise ConfigError(f"{key} has no value ({first_line(error)}); set {key}=<value>") from error
 
 
 def _plain(value: Any) -> Any:

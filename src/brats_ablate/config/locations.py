@@ -14,8 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.runtime.text import first_line
 
 PACKAGE = Path(__file__).resolve().parents[1]
+TABLES = "experiments"
+"""Name of the folders with tables."""
 _CONFIG_DIR = "BRATS_ABLATE_CONFIG_DIR"
 """The command's -cd folder, for the processes that it starts."""
 
@@ -59,16 +62,21 @@ def config_dirs() -> list[Path]:
 
 
 def check_names() -> None:
-    """Check that no file of a folder has the name of one in an earlier folder, which Hydra reads in its place.
+    """Check that no option of a folder has the name of one in an earlier folder, which Hydra reads in its place.
 
     Raises:
         ConfigError: one has, and another content.
     """
     for earlier, later in combinations(config_dirs(), 2):
         for file in sorted(earlier.rglob("*.yaml")):
-            own = later / file.relative_to(earlier)
-            if own.is_file() and own.read_bytes() != file.read_bytes():
-                raise ConfigError(f"{own} is not read, as {file} has the same name; rename it")
+            inside = file.relative_to(earlier)
+            # Of tables the later folder's is read; other programs have a conf/config.yaml, too.
+            is_option = inside.parts[0] != TABLES and (len(inside.parts) > 1 or later == own_config_dir())
+            own = later / inside
+            if is_option and own.is_file() and own.read_bytes() != file.read_bytes():
+                raise ConfigError(
+                    f"{own} is not read, as {file} has the same name; rename it, or start the command elsewhere"
+                )
 
 
 def option_files(group: str) -> dict[str, Path]:
@@ -93,13 +101,15 @@ def read_option(group: str, name: str) -> dict[str, Any]:
         merged = OmegaConf.merge(*(tree if part == "_self_" else read_option(group, part) for part in parts))
         content: Any = OmegaConf.to_container(merged)
         return dict(content)
+    except RecursionError as error:
+        raise ConfigError(f"{file}: its defaults lead back to itself; correct them") from error
     except (AttributeError, TypeError, OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
-        raise ConfigError(f"{file}: {error}; correct it") from error
+        raise ConfigError(f"{file}: {first_line(error)}; correct it") from error
 
 
 def table_dirs() -> list[Path]:
     """Return the folders with tables; a table of a later folder replaces one of the same name."""
-    return [resource_dir("experiments"), Path("experiments"), *(own / "experiments" for own in own_config_dirs())]
+    return [resource_dir(TABLES), Path(TABLES), *(own / TABLES for own in own_config_dirs())]
 
 
 def make_importable(folders: Iterable[Path]) -> None:

@@ -156,7 +156,7 @@ def _order(file: Path, content: Mapping[str, Any], layout: Layout) -> Sequence[s
     images = [image for entry in entries for image in (entry if isinstance(entry, list) else [entry])]
     paths = [path for path in find(file.parent, [file.parent / str(i) for i in images]) if path != file.absolute()]
     declared = declared_order(paths, layout.modality_of, modalities)
-    if declared is None and layout.is_numbered:
+    if declared is None and any("number" in layout.fields_in(Path(str(image))) for image in images):
         raise DataError(
             f"{file} has no channel_names, so what the numbers of the files mean is unknown; add it, or set "
             f"data.layout.volumes=[{','.join(modalities)}] in the order of the numbers"
@@ -168,7 +168,7 @@ def _modalities_in(names: Sequence[str], where: str, layout: Layout, order: Sequ
     """Return the modality that each file's name tells; none if no name tells one.
 
     Raises:
-        DataError: only some names tell one, two the same, or numbers whose order nobody declares.
+        DataError: only some names tell one, or two the same.
     """
     named = [layout.modality_in(Path(name), order) for name in names]
     if not any(m is not None for m in named):

@@ -127,6 +127,9 @@ class PhantomCohort:
             del settings["case_id"]
         if layout.name != "brats2021" or labels.key != "brats2021":
             settings |= {"layout": layout.name, "labels": labels.key}
+        volumes = list(layout.volumes or layout.modalities)
+        if layout.is_4d and volumes != list(layout.modalities):
+            settings |= {"volumes": volumes}  # which an earlier version wrote in the order of the modalities
         return settings
 
     def case(self, number: int, *, has_cavity: bool = False) -> tuple[np.ndarray, np.ndarray]:

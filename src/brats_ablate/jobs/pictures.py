@@ -36,7 +36,7 @@ def run(cfg: DictConfig, *, predictions: str, source: str, cases: list[str] | No
         ConfigError: a case or region that does not exist, or no case is wanted.
         DataError: there are no predictions, no evaluation to find the worst cases in, or a case is invalid.
     """
-    if worst < 1:
+    if cases is None and worst < 1:
         raise ConfigError(f"job.worst={worst} must be at least 1")
     folder = Path(cfg.paths.predictions) / predictions
     case_ids, load = _cases(cfg, source)

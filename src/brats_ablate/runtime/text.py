@@ -36,8 +36,8 @@ def is_plain_name(name: str) -> bool:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, without its final point or colon; its type if it has no text."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__
+    line, *_ = str(error).strip().splitlines() or [""]
+    return line.rstrip(".:") or type(error).__name__
 
 
 def shell_quoted(text: str) -> str:

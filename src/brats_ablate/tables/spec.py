@@ -160,8 +160,6 @@ def load_table_spec(path: Path) -> TableSpec:
     Raises:
         ConfigError: the file is not a table; names the file and the key.
     """
-    if path.stem == CASE_ROWS:
-        raise ConfigError(f"{path}: {CASE_ROWS}.csv is the file of the rows of all cases; rename the table's file")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -174,7 +172,7 @@ def load_table_spec(path: Path) -> TableSpec:
     _require_list(path, "columns", nodes)
     _require_numbers(path, "ranking", tree.get("ranking") or [])
     spec = TableSpec(
-        name=path.stem,
+        name=table_name(path.stem),
         title=str(tree["title"]),
         paper=_text(tree, "paper"),
         baseline=_text(tree, "baseline"),
@@ -185,6 +183,11 @@ def load_table_spec(path: Path) -> TableSpec:
     if selects is None:
         _check_columns(path, spec)
     return spec
+
+
+def table_name(file: str) -> str:
+    """Return the name of the table of a file, which is the stem of all that is written of it: that of `file`."""
+    return f"table_{file}" if file == CASE_ROWS else file
 
 
 def is_full_factorial(combinations: Sequence[frozenset[str]]) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from brats_ablate.config.locations import option_files, read_option
 from brats_ablate.errors import ConfigError
@@ -12,11 +16,13 @@ from brats_ablate.jobs.build import instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.dry_run import Measurement
 from brats_ablate.jobs.tables import results_of, table_specs
+from brats_ablate.runtime.text import first_line
 from brats_ablate.tables.build import TableResult
 from brats_ablate.tables.designs import INTERIM, EpochSeconds, VarianceParts, designs_table
 from brats_ablate.training.validation_schedule import ValidationSchedule
 
 _BRATS_2021 = 1251
+_SCHEDULE = f"{ValidationSchedule.__module__}.{ValidationSchedule.__qualname__}"
 
 
 def run(
@@ -70,11 +76,27 @@ def run(
 
 
 def schedules(cfg: DictConfig) -> dict[str, ValidationSchedule]:
-    """Return every option of the group `validation`, and the configuration's own if it is none of them."""
-    nodes = {name: OmegaConf.create(read_option("validation", name)) for name in option_files("validation")}
-    known = {name: instantiate(node) for name, node in nodes.items()}
+    """Return every option of the group `validation`, and the configuration's own if it is none of them.
+
+    Raises:
+        ConfigError: an option is no schedule; names its file.
+    """
+    known = {name: _schedule(cfg, file, name) for name, file in option_files("validation").items()}
     own = instantiate(cfg.validation)
     return known if own in known.values() else known | {"this command's": own}
+
+
+def _schedule(cfg: DictConfig, file: Path, name: str) -> ValidationSchedule:
+    """Return what the option `name` would make of the configuration."""
+    other = copy.deepcopy(cfg)
+    OmegaConf.update(other, "validation", read_option("validation", name), merge=False, force_add=True)
+    try:
+        schedule = instantiate(other.validation) if "_target_" in other.validation else None
+    except (ConfigError, HydraException, OmegaConfBaseException, TypeError) as error:
+        raise ConfigError(f"{file}: {first_line(error)}; correct it") from error
+    if not isinstance(schedule, ValidationSchedule):
+        raise ConfigError(f"{file} is no schedule; begin it with _target_: {_SCHEDULE}")
+    return schedule
 
 
 def _variance(

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.config.design import Design
 from brats_ablate.config.locations import table_dirs
 from brats_ablate.tables.scores import experiment_names
-from brats_ablate.tables.spec import Column, TableSpec, load_table_specs
+from brats_ablate.tables.spec import Column, TableSpec, load_table_specs, table_name
 
 _PRIMARY = "config"
 """Name of the configuration that a command line without -cn starts from."""
@@ -77,4 +77,4 @@ def _of_grid(runs: Sequence[DictConfig], file: str) -> TableSpec:
 
 
 def _name(file: str, reference: str) -> str:
-    return f"sweep_{reference}" if file == _PRIMARY else file
+    return f"sweep_{reference}" if file == _PRIMARY else table_name(file)
