@@ -49,7 +49,7 @@ STAGES = (
     Stage("environment", 40),
     Stage("numbers", 150, timed=False),
     Stage("transforms", 90, timed=False),
-    Stage("resume", 200, timed=False),
+    Stage("resume", 280, timed=False),
     Stage("step ours compiled", 90),
     Stage("step nnunet compiled", 90),
     Stage("step monai compiled", 90),

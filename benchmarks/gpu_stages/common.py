@@ -208,7 +208,7 @@ def command(
         options: the options of the stage.
         work: name of the folder of its runs.
         words: further words of the command.
-        limit_s: kill it after this time; the exit code is then 124.
+        limit_s: interrupt it after this time, and kill it 20 s later; the exit code is then 124.
         terminate_after: send SIGTERM after a line that contains this text.
     """
     folder = options.work / work
@@ -232,6 +232,11 @@ def command(
     try:
         said += process.communicate(timeout=limit_s)[0]
     except subprocess.TimeoutExpired:
-        process.kill()
-        return 124, said + process.communicate()[0], time.monotonic() - started
+        process.send_signal(signal.SIGINT)  # a launcher passes it on to its runs, which outlive a kill
+        try:
+            said += process.communicate(timeout=20)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said += process.communicate()[0]
+        return 124, said, time.monotonic() - started
     return process.returncode, said, time.monotonic() - started

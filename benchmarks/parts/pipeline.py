@@ -1,7 +1,7 @@
 """Time breakdown of a training epoch: data (reading, transfer and augmentation), forward, backward and optimizer.
 
 Runs `job=train` on the baseline and reads the times that it records (`training/timer.py`). On a GPU, the data share is
-idle time of the device. On a CPU it is work, because one device does everything.
+its idle time and the augmentation. On a CPU it is work, because one device does everything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def measure(options: Options) -> list[Table]:
         phase: [100 * row[f"seconds/{phase}"] / t for row, t in zip(rows, total, strict=True)] for phase in PHASES
     }
     speed = ", ".join(f"{row['patches_per_second']:.3g}" for row in rows)
-    idle = "The data share is the idle time of the device. " if on_gpu else ""
+    idle = "The data share is the time in which the device is idle or augments. " if on_gpu else ""
     where = "GPU" if on_gpu else "CPU, width 0.25" + (", small patches" if options.quick else "")
     return [
         Table(

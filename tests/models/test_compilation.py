@@ -21,6 +21,7 @@ from brats_ablate.models import compilation
 from brats_ablate.models.base import SegmentationOutput
 from brats_ablate.models.compilation import CompiledNetwork
 from brats_ablate.models.dropblock import DropBlock3d
+from brats_ablate.training.determinism import deterministic_algorithms
 
 X = torch.randn(2, 4, 6, 6, 6, generator=torch.Generator().manual_seed(0))
 HINT = "set trainer.compile=false to omit the attempt"
@@ -67,6 +68,16 @@ def compiled_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
         monkeypatch.setattr(torch, "compile", compile_by_backend)
 
     return replace
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_kernel_is_chosen_by_its_time_in_a_deterministic_run(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
+    chosen = []
+    monkeypatch.setattr(torch, "compile", lambda network, *, dynamic, options: chosen.append(options))
+    with deterministic_algorithms(enabled):
+        CompiledNetwork(nn.Identity())
+    has_option = "deterministic" in torch._inductor.list_options()
+    assert chosen == [{"fallback_random": True} | ({"deterministic": True} if enabled and has_option else {})]
 
 
 class Counting:

@@ -34,6 +34,14 @@ def relative_error(a: Tensor, b: Tensor) -> float:
     return float((a.detach().double() - b.detach().double()).norm() / b.detach().double().norm())
 
 
+def test_a_group_norm_without_weights_works_in_16_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    norm = GroupNorm(2, 8, affine=False)
+    x = torch.randn(2, 8, 5, 6, 7).bfloat16()
+    expected = norm(x)
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    assert torch.equal(norm(x), expected)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3])
 @pytest.mark.parametrize("channels", [3, 8, 40])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])

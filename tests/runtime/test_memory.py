@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -34,13 +35,15 @@ def test_a_copy_to_a_gpu_is_pinned_and_does_not_block(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
     monkeypatch.setattr(torch.Tensor, "to", to)
     stream = Mock(spec=["wait_stream"])
-    monkeypatch.setattr("brats_ablate.runtime.memory.copy_stream", lambda _: "copy stream")
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda used: nullcontext(calls.append(used)))
     device = torch.device("cuda", 1)
+    copying = SimpleNamespace(device=device)
+    monkeypatch.setattr("brats_ablate.runtime.memory.copy_stream", lambda _: copying)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    for context in ("device", "stream"):
+        monkeypatch.setattr(torch.cuda, context, lambda used: nullcontext(calls.append(used)))
     copy = to_device(torch.arange(3), device)
-    assert calls == [*([] if pinned else ["pin"]), "copy stream", (device, True)]
-    stream.wait_stream.assert_called_once_with("copy stream")
+    assert calls == [*([] if pinned else ["pin"]), device, copying, (device, True)]
+    stream.wait_stream.assert_called_once_with(copying)
     copy.record_stream.assert_called_once_with(stream)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -106,6 +107,40 @@ def test_settling_leaves_nothing_but_the_order_of_later_steps(tmp_path: Path) ->
 
 def test_a_single_process_has_nothing_to_settle() -> None:
     DistributedContext().settle(Network(has_idle=True), lambda: pytest.fail("called"))
+
+
+FAILING = """
+import atexit, time, torch
+from brats_ablate.errors import RunFailed
+from brats_ablate.training import distributed
+
+dist = distributed.dist
+dist.init_process_group = dist.new_group = lambda *_, **__: None
+dist.get_rank, distributed.LEAVING_S = lambda: 1, 0.2
+if HANGS:  # as NCCL does, also when the interpreter ends
+    dist.destroy_process_group = lambda: time.sleep(60)
+    atexit.register(time.sleep, 60)
+else:
+    dist.destroy_process_group = lambda: print("left")
+    atexit.register(time.sleep, 1)
+try:
+    with distributed.distributed_context(torch.device("cuda", 1)):
+        raise RunFailed("the reason")
+except RunFailed as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_rank_that_fails_ends_also_while_its_peers_wait_for_it(hangs: bool) -> None:
+    program = FAILING.replace("HANGS", str(hangs))
+    environment = os.environ | {"WORLD_SIZE": "2", "RANK": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.stdout == ("the reason\n" if hangs else "left\nthe reason\n"), done.stderr
+    assert done.returncode == int(hangs)
 
 
 def main(folder: Path, rank: int) -> None:

@@ -53,6 +53,10 @@ def recorded(run: RunDirectory) -> str | None:
             "out of memory; lower trainer.batch_size or patches.shape, or set model.checkpointing=true",
         ),
         (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "out of memory; lower trainer.batch_size or patches.shape, or set model.checkpointing=true",
+        ),
+        (
             RuntimeError("GET was unable to find an engine to execute this computation"),
             "cuDNN found no way to compute a convolution, most likely for want of memory; lower trainer.batch_size or "
             "patches.shape, or set model.checkpointing=true",

@@ -30,6 +30,24 @@ def test_equals_an_einsum_over_full_matrices(
     np.testing.assert_allclose(volumes.numpy() / scale, expected / scale, atol=1e-6)
 
 
+def test_products_on_a_gpu_are_never_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    products, multiply = torch.backends.cuda.matmul, torch.mm
+    rounded = []
+
+    def recorded(*arguments: torch.Tensor, out: torch.Tensor) -> None:
+        rounded.append(products.allow_tf32)
+        multiply(*arguments, out=out)
+
+    monkeypatch.setattr(torch, "mm", recorded)
+    before, products.allow_tf32 = products.allow_tf32, True
+    try:
+        dense_filter(torch.zeros(1, 2, 2, 2), (np.eye(2),) * 3)
+        assert products.allow_tf32
+    finally:
+        products.allow_tf32 = before
+    assert rounded == [False] * 3
+
+
 def test_a_matrix_may_shift_its_band_beyond_the_diagonal_block() -> None:
     # The last output voxel takes the first input voxel: the block of rows is far from the diagonal.
     reversal = np.eye(20)[::-1].copy()

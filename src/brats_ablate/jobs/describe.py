@@ -203,7 +203,8 @@ def _provenance(cfg: DictConfig, timed: tuple[tuple[int, int, int], float, int] 
     device = choose_device(str(cfg.trainer.device), 0)
     precision = Precision.resolve(str(cfg.trainer.precision), device).name
     cpu = f"{torch.get_num_threads()} threads of a CPU ({_cpu_name()})"
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    # Training compiles networks on a GPU by default.
+    machine = f"{torch.cuda.get_device_name(device)}, not compiled" if device.type == "cuda" else cpu
     timing = (
         f"Times are relative to the baseline, interleaved with it on {machine}, {precision}, torch "
         f"{torch.__version__}, at reduced size: patch {'×'.join(str(s) for s in shape)}, encoder.width={width}, "

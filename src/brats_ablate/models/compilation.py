@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -17,17 +17,24 @@ MOST_GRAPHS = 64
 """Versions of one function that Dynamo may compile. A run has two (training and validation), or on a CPU two for each
 stage, whose kernels break the graph; an ensemble has one for each architecture. Dynamo's default is 8."""
 
+_DETERMINISTIC = "deterministic"
+"""Option of Inductor that older releases of torch lack."""
+
 
 class CompiledNetwork:
     """Calls `network` through torch.compile; if that fails, says why once and calls `network` itself from then on.
 
     Shares all weights with `network`. Compiles at the first call, and again for each further shape. Random numbers,
-    such as DropBlock's masks, are those of the plain network.
+    such as DropBlock's masks, are those of the plain network. Where torch is to use deterministic algorithms, no kernel
+    is chosen by its time, which varies.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self._compiled = torch.compile(network, dynamic=False, options={"fallback_random": True})
+        options: dict[str, str | int | bool | Callable[..., object]] = {"fallback_random": True}
+        if torch.are_deterministic_algorithms_enabled() and _DETERMINISTIC in torch._inductor.list_options():
+            options[_DETERMINISTIC] = True
+        self._compiled = torch.compile(network, dynamic=False, options=options)
         self.is_compiled = True
 
     def __call__(self, x: Tensor) -> SegmentationOutput:

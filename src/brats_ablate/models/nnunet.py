@@ -82,7 +82,8 @@ def _unchanged(values: Tensor) -> Tensor:
 
 
 def _logsumexp(logits: Tensor, channels: Sequence[int]) -> Tensor:
-    return logits[:, list(channels)].logsumexp(dim=1)
+    # An index of a list would be copied to a GPU in each call, which waits for all that is queued there.
+    return torch.stack([logits[:, channel] for channel in channels], dim=1).logsumexp(dim=1)
 
 
 class DynamicNetwork(nn.Module):

@@ -59,10 +59,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda and x.dtype != torch.float32:
-            assert self.weight is not None
-            assert self.bias is not None
             with torch.autocast("cuda", enabled=False):
-                weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+                weight, bias = (p if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
                 y = F.group_norm(x.contiguous(), self.num_groups, weight, bias, self.eps)
         else:
             y = super().forward(x.contiguous())

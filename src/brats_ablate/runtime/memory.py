@@ -6,7 +6,8 @@ import ctypes
 import gc
 import platform
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,11 +36,22 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         return tensor.to(device)
     pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
     current, copying = torch.cuda.current_stream(device), copy_stream(device)
-    with torch.cuda.stream(copying):
+    with within(copying):
         copy = pinned.to(device, non_blocking=True)
     current.wait_stream(copying)
     copy.record_stream(current)  # or its memory could be reused by the next copy while kernels still read it
     return copy
+
+
+@contextmanager
+def within(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Let this thread queue its work on `stream`.
+
+    The current device of a new thread is the first GPU. `torch.cuda.stream` alone would return to it by a call that
+    reserves memory there, on each rank.
+    """
+    with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+        yield
 
 
 @lru_cache

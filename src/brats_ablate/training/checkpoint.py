@@ -19,6 +19,7 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.runs.identity import differences
 from brats_ablate.runtime import files
 from brats_ablate.runtime.files import atomic_write
+from brats_ablate.runtime.memory import within
 
 _WAITING = 4
 """Writes: the best checkpoint of an epoch, its last checkpoint, the deletion of surpassed ones, and the status."""
@@ -93,7 +94,7 @@ class CheckpointWriter:
             save(content, path)
             return
         self._stream.wait_event(ready)
-        with torch.cuda.stream(self._stream):  # beside the steps, not behind them
+        with within(self._stream):  # beside the steps, not behind them
             save(content, path)
 
 

@@ -7,6 +7,9 @@ gloo, all other communication uses gloo, which never waits for the GPU's queue.
 
 from __future__ import annotations
 
+import faulthandler
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +21,12 @@ import torch.distributed as dist
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.runtime.ranks import world_size
+from brats_ablate.runtime.signals import Interrupted
 
 Item = TypeVar("Item")
+
+LEAVING_S = 15
+"""After which a rank that failed no longer waits for NCCL, which ends at once where no other rank waits for it."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,28 @@ def distributed_context(device: torch.device, timeout_minutes: float = 30) -> It
     timeout = timedelta(minutes=timeout_minutes)
     on_gpu = device.type == "cuda"
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout, device_id=device if on_gpu else None)
+    leave: Callable[[], None] = dist.destroy_process_group
     try:
         control = dist.new_group(backend="gloo", timeout=timeout)
         yield DistributedContext(dist.get_rank(), size, control)
+    except Interrupted:  # all ranks are, at the same step
+        raise
+    except BaseException:
+        leave = _leave_without_peers if on_gpu else leave
+        raise
     finally:
-        dist.destroy_process_group()
+        leave()
+
+
+def _leave_without_peers() -> None:
+    """Leave the group after an error that the other ranks may not have: NCCL would wait for them until they time out.
+
+    If it does, this process ends soon, so that whatever started the ranks ends the others.
+    """
+    # A thread of the C library, as nothing of Python's runs once the interpreter itself waits for NCCL.
+    faulthandler.dump_traceback_later(2 * LEAVING_S, exit=True, file=os.open(os.devnull, os.O_WRONLY))
+    leaving = threading.Thread(target=dist.destroy_process_group, daemon=True)
+    leaving.start()
+    leaving.join(LEAVING_S)
+    if not leaving.is_alive():
+        faulthandler.cancel_dump_traceback_later()

@@ -118,5 +118,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # Torch's CPU allocator and the CUDA runtime raise no type of their own.
-    return isinstance(error, RuntimeError) and bool(re.search("can't allocate memory|out of memory", str(error)))
+    # Torch's CPU allocator, the CUDA runtime, cuBLAS and cuDNN raise no type of their own.
+    phrases = "can't allocate memory|out of memory|STATUS_ALLOC_FAILED"
+    return isinstance(error, RuntimeError) and bool(re.search(phrases, str(error)))

@@ -7,6 +7,8 @@ cache.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -34,11 +36,23 @@ def dense_filter(volumes: torch.Tensor, matrices: Matrices) -> None:
     """Compute `filter_in_place` by dense products, on any device."""
     x, y, z = (to_device(torch.from_numpy(matrix.astype(np.float32)), volumes.device) for matrix in matrices)
     first, second = torch.empty_like(volumes[0]), torch.empty_like(volumes[0])
-    for volume in volumes:
-        # Each product consumes the last axis and puts the new one first, so three of them restore the order.
-        for matrix, source, out in ((z, volume, first), (y, first, second), (x, second, volume)):
-            n = len(matrix)
-            torch.mm(matrix, source.view(-1, n).t(), out=out.view(n, -1))
+    with _without_tf32():
+        for volume in volumes:
+            # Each product consumes the last axis and puts the new one first, so three of them restore the order.
+            for matrix, source, out in ((z, volume, first), (y, first, second), (x, second, volume)):
+                n = len(matrix)
+                torch.mm(matrix, source.view(-1, n).t(), out=out.view(n, -1))
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Compute products in full precision, also where the network's have a mantissa of 10 bits."""
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, False
+    try:
+        yield
+    finally:
+        products.allow_tf32 = before
 
 
 class Band(NamedTuple):
