@@ -35,7 +35,9 @@ def finished_run(composed: Callable[..., DictConfig]) -> FinishedRun:
     def make(*overrides: str, dice: tuple[float, ...] = (0.5, 0.4), state: str = RunState.FINISHED) -> RunDirectory:
         cfg = composed(*overrides)
         run = run_directory(cfg)
-        manifest = {"identity": identity(resolve(cfg)), "data_fingerprint": open_store(cfg).fingerprint}
+        store = open_store(cfg)
+        manifest = {"identity": identity(resolve(cfg)), "data_fingerprint": store.fingerprint}
+        manifest |= {"held_out": store.held_out(int(cfg.fold))}
         write_run(run, state, dice=dice, manifest=manifest)
         (run.path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         for epoch, value in enumerate(dice, start=1):

@@ -103,6 +103,33 @@ def test_a_best_epoch_of_the_final_tenth_is_named_as_such(tmp_path: Path, write_
     assert shown(table_of(tmp_path, "a"))["A"][4] == "every 2 epochs of the final tenth"
 
 
+def test_columns_of_different_folds_are_flagged(tmp_path: Path, write_run: Write) -> None:
+    plain = manifest()
+    drawn_by = {"data.n_folds": 2, "data.fold_seed": 1}
+    for fold in (0, 1, 2):
+        write_run(
+            tmp_path,
+            "a",
+            fold,
+            [0.5],
+            manifest=plain | {"identity": plain["identity"] | drawn_by | {"data.n_folds": 3}},
+        )
+    write_run(tmp_path, "b", 0, [0.5], manifest=plain | {"identity": plain["identity"] | drawn_by})
+    assert flags(table_of(tmp_path, "a", "b")) == [
+        "! The runs were trained with different folds (data.n_folds=2 data.fold_seed=1; data.n_folds=3 data.fold_seed=1): "
+        "scores of one fold are of different cases, so columns are not comparable.",
+        "! A, fold 2: left out, as the data have 2 folds.",
+    ]
+
+
+def test_columns_that_held_out_other_cases_are_flagged(tmp_path: Path, write_run: Write) -> None:
+    for name, held_out in (("a", "x"), ("b", "x"), ("c", "y")):
+        write_run(tmp_path, name, 0, [0.5], manifest=manifest() | {"held_out": held_out})
+    assert flags(table_of(tmp_path, "a", "b")) == []
+    (note,) = flags(table_of(tmp_path, "a", "c"))
+    assert note.startswith("! The runs were trained with different folds: scores of one fold")
+
+
 def test_two_ranks_of_half_the_batch_are_the_same_global_batch(tmp_path: Path, write_run: Write) -> None:
     write_run(tmp_path, "a", 0, [0.5], manifest=manifest(batch=2, processes=1))
     write_run(tmp_path, "b", 0, [0.5], manifest=manifest(batch=1, processes=2))

@@ -7,6 +7,7 @@ every patient has one scan, the folds are the paper's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 
 from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError, Unreadable
-from brats_ablate.runtime.files import read_json, readable
+from brats_ablate.runtime.files import read_json, readable, to_json
 from brats_ablate.runtime.random import derive_seed
 
 PREPARE = "run job=prepare"
@@ -61,6 +62,11 @@ def split(
     np.random.RandomState(seed).shuffle(order)
     members = [{patients[i] for i in part} for part in np.array_split(order, n_folds)]
     return [sorted(c for c in case_ids if patient_ids[c] in fold) for fold in members]
+
+
+def fingerprint(folds: Sequence[Sequence[str]]) -> str:
+    """Return the sha256 of the validation ids of each fold."""
+    return hashlib.sha256(to_json(list(map(sorted, folds))).encode()).hexdigest()
 
 
 def fraction_of(case_ids: Sequence[str], patient_of: Callable[[str], str], fraction: float, *draw: int) -> list[str]:

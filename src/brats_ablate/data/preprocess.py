@@ -145,7 +145,7 @@ def preprocess_dataset(
             files.write_json(prepared / store.FOLDS, frozen)
         content_hashes = {d["record"]["case_id"]: d["record"]["content"] for d in described}
         cohort = store.Cohort(name, layout.name, labels, tuple(layout.modalities), content_hashes, rules.spacing)
-        store.write_cohort(prepared, cohort, [d["record"] for d in described])
+        store.write_cohort(prepared, cohort, [d["record"] for d in described], frozen["validation"])
     return PreprocessingSummary(
         cases=len(valid),
         written=sum(c.case_id not in problems for c in todo),

@@ -3,7 +3,7 @@
 `cohort.json` holds name, fingerprint and the cases in order. `records.jsonl` holds a case's metadata per line, in that
 order; a line is parsed on first use, so 1,251 cases open in milliseconds. `folds.json` holds the frozen folds,
 `cases/<id>/{case.json,images.b2nd,labels.b2nd}` the cases. The voxels of a case are compared with its content hash when
-it is first read by a process, `records.jsonl` with its checksum when the store is opened.
+it is first read by a process, `records.jsonl` and `folds.json` with their checksums when the store is opened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from brats_ablate.cases import BBox, CaseMetadata
-from brats_ablate.data import blosc2_io
+from brats_ablate.data import blosc2_io, folds
 from brats_ablate.data.content import content_hash
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
@@ -78,18 +78,23 @@ class CaseStore:
             head = _load(self.folder / COHORT)
             records = (self.folder / RECORDS).read_bytes()
             self._lines = records.splitlines()
-            frozen_folds: list[list[str]] = _load(self.folder / FOLDS)["validation"]
+            frozen = _load(self.folder / FOLDS)
+            self._frozen: list[list[str]] = frozen["validation"]
             present = {entry.name for entry in os.scandir(self.folder / CASES)}
             if head["version"] != VERSION:
                 raise DataError(f"{self.folder} was prepared by a different version of this program; {_COMMAND}")
             labels, channels, cases = LabelScheme.recorded(head), head["modalities"], head["cases"]
             cohort = Cohort(head["name"], head["layout"], labels, channels, cases, head.get("spacing"))
-            self.folds = [[c for c in fold if c in cases] for fold in frozen_folds]
+            self.folds = [[c for c in fold if c in cases] for fold in self._frozen]
             """Validation ids of each fold.
 
             Folds are drawn over all raw cases; invalid ones are left out here. Fixing a case later therefore moves no
             other case to a different fold.
             """
+            self.fold_settings = {"data.n_folds": frozen["n_folds"], "data.fold_seed": frozen["seed"]}
+            """What the folds were drawn by."""
+            self.folds_fingerprint = folds.fingerprint(self._frozen)
+            """Of the cases of each fold."""
             self.fingerprint = cohort.fingerprint
             """See `Cohort`."""
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -118,6 +123,14 @@ class CaseStore:
         is_intact = checksum in (None, hashlib.sha256(records).hexdigest()) and len(self._lines) == len(self._row)
         if self.fingerprint != head["fingerprint"] or not is_intact:
             raise DataError(f"{self.folder / RECORDS}: its cases do not match its fingerprint; {_COMMAND}")
+        if head.get("folds_sha256") not in (None, self.folds_fingerprint):  # None in stores of earlier versions
+            raise DataError(
+                f"{self.folder / FOLDS} was changed after job=prepare; restore it, or {_COMMAND}, to take these folds"
+            )
+
+    def held_out(self, fold: int) -> str:
+        """Return a fingerprint of the validation cases of a fold."""
+        return folds.fingerprint(self._frozen[fold : fold + 1])
 
     def record(self, case_id: str) -> CaseMetadata:
         """Return the metadata of a case; DataError if the cohort has no such case."""
@@ -270,8 +283,13 @@ def to_stored_space(record: CaseMetadata, labels: np.ndarray, affine: np.ndarray
     return (oriented if resampling is None else resampling.labels(oriented))[record.box.slices]
 
 
-def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the index files for cases that are already in place; `cohort.json` last, as it marks completion."""
+def write_cohort(
+    folder: Path, cohort: Cohort, records: Sequence[Mapping[str, Any]], validation: Sequence[Sequence[str]]
+) -> None:
+    """Write the index files for cases that are already in place; `cohort.json` last, as it marks completion.
+
+    `validation` has the cases of each fold, as in `folds.json`.
+    """
     lines = "".join(to_json(record, separators=(",", ":")) + "\n" for record in records)
     write_text(folder / RECORDS, lines)
     head = {
@@ -284,6 +302,7 @@ def write_cohort(folder: Path, cohort: Cohort, records: Sequence[Mapping[str, An
         "fingerprint": cohort.fingerprint,
         "cases": dict(cohort.content_hashes),
         "records_sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "folds_sha256": folds.fingerprint(validation),
     }
     if cohort.spacing is not None:
         head["spacing"] = list(cohort.spacing)

@@ -26,7 +26,7 @@ from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_j
 
 MANIFEST = "predictions.json"
 _CHECKSUM = "probabilities_sha256"
-LATER_PARTS = ("reading", "imported", "trained_on")
+LATER_PARTS = ("reading", "imported", "trained_on", "folds")
 """Parts of a manifest that earlier versions did not record."""
 _DISAGREEMENT = "disagreement"
 

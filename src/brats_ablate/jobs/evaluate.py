@@ -136,10 +136,11 @@ def evaluate_folder(
     """Score all predictions in `folder`; see `evaluate_files`.
 
     Raises:
-        DataError: the networks that predicted a case were trained on it.
+        DataError: the networks that predicted a case were trained on it, or its folds were others.
     """
+    from brats_ablate.data.folds import fingerprint as fingerprint_of
     from brats_ablate.data.folds import fold_of_case, patient_of_case
-    from brats_ablate.data.store import COHORT
+    from brats_ablate.data.store import COHORT, FOLDS
     from brats_ablate.tables.evaluation_record import EvaluationRecord
 
     layout, prepared = layout_of(cfg), Path(cfg.paths.prepared)
@@ -149,7 +150,13 @@ def evaluate_folder(
     files = find_label_files(folder, layout, known)
     if references == PREPARED:  # those that were prepared for prediction have no segmentation to be compared with
         files = {case_id: file for case_id, file in files.items() if case_id in folds or case_id not in known}
-    record = EvaluationRecord("", "", PredictionFolder(folder).manifest())
+    manifest = PredictionFolder(folder).manifest()
+    predicted_in, file = (manifest.get("folds") or {}).get("fingerprint"), prepared / FOLDS
+    if predicted_in is not None and file.exists() and predicted_in != fingerprint_of(read_json(file)["validation"]):
+        raise DataError(
+            f"{folder} was predicted out of other folds than those of {file}; predict again, or restore that file"
+        )
+    record = EvaluationRecord("", "", manifest)
     fingerprint = read_json(prepared / COHORT).get("fingerprint")
     if trained_on := sorted(record.trained_on(folds, fingerprint) & files.keys()):
         raise DataError(

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from brats_ablate.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from brats_ablate.data.store import CaseStore
     from brats_ablate.runs.directory import RunDirectory
 
 Check = Callable[[], object]
@@ -67,7 +68,22 @@ def _cases(prepared: Path) -> Iterator[Check]:
     except UserError:
         yield partial(CaseStore, prepared)  # says again why it cannot be opened
         return
-    yield from (partial(store.verify, case_id) for case_id in store.case_ids)
+    yield from (partial(_check_case, store, case_id) for case_id in store.case_ids)
+
+
+def _check_case(store: CaseStore, case_id: str) -> None:
+    """Check the voxels of a case, and that its own file says of it what the index says."""
+    from brats_ablate.cases import CaseMetadata
+    from brats_ablate.data.up_to_date import case_folder
+    from brats_ablate.runtime.files import read_json, readable
+
+    store.verify(case_id)
+    file = case_folder(store.folder, case_id) / "case.json"
+    described = read_json(file)
+    with readable(file):
+        is_same = CaseMetadata.from_dict(described["record"]) == store.record(case_id)
+    if not is_same:
+        raise DataError(f"{file} is damaged: records.jsonl says otherwise; delete it and run job=prepare again")
 
 
 def _check_run(run: RunDirectory) -> None:

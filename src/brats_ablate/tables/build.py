@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pandas import DataFrame, Series
 
 from brats_ablate.labels.scheme import LabelScheme
@@ -29,6 +30,7 @@ from brats_ablate.tables.results import (
     case_scores,
     evaluated_dice,
     evaluated_hd95,
+    read_evaluation,
     read_rows,
 )
 from brats_ablate.tables.scores import ColumnScores, FoldScore, FoldScores, RunSummary, score
@@ -191,6 +193,10 @@ def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     if trained_on := sorted(record.trained_on(store.fold_of_case) & set(scores.index)):
         scores = scores.drop(trained_on)
         notes.append(f"{len(trained_on)} cases ({trained_on[0]} …) were training data of its networks and are left out")
+    if record.is_out_of_fold and (moved := _moved(file, store.fold_of_case)):
+        notes.append(
+            f"{len(moved)} cases ({moved[0]} …) were in other folds when they were predicted; predict them again"
+        )
     if store.fold_of_case and not record.folds:
         notes += _incomplete_folds(scores, Series(store.fold_of_case), folds)
     elif (scores["fold"] != NO_FOLD).any() and not store.fold_of_case:
@@ -201,6 +207,16 @@ def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     of_folds = FoldScores(tuple(FoldScore("finished", float(d.mean())) if len(d) else missing for d in by_fold))
     of_column = ColumnScores(of_folds, None, (), ())
     return ColumnResult(column, of_column, rows, scores, {}, cost_of([]), None, notes=tuple(notes))
+
+
+def _moved(file: Path, fold_of_case: Mapping[str, int]) -> list[str]:
+    """Return the cases of an evaluation whose fold was another one then."""
+    rows = read_evaluation(file)
+    if "fold" not in rows:  # as in files of other programs
+        return []
+    folds = pd.to_numeric(rows["fold"], errors="coerce")
+    recorded = dict(zip(rows["case"][folds.notna()], folds.dropna().astype(int), strict=True))
+    return sorted(case for case, fold in recorded.items() if fold_of_case.get(case, fold) != fold)
 
 
 def _incomplete_folds(scores: DataFrame, fold_of_case: Series, folds: int) -> Iterator[str]:

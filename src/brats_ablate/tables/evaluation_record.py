@@ -49,6 +49,11 @@ class EvaluationRecord:
         target = (self._probabilities.get("tta") or {}).get("_target_")
         return str(target).rpartition(".")[2] if target else _UNKNOWN
 
+    @property
+    def is_out_of_fold(self) -> bool:
+        """Whether each case was predicted by networks that were not trained on its fold."""
+        return self._probabilities.get("cases") == CROSS_VALIDATED
+
     def trained_on(self, fold_of_case: Mapping[str, int], data_fingerprint: str | None = None) -> set[str]:
         """Return the cases of `fold_of_case` that one of these networks was trained on: all but those of its fold.
 

@@ -35,7 +35,7 @@ from brats_ablate.tables.table import (
     p_value,
     signed,
 )
-from brats_ablate.tables.training_setup import TITLES, recorded_values, setup_differences
+from brats_ablate.tables.training_setup import TITLES, fold_differences, recorded_values, setup_differences
 from brats_ablate.tables.training_size import size_table
 
 
@@ -239,7 +239,9 @@ def _notes(result: TableResult) -> Iterator[str]:
     scheduled = [v for c in result.columns for v in recorded_values(c.scores.runs, "validation") if "tenth" in v]
     if scheduled:
         yield "Best epochs are those of the final tenth of training, not of all epochs."
-    yield from setup_differences([(c.column.title, c.scores.runs) for c in result.columns])
+    columns = [(c.column.title, c.scores.runs) for c in result.columns]
+    yield from setup_differences(columns)
+    yield from fold_differences(columns, result.folds)
     for c in result.columns:
         if not c.has_any:
             name = c.column.evaluation

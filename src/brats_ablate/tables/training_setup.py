@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -30,6 +31,9 @@ TITLES: Mapping[str, str] = MappingProxyType({f.name: f.name.replace("_", " ") f
 """Field -> its name in tables."""
 _MUST_AGREE = ("epochs", "global_batch", "precision", "validation")
 """Steps per epoch also depend on the number of training cases, which differs by one between folds."""
+
+_DRAWN_BY = ("data.n_folds", "data.fold_seed")
+"""Keys of an identity that folds are drawn by."""
 
 
 def setup_of(run: RunSummary) -> TrainingSetup:
@@ -85,6 +89,32 @@ def setup_differences(columns: Sequence[tuple[str, Sequence[RunSummary]]]) -> It
 def joined(values: Sequence[object]) -> str:
     """Return several values of a column as text: 2 / 16."""
     return " / ".join(map(str, values))
+
+
+def fold_differences(columns: Sequence[tuple[str, Sequence[RunSummary]]], folds: int) -> Iterator[str]:
+    """Yield a note if the runs of a table held out different cases in one fold, and on runs beyond the `folds`.
+
+    Args:
+        columns: title and runs of each column of a table.
+        folds: of the prepared data.
+    """
+    identities = [run.manifest.get("identity") or {} for _, runs in columns for run in runs]
+    drawn_by = {tuple(each[key] for key in _DRAWN_BY) for each in identities if each.keys() >= set(_DRAWN_BY)}
+    held_out: dict[int, set[str]] = defaultdict(set)
+    for _, runs in columns:
+        for run in runs:
+            if (recorded := run.manifest.get("held_out")) is not None:
+                held_out[run.coordinates.fold].add(recorded)
+    if len(drawn_by) > 1 or any(len(several) > 1 for several in held_out.values()):
+        shown = "; ".join(f"data.n_folds={n} data.fold_seed={seed}" for n, seed in sorted(drawn_by, key=str))
+        how = f" ({shown})" if len(drawn_by) > 1 else ""
+        yield (
+            f"! The runs were trained with different folds{how}: scores of one fold are of different cases, so columns "
+            "are not comparable."
+        )
+    for title, runs in columns:
+        if beyond := sorted({run.coordinates.fold for run in runs if run.coordinates.fold >= folds}):
+            yield f"! {title}, {fold_list(beyond)}: left out, as the data have {folds} folds."
 
 
 def _named(runs: Sequence[RunSummary], field: str, value: object) -> str:

@@ -46,13 +46,16 @@ def cross_validated_cases(folder: Path, store: CaseStore) -> TuningCases:
         DataError: cases are missing, the predictions are not cross-validated, or are of different prepared data.
     """
     predictions = PredictionFolder(folder)
-    provenance = predictions.manifest().get("probabilities", {})
+    manifest = predictions.manifest()
+    provenance, in_folds = manifest.get("probabilities", {}), manifest.get("folds") or {}
     if provenance.get("cases") != CROSS_VALIDATED:
         raise DataError(
             f"{folder} contains no cross-validated predictions; run job=predict job.probabilities=true first"
         )
     if provenance["data_fingerprint"] != store.fingerprint:
         raise DataError(f"{folder} was predicted from different data from {store.folder}; predict again")
+    if in_folds.get("fingerprint", store.folds_fingerprint) != store.folds_fingerprint:
+        raise DataError(f"{folder} was predicted out of other folds than those of {store.folder}; predict again")
     ids = [c for fold in store.folds for c in fold]
     if not ids:
         raise DataError(f"no case of {store.folder} has a segmentation; predict prepared cases that have one")

@@ -99,7 +99,9 @@ def run(
         ensemble = EnsemblePredictor(cfg, members, case_source, disagreement=disagreement)
         manifest = {"probabilities": ensemble.provenance, "labels": pipeline.provenance}
         later = {"reading": dict(case_source.reading), "imported": _imported(members)}
-        if not case_source.fold_of:  # nothing else keeps training cases out
+        if case_source.fold_of and case_source.store is not None:
+            later["folds"] = {"fingerprint": case_source.store.folds_fingerprint}
+        else:  # nothing else keeps training cases out
             later["trained_on"] = {str(member): member.run.manifest().get("data_fingerprint") for member in members}
         folder.write_or_verify_manifest(manifest | {part: content for part, content in later.items() if content})
         for case_id in case_ids:

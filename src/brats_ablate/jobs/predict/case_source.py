@@ -23,6 +23,7 @@ from brats_ablate.jobs.predict.network_inputs import (
 if TYPE_CHECKING:
     from brats_ablate.cases import RawCase
     from brats_ablate.data.case_reader import PreparedCase, ReadingRules
+    from brats_ablate.data.store import CaseStore
 
 PREPARED = "prepared"
 """In place of a folder: the cases of the prepared set, and their references."""
@@ -46,6 +47,8 @@ class CaseSource:
     """The files of each raw case."""
     reading: Mapping[str, Any] = field(default_factory=dict)
     """The settings that raw cases are read by, for the manifest."""
+    store: CaseStore | None = None
+    """The prepared set, if the cases are of it."""
 
 
 def open_source(
@@ -89,7 +92,7 @@ def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
 
     fold_of = {c: k for k, fold in enumerate(store.folds) for c in fold}
     unlabeled = [c for c in store.case_ids if c not in fold_of and not store.record(c).has_labels]
-    return CaseSource([*fold_of, *unlabeled], load, fold_of, provenance, {})
+    return CaseSource([*fold_of, *unlabeled], load, fold_of, provenance, {}, store=store)
 
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:

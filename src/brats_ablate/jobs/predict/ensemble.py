@@ -21,6 +21,7 @@ from brats_ablate.inference.thresholds import saved_probabilities
 from brats_ablate.jobs import build
 from brats_ablate.jobs.predict.case_source import CaseSource
 from brats_ablate.jobs.predict.nnunet_case import as_nnunet
+from brats_ablate.jobs.sweep.data_check import has_its_fold
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.ranks import local_rank
 from brats_ablate.runtime.workers import prefetch
@@ -32,6 +33,7 @@ from brats_ablate.transforms.pipeline import case_input
 
 if TYPE_CHECKING:
     from brats_ablate.data.case_reader import PreparedCase
+    from brats_ablate.data.store import CaseStore
     from brats_ablate.inference.tta import Predict
     from brats_ablate.models.base import SegmentationModel
     from brats_ablate.training.settings import TrainerSettings
@@ -75,7 +77,8 @@ class EnsemblePredictor:
         self._loaded: dict[Path, Predictor] = {}
         self._check_labels(build.build_scheme(cfg))
         if any(c in source.fold_of for c in source.case_ids):
-            self._check_data(str(cfg.paths.prepared))
+            assert self.source.store is not None
+            self._check_data(self.source.store)
             self._check_folds()
         else:
             self._check_spacing(build.spacing_of(cfg))
@@ -156,19 +159,24 @@ class EnsemblePredictor:
                     f"{', '.join(labels.regions)} of labels={labels.name}; set labels={trained.name}"
                 )
 
-    def _check_data(self, prepared: str) -> None:
+    def _check_data(self, store: CaseStore) -> None:
+        raw, where = "give the folder of raw cases as job.source", store.folder
         for run in {str(m.run.path): m.run for m in self.members}.values():
-            manifest = run.manifest()
-            if manifest.get("data_fingerprint") == self.source.provenance["data_fingerprint"]:
+            has_data = run.manifest().get("data_fingerprint") == store.fingerprint
+            if has_data and has_its_fold(run, store):
                 continue
-            if "imported" in manifest:
+            if "imported" in run.manifest():
                 raise DataError(
-                    f"{run.path} was imported with other held-out cases than those of this fold in {prepared}; give "
-                    "the folder of raw cases as job.source"
+                    f"{run.path} was imported with other held-out cases than those of this fold in {where}; {raw}"
+                )
+            if has_data:
+                raise DataError(
+                    f"{run.path} was trained with other folds than those of {where}, so it was trained on cases "
+                    f"that it would predict; train it again, restore its folds.json, or {raw}"
                 )
             raise DataError(
-                f"{run.path} was trained on different data from {prepared}, so its held-out cases are unknown; "
-                "train it again, or give the folder of raw cases as job.source"
+                f"{run.path} was trained on different data from {where}, so its held-out cases are unknown; "
+                f"train it again, or {raw}"
             )
 
     def _check_spacing(self, wanted: list[float] | None) -> None:

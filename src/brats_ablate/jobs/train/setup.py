@@ -20,7 +20,7 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
-from brats_ablate.jobs.sweep.data_check import data_changed_message
+from brats_ablate.jobs.sweep.data_check import data_changed
 from brats_ablate.jobs.train.announcement import announcement
 from brats_ablate.jobs.train.initialize import initialize
 from brats_ablate.jobs.train.split import split
@@ -224,11 +224,10 @@ def write_manifest(
     """Write configuration and manifest.
 
     Raises:
-        RunFailed: the run was started on different data or in a different precision.
+        RunFailed: the run was started on different data, with other folds, or in a different precision.
     """
-    recorded = directory.manifest().get("data_fingerprint")
-    if recorded is not None and recorded != store.fingerprint:
-        raise RunFailed(data_changed_message(directory.path, str(cfg.paths.prepared), recorded, store.fingerprint))
+    if (changed := data_changed(directory, store)) is not None:
+        raise RunFailed(changed)
     computed_in = directory.manifest().get("precision", precision.name)
     if directory.last_checkpoint.exists() and computed_in != precision.name:
         raise RunFailed(
@@ -252,6 +251,7 @@ def write_manifest(
             "identity": flat,
             "config_hash": config_hash(flat),
             "data_fingerprint": store.fingerprint,
+            "held_out": store.held_out(where.fold),
             "training_cases": training_cases,
             "code_version": code_version(),
             "packages": {name: version(name) for name in _PACKAGES},
