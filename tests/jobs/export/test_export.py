@@ -243,3 +243,15 @@ def test_a_network_that_torch_cannot_trace_is_named() -> None:
 
     with pytest.raises(RunFailed, match=r"Odd cannot be exported to TorchScript \(no such operation\)"):
         network.save_torchscript(Odd((8, 8, 8)), 4, Path("x.ts"))
+
+
+def test_nothing_is_written_into_a_folder_of_other_files(job: Job, finished_run: FinishedRun, tmp_path: Path) -> None:
+    finished_run("+experiment=baseline", dice=(0.5,))
+    for folder in (tmp_path / "raw", tmp_path / "bundle" / "configs"):
+        folder.mkdir(parents=True)
+    (tmp_path / "raw" / "case.nii.gz").touch()
+    (tmp_path / "bundle" / "configs" / "metadata.json").write_text('{"version": "of another program"}')
+    for name in ("raw", "bundle", "raw/case.nii.gz"):
+        with pytest.raises(ConfigError, match=rf"{name} is not of an earlier export; give a new folder as job\.output"):
+            job(*BUNDLE, "+experiment=baseline", f"job.output={tmp_path / name}")
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["case.nii.gz"]

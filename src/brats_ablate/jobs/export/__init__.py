@@ -17,7 +17,7 @@ from brats_ablate.config.trust import named_targets
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.ensemble import choose_members
 from brats_ablate.jobs.predict.run_check import check_runs
-from brats_ablate.runtime.files import to_json, write_text
+from brats_ablate.runtime.files import read_json, to_json, write_text
 
 if TYPE_CHECKING:
     from brats_ablate.inference.ensemble import EnsembleMember
@@ -56,6 +56,7 @@ def run(
     exported = Exported.of(cfg, member)
     where = member.run.coordinates
     folder = Path(output or Path(cfg.paths.work) / "exports" / f"{where.name}_fold{where.fold}_{format}")
+    _require_own(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     print(f"exporting {member}", flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
@@ -78,6 +79,18 @@ def run(
         shutil.copytree(part, folder, dirs_exist_ok=True)
     largest = max(differences.values())
     print(f"written: {folder}; probabilities differ by {largest:.1e} at most from this program's")
+
+
+def _require_own(folder: Path) -> None:
+    """Check that an export may be written into `folder`: that it is new, empty, or of an earlier export.
+
+    Raises:
+        ConfigError: it contains something else, or is a file.
+    """
+    earlier = (read_json(folder / name) for name in ("metadata.json", "configs/metadata.json"))
+    is_own = folder.is_dir() and (not any(folder.iterdir()) or any("brats_ablate" in each for each in earlier))
+    if folder.exists() and not is_own:
+        raise ConfigError(f"{folder} is not of an earlier export; give a new folder as job.output")
 
 
 def _member(cfg: DictConfig, run: str | None, lr: float | str) -> EnsembleMember:
