@@ -148,6 +148,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.command import record_options
         from brats_ablate.config.design import Design
         from brats_ablate.errors import ConfigError
+        from brats_ablate.jobs.component_check import check_components
         from brats_ablate.jobs.initial_weights import use_initial_weights
         from brats_ablate.jobs.network_check import check_network
         from brats_ablate.jobs.prepared_data import use_prepared_data
@@ -176,6 +177,7 @@ class CheckedLauncher(Launcher):
                 use_prepared_data(cfg, overrides)
                 plain = _without_hydra(cfg)
                 check(plain)
+                check_components(plain)
                 check_network(plain)
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None
