@@ -125,3 +125,79 @@ def test_nnunet_names_its_extra_where_it_is_not_installed(
     check(cfg)
     with pytest.raises(ConfigError, match=r"run `pip install 'brats-ablate\[nnunet\]'`, or correct the name"):
         check_components(cfg)
+
+
+LOSSES = """
+from torch import nn
+
+
+class Unreduced(nn.Module):
+    def forward(self, logits, targets):
+        return (logits - targets) ** 2
+
+
+class Single(nn.Module):
+    def forward(self, logits, targets):
+        return (logits - targets).mean().reshape(1)
+
+
+class Number(nn.Module):
+    def forward(self, logits, targets):
+        return float(logits.sum())
+
+
+class NoTerms:
+    def __call__(self, logits, labels):
+        return logits.sum()
+
+
+class Terms:
+    def __call__(self, logits, labels):
+        return {"sum": logits.sum(), "per_region": logits.sum((0, 2, 3, 4))}
+
+
+class LargePatches(nn.Module):
+    def forward(self, logits, targets):
+        raise RuntimeError("needs larger patches")
+
+
+class Needs(nn.Module):
+    def __init__(self, **kwargs):
+        super().__init__()
+        len(kwargs["weights"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (
+            "own_losses.Unreduced",
+            "loss: Unreduced returns a tensor of shape [1, 3, 16, 16, 16], not a scalar tensor; re",
+        ),
+        ("own_losses.Number", "loss: Number returns a float, not a scalar tensor; return its mean or sum"),
+        ("own_losses.NoTerms", "loss: NoTerms must return a dict of named terms, or be a torch.nn.Module"),
+        (
+            "own_losses.Terms",
+            "loss: per_region returns a tensor of shape [3], not a scalar tensor; return its mean or sum",
+        ),
+        ("own_losses.Needs", "loss: own_losses.Needs cannot be constructed ('weights'); correct its arguments"),
+        ("own_losses.Single", None),
+        ("own_losses.LargePatches", None),
+        ("monai.losses.DiceLoss", None),
+    ],
+)
+def test_a_loss_must_return_a_scalar(
+    composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, sentence: str | None
+) -> None:
+    (tmp_path / "own_losses.py").write_text(LOSSES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_losses", raising=False)
+    cfg = composition()
+    cfg.loss = OmegaConf.create({"_target_": target})
+    if sentence is None:
+        check_components(cfg)
+        return
+    with pytest.raises(ConfigError) as error:
+        check_components(cfg)
+    assert sentence in str(error.value)
