@@ -79,6 +79,8 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["hydra/sweeper=optuna_study", "fold=0"], "hydra/sweeper=optuna_study applies to sweeps only; add -m"),
         (["hydra/sweeper=basic"], "hydra/sweeper=basic applies to sweeps only; add -m"),
         (["design.kind=full", "+design.factors.a.inputs=onehot"], "a design is a sweep over its combinations; add -m"),
+        (["loss=null"], "loss=null is not an option; choose one, such as loss=bce_dice (`--help` lists them)"),
+        (["loss=null,bce_dice", "-m"], "loss=null is not an option; choose one, such as loss=bce_dice (`--help` "),
         (
             ["loss._target_=mynet.X"],
             "loss._target_: there is no module mynet; correct the name, or install its package",

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,6 +35,8 @@ _NO_SETTINGS = {"defaults", "_target_"}
 
 def format_error(error: BaseException) -> str | None:
     """Return one sentence for a composition error; None if `error` is not about the configuration."""
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be a string"):
+        return _no_option(error)
     if not isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
         cause = error.__cause__
         return format_error(cause) if cause is not None else None
@@ -50,6 +54,19 @@ def format_error(error: BaseException) -> str | None:
         if match := re.search(pattern, text, re.S):
             return sentence.format(*match.groups()) if isinstance(sentence, str) else sentence(match)
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line)
+
+
+def _no_option(error: ValueError) -> str:
+    """Return the sentence about a group that was given null, a number or a truth value.
+
+    Hydra's text does not name the group, but the function that raised the error has the override.
+    """
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    override: Override = frame.f_locals["override"]
+    group, value = override.key_or_group, override.get_value_element_as_str()
+    options = option_files(group)
+    example = "none" if "none" in options else next(iter(options), "<option>")
+    return f"{group}={value} is not an option; choose one, such as {group}={example} (`--help` lists them)"
 
 
 def _unknown_key(match: re.Match[str]) -> str:
