@@ -81,6 +81,7 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["design.kind=full", "+design.factors.a.inputs=onehot"], "a design is a sweep over its combinations; add -m"),
         (["loss=null"], "loss=null is not an option; choose one, such as loss=bce_dice (`--help` lists them)"),
         (["loss=null,bce_dice", "-m"], "loss=null is not an option; choose one, such as loss=bce_dice (`--help` "),
+        (["loss=bce_dic,bce_dice", "-m"], "loss=bce_dic is not an option; did you mean bce_dice?"),
         (
             ["loss._target_=mynet.X"],
             "loss._target_: there is no module mynet; correct the name, or install its package",
