@@ -79,6 +79,17 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["hydra/sweeper=optuna_study", "fold=0"], "hydra/sweeper=optuna_study applies to sweeps only; add -m"),
         (["hydra/sweeper=basic"], "hydra/sweeper=basic applies to sweeps only; add -m"),
         (["design.kind=full", "+design.factors.a.inputs=onehot"], "a design is a sweep over its combinations; add -m"),
+        (["loss=null"], "loss=null is not an option; choose one, such as loss=bce_dice (`--help` lists them)"),
+        (["loss=null,bce_dice", "-m"], "loss=null is not an option; choose one, such as loss=bce_dice (`--help` "),
+        (["loss=bce_dic,bce_dice", "-m"], "loss=bce_dic is not an option; did you mean bce_dice?"),
+        (
+            ["loss._target_=mynet.X"],
+            "loss._target_: there is no module mynet; correct the name, or install its package",
+        ),
+        (
+            ["lr=1e-4,2e-4", "schedule._target_=torch.optm.X", "-m"],
+            "torch has no optm); correct the name (in: lr=0.0001",
+        ),
         (["-cd=sweeps", "-cn=tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

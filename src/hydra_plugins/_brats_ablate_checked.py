@@ -147,7 +147,9 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.check import check
         from brats_ablate.config.command import record_options
         from brats_ablate.config.design import Design
+        from brats_ablate.config.messages import format_error
         from brats_ablate.errors import ConfigError
+        from brats_ablate.jobs.component_check import check_components
         from brats_ablate.jobs.initial_weights import use_initial_weights
         from brats_ablate.jobs.network_check import check_network
         from brats_ablate.jobs.prepared_data import use_prepared_data
@@ -164,7 +166,12 @@ class CheckedLauncher(Launcher):
             raise ConfigError(f"{globs or 'a glob'} matches no option; `--help` lists the options of each group")
         for number, (of_grid, on) in enumerate(grid, start=first):
             overrides = [*of_grid, *(compose.factors(design.overrides(on), of_grid) if design else ())]
-            cfg = compose(overrides)
+            try:
+                cfg = compose(overrides)
+            except Exception as error:
+                if (sentence := format_error(error)) is None:
+                    raise
+                raise ConfigError(sentence) from error  # on which the sweeper removes its folder
             record_options(cfg, cfg.hydra.overrides.task)
             with open_dict(cfg):
                 cfg.hydra.job.id = str(number)
@@ -176,6 +183,7 @@ class CheckedLauncher(Launcher):
                 use_prepared_data(cfg, overrides)
                 plain = _without_hydra(cfg)
                 check(plain)
+                check_components(plain)
                 check_network(plain)
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None

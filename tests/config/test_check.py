@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from brats_ablate.config.check import GROUPS, check, check_data
 from brats_ablate.config.locations import resource_dir
+from brats_ablate.config.messages import OWN_OPTION
 from brats_ablate.errors import ConfigError
 
 Composition = Callable[..., DictConfig]
@@ -149,6 +150,54 @@ def test_parts_of_torch_monai_and_the_user_need_no_change_here(
         check(cfg)
     else:
         assert sentence in refusal(cfg)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["+loss={_target_:monai.losses.DiceFocalLoss,sigmoid:true}"],
+            "loss.voxelwise is not an argument of monai.losses.DiceFocalLoss, but left from the chosen option of loss",
+        ),
+        (
+            ["+loss={_target_:own_empty.Loss}"],
+            "is not an argument of own_empty.Loss, but left from the chosen option of loss",
+        ),
+        (
+            ["+model={_target_:own_empty.Loss}"],
+            "is not an argument of own_empty.Loss, but left from the chosen option of",
+        ),
+        (
+            ["+inference={window:{_target_:own_empty.Loss}}"],
+            " of own_empty.Loss, but left from the chosen option of infe",
+        ),
+    ],
+)
+def test_keys_that_a_new_class_does_not_take_are_left_from_the_option(
+    composition: Composition,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    sentence: str,
+) -> None:
+    (tmp_path / "own_empty.py").write_text("class Loss:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    message = refusal(composition(*overrides))
+    assert sentence in message
+    assert OWN_OPTION.format(overrides[0][1:].partition("=")[0]) in message
+
+
+def test_a_mistyped_key_of_an_own_option_is_not_left_from_another(
+    composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_parts.py").write_text(OWN_PARTS)
+    (tmp_path / "conf/schedule").mkdir(parents=True)
+    (tmp_path / "conf/schedule/mine.yaml").write_text("_target_: own_parts.Schedule\nwarmup_step: 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    cfg = composition()
+    cfg.schedule = OmegaConf.load("conf/schedule/mine.yaml")
+    assert "did you mean schedule.warmup_steps?" in refusal(cfg)
 
 
 def test_training_on_data_that_is_not_prepared_names_the_command(composition: Composition, tmp_path: Path) -> None:

@@ -33,12 +33,21 @@ from brats_ablate.config.messages import format_error
         (["qqqqqqqq=3"], "qqqqqqqq is not a known key; `--cfg job` shows every key"),
         (["+experiment"], "+experiment has no value; write +experiment=<value>"),
         (["patches.shape=[1,2"], "patches.shape=[1,2 cannot be parsed; write key=value, lists in brackets"),
+        (
+            ["loss={_target_: mine.Loss, alpha: 1}"],
+            "loss={…} has keys that the chosen option of loss, into which it is mer",
+        ),
+        (["loss=null"], "loss=null is not an option; choose one, such as loss=bce_dice (`--help` lists them)"),
+        (["augment=null"], "augment=null is not an option; choose one, such as augment=none (`--help` lists them)"),
+        (["model=3"], "model=3 is not an option; choose one, such as model=attention (`--help` lists them)"),
+        (["+experiment=null"], "experiment=null is not an option; choose one, such as experiment=as_released (`"),
+        (["hydra/launcher=null"], "hydra/launcher=null is not an option; choose one, such as hydra/launcher="),
         (["+experiment=ds", "+experiment=focal"], "experiment is given twice; give it once, or experiment=a,b and -m"),
     ],
 )
 def test_a_composition_error_is_one_sentence(overrides: list[str], sentence: str) -> None:
     with (
-        pytest.raises(HydraException) as raised,
+        pytest.raises((HydraException, ValueError)) as raised,
         initialize_config_dir(str(resource_dir("conf")), version_base="1.3"),
     ):
         compose("config", overrides)

@@ -23,7 +23,7 @@ def test_shows_seven_extensions_of_at_most_20_lines_a_file() -> None:
     files = documents.files(DOCUMENT)
     others = re.findall(r"^```(\S+)$", documents.read(DOCUMENT), re.M)
     assert set(others) == {"sh"}, "a block without a file name"
-    assert len(files) == 13
+    assert len(files) == 15
     assert {name: len(text.splitlines()) for name, text in files.items() if len(text.splitlines()) > MOST_LINES} == {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 
 import pytest
@@ -52,23 +51,11 @@ def test_networks_of_this_program_and_other_jobs_build_none(
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (
-            ["model=external", "model.network._target_=no_such_package.Net"],
-            "model.network names no_such_package.Net, and there is no package no_such_package; run `pip install no_such_p",
-        ),
-        (
-            ["model=external", "model.network._target_=monai.nets.Net"],
-            "model.network names monai.nets.Net, which cannot be loaded (module 'monai' has no",
-        ),
         ([*SMALL, "supervision=deep"], "model: UNet returns 1 head(s) in training, but supervision has weights for 3"),
         ([*SMALL, "patches.shape=[15,16,8]"], "for a patch of [15, 16, 8] voxels, in place of logits"),
         ([*SMALL, "patches.shape=[15,16,8]"], "; it takes patches.shape=[16,16,8]"),
         ([*SMALL, "+model.network.out_channels=4"], "model: UNet returns 4 channels for 3 regions; set its argument"),
         ([*SMALL, "model.size_divisor=[4,4,16]"], "patches.shape=[16, 16, 8] is not divisible by [4, 4, 16], as Ext"),
-        (
-            [*SMALL, "+model.network.act={_target_:hydra.utils.get_class,path:torch.nn.NoSuch}"],
-            "model.network names torch.nn.NoSuch, which cannot be loaded (",
-        ),
         (
             [
                 *("model=external", "patches.shape=[16,16,16]", "inference=whole_volume"),
@@ -85,14 +72,3 @@ def test_what_does_not_fit_is_one_sentence(composition: Composition, overrides: 
         check_network(composition(*overrides))
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_nnunet_names_its_extra_where_it_is_not_installed(
-    composition: Composition, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def found(name: str) -> object:
-        return None if name == "dynamic_network_architectures" else importlib.util.find_spec(name)
-
-    monkeypatch.setattr(network_check, "find_spec", found)
-    with pytest.raises(ConfigError, match=r"run `pip install 'brats-ablate\[nnunet\]'`, or correct the name"):
-        check_network(composition("model=nnunet"))

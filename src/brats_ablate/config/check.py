@@ -18,8 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from brats_ablate.config.command import options_of_data, shell_command
 from brats_ablate.config.constraints import CONSTRAINTS
 from brats_ablate.config.design import Design
-from brats_ablate.config.messages import MOVED_KEYS, meant_key
+from brats_ablate.config.messages import MOVED_KEYS, OWN_OPTION, is_left_over, meant_key
 from brats_ablate.config.signatures import signature_of
+from brats_ablate.config.source import require_module
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.directory import TRAIN_JOB
 from brats_ablate.runs.identity import TRAINING_GROUPS
@@ -148,8 +149,13 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     target = str(node["_target_"])
     try:
         signature = signature_of(target)
+        if (
+            signature is None and INJECTED.get(path) is not _OF_A_MODEL
+        ):  # of a network, its import names what to install
+            require_module(target)
     except LookupError as error:
-        reason = f"{error.args[0]}; correct the name"
+        reason = str(error.args[0])
+        reason += "" if ";" in reason else "; correct the name"
         if target in RENAMED:
             reason = f"{target} is now called {RENAMED[target]}; use the new name"
         raise ConfigError(f"{path}._target_: {reason}") from None
@@ -169,6 +175,12 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
                 continue
             if (now := MOVED_KEYS.get(f"{path}.{key}")) is not None:
                 raise ConfigError(f"{path}.{key} is {now} now; set that in its place, outside of {path.split('.')[0]}")
+            if is_left_over(path, key, target):
+                group = path.partition(".")[0]
+                raise ConfigError(
+                    f"{path}.{key} is not an argument of {target}, but left from the chosen option of {group}, into "
+                    f"which it is merged; {OWN_OPTION.format(group)}"
+                )
             hint = _hint(key, [p.name for p in signature.parameters if p.name not in injected], f"{path}.")
             raise ConfigError(f"{path}.{key} is not an argument of {target}{hint}")
         annotation = None if isinstance(value, dict) else parameter.annotation

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from brats_ablate.config.command import chosen
 from brats_ablate.config.locations import config_dirs, option_files, resource_dir
+from brats_ablate.config.signatures import signature_of
 from brats_ablate.runtime.text import closest, shell_quoted
 
 MOVED_KEYS: Mapping[str, str] = {"trainer.validate_every": "validation.every"}
 """Key of an earlier version -> the key that took its place."""
+OWN_OPTION = (
+    "write {0} as a file conf/{0}/<name>.yaml of your own and choose {0}=<name> (in an experiment, "
+    "`defaults: [override /{0}: <name>]`)"
+)
+"""How a group gets another class with other arguments."""
 _MEANT = {
     "experiments": "+experiment", "folds": "fold", "seeds": "seed", "learning_rate": "lr", "dataset": "data",
     "gpus": "trainer.devices", "network": "model",
@@ -33,6 +43,8 @@ _NO_SETTINGS = {"defaults", "_target_"}
 
 def format_error(error: BaseException) -> str | None:
     """Return one sentence for a composition error; None if `error` is not about the configuration."""
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be a string"):
+        return _no_option(error)
     if not isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
         cause = error.__cause__
         return format_error(cause) if cause is not None else None
@@ -52,6 +64,19 @@ def format_error(error: BaseException) -> str | None:
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line)
 
 
+def _no_option(error: ValueError) -> str:
+    """Return the sentence about a group that was given null, a number or a truth value.
+
+    Hydra's text does not name the group, but the function that raised the error has the override.
+    """
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    override: Override = frame.f_locals["override"]
+    group, value = override.key_or_group, override.get_value_element_as_str()
+    options = option_files(group)
+    example = "none" if "none" in options else next(iter(options), "<option>")
+    return f"{group}={value} is not an option; choose one, such as {group}={example} (`--help` lists them)"
+
+
 def _unknown_key(match: re.Match[str]) -> str:
     key, value = match.groups()
     if key.startswith(_OF_LAUNCHER):
@@ -66,6 +91,9 @@ def _unknown_key(match: re.Match[str]) -> str:
         return f"{key} is not a known group{_hint(key, ['hydra/launcher', 'hydra/sweeper'])}"
     if key in MOVED_KEYS:
         return f"{key} is {MOVED_KEYS[key]} now; use {MOVED_KEYS[key]}={value}"
+    if value.startswith("{") and option_files(key):
+        reason = f"{key}={{…}} has keys that the chosen option of {key}, into which it is merged, lacks"
+        return f"{reason}; {OWN_OPTION.format(key)}"
     owners = _keys_and_owners()
     if key in owners:
         return f"{key} is a key of {' and '.join(owners[key])} only; choose it too"
@@ -89,6 +117,29 @@ def meant_key(key: str) -> str | None:
         return _MEANT[key]
     owners = [] if "." in key else [known for known in _keys_and_owners() if known.endswith(f".{key}")]
     return next((known for known in owners if known.startswith("trainer.")), owners[0] if len(owners) == 1 else None)
+
+
+def is_left_over(path: str, key: str, target: str) -> bool:
+    """Return whether a key at `path` is an argument of another option's class, over which `target` was set."""
+    group, _, inside = path.partition(".")
+    nodes: dict[str, Any] = {}
+    for option, file in option_files(group).items():
+        with suppress(OSError, OmegaConfBaseException, yaml.YAMLError):
+            content = OmegaConf.load(file)
+            node = OmegaConf.select(content, inside) if inside else content
+            nodes[option] = OmegaConf.to_container(node) if OmegaConf.is_dict(node) else {}
+    own = [node for option, node in nodes.items() if node.get("_target_") == target]
+    if nodes.get(chosen(group) or "") in own or any(key in node for node in own):
+        return False
+    return any(_takes(str(node["_target_"]), key) for node in nodes.values() if "_target_" in node)
+
+
+def _takes(target: str, key: str) -> bool:
+    try:
+        signature = signature_of(target)
+    except LookupError:
+        return False
+    return signature is not None and signature.get(key) is not None
 
 
 def _with_value(word: str) -> str:

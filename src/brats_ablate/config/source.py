@@ -11,7 +11,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,26 @@ def find(target: str) -> Definition | None:
     if not _may_define(tree, name):
         raise LookupError(f"{module} has no {name}")
     return None
+
+
+def require_module(target: str) -> None:
+    """Check that the module of a dotted name exists, as far as that shows without importing it.
+
+    Raises:
+        LookupError: there is no such module.
+    """
+    parts = target.split(".")
+    if len(parts) < 2 or not all(parts):
+        raise LookupError(f"{target} names no module; write <module>.<class>")
+    if find_spec(parts[0]) is None:
+        raise LookupError(f"there is no module {parts[0]}; correct the name, or install its package")
+    for i in range(2, len(parts)):
+        inner, outer = ".".join(parts[:i]), _spec_of(".".join(parts[: i - 1]))
+        if outer is not None and _spec_of(inner) is None:
+            if outer.origin is None:  # a folder without __init__.py
+                raise LookupError(f"there is no module {inner}; correct the name")
+            find(inner)  # a class with what it contains
+            return
 
 
 def ancestors(definition: Definition) -> Iterator[Definition | None]:
@@ -181,6 +202,11 @@ def _dotted(node: ast.expr) -> str | None:
 
 def _source_of(module: str) -> Path | None:
     """Return the file of a module, found without importing its parents (which find_spec would do)."""
+    spec = _spec_of(module)
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
     path: list[str] | None = None
     spec = None
     parts = module.split(".")
@@ -189,7 +215,7 @@ def _source_of(module: str) -> Path | None:
         if spec is None:
             return None
         path = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    return spec
 
 
 @cache

@@ -36,7 +36,7 @@ def require_trusted(tree: Any, file: Path, declared: Collection[str]) -> None:
     Raises:
         ConfigError: a `_target_` is not trusted.
     """
-    for key, value in _targets(tree):
+    for key, value in targets(tree):
         if not _is_trusted(value, declared):
             raise ConfigError(
                 f"{file}: {key} names {value}, which is not a class of this program, torch, MONAI or nnU-Net; such a "
@@ -54,7 +54,21 @@ def require_plain(tree: Any, file: Path) -> None:
 def named_targets(tree: Any) -> set[str]:
     """Return every `_target_` of a configuration, and what its `trust` lists."""
     listed = tree.get("trust") if isinstance(tree, Mapping) else None
-    return {str(value) for _, value in _targets(tree)} | set(listed or ())
+    return {str(value) for _, value in targets(tree)} | set(listed or ())
+
+
+def targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the key and value of every `_target_`, or of the `path` of a class that is only named."""
+    if isinstance(node, Mapping) and node.get("_target_") == _GET_CLASS and node.keys() == {"_target_", "path"}:
+        yield f"{prefix}.path", node["path"]
+        return
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        inner = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping | list):
+            yield from targets(value, inner)
+        elif inner.rpartition(".")[2] == "_target_":
+            yield inner, value
 
 
 def is_own_class(target: str) -> bool:
@@ -87,20 +101,6 @@ def _is_module(target: str) -> bool:
         return False
     base = import_module("torch.nn").Module
     return isinstance(found, type) and issubclass(found, base) and found.__module__.startswith(_PACKAGES)
-
-
-def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the key and value of every `_target_`, or of the `path` of a class that is only named."""
-    if isinstance(node, Mapping) and node.get("_target_") == _GET_CLASS and node.keys() == {"_target_", "path"}:
-        yield f"{prefix}.path", node["path"]
-        return
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        inner = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping | list):
-            yield from _targets(value, inner)
-        elif inner.rpartition(".")[2] == "_target_":
-            yield inner, value
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

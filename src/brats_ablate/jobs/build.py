@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.loading import require_loadable
 from brats_ablate.config.signatures import signature_of
+from brats_ablate.config.trust import targets
 from brats_ablate.errors import ConfigError, DataError, UserError
 from brats_ablate.labels.scheme import LabelScheme
 
@@ -33,7 +35,8 @@ def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
     """Call Hydra's `instantiate` with plain Python containers; `args` and `supplied` are derived by the job.
 
     Raises:
-        ConfigError: a constructor rejected its arguments; its message with the group's key in front.
+        ConfigError: a constructor rejected its arguments, with the group's key in front of its message; or a class
+            cannot be imported.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as build
@@ -45,11 +48,15 @@ def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError | ValueError):
             cause = cause.__cause__
+        # Private, but OmegaConf has no public way to ask a node for its path.
+        key = node._get_full_key(None)
         if cause is None:
+            if isinstance(error.__cause__, ImportError):  # of Hydra, for any error while it looks for a target
+                for inner, target in targets(OmegaConf.to_container(node), key):
+                    require_loadable(inner, str(target))
             raise
         if isinstance(cause, ValueError):
-            # Private, but OmegaConf has no public way to ask a node for its path.
-            cause = ConfigError(f"{node._get_full_key(None)}: {cause}")
+            cause = ConfigError(f"{key}: {cause}")
         raise cause from None
 
 

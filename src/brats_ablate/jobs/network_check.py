@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.trust import is_own_class, named_targets
+from brats_ablate.config.trust import is_own_class
 from brats_ablate.errors import ConfigError
 from brats_ablate.jobs import build
-from brats_ablate.runs.directory import trains_a_run
+from brats_ablate.jobs.component_check import trains_or_plans
 from brats_ablate.runtime.files import to_json
 from brats_ablate.runtime.text import first_line
 
-_PLAN = "brats_ablate.jobs.sweep.plan.run"
-_EXTRAS = {"dynamic_network_architectures": "'brats-ablate[nnunet]'"}
-"""Package of networks -> what to install where it is not the package itself."""
 FITTING: set[str] = set()
 """Networks that were found to fit, so that a sweep checks each of them once."""
 
@@ -25,13 +20,14 @@ FITTING: set[str] = set()
 def check_network(cfg: DictConfig) -> None:
     """Construct the foreign network of a run on the meta device and compare its outputs with what the run needs.
 
-    Does nothing for networks of this program, which declare what they need, and for jobs that train nothing.
+    Its classes are imported by `check_components`. Does nothing for networks of this program, which declare what they
+    need, and for jobs that train nothing.
 
     Raises:
-        ConfigError: the network is not installed, cannot be constructed, or does not fit.
+        ConfigError: the network cannot be constructed, or does not fit.
     """
-    job, model = str(cfg.job._target_), str(cfg.model._target_)
-    if not (trains_a_run(job) or job == _PLAN) or (is_own_class(model) and model != build.ADAPTER):
+    model = str(cfg.model._target_)
+    if not trains_or_plans(cfg) or (is_own_class(model) and model != build.ADAPTER):
         return
     derived = {name: str(value) for name, value in build.derived_arguments(cfg).items()}
     key = to_json([OmegaConf.to_container(cfg.model, resolve=True), derived, str(cfg.inference.window._target_)])
@@ -49,8 +45,6 @@ def _check_fit(cfg: DictConfig, path: str) -> None:
     node: Any = OmegaConf.to_container(OmegaConf.select(cfg, path), resolve=True)
     if not isinstance(node, dict) or "_target_" not in node:
         raise ConfigError(f"{path} must name the class of a network as _target_")
-    for target in sorted(named_targets(node)):
-        _require_found(target, path)
     try:
         model: Any = on_meta_device(lambda: build.build_model(cfg))
     except InstantiationException as error:
@@ -58,21 +52,3 @@ def _check_fit(cfg: DictConfig, path: str) -> None:
         raise ConfigError(f"{path}: {reason}; correct its arguments") from error
     if isinstance(model, ExternalModel):
         build.build_window(cfg, model)
-
-
-def _require_found(target: str, path: str) -> None:
-    """Require that a class or function that `path` names can be imported.
-
-    Raises:
-        ConfigError: its package is not installed, or has no such name.
-    """
-    package = target.partition(".")[0]
-    if find_spec(package) is None:
-        raise ConfigError(
-            f"{path} names {target}, and there is no package {package}; run "
-            f"`pip install {_EXTRAS.get(package, package)}`, or correct the name"
-        )
-    try:
-        resolve_name(target)
-    except Exception as error:
-        raise ConfigError(f"{path} names {target}, which cannot be loaded ({error}); correct the name") from error

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from brats_ablate.errors import ConfigError
 from brats_ablate.losses.region_loss import LossDict, RegionLossFunction
 
 
@@ -48,5 +49,21 @@ class TotalLoss:
 
         `labels` are nested, (B, X, Y, Z) uint8; `images` (B, C, X, Y, Z) are the network's input.
         """
-        terms = self.supervision(self.region_loss, output.logits, labels) | self.auxiliary(output.aux, images)
+        terms = self.supervision(self.region_terms, output.logits, labels) | self.auxiliary(output.aux, images)
         return torch.stack(list(terms.values())).sum(), terms
+
+    def region_terms(self, logits: Tensor, labels: Tensor) -> LossDict:
+        """Compute the region loss of one head, as named scalars.
+
+        Raises:
+            ConfigError: it returns something else.
+        """
+        terms: object = self.region_loss(logits, labels)
+        if not isinstance(terms, dict):
+            name = type(self.region_loss).__name__
+            raise ConfigError(f"loss: {name} must return a dict of named terms, or be a torch.nn.Module; correct it")
+        for name, term in terms.items():
+            if not isinstance(term, Tensor) or term.numel() != 1:
+                kind = f"tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+                raise ConfigError(f"loss: {name} returns a {kind}, not a scalar tensor; return its mean or sum")
+        return {name: term.reshape(()) for name, term in terms.items()}
