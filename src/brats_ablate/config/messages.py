@@ -70,7 +70,9 @@ def _no_option(error: ValueError) -> str:
     Hydra's text does not name the group, but the function that raised the error has the override.
     """
     *_, (frame, _) = walk_tb(error.__traceback__)
-    override: Override = frame.f_locals["override"]
+    override = frame.f_locals.get("override")
+    if not isinstance(override, Override):  # of another release of Hydra
+        return "a group is set to what is not an option; give the name of one (`--help` lists them)"
     group, value = override.key_or_group, override.get_value_element_as_str()
     options = option_files(group)
     example = "none" if "none" in options else next(iter(options), "<option>")
