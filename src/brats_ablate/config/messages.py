@@ -42,7 +42,9 @@ def format_error(error: BaseException) -> str | None:
             return f"{error.override} has no value; write {_with_value(error.override)}"
         remedy = "write key=value, lists in brackets and all of it in quotes, as 'patches.shape=[128,128,128]'"
         key, _, value = error.override.partition("=")
-        if not re.search("[\"'\\[{,]", value):  # a text with characters that Hydra's grammar reserves
+        if re.match(r"""\[[^'"]*=""", value):
+            remedy = """put elements with = in quotes, and all of it in others, as 'job.runs=["a/fold=0"]'"""
+        elif not re.search("[\"'\\[{,]", value):  # a text with characters that Hydra's grammar reserves
             quoted = f"{key}='{value}'"
             remedy = f"quote the value for the program and for the shell: {shell_quoted(quoted)}"
         return f"{error.override} cannot be parsed; {remedy}"
