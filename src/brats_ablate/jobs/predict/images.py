@@ -101,7 +101,7 @@ def _of_images(images: Mapping[str, Image], affine: npt.ArrayLike | None) -> Giv
 
 
 def _case_in(folder: Path, layout: Layout) -> RawCase:
-    cases = find_cases(folder, layout, need_segmentation=False)
+    cases = find_cases(folder, layout, need_segmentation=False, key="images")
     if len(cases) != 1:
         listed = ", ".join(case.case_id for case in cases[:3]) + (", …" if len(cases) > 3 else "")
         raise DataError(f"{folder} contains {len(cases)} cases ({listed}); give the folder or the files of one")
