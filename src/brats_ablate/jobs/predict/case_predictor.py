@@ -135,7 +135,7 @@ def _members(path: Path, checkpoints: int, lr: float | str, seed: int) -> list[E
     if not is_run and not any(path.glob("fold=*/lr=*/seed=*")):
         raise ConfigError(f"{path} is neither a run directory nor the folder of an experiment's runs; check the path")
     runs, name = (path, str(path)) if is_run else (path.parent, path.name)
-    return choose_members(runs, [name], lr=lr, seed=seed, checkpoints=checkpoints)
+    return choose_members(runs, [name], lr=lr, seed=seed, checkpoints=checkpoints, key="runs")
 
 
 def _configuration(
