@@ -147,6 +147,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.check import check
         from brats_ablate.config.command import record_options
         from brats_ablate.config.design import Design
+        from brats_ablate.config.locations import check_outputs
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.initial_weights import use_initial_weights
         from brats_ablate.jobs.network_check import check_network
@@ -176,6 +177,7 @@ class CheckedLauncher(Launcher):
                 use_prepared_data(cfg, overrides)
                 plain = _without_hydra(cfg)
                 check(plain)
+                check_outputs(plain)
                 check_network(plain)
             except ConfigError as error:
                 raise ConfigError(f"{error} (in: {label})") from None

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check, check_data
+from brats_ablate.config.locations import check_outputs
 from brats_ablate.errors import UserError
 from brats_ablate.jobs.initial_weights import use_initial_weights
 from brats_ablate.jobs.network_check import check_network
@@ -32,6 +33,7 @@ def execute(cfg: DictConfig) -> int:
     try:
         use_prepared_data(cfg, _overrides())
         check(cfg)
+        check_outputs(cfg)
         check_network(cfg)
         check_data(cfg)
         use_initial_weights(cfg)
