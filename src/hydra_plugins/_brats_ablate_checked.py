@@ -114,6 +114,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.launch.sweep import check_no_conflict, check_ranks
         from brats_ablate.runs.directory import trains_a_run
         from brats_ablate.runtime import exit_code, signals
+        from brats_ablate.runtime.output import print_line
         from brats_ablate.runtime.ranks import rank
 
         for each in runs:
@@ -125,7 +126,7 @@ class CheckedLauncher(Launcher):
             exit_code.record(self.run_all(runs))
         if rank() == 0:
             for line in commands([run for each in runs if (run := each.as_sweep_run().run) is not None]):
-                print(line, flush=True)
+                print_line(line)
         if exit_code.highest() == signals.EXIT_CODE:
             sys.exit(signals.EXIT_CODE)
 
