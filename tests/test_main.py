@@ -53,6 +53,7 @@ def typed(line: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         (["+experiment=ds", "-m", "lr=0,1"], "lr=0 must be a positive number; the paper's are 5e-4, 7e-4, 9e-4 (in: "),
         (["job=trian"], "job=trian is not an option; did you mean train?"),
         (["job="], "job= has no value; choose one of calibration, "),
+        (["-cn", "table2"], "-cn table2 needs its folder; add -cd sweeps"),
         (["-cn", "nothing"], "-cn nothing names no configuration; give its folder too, as in -cd sweeps -cn table2"),
         (["-cd", "sweeps", "-cn", "tabel2"], "-cn tabel2 names no configuration; did you mean table2?"),
         (["-cd", "nowhere"], "nowhere; give -cd an existing folder"),
@@ -200,6 +201,44 @@ def test_files_that_are_read_or_of_another_program_may_have_any_name(
         (in_empty_folder / folder / "experiments" / "mine.yaml").write_text(table)
     (in_empty_folder / "conf" / "config.yaml").write_text("of: another program\n")
     assert typed(["-cd", "own", "job=status"], monkeypatch) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (["paths.tables=afile", "job=tables"], "paths.tables=afile is a file; name a folder"),
+        (["paths.evaluation=afile/deep", "job=evaluate"], "paths.evaluation=afile/deep: afile is a file; name a"),
+        (["paths.work=afile", "job=status"], "paths.work=afile is a file; name a folder"),
+        (["paths.work=afile", "fold=0,1", "-m"], "paths.work=afile is a file; name a folder"),
+        (
+            ["paths.tables=afile", "fold=0,1", "-m"],
+            "paths.tables=afile is a file; name a folder (in: paths.tables=afile fold=0)",
+        ),
+        (["job=describe", "job.output=afile"], "job.output=afile is a file; name a folder"),
+        (["job=report", "job.output=afolder"], "job.output=afolder is a folder; name a file in it"),
+        (["job=status", "job.json=afolder"], "job.json=afolder is a folder; name a file in it"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_named_with_its_key(
+    line: list[str],
+    sentence: str,
+    in_empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (in_empty_folder / "afile").touch()
+    (in_empty_folder / "afolder").mkdir()
+    assert typed(line, monkeypatch) == 2
+    assert sentence in capsys.readouterr().err
+    assert {each.name for each in in_empty_folder.rglob("*")} == {"afile", "afolder"}
+
+
+def test_the_folder_of_a_sweep_is_named_next_to_a_folder_conf(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_empty_folder / "conf").mkdir()
+    assert typed(["-cn", "table2", "-m"], monkeypatch) == 2
+    assert "-cn table2 needs its folder; add -cd sweeps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mime", "mine"), ("tabel2", "table2")])

@@ -114,6 +114,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.launch.sweep import check_no_conflict, check_ranks
         from brats_ablate.runs.directory import trains_a_run
         from brats_ablate.runtime import exit_code, signals
+        from brats_ablate.runtime.output import print_line
         from brats_ablate.runtime.ranks import rank
 
         for each in runs:
@@ -125,7 +126,7 @@ class CheckedLauncher(Launcher):
             exit_code.record(self.run_all(runs))
         if rank() == 0:
             for line in commands([run for each in runs if (run := each.as_sweep_run().run) is not None]):
-                print(line, flush=True)
+                print_line(line)
         if exit_code.highest() == signals.EXIT_CODE:
             sys.exit(signals.EXIT_CODE)
 
@@ -147,6 +148,7 @@ class CheckedLauncher(Launcher):
         from brats_ablate.config.check import check
         from brats_ablate.config.command import record_options
         from brats_ablate.config.design import Design
+        from brats_ablate.config.locations import check_outputs
         from brats_ablate.config.messages import format_error
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.component_check import check_components
@@ -183,6 +185,7 @@ class CheckedLauncher(Launcher):
                 use_prepared_data(cfg, overrides)
                 plain = _without_hydra(cfg)
                 check(plain)
+                check_outputs(plain)
                 check_components(plain)
                 check_network(plain)
             except ConfigError as error:

@@ -25,6 +25,7 @@ class GridSweeper(BasicSweeper):
 
         Others can neither read it, as `setup` lines can hold secrets, nor write it, as its jobs unpickle what is in it.
         """
+        from brats_ablate.config.locations import check_outputs
         from brats_ablate.errors import ConfigError
         from brats_ablate.launch.submission import make_launch_folder
 
@@ -32,7 +33,11 @@ class GridSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
-            make_launch_folder(folder)
+            try:
+                make_launch_folder(folder)
+            except (FileExistsError, NotADirectoryError):
+                check_outputs(self.config)  # which names the key
+                raise
         except ConfigError as error:
             print(f"brats-ablate: {error}", file=sys.stderr)
             sys.exit(error.exit_code)

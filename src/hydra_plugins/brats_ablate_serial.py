@@ -29,6 +29,7 @@ class SerialLauncher(CheckedLauncher):
         from brats_ablate.launch.sweep import plan_sweep
         from brats_ablate.launch.time_left import SweepClock
         from brats_ablate.runs.state import RunState
+        from brats_ablate.runtime.output import print_line
         from brats_ablate.runtime.signals import EXIT_CODE
 
         sweep_runs = [each.as_sweep_run() for each in runs]
@@ -36,7 +37,7 @@ class SerialLauncher(CheckedLauncher):
         outcomes = {i: Outcome(each.label, RunState.NOT_STARTED) for i, each in enumerate(sweep_runs)}
         clock = SweepClock(sweep_runs)
         for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
-            print(f"[{i + 1}/{len(runs)}] {sweep_run.label}{clock.text(range(i, len(runs)))}", flush=True)
+            print_line(f"[{i + 1}/{len(runs)}] {sweep_run.label}{clock.text(range(i, len(runs)))}")
             plan = plan_sweep([sweep_run])
             is_elsewhere = bool(plan.already_submitted or plan.running_elsewhere)
             if is_elsewhere and self.ranks_per_run == 1:  # of several, another rank can hold the lock already
@@ -56,7 +57,7 @@ class SerialLauncher(CheckedLauncher):
             if code == EXIT_CODE:
                 break
         if print_summary(outcomes):
-            print("run the same command again to resume unfinished runs", flush=True)
+            print_line("run the same command again to resume unfinished runs")
         return max(codes)
 
     def _exit_code(self, cfg: DictConfig) -> int:

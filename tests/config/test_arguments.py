@@ -24,6 +24,11 @@ from brats_ablate.config.locations import resource_dir
         ("data.raw=/a,b/c=d", "data.raw='/a,b/c=d'"),
         ("data.raw=/plain/${name}", "data.raw=/plain/${name}"),
         ("paths.work=~/x", "paths.work=/home/me/x"),
+        ("job.runs=[a/fold=1/lr=0.005, ds,${name}]", "job.runs=['a/fold=1/lr=0.005',ds,${name}]"),
+        ("job.runs=[]", "job.runs=[]"),
+        ("job.runs=['a/fold=1',ds]", "job.runs=['a/fold=1',ds]"),
+        ("job.methods=[~/a b,c.csv]", "job.methods=['/home/me/a b',c.csv]"),
+        ("job.methods={mine: c.csv}", "job.methods={mine: c.csv}"),
         ("job.source=/a/O'Brien (1)", r"job.source='/a/O\'Brien (1)'"),
     ],
 )
@@ -32,9 +37,15 @@ def test_a_path_is_a_value_without_quotes(written: str, read: str, monkeypatch: 
     quoted = arguments.quoted_paths(["-m", written])
     assert quoted == ["-m", read]
     assert arguments.quoted_paths(quoted) == quoted
-    if written.startswith(("data", "job")):  # Hydra reads what was written
+    if written.startswith(("data", "job.run=", "job.source")):  # Hydra reads what was written
         value = OverridesParser.create().parse_override(read).value()
         assert value == written.partition("=")[2].replace("~", "/home/me")
+
+
+def test_hydra_reads_the_paths_of_a_list_as_written() -> None:
+    written = "job.runs=[work/hosp/runs/ds/fold=1/lr=0.005/seed=0, ds]"
+    value = OverridesParser.create().parse_override(arguments.quoted_paths([written])[0]).value()
+    assert value == ["work/hosp/runs/ds/fold=1/lr=0.005/seed=0", "ds"]
 
 
 def test_multirun_may_stand_anywhere() -> None:

@@ -32,6 +32,7 @@ from brats_ablate.config.messages import format_error
         ),
         (["qqqqqqqq=3"], "qqqqqqqq is not a known key; `--cfg job` shows every key"),
         (["+experiment"], "+experiment has no value; write +experiment=<value>"),
+        (["about.question=[a=b]"], "about.question=[a=b] cannot be parsed; put elements with = in quotes"),
         (["patches.shape=[1,2"], "patches.shape=[1,2 cannot be parsed; write key=value, lists in brackets"),
         (
             ["loss={_target_: mine.Loss, alpha: 1}"],

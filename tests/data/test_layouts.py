@@ -87,6 +87,8 @@ def test_same_id_in_two_folders_is_returned_twice(tmp_path):
 
 
 def test_no_folder(tmp_path):
+    with pytest.raises(DataError, match=r"absent is not a folder; point job\.source"):
+        find_cases(tmp_path / "absent", LAYOUTS["brats2021"], need_segmentation=True, key="job.source")
     with pytest.raises(DataError, match=r"absent is not a folder; point data\.raw"):
         find_cases(tmp_path / "absent", LAYOUTS["brats2021"], need_segmentation=True)
 

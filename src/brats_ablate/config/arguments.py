@@ -24,6 +24,8 @@ _PATHS = re.compile(
     r"(?P<key>\+{0,2}(data\.(raw|list)|paths\.\w+|init\.checkpoint|"
     r"job\.(run|source|predictions|references|settings|reuse|output|json|sweeps)))=(?P<value>.+)"
 )
+_PATH_LISTS = re.compile(r"(?P<key>\+{0,2}job\.(runs|methods|tables))=\[(?P<items>(?:\$\{[^{},]*\}|[^][{}'\"])*)\]")
+"""Lists of paths or names, in brackets and without quotes or further brackets."""
 _LISTED = ("init.checkpoint", "job.")
 """Start of the keys of paths that a grid or a list can have several of, separated by commas."""
 _OPTION_OF = {"data.convention": "labels", "data.layout": "data/layout", "job.convention": "job.prediction_labels"}
@@ -79,7 +81,8 @@ def open_keys(arguments: list[str]) -> list[str]:
 
 def quoted_paths(arguments: list[str]) -> list[str]:
     """Expand ~ in paths, and quote those with characters that Hydra's grammar takes in quotes only, such as =."""
-    return [_quoted(match) if (match := _PATHS.fullmatch(each)) else each for each in arguments]
+    quoted = [_quoted(match) if (match := _PATHS.fullmatch(each)) else each for each in arguments]
+    return [_with_quoted_items(match) if (match := _PATH_LISTS.fullmatch(each)) else each for each in quoted]
 
 
 def packaged_sweeps(arguments: list[str]) -> list[str]:
@@ -117,6 +120,11 @@ def _quoted(match: re.Match[str]) -> str:
     is_list = key.startswith(_LISTED) and not re.search(r"\$\{[^}]*,", value)
     paths = value.split(",") if is_list else [value]
     return f"{key}={','.join(map(_quoted_path, paths))}"
+
+
+def _with_quoted_items(match: re.Match[str]) -> str:
+    items = match["items"].split(",")
+    return f"{match['key']}=[{','.join(_quoted_path(item.strip()) for item in items)}]"
 
 
 def _quoted_path(path: str) -> str:

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -19,6 +19,9 @@ from brats_ablate.runtime.text import first_line
 PACKAGE = Path(__file__).resolve().parents[1]
 TABLES = "experiments"
 """Name of the folders with tables."""
+_WRITES_A_FILE = ("brats_ablate.jobs.report.run",)
+_WRITES_A_FOLDER = ("brats_ablate.jobs.describe.run", "brats_ablate.jobs.export.run")
+"""Jobs whose `output` is a path."""
 _CONFIG_DIR = "BRATS_ABLATE_CONFIG_DIR"
 """The command's -cd folder, for the processes that it starts."""
 
@@ -77,6 +80,29 @@ def check_names() -> None:
                 raise ConfigError(
                     f"{own} is not read, as {file} has the same name; rename it, or start the command elsewhere"
                 )
+
+
+def check_outputs(cfg: DictConfig) -> None:
+    """Check that what `cfg` names as a folder is no file, nor below one, and that what it names as a file is no folder.
+
+    Raises:
+        ConfigError: one is; names the key.
+    """
+    folders = {f"paths.{key}": place for key, place in cfg.paths.items()}
+    files = {"job.json": cfg.job.get("json")}
+    if (target := cfg.job.get("_target_")) in _WRITES_A_FILE:
+        files["job.output"] = cfg.job.output
+    elif target in _WRITES_A_FOLDER:
+        folders["job.output"] = cfg.job.output
+    for key, place in folders.items():
+        path = Path(str(place or "."))
+        for each in (*reversed(path.parents), path):
+            if each.exists() and not each.is_dir():
+                through = "" if each == path else f": {each}"
+                raise ConfigError(f"{key}={path}{through} is a file; name a folder")
+    for key, place in files.items():
+        if place is not None and Path(str(place)).is_dir():
+            raise ConfigError(f"{key}={place} is a folder; name a file in it")
 
 
 def option_files(group: str) -> dict[str, Path]:

@@ -54,7 +54,9 @@ def format_error(error: BaseException) -> str | None:
             return f"{error.override} has no value; write {_with_value(error.override)}"
         remedy = "write key=value, lists in brackets and all of it in quotes, as 'patches.shape=[128,128,128]'"
         key, _, value = error.override.partition("=")
-        if not re.search("[\"'\\[{,]", value):  # a text with characters that Hydra's grammar reserves
+        if re.match(r"""\[[^'"]*=""", value):
+            remedy = """put elements with = in quotes, and all of it in others, as 'job.runs=["a/fold=0"]'"""
+        elif not re.search("[\"'\\[{,]", value):  # a text with characters that Hydra's grammar reserves
             quoted = f"{key}='{value}'"
             remedy = f"quote the value for the program and for the shell: {shell_quoted(quoted)}"
         return f"{error.override} cannot be parsed; {remedy}"
@@ -167,11 +169,14 @@ def _unknown_option(match: re.Match[str]) -> str:
 
 def _unknown_primary(match: re.Match[str]) -> str:
     name = match[1]
+    sweeps = [Path("sweeps").absolute(), resource_dir("sweeps")]  # `-cd sweeps` means both
+    if any((folder / f"{name}.yaml").is_file() for folder in sweeps):
+        return f"-cn {name} needs its folder; add -cd sweeps"
     if "provider=command-line" not in match.string:
         return f"-cn {name} names no configuration; give its folder too, as in -cd sweeps -cn table2"
     places = [Path(place) for place in re.findall(r"path=file://(\S+)", match.string)]
-    if Path("sweeps").absolute() in places:
-        places.append(resource_dir("sweeps"))  # `-cd sweeps` means these, too
+    if sweeps[0] in places:
+        places.append(sweeps[1])
     names = sorted({file.stem for place in places for file in place.glob("*.yaml")})
     return f"-cn {name} names no configuration{_hint(name, names)}"
 

@@ -21,7 +21,12 @@ _MOST_NAMED = 3
 
 
 def find_cases(
-    root: Path, layout: Layout, *, need_segmentation: bool, known: Mapping[str, Layout] | None = None
+    root: Path,
+    layout: Layout,
+    *,
+    need_segmentation: bool,
+    known: Mapping[str, Layout] | None = None,
+    key: str = "data.raw",
 ) -> list[RawCase]:
     """Return the cases below `root`, sorted by id, complete or not.
 
@@ -31,6 +36,7 @@ def find_cases(
         need_segmentation: leave `unlabeled` images out. A case that lacks its segmentation is still returned, for
             `validation.validate_files` to report.
         known: layouts to suggest if there is no case, by the option that chooses them.
+        key: what gave `root`, for messages.
 
     Returns:
         RawCase objects; a missing modality is absent from `images`. An id whose files occur twice is returned twice.
@@ -39,7 +45,7 @@ def find_cases(
         DataError: `root` or a folder below it cannot be read, or contains no case; or its dataset.json is wrong.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; point data.raw at the unpacked data set")
+        raise DataError(f"{root} is not a folder; point {key} at the unpacked data set")
     found = _Found(root, layout)
     cases = found.cases(need_segmentation)
     if not cases:
@@ -49,7 +55,7 @@ def find_cases(
         listed = f"; not recognized: {_listed(names)}" if names else ""
         example = layout.file_name("<case>", next(iter(layout.modalities)))
         raise DataError(
-            f"{root} contains no case of layout {layout.name!r} (such as {example}){looks}{listed}; check data.raw and "
+            f"{root} contains no case of layout {layout.name!r} (such as {example}){looks}{listed}; check {key} and "
             "data/layout"
         )
     return cases

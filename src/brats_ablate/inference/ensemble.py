@@ -43,7 +43,7 @@ class EnsembleMember:
 
 
 def choose_members(
-    runs: Path, names: Sequence[str], *, lr: float | str, seed: int, checkpoints: int
+    runs: Path, names: Sequence[str], *, lr: float | str, seed: int, checkpoints: int, key: str = "job.runs"
 ) -> list[EnsembleMember]:
     """Return the best checkpoints of the finished runs of `names`, by fold.
 
@@ -53,6 +53,7 @@ def choose_members(
         lr: a learning rate, or "best": in each fold the one with the highest mean Dice, as in the paper.
         seed: of experiments' runs.
         checkpoints: at most this many of each run, best first; the paper's ensemble has 2.
+        key: what gave the names, for messages.
 
     Raises:
         ConfigError: a name is not an experiment, or has no finished run with this learning rate and seed.
@@ -70,7 +71,7 @@ def choose_members(
         if not chosen:
             known = sorted({run.coordinates.name for run in all_runs})
             raise ConfigError(
-                f"job.runs: {name} has no finished run with lr={lr} and seed={seed} in {runs}; train it first"
+                f"{key}: {name} has no finished run with lr={lr} and seed={seed} in {runs}; train it first"
                 + (f", or choose from {', '.join(known)}" if name not in known and known else "")
             )
         for run in chosen:

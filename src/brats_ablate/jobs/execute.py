@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check, check_data
+from brats_ablate.config.locations import check_outputs
 from brats_ablate.errors import UserError
 from brats_ablate.jobs.component_check import check_components
 from brats_ablate.jobs.initial_weights import use_initial_weights
@@ -33,6 +34,7 @@ def execute(cfg: DictConfig) -> int:
     try:
         use_prepared_data(cfg, _overrides())
         check(cfg)
+        check_outputs(cfg)
         check_components(cfg)
         check_network(cfg)
         check_data(cfg)

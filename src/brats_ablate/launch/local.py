@@ -19,6 +19,7 @@ from brats_ablate.launch.submission import SLURM, Submission, is_alive, local_su
 from brats_ablate.launch.sweep import SweepRun, configuration, plan_sweep, submission_lock
 from brats_ablate.launch.time_left import SweepClock
 from brats_ablate.launch.worker import Execute, RunTask
+from brats_ablate.runtime.output import print_line
 from brats_ablate.runtime.signals import EXIT_CODE
 from brats_ablate.runtime.workers import available_cores
 
@@ -96,9 +97,9 @@ def launch(
                 del running[i]
                 outcomes[i] = each
                 line = f"{time.strftime('%H:%M:%S')}  {each.label}: {each.result} {each.reason}".rstrip()
-                print(f"{line}{clock.text([*running, *to_start])}", flush=True)
+                print_line(f"{line}{clock.text([*running, *to_start])}")
             if clock.is_due and (left := clock.text([*running, *to_start])):
-                print(f"{time.strftime('%H:%M:%S')}{left}", flush=True)
+                print_line(f"{time.strftime('%H:%M:%S')}{left}")
             if running:
                 time.sleep(poll_seconds)
         except KeyboardInterrupt:
@@ -110,7 +111,7 @@ def launch(
     code = print_summary(outcomes)
     if not stopped:
         return code
-    print("interrupted; run the same command again to resume", flush=True)
+    print_line("interrupted; run the same command again to resume")
     return EXIT_CODE
 
 
@@ -135,7 +136,7 @@ def _start(each: SweepRun, execute: Execute, folder: Path, slot: Slot, ranks: in
     if each.run:
         write_submission(each.run.path, submission)
     on = f" on device {','.join(map(str, slot))}" if slot else ""
-    print(f"{time.strftime('%H:%M:%S')}  {each.label}: started{on}, logs in {job.paths.folder}", flush=True)
+    print_line(f"{time.strftime('%H:%M:%S')}  {each.label}: started{on}, logs in {job.paths.folder}")
     return submission
 
 
@@ -170,7 +171,7 @@ def _sharing_cores(processes: int) -> Iterator[None]:
 
 
 def _stop(running: Iterable[Submission]) -> None:
-    print("\nsaving and stopping the active runs; press Ctrl-C again to leave them running", flush=True)
+    print_line("\nsaving and stopping the active runs; press Ctrl-C again to leave them running")
     for submission in running:
         if is_alive(submission):
             os.kill(int(submission.job), signal.SIGTERM)  # the controlling process passes it on to every rank

@@ -17,6 +17,7 @@ from brats_ablate.launch.submission import SLURM, Submission, active_states, slu
 from brats_ablate.launch.sweep import SweepPlan, SweepRun
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
+from brats_ablate.runtime.output import print_line
 from brats_ablate.runtime.text import align, counted
 
 ALREADY_FINISHED = "already finished"
@@ -157,7 +158,7 @@ def wait_for_jobs(
         line = f"{len(active) - running} queued, {running} running, {len(outcomes) - failed} finished"
         line += f", {failed} failed or interrupted" if failed else ""
         if line != printed:
-            print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+            print_line(f"{time.strftime('%H:%M:%S')}  {line}")
             printed = line
         if active:
             time.sleep(poll_seconds)
@@ -170,13 +171,13 @@ def print_plan(plan: SweepPlan, total: int) -> None:
     parts += [f"{len(plan.finished)} {ALREADY_FINISHED}"] if plan.finished else []
     parts += [f"{len(plan.already_submitted)} already queued or running"] if plan.already_submitted else []
     parts += [f"{len(plan.running_elsewhere)} {RUNNING_ELSEWHERE}"] if plan.running_elsewhere else []
-    print(", ".join(parts), flush=True)
+    print_line(", ".join(parts))
 
 
 def print_summary(outcomes: Mapping[int, Outcome]) -> int:
     """Print one line per run and the counts; return exit code 1 if any run failed or was interrupted."""
     ordered = [outcomes[i] for i in sorted(outcomes)]
-    print(format_outcomes(ordered), flush=True)
+    print_line(format_outcomes(ordered))
     return int(any(o.is_failure for o in ordered))
 
 

@@ -110,10 +110,10 @@ def leak(source: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
     differing = [key for key in _DATA[1:] if source[key] != ours[key]]
     if differing:
         theirs, here = (", ".join(f"{key}={each[key]}" for key in differing) for each in (source, ours))
-        return (
-            f"were trained on validation cases of this run (theirs: {theirs}; here: {here}); take weights of the same "
-            "fold, in a sweep with fold=${fold} in the path"
-        )
+        remedy = "take weights of the same fold, in a sweep with fold=${fold} in the path"
+        if differing != ["fold"]:
+            remedy = "their folds are others, so train them again under the folds of this run"
+        return f"were trained on validation cases of this run (theirs: {theirs}; here: {here}); {remedy}"
     if not same_cases and None not in prints:
         return (
             f"were trained on {source['data.name']} when it had other content, so whether on validation cases of this "

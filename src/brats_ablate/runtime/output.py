@@ -20,6 +20,14 @@ def discard_unread_output(descriptors: Iterable[int] = (1, 2)) -> None:
             os.close(nothing)
 
 
+def print_line(text: str) -> None:
+    """Print a line now, unless the reader of the output has ended: what a run prints does not decide its fate."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        discard_unread_output()
+
+
 @lru_cache
 def warn_once(sentence: str) -> None:
     """Print a warning to standard error, unless this process has printed it before."""

@@ -12,6 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from brats_ablate.runtime.files import write_text
+from brats_ablate.runtime.output import print_line
 from brats_ablate.runtime.text import align
 from brats_ablate.training.progress import Progress
 
@@ -70,7 +71,7 @@ class ProfiledProgress(Progress):
             self.profiler.stop()
         if self.profiler is not None or self.done - self.first < self.skipped:
             first, last = self.skipped + 1, self.last
-            print(f"{self.label}: not profiled, because it ended before the end of steps {first} to {last}", flush=True)
+            print_line(f"{self.label}: not profiled, because it ended before the end of steps {first} to {last}")
 
     def _begin(self) -> None:
         activities = [ProfilerActivity.CPU]
@@ -93,7 +94,7 @@ class ProfiledProgress(Progress):
         table = self.folder / "kernels.txt"
         write_text(table, self._heading(operations, wall_us) + longest(operations, self.last - self.skipped) + "\n")
         self.profiler = None
-        print(f"{self.label}: profiled; open {trace} in ui.perfetto.dev, and see {table}", flush=True)
+        print_line(f"{self.label}: profiled; open {trace} in ui.perfetto.dev, and see {table}")
 
     def _heading(self, operations: list[Operation], wall_us: float) -> str:
         steps = self.last - self.skipped

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
 from typing import ParamSpec
 
 from brats_ablate.runtime.output import discard_unread_output
@@ -86,6 +88,7 @@ class EstimatedProgress(Progress):
     def __init__(self, progress: Progress, remedy: str) -> None:
         super().__init__(progress.label)
         self.progress, self.remedy, self.is_open = progress, remedy, True
+        self.ends: list[float] = []
 
     def start(self, first_step: int, total_steps: int) -> None:
         super().start(first_step, total_steps)
@@ -94,12 +97,12 @@ class EstimatedProgress(Progress):
     def step(self, step: int, epoch: int) -> None:
         super().step(step, epoch)
         self.progress.step(step, epoch)
-        taken, now = step - self.first - 1, time.monotonic()
-        if taken == 0:
-            self.warm_at = now  # the first step compiles and allocates
-        elif self.is_open and (taken >= _STEPS_TIMED or now - self.warm_at > _MOST_SECONDS_TIMED):
+        if not self.is_open:
+            return
+        self.ends.append(time.monotonic())  # that of the first step, which compiles and allocates, begins the second
+        if len(self.ends) > _STEPS_TIMED or self.ends[-1] - self.ends[0] > _MOST_SECONDS_TIMED:
             self.is_open = False
-            per_step = (now - self.warm_at) / taken
+            per_step = median(end - start for start, end in pairwise(self.ends))  # few compile a rare transform
             if (left := per_step * (self.total - step)) >= _LONG_SECONDS:
                 steps = f"{self.total - step:,} steps of {per_step:.2g} s on this CPU, and the validation"
                 print(f"{self.label}: about {format_duration(left)} for {steps}{self.remedy}", flush=True)

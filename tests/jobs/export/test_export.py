@@ -223,6 +223,7 @@ def test_what_cannot_be_exported_is_one_sentence(
     refused = {
         r"job\.format=coreml does not exist; choose onnx or monai_bundle": ("job.format=coreml",),
         r"job\.run=.* is not a run directory": (f"job.run={tmp_path}",),
+        r"^name: onehot has no finished run with lr=best and seed=0": ("name=onehot",),
         r"ds has no finished run of fold 2; train it, or choose fold=0": ("fold=2",),
         r"set postprocess=none, or export ONNX": ("job.format=monai_bundle", "postprocess=paper"),
         r"set inference=sliding_window, or export ONNX": ("job.format=monai_bundle", "inference=whole_volume"),

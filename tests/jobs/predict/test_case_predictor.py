@@ -98,19 +98,24 @@ def test_folder_files_arrays_and_mappings_are_one_case(predict: CasePredictor, c
     np.testing.assert_array_equal(upright.labels, nib.apply_orientation(expected.labels, ras))
 
 
-def test_images_that_are_not_one_case_are_refused(predict: CasePredictor, case: Path, work: Path) -> None:
+def test_images_that_are_not_one_case_are_refused(
+    predict: CasePredictor, case: Path, work: Path, tmp_path: Path
+) -> None:
     assert predict.modalities == ALL
     array = np.arange(3 * 8**3, dtype=np.int16).reshape(3, 8, 8, 8)
     folder = work / "phantom" / "raw"
+    (unnamed := tmp_path / "x.nii.gz").touch()
     refused: list[tuple[str, object, np.ndarray | None]] = [
         ("has shape (3, 8, 8, 8); it must be (4, X, Y, Z), with the channels flair, t1, t1ce, t2", array, None),
         ("affine has shape (3, 3)", np.ones((4, 8, 8, 8)), np.eye(3)),
         ("affine is that of arrays", case, np.eye(4)),
         ("contains 6 cases", folder, None),
+        ("new/sub-99 does not exist; give the folder of a case", "new/sub-99", None),
+        ("new/b.nii.gz does not exist", ["new/b.nii.gz"], None),
         ("adc is not a modality", {"adc": array[0]}, None),
         ("images[t1] has shape (8, 8)", {"t1": array[0, 0]}, None),
         ("modality t2 is missing", files(case, ALL[:3]), None),
-        ("which modalities the files", [*files(case, ALL[:3]), Path("x.nii.gz")], None),
+        ("which modalities the files", [*files(case, ALL[:3]), unnamed], None),
         ("give flair twice", files(case, ("flair", "flair")), None),
         ("images is a Tensor; give images.numpy()", torch.ones(4, 8, 8, 8), np.eye(4)),
         ("images[t1] is a Tensor; give images[t1].numpy()", {"t1": torch.ones(8, 8, 8)}, None),
@@ -141,15 +146,27 @@ def test_a_network_for_missing_modalities_takes_a_part(finished_run: FinishedRun
 
 
 def test_what_cannot_be_loaded_is_one_sentence(run: RunDirectory, tmp_path: Path) -> None:
+    load: Any = load_predictor
     with pytest.raises(ConfigError, match="is neither a run directory nor the folder of an experiment's runs"):
-        load_predictor(tmp_path)
+        load(tmp_path)
     with pytest.raises(ConfigError, match="runs is empty"):
-        load_predictor([])
+        load([])
     with pytest.raises(ConfigError, match="inference"):
-        load_predictor(run.path, inference="sliding")
+        load(run.path, inference="sliding")
     with pytest.raises(ConfigError, match=r"tuned\.yaml does not exist"):
-        load_predictor(run.path, settings=tmp_path / "tuned.yaml")
+        load(run.path, settings=tmp_path / "tuned.yaml")
+    with pytest.raises(ConfigError, match=r"^precision=fp8 must be one of auto, fp32, tf32, bf16, fp16$"):
+        load(run.path, precision="fp8")
+    with pytest.raises(ConfigError, match=r"^device=gpu must be one of auto, cpu, cuda$"):
+        load(run.path, "gpu")
+    with pytest.raises(ConfigError, match=r"^precision=tf32 needs an NVIDIA GPU"):
+        load(run.path, "cpu", precision="tf32")
+    with pytest.raises(ConfigError, match=r"^lr=high must be best, or a learning rate$"):
+        load(run.path.parents[2], lr="high")
+    with pytest.raises(ConfigError, match=r"^runs: ds has no finished run with lr=0.5 "):
+        load(run.path.parents[2], lr="0.5")
+    load(run.path.parents[2], "cpu", lr=str(run.coordinates.lr))
     config = run.path / "config.yaml"
     config.write_text(config.read_text().replace("brats_ablate.inference.postprocess.NoPostprocess", "os.system"))
     with pytest.raises(ConfigError, match=r"config\.yaml: postprocess\._target_ names os\.system"):
-        load_predictor(run.path)
+        load(run.path)

@@ -29,6 +29,8 @@ def test_the_numbers_of_files_have_the_order_of_dataset_json_or_of_the_layout(tm
     assert images_of(files, volumes=["t2", "t1ce", "t1", "flair"])["t2"] == "A_0000.nii.gz"
     channels = dict(enumerate(("T1", "T1ce", "T2", "FLAIR", "ADC")))
     (tmp_path / folder).mkdir()
+    for file in [*files, tmp_path / folder / "x.nii.gz"]:
+        file.touch()
     (tmp_path / folder / "dataset.json").write_text(json.dumps({"channel_names": channels}))
     expected = {"t1": NUMBERED[0], "t1ce": NUMBERED[1], "t2": NUMBERED[2], "flair": NUMBERED[3]}
     assert images_of([*files, tmp_path / folder / "A_0004.nii.gz"]) == expected
@@ -50,6 +52,7 @@ def test_files_of_several_cases_are_refused(tmp_path: Path, layout: str, names: 
 
 def test_declared_volumes_replace_a_dataset_json_that_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"modality": {"0": "ADC"}}))
+    (tmp_path / "x.nii.gz").touch()
     layout = LAYOUTS["msd"]
     with pytest.raises(DataError, match=r"ADC.*, or set data\.layout\.volumes"):
         given_case(tmp_path / "x.nii.gz", None, MODALITIES, layout)

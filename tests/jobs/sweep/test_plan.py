@@ -3,18 +3,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 from scaffolding import write_run
 
+from brats_ablate.cases import Batch, Patch
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed
-from brats_ablate.jobs.sweep.dry_run import FirstSteps, ListedKinds, Measurement, validations
+from brats_ablate.jobs.sweep.dry_run import FirstSteps, ListedKinds, Measurement, compile_transforms, validations
 from brats_ablate.jobs.sweep.plan import estimate_sweep, measure_in_subprocess, run
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
+from brats_ablate.transforms.compose import Compose
+from brats_ablate.transforms.foreground import ModalitiesOnly
+from brats_ablate.transforms.pipeline import BatchPipeline
+from brats_ablate.transforms.sampling import selected_samples
 
 MEASURED: Measurement = {
     "step_s": 2.0,
@@ -119,6 +128,26 @@ def test_an_epoch_of_the_dry_run_has_its_first_steps_and_stops_reading() -> None
     assert list(FirstSteps(Loader(), 1).epoch(0)) == [0]
     assert list(FirstSteps(Loader(), 3).epoch(3)) == [30, 31, 32]
     assert ended == [0, 3]
+
+
+def test_rare_transforms_are_applied_before_the_dry_run_measures() -> None:
+    patch = Patch(np.zeros((1, 5, 6, 7), np.int16), np.zeros((5, 6, 7), np.uint8), (0.0,), (1.0,), "a", (3, 1, 0))
+    applied = []
+
+    class Rare:
+        def __call__(self, batch: Batch) -> Batch:
+            applied.extend(selected_samples(batch, "rare", 0.15))
+            return batch
+
+    class Loader:
+        def epoch(self, epoch: int) -> Iterator[list[Patch]]:
+            yield [patch]
+
+    pipeline = BatchPipeline(Compose({"rare": Rare()}), ModalitiesOnly(None), torch.device("cpu"))
+    trainer: Any = SimpleNamespace(loader=Loader(), pipeline=pipeline)
+    compile_transforms(trainer)
+    assert applied
+    assert patch.sample_key == (3, 1, 0)
 
 
 @pytest.mark.parametrize("has_interim", [False, True])

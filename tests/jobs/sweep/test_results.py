@@ -33,6 +33,13 @@ def test_an_error_of_the_table_does_not_end_a_trained_sweep(
 
 
 @pytest.mark.slow
+def test_the_next_command_has_no_option_that_was_swept(tmp_path: Path) -> None:
+    done = FakeStudy(tmp_path).run("+experiment=ds", "data.fraction=0.5,1", "data.n_folds=2", "trainer.epochs=1")
+    assert done.returncode == 0, done.stdout
+    assert "next: python -m brats_ablate data=phantom data.n_folds=2 job=report" in done.stdout.splitlines()
+
+
+@pytest.mark.slow
 def test_each_data_set_of_a_sweep_has_its_table_and_its_next_command(tmp_path: Path) -> None:
     done = FakeStudy(tmp_path).run("+experiment=baseline,ds", "data.name=a,b", "fold=0", "trainer.epochs=1")
     assert done.returncode == 0, done.stdout

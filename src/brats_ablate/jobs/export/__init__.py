@@ -103,7 +103,8 @@ def _member(cfg: DictConfig, run: str | None, lr: float | str) -> EnsembleMember
         raise ConfigError(f"job.lr={lr} must be best, or a learning rate")
     if run is not None and not (Path(run) / "config.yaml").is_file():
         raise ConfigError(f"job.run={run} is not a run directory; give one, or leave it out to choose by name and fold")
-    members = choose_members(Path(cfg.paths.runs), [run or cfg.name], lr=lr, seed=int(cfg.seed), checkpoints=1)
+    runs, names = Path(cfg.paths.runs), [run or cfg.name]
+    members = choose_members(runs, names, lr=lr, seed=int(cfg.seed), checkpoints=1, key="name")
     chosen = [m for m in members if run is not None or m.fold == int(cfg.fold)]
     if not chosen:
         folds = ", ".join(str(m.fold) for m in members)

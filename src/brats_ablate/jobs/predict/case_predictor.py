@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from brats_ablate.jobs.predict.labeling import configured_pipeline, tuned_pipeli
 from brats_ablate.jobs.predict.network_inputs import inputs_of, required_modalities, without_any_modality
 from brats_ablate.jobs.predict.run_check import check_runs
 from brats_ablate.runs.directory import RunDirectory
+from brats_ablate.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
     from brats_ablate.data.case_reader import PreparedCase
@@ -123,11 +125,31 @@ def load_predictor(
         raise ConfigError("runs is empty; give a run directory, or the folder of an experiment")
     if checkpoints < 1:
         raise ConfigError(f"checkpoints={checkpoints} must be at least 1")
-    members = [m for path in paths for m in _members(path, checkpoints, lr, seed)]
+    _check_setting("device", device)
+    _check_setting("precision", precision or "auto")
+    members = [m for path in paths for m in _members(path, checkpoints, _rate(lr), seed)]
     check_runs(members, set(trust))
     cfg = _configuration(members[0].run, device, precision, inference, postprocess, trust)
     in_order = sorted(members, key=lambda member: member.place)
-    return CasePredictor(cfg, in_order, None if settings is None else Path(settings))
+    try:
+        return CasePredictor(cfg, in_order, None if settings is None else Path(settings))
+    except ConfigError as error:
+        raise ConfigError(re.sub(r"\btrainer\.(device|precision)=", r"\1=", str(error))) from None
+
+
+def _check_setting(name: str, value: str) -> None:
+    allowed = get_args(get_type_hints(TrainerSettings)[name])
+    if value not in allowed:
+        raise ConfigError(f"{name}={value} must be one of {', '.join(allowed)}")
+
+
+def _rate(lr: float | str) -> float | str:
+    if lr == "best":
+        return lr
+    try:
+        return float(lr)
+    except (TypeError, ValueError):
+        raise ConfigError(f"lr={lr} must be best, or a learning rate") from None
 
 
 def _members(path: Path, checkpoints: int, lr: float | str, seed: int) -> list[EnsembleMember]:
@@ -135,7 +157,7 @@ def _members(path: Path, checkpoints: int, lr: float | str, seed: int) -> list[E
     if not is_run and not any(path.glob("fold=*/lr=*/seed=*")):
         raise ConfigError(f"{path} is neither a run directory nor the folder of an experiment's runs; check the path")
     runs, name = (path, str(path)) if is_run else (path.parent, path.name)
-    return choose_members(runs, [name], lr=lr, seed=seed, checkpoints=checkpoints)
+    return choose_members(runs, [name], lr=lr, seed=seed, checkpoints=checkpoints, key="runs")
 
 
 def _configuration(

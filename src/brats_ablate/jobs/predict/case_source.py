@@ -96,6 +96,7 @@ def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
 
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
+    from brats_ablate.config.layouts import known_layouts
     from brats_ablate.data.case_list import read_list
     from brats_ablate.data.case_reader import source_files
     from brats_ablate.data.dataset_json import find
@@ -105,7 +106,10 @@ def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segme
 
     layout = layout_of(cfg)
     is_list = folder.suffix in (".csv", ".json")
-    cases = read_list(folder, layout) if is_list else find_cases(folder, layout, need_segmentation=False)
+    if is_list:
+        cases = read_list(folder, layout)
+    else:
+        cases = find_cases(folder, layout, need_segmentation=False, known=known_layouts(), key="job.source")
     remedy = "add the file, as not every network was trained for cases without it (augment=paper_drop_modality)"
     problems = without_any_modality(cases, networks)
     required = required_modalities(networks)

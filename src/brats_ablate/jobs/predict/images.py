@@ -67,6 +67,8 @@ def given_case(images: Images, affine: npt.ArrayLike | None, modalities: Sequenc
         raise DataError("affine is that of arrays; files have their own, so leave it out")
     if isinstance(images, str | Path):
         path = Path(images)
+        if not path.exists():
+            raise DataError(f"{path} does not exist; give the folder of a case, or its files")
         case = _case_in(path, layout) if path.is_dir() else _of_files([path], modalities, layout)
         return GivenCase(case, nifti.read_file)
     return GivenCase(_of_files([Path(file) for file in images], modalities, layout), nifti.read_file)
@@ -101,7 +103,7 @@ def _of_images(images: Mapping[str, Image], affine: npt.ArrayLike | None) -> Giv
 
 
 def _case_in(folder: Path, layout: Layout) -> RawCase:
-    cases = find_cases(folder, layout, need_segmentation=False)
+    cases = find_cases(folder, layout, need_segmentation=False, key="images")
     if len(cases) != 1:
         listed = ", ".join(case.case_id for case in cases[:3]) + (", …" if len(cases) > 3 else "")
         raise DataError(f"{folder} contains {len(cases)} cases ({listed}); give the folder or the files of one")
@@ -124,6 +126,8 @@ def _of_files(files: Sequence[Path], modalities: Sequence[str], layout: Layout) 
             raise DataError(f"the names of the files give {doubled[0]} twice; give one file of each modality")
         return RawCase(case_id, case_id, {m: (f, None) for m, f in zip(named, files, strict=True) if m}, None)
     if any(m is not None for m in named) or len(files) != len(modalities):
+        if missing := [file for file in files if not file.exists()]:
+            raise DataError(f"{missing[0]} does not exist; correct the path")
         listed = ", ".join(file.name for file in files)
         raise DataError(f"which modalities the files {listed or '(none)'} are is unclear; {_by_name(modalities)}")
     return RawCase(case_id, case_id, {m: (file, None) for m, file in zip(modalities, files, strict=True)}, None)

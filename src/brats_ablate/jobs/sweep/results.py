@@ -101,4 +101,6 @@ def next_command(sweep: Sequence[DictConfig]) -> str:
     }
     if len(absent) == 1 and (grid := options_of_sweep(cfg)) is not None:
         return shell_command(f"+experiment={absent.pop()}", *grid, "-m")
-    return shell_command(*options_of_data(cfg), "job=report")
+    of_runs = [options_of_data(each) for each in sweep]
+    common = [option for option in of_runs[0] if all(option in options for options in of_runs)]
+    return shell_command(*common, "job=report")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from brats_ablate.runs.score import best_epoch
 from brats_ablate.runs.state import RunState
 from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime import signals
+from brats_ablate.runtime.output import print_line
 from brats_ablate.runtime.ranks import world_size
 from brats_ablate.training.failure import record_failure
 
@@ -47,9 +48,9 @@ def run(cfg: DictConfig) -> None:
     elif (reason := conflict(directory, lambda: identity(resolve(cfg)))) is not None:
         raise RunFailed(reason)
     if directory.is_finished():
-        print(f"{directory.coordinates}: already finished, skipping ({directory.path})", flush=True)
+        print_line(f"{directory.coordinates}: already finished, skipping ({directory.path})")
         if (notice := data_changed_notice(cfg, directory)) is not None:
-            print(notice, flush=True)
+            print_line(notice)
         return
     processes = world_size()
     check_ranks(cfg, processes, f"WORLD_SIZE={processes}")
@@ -141,7 +142,7 @@ def _judge(directory: RunDirectory, model: SegmentationModel) -> None:
     rows = directory.metrics()
     if not has_learned(rows):
         raise RunFailed(verdict(rows, model))
-    print(f"{directory.coordinates}: {verdict(rows, model)}; {directory.path}", flush=True)
+    print_line(f"{directory.coordinates}: {verdict(rows, model)}; {directory.path}")
 
 
 def _report(directory: RunDirectory) -> None:
@@ -154,5 +155,4 @@ def _report(directory: RunDirectory) -> None:
     before = f" ({start} {untrained[0]:.4f})" if untrained else ""
     score = f"best mean Dice {best['dice']:.4f} in epoch {best['epoch']}{before}" if best else "no finite Dice"
     line = f"{directory.coordinates}: {score}; {time_breakdown(rows)}; {directory.path}"
-    with suppress(OSError):  # of a closed terminal or pipe: the run has finished
-        print(line, flush=True)
+    print_line(line)

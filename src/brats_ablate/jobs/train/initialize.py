@@ -15,6 +15,7 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import recorded_regions
 from brats_ablate.runs.weights_source import RECORD, data_of, run_of, trained_on
 from brats_ablate.runtime.files import write_json
+from brats_ablate.runtime.output import print_line
 from brats_ablate.training import checkpoint
 from brats_ablate.training.matching_weights import load_matching, weights_in
 
@@ -63,10 +64,7 @@ def initialize(cfg: DictConfig, directory: RunDirectory, model: SegmentationMode
     if is_main_process:
         source = {"checkpoint": str(file), "checksum": cfg.init.checksum, "trained_on": sources}
         write_json(directory.path / RECORD, source | asdict(matched))
-        print(
-            f"{directory.coordinates}: initial weights of {file}: {matched}{_of_other_regions(cfg, identity)}",
-            flush=True,
-        )
+        print_line(f"{directory.coordinates}: initial weights of {file}: {matched}{_of_other_regions(cfg, identity)}")
 
 
 def _of_other_regions(cfg: DictConfig, source: dict[str, Any]) -> str:

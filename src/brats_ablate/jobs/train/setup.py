@@ -31,6 +31,7 @@ from brats_ablate.runs.identity import config_hash, identity
 from brats_ablate.runs.provenance import code_version
 from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.memory import disable_malloc_trim, reset_peak_memory, to_device
+from brats_ablate.runtime.output import print_line
 from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
 from brats_ablate.tracking.guarded import GuardedTracker
 from brats_ablate.training.one_batch import RepeatedBatch, validation_on
@@ -103,7 +104,7 @@ def build_trainer(
         if ranks.is_main_process:
             cases = len(training), len(validation)
             steps = loader.steps_per_epoch
-            print(announcement(cfg, directory, precision, ranks, cases=cases, steps_per_epoch=steps), flush=True)
+            print_line(announcement(cfg, directory, precision, ranks, cases=cases, steps_per_epoch=steps))
         interim = in_one_pass(on_cases, cfg, model, precision)
         progress = make_progress(settings.progress if ranks.is_main_process else "none", str(directory.coordinates))
         if device.type == "cpu" and ranks.is_main_process and settings.progress != "none":
