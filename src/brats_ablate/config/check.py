@@ -187,7 +187,8 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
         if annotation and not _fits(ast.parse(annotation, mode="eval").body, value):
             choices = annotation.removeprefix("Literal[").removesuffix("]").replace("'", "")
             wanted = f"one of {choices}" if annotation.startswith("Literal[") else f"of type {annotation}"
-            raise ConfigError(f"{path}.{key}={value!r} must be {wanted}")
+            remedy = f"; write [{value}]" if "list[str]" in annotation and isinstance(value, str) else ""
+            raise ConfigError(f"{path}.{key}={value!r} must be {wanted}{remedy}")
     if not node.get("_partial_") or path in _INJECTED_UNLESS_SET:
         for parameter in signature.parameters:
             if parameter.required and parameter.name not in node and parameter.name not in injected:
