@@ -129,7 +129,7 @@ IMPOSSIBLE = [
     ),
     (["inputs.modalities=[]"], "inputs.modalities=[] must name one modality or more, each once; null takes all"),
     (["inputs=onehot", "inputs.modalities=[t1,t1]"], "inputs.modalities=['t1', 't1'] must name one modality or more"),
-    (["inputs.modalities=t1"], "inputs.modalities='t1' must be of type list[str] | None; write [t1]"),
+    (["inputs.modalities=t1"], "inputs.modalities='t1' must be of type Sequence[str] | None; write [t1]"),
     (["data.spacing=[1,1]"], "data.spacing=[1, 1] must be three positive numbers (mm), e.g. [1, 1, 1], or null"),
     (["data.spacing=[1,0,1]"], "data.spacing=[1, 0, 1] must be three positive numbers"),
     (["data.spacing=1"], "data.spacing=1 must be three positive numbers"),

@@ -187,7 +187,7 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
         if annotation and not _fits(ast.parse(annotation, mode="eval").body, value):
             choices = annotation.removeprefix("Literal[").removesuffix("]").replace("'", "")
             wanted = f"one of {choices}" if annotation.startswith("Literal[") else f"of type {annotation}"
-            remedy = f"; write [{value}]" if "list[str]" in annotation and isinstance(value, str) else ""
+            remedy = f"; write [{value}]" if "[str]" in annotation and isinstance(value, str) else ""
             raise ConfigError(f"{path}.{key}={value!r} must be {wanted}{remedy}")
     if not node.get("_partial_") or path in _INJECTED_UNLESS_SET:
         for parameter in signature.parameters:
