@@ -17,7 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.errors import UserError
@@ -89,6 +88,8 @@ def validations(device_type: str, *, has_interim: bool) -> tuple[Kind | None, ..
 
 def compile_transforms(trainer: Trainer) -> None:
     """Augment a corner of a patch by many draws, so that no loop of a rare transform is compiled in a measured step."""
+    import numpy as np
+
     with closing(trainer.loader.epoch(1)) as batches:
         patch = next(batches)[0]
     corner = np.s_[..., :_EDGE, :_EDGE, :_EDGE]
