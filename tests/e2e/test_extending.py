@@ -63,7 +63,17 @@ def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, smal
     assert sentence.startswith("brats-ablate: model: DynUNet returns 2 channels for 3 regions; set its argument for")
     assert any("optimizer.weight_decay=0.0" in text for text in outputs.values()), "describe lists the difference"
     produced = work / "phantom"
-    names = {"baseline", "no_decay", "tversky", "segresnet", "shallow", "small_dynunet", "centered", "with_gamma"}
+    names = {
+        "baseline",
+        "no_decay",
+        "dice_focal",
+        "tversky",
+        "segresnet",
+        "shallow",
+        "small_dynunet",
+        "centered",
+        "with_gamma",
+    }
     assert {path.name for path in (produced / "runs").iterdir() if path.is_dir()} == names
     for name in names:
         (status,) = (produced / "runs" / name).rglob("status.json")
