@@ -69,6 +69,14 @@ def test_what_cannot_be_imported_is_one_sentence(composition: Composition, group
     assert "\n" not in str(error.value)
 
 
+def test_the_program_itself_is_no_module(composition: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    cfg = composition()
+    cfg.loss = OmegaConf.create({"_target_": "__main__.Loss"})
+    with pytest.raises(ConfigError, match=r"^loss\._target_: there is no module __main__; correct the name"):
+        check(cfg)
+
+
 @pytest.mark.usefixtures("modules")
 @pytest.mark.parametrize("target", ["own_good.Part.Nested", "collections.Counter", "builtins.dict", "math.sqrt"])
 def test_what_exists_passes(composition: Composition, target: str) -> None:

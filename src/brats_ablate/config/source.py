@@ -68,7 +68,11 @@ def require_module(target: str) -> None:
     parts = target.split(".")
     if len(parts) < 2 or not all(parts):
         raise LookupError(f"{target} names no module; write <module>.<class>")
-    if find_spec(parts[0]) is None:
+    try:
+        exists = find_spec(parts[0]) is not None
+    except ValueError:  # of __main__, which no later process could import
+        exists = False
+    if not exists:
         raise LookupError(f"there is no module {parts[0]}; correct the name, or install its package")
     for i in range(2, len(parts)):
         inner, outer = ".".join(parts[:i]), _spec_of(".".join(parts[: i - 1]))
