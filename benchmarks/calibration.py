@@ -24,7 +24,6 @@ from generators import FOLDS, Drawn, Generator, Scenario, components, factors_on
 
 GENERATORS: dict[str, Generator] = {"A": factors_only, "B": components}
 SETTINGS = Settings(folds=FOLDS, draws=4000)
-BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 NOISY = (1, 1, 1, 3, 3, 3)
 
 
@@ -57,7 +56,7 @@ def simulate(generator: Generator, scenario: Scenario, tables: int, seed: int) -
         comparisons = compare(pairs(scenario), as_runs(drawn, scenario), SETTINGS)
         true = drawn.recipe[1:] - drawn.recipe[0]
         trained = np.array([(drawn.trained[c.column] - drawn.trained[0])[: len(c.runs)].mean() for c in comparisons])
-        false += any(is_false(c, t) for c, t in zip(comparisons, true, strict=True))
+        false += any(is_false(c.verdict, t) for c, t in zip(comparisons, true, strict=True))
         detected += comparisons[0].verdict == BETTER
         stated += stated_power(comparisons[0], scenario.gain) if scenario.gain else 0.0
         covered += sum(c.interval.low <= t <= c.interval.high for c, t in zip(comparisons, true, strict=True))
@@ -73,9 +72,9 @@ def pairs(scenario: Scenario) -> list[tuple[int, int | None]]:
     return [(c, 0 if c else None) for c in range(scenario.columns)]
 
 
-def is_false(c: Comparison, true: float) -> bool:
+def is_false(verdict: str, true: float) -> bool:
     """Whether the verdict names a difference that does not exist."""
-    return (c.verdict == BETTER and true <= 0) or (c.verdict == WORSE and true >= 0)
+    return (verdict == BETTER and true <= 0) or (verdict == WORSE and true >= 0)
 
 
 def stated_power(c: Comparison, gain: float) -> float:
@@ -157,18 +156,23 @@ def report(tables: int, scenarios: Sequence[Scenario], offset: int = 0) -> str:
 
 def _line(scenario: Scenario, generator: str, r: Rates) -> str:
     runs = " or ".join(map(str, sorted(set(scenario.runs))))
-    power = f"{r.stated:.0%} / {_share(r.detected, r.tables)}" if scenario.gain else ""
-    cells = (scenario.title, scenario.columns, runs, generator, f"**{_share(r.false, r.tables)}**")
     # Columns of one table are correlated; a table counts once.
-    return (
-        "| "
-        + " | ".join(map(str, (*cells, _share(r.covered, r.tables), _share(r.beyond_floor, r.tables), power)))
-        + " |"
-    )
+    false, covered, beyond, detected = (share(p, r.tables) for p in (r.false, r.covered, r.beyond_floor, r.detected))
+    power = f"{r.stated:.0%} / {detected}" if scenario.gain else ""
+    cells = (scenario.title, scenario.columns, runs, generator, f"**{false}**", covered, beyond, power)
+    return f"| {' | '.join(map(str, cells))} |"
 
 
-def _share(p: float, n: int) -> str:
+def share(p: float, n: int) -> str:
+    """Format a share of n trials in percent, with its standard error."""
     return f"{100 * p:.1f} % ({100 * math.sqrt(p * (1 - p) / n):.1f})"
+
+
+def replace_section(document: Path, name: str, section: str) -> None:
+    """Replace what a document has between the two markers of a section."""
+    begin, end = f"<!-- {name} begin -->\n", f"<!-- {name} end -->"
+    before, rest = document.read_text(encoding="utf-8").split(begin)
+    document.write_text(before + begin + section + end + rest.split(end)[1], encoding="utf-8")
 
 
 def main() -> None:
@@ -184,9 +188,7 @@ def main() -> None:
     section = report(arguments.tables, chosen, arguments.seed)
     print(f"{time.perf_counter() - started:.0f} s")
     if arguments.out:
-        before, rest = arguments.out.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
-        arguments.out.write_text(f"{before}{BEGIN}\n{section}{END}{after}", encoding="utf-8")
+        replace_section(arguments.out, "calibration:", section)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +25,9 @@ from brats_ablate.tables.comparison import BETTER, WORSE, compare
 from brats_ablate.tables.designs import INTERIM
 from brats_ablate.tables.statistics import holm
 from brats_ablate.training.validation_schedule import ValidationSchedule
-from calibration import BASE, FOLDS, GENERATORS, NOISY, SETTINGS, as_runs, pairs
+from calibration import BASE, FOLDS, GENERATORS, NOISY, SETTINGS, as_runs, pairs, replace_section, share
 from generators import Drawn, Scenario
 
-BEGIN, END = "<!-- cost: {} begin -->", "<!-- cost: {} end -->"
 ALPHA = 0.05
 ROOT = Path(__file__).parents[1]
 EPOCHS, STEPS, CASES, RATES = 1000, 500, 251, 3
@@ -101,8 +99,7 @@ def _rates(scenario: Scenario, name: str, procedures: Sequence[Verdicts], tables
         for i, procedure in enumerate(procedures):
             signs = procedure(drawn, scenario)
             counts[i] += signs[0] == 1 if scenario.gain else any(signs)
-    shares = [count / tables for count in counts]
-    return [f"{100 * p:.1f} % ({100 * math.sqrt(p * (1 - p) / tables):.1f})" for p in shares]
+    return [share(count / tables, tables) for count in counts]
 
 
 @dataclass(frozen=True)
@@ -191,11 +188,7 @@ def main() -> None:
             print(line, flush=True)
             text.append(line)
         if arguments.out:
-            document = arguments.out.read_text(encoding="utf-8")
-            before, rest = document.split(BEGIN.format(name))
-            after = rest.split(END.format(name))[1]
-            section = "\n".join([BEGIN.format(name), *text, END.format(name)])
-            arguments.out.write_text(f"{before}{section}{after}", encoding="utf-8")
+            replace_section(arguments.out, f"cost: {name}", "\n".join([*text, ""]))
     print(f"{time.perf_counter() - started:.0f} s")
 
 

@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from brats_ablate.tables.comparison import BETTER, WORSE
 from brats_ablate.tables.effects import contrast, effects
-from calibration import BASE, GENERATORS, ONE_RUN, SETTINGS, as_runs
+from calibration import BASE, GENERATORS, ONE_RUN, SETTINGS, as_runs, is_false, replace_section, share
 from generators import Generator, Scenario
 
 FACTORS = ("a", "b", "c")
 COMBINATIONS = [frozenset(on) for size in range(4) for on in itertools.combinations(FACTORS, size)]
-BEGIN, END = "<!-- effects: begin -->", "<!-- effects: end -->"
 NOISE = (
     ("no difference", {}),
     ("epochs 3× noisier in four columns", {"epochs": (1, 1, 1, 1, 3)}),
@@ -44,10 +41,7 @@ def simulate(generator: Generator, scenario: Scenario, tables: int, seed: int) -
         drawn = generator(scenario, draw)
         found = effects(FACTORS, COMBINATIONS, as_runs(drawn, scenario), SETTINGS)
         true = [contrast(e.kind, e.factors, FACTORS, COMBINATIONS) @ drawn.recipe for e in found]
-        false += any(
-            (e.verdict == BETTER and t <= 0) or (e.verdict == WORSE and t >= 0)
-            for e, t in zip(found, true, strict=True)
-        )
+        false += any(is_false(e.verdict, t) for e, t in zip(found, true, strict=True))
         covered += [e.interval.low <= t <= e.interval.high for e, t in zip(found, true, strict=True)]
     return false / tables, float(np.mean(covered))
 
@@ -64,8 +58,7 @@ def report(tables: int, scenarios: Sequence[Scenario]) -> str:
     for seed, scenario in enumerate(scenarios):
         for name, generator in GENERATORS.items():
             false, covered = simulate(generator, scenario, tables, 2 * seed + (name == "B"))
-            error = math.sqrt(false * (1 - false) / tables)
-            cells = (scenario.title, scenario.most_runs, name, f"**{100 * false:.1f} %** ({100 * error:.1f})")
+            cells = (scenario.title, scenario.most_runs, name, f"**{share(false, tables)}**")
             lines.append("| " + " | ".join(map(str, cells)) + f" | {100 * covered:.1f} % |")
             print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"
@@ -79,8 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     section = report(arguments.tables, SCENARIOS)
     if arguments.out:
-        before, rest = arguments.out.read_text(encoding="utf-8").split(BEGIN)
-        arguments.out.write_text(f"{before}{BEGIN}\n{section}{END}{rest.split(END)[1]}", encoding="utf-8")
+        replace_section(arguments.out, "effects:", section)
 
 
 if __name__ == "__main__":

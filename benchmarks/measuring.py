@@ -15,10 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 HERE = Path(__file__).resolve().parent
+Figure = TypeVar("Figure")
 NO_TRIM = ", trimming disabled"
 """Suffix of candidates for which glibc does not return freed memory to the kernel."""
 
@@ -44,6 +46,11 @@ class Options:
         """Return the options as plain data with absolute paths, for a subprocess."""
         cases = str(self.cases.resolve()) if self.cases else None
         return {"work": str(self.work.resolve()), "cases": cases, "rounds": self.rounds, "quick": self.quick}
+
+    @classmethod
+    def of_request(cls, work: str, cases: str | None, rounds: int, quick: bool) -> Options:
+        """Restore the options of `as_request`."""
+        return cls(Path(work), Path(cases) if cases else None, rounds, quick)
 
 
 @dataclass(frozen=True)
@@ -142,10 +149,10 @@ def cpu_seconds(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def interleave(
-    candidates: Mapping[str, Callable[[], float]], rounds: int, warm_up: bool = True
-) -> dict[str, list[float]]:
+    candidates: Mapping[str, Callable[[], Figure]], rounds: int, warm_up: bool = True
+) -> dict[str, list[Figure]]:
     """Measure each candidate once per round, in reversed order in every second round."""
-    figures: dict[str, list[float]] = {name: [] for name in candidates}
+    figures: dict[str, list[Figure]] = {name: [] for name in candidates}
     if warm_up:
         for measure in candidates.values():
             measure()
@@ -182,6 +189,19 @@ def run_isolated(
         raise RuntimeError(f"{script} {json.dumps(request)} failed:\n{done.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def interleave_isolated(
+    script: str, requests: Mapping[str, Mapping[str, Any]], rounds: int, shown: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Interleave the `requests` to `script`, each in its own process; print the seconds `shown` of each."""
+
+    def candidate(name: str) -> dict[str, Any]:
+        result = run_isolated(script, requests[name])
+        print(f"  {name}: {result[shown]:.3f} s", flush=True)
+        return result
+
+    return interleave({name: partial(candidate, name) for name in requests}, rounds, warm_up=False)
 
 
 def print_result(measure: Callable[..., Mapping[str, Any]]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,13 +25,11 @@ from measuring import Options, print_result, resident_gib
 from networks import NNUNET, OURS, build
 
 
-def measure(
-    way: str, network: str, precision: str, work: str, cases: str | None, quick: bool, width: float, keep_memory: bool
-) -> dict[str, Any]:
+def measure(way: str, network: str, precision: str, width: float, keep_memory: bool, **request: Any) -> dict[str, Any]:
     """Return `seconds`, `memory_gib` and `shape` of one case; `way` is ours, whole_volume, monai or nnunet."""
     if keep_memory:
         disable_malloc_trim()
-    options = Options(Path(work), Path(cases) if cases else None, 1, quick)
+    options = Options.of_request(**request)
     dataset = Dataset(options)
     device = choose_device("auto", 0)
     number_format = Precision.resolve(precision, device)

@@ -16,11 +16,8 @@ from measuring import Options, to_json
 def main() -> None:
     """Measure one part and write its tables."""
     name, request, out = sys.argv[1:]
-    options = json.loads(request)
-    cases = options.pop("cases")
-    tables = importlib.import_module(f"parts.{name}").measure(
-        Options(work=Path(options.pop("work")), cases=Path(cases) if cases else None, **options)
-    )
+    options = Options.of_request(**json.loads(request))
+    tables = importlib.import_module(f"parts.{name}").measure(options)
     Path(out).write_text(json.dumps(to_json(tables), indent=1) + "\n", encoding="utf-8")
 
 

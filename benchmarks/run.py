@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from environment import PEERS, ROOT, interpreter
+from measuring import Options
 from report import markdown, summary
 
 PARTS = (
@@ -115,14 +116,9 @@ def _measure(part: str, python: Path, work: Path, arguments: argparse.Namespace)
     started = time.perf_counter()
     out = work / f"{part}.json"
     out.unlink(missing_ok=True)
-    options = {
-        "work": str(work),
-        "cases": str(Path(arguments.cases).resolve()) if arguments.cases else None,
-        "rounds": arguments.rounds,
-        "quick": arguments.quick,
-    }
+    options = Options(work, arguments.cases or None, arguments.rounds, arguments.quick)
     environment = os.environ | ({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if part in ONE_CORE else {})
-    command = [str(python), "-m", "one_part", part, json.dumps(options), str(out)]
+    command = [str(python), "-m", "one_part", part, json.dumps(options.as_request()), str(out)]
     done = subprocess.run(command, cwd=HERE, env=environment, check=False)
     print(f"   {time.perf_counter() - started:.0f} s", flush=True)
     return None if done.returncode else json.loads(out.read_text(encoding="utf-8"))

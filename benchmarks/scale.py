@@ -1,6 +1,6 @@
 """Benchmark the jobs that read a whole study on 10,000 run directories of 250 validation cases each.
 
-    python benchmarks/scale.py [--columns 40] [--jobs status tables report plan] [--folder FOLDER]
+    python benchmarks/scale.py [--columns 40] [--rates 10] [--seeds 5] [--jobs status tables report plan] [--folder FOLDER]
 
 40 columns × 5 folds × 10 learning rates × 5 seeds, all finished after 200 epochs, every second of which was validated:
 the ten epochs under test are the last tenth. Prints wall time and peak memory of each command, its start included, and
@@ -30,8 +30,7 @@ from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
 
-FOLDS, SEEDS, CASES, EPOCHS, VALIDATE_EVERY = 5, 5, 250, 200, 2
-RATES = tuple(round(1e-4 * (1 + i), 5) for i in range(10))
+FOLDS, CASES, EPOCHS, VALIDATE_EVERY = 5, 250, 200, 2
 REGIONS = ("WT", "TC", "ET")
 EARLY = 180
 """The epochs before the tested ones; the runs of a column and fold share their scores, which no table reads."""
@@ -43,8 +42,9 @@ JOBS = {
 }
 
 
-def write_study(runs: Path, columns: int) -> None:
+def write_study(runs: Path, columns: int, rates: int, seeds: int) -> None:
     """Write finished runs below `runs`."""
+    repeats = list(itertools.product([round(1e-4 * (1 + i), 5) for i in range(rates)], range(seeds)))
     with initialize_config_dir(str(resource_dir("conf").resolve()), version_base="1.3"):
         settings = identity(resolve(compose("config")))
     manifest = {
@@ -52,10 +52,10 @@ def write_study(runs: Path, columns: int) -> None:
         "precision": "bf16", "hardware": "GPU", "code_version": "0.2.0", "packages": {"torch": "2.10.0", "monai": "1.5"},
     }  # fmt: skip
     with ProcessPoolExecutor() as workers:
-        list(workers.map(partial(_write_column, runs, manifest), range(columns)))
+        list(workers.map(partial(_write_column, runs, manifest, repeats), range(columns)))
 
 
-def _write_column(runs: Path, manifest: dict[str, Any], column: int) -> None:
+def _write_column(runs: Path, manifest: dict[str, Any], repeats: list[tuple[float, int]], column: int) -> None:
     """Write the runs of one column; columns and runs differ by little, as in a real study."""
     os.fsync = lambda _: None  # type: ignore[assignment]  # a million of them take an hour
     draw = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def _write_column(runs: Path, manifest: dict[str, Any], column: int) -> None:
     for fold in range(FOLDS):
         early: dict[int, dict[str, float]] = {}
         first: RunDirectory | None = None
-        for lr, seed in itertools.product(RATES, range(SEEDS)):
+        for lr, seed in repeats:
             run = RunDirectory.at(runs, Coordinates(name, fold, lr, seed))
             run.path.mkdir(parents=True)
             if first is not None:
@@ -146,7 +146,9 @@ def measure(arguments: list[str], work: Path) -> tuple[float, float, float]:
 def main() -> None:
     """Write the study, unless it is there, and measure each job."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--columns", type=int, default=40, help="250 runs each")
+    parser.add_argument("--columns", type=int, default=40, help="each with 5 folds")
+    parser.add_argument("--rates", type=int, default=10, help="learning rates of a fold")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of a learning rate")
     parser.add_argument("--jobs", nargs="*", choices=JOBS, default=list(JOBS))
     parser.add_argument("--folder", type=Path, help="keep the study here")
     arguments = parser.parse_args()
@@ -155,7 +157,7 @@ def main() -> None:
         runs = work / "brats21" / "runs"
         if not runs.exists():
             os.environ.setdefault("BRATS_ABLATE_WORK", str(work))
-            write_study(runs, arguments.columns)
+            write_study(runs, arguments.columns, arguments.rates, arguments.seeds)
         files = list(next(runs.glob("*/fold=0/lr=*/seed=0")).glob("*.json*"))
         sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e3:,.0f} kB" for file in sorted(files))
         print(f"{sum(1 for _ in runs.glob('*/fold=*/lr=*/seed=*')):,} runs, each: {sizes}")

@@ -129,14 +129,12 @@ def test_differs_from_its_baseline_in_the_overridden_groups_only(experiment: str
 def _overridden(experiment: str) -> dict[str, str]:
     """Return the options that an experiment file chooses, by group; it sets nothing else."""
     tree = OmegaConf.to_container(OmegaConf.load(resource_dir("conf") / "experiment" / f"{experiment}.yaml"))
-    assert isinstance(tree, dict)
     assert set(tree) <= {"defaults", "name", "about"}
     return {key.removeprefix("override /"): option for each in tree.get("defaults", []) for key, option in each.items()}
 
 
 def _without_coordinates(cfg: DictConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(cfg)
-    assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items() if key not in ("name", "about", "lr")}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -57,7 +57,7 @@ def measure(options: Options) -> list[Table]:
     ]
 
 
-def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory: bool) -> dict[str, list[float]]:
+def figures(keep_memory: bool, **request: Any) -> dict[str, list[float]]:
     """Measure the patches per second of each candidate and round in this process."""
     import torch
 
@@ -68,18 +68,18 @@ def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory:
     torch.set_num_threads(1)
     if keep_memory:
         disable_malloc_trim()
-    options = Options(Path(work), Path(cases) if cases else None, rounds, quick)
+    options = Options.of_request(**request)
     dataset = Dataset(options)
     ours = our_patches(dataset)
     nnunet = NnUNet(dataset).patches(paper_transforms(options.patch))
     monai = MonaiPatches(dataset)
-    patches = 8 if quick else 120  # about 15 % are zoomed and 15 % blurred, the slowest operations
+    patches = 8 if options.quick else 120  # about 15 % are zoomed and 15 % blurred, the slowest operations
     candidates = {
         OURS: per_second(lambda: next(ours), patches),
         NNUNET: per_second(lambda: next(nnunet), patches),
         MONAI: per_second(monai.next, patches),
     }
-    return interleave(candidates, rounds)
+    return interleave(candidates, options.rounds)
 
 
 def paper_chain() -> Compose:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from dataset import Dataset
-from measuring import NO_TRIM, Comparison, Options, Row, Table, run_isolated
+from measuring import NO_TRIM, Comparison, Options, Row, Table, interleave_isolated
 from networks import NNUNET, OURS
 
 WINDOW, WHOLE = "our sliding window, our network", "ours, whole volume per flip (inference=whole_volume)"
@@ -52,15 +52,8 @@ def measure(options: Options) -> list[Table]:
 def interleaved(ways: dict[str, dict[str, Any]], options: Options, rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Run `one_case` in each of the `ways`, interleaved over the rounds, each in its own process."""
     request = options.as_request() | {"width": 0.25 if options.quick else 1.0, "keep_memory": True}
-    del request["rounds"]
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
-    order = list(ways)
-    for _ in range(rounds):
-        for name in order:
-            results[name].append(run_isolated("one_case", request | ways[name]))
-            print(f"  {name}: {results[name][-1]['seconds']:.2f} s", flush=True)
-        order.reverse()
-    return results
+    requests = {name: request | way for name, way in ways.items()}
+    return interleave_isolated("one_case", requests, rounds, shown="seconds")
 
 
 def memory(results: list[dict[str, Any]]) -> dict[str, str]:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from measuring import NO_TRIM, Comparison, Options, Row, Table, run_isolated, with_and_without_trimming
+from measuring import (
+    NO_TRIM,
+    Comparison,
+    Options,
+    Row,
+    Table,
+    interleave_isolated,
+    run_isolated,
+    with_and_without_trimming,
+)
 from networks import MONAI, NNUNET, OURS
 
 NVIDIA_A100_IMAGES_PER_S = 27.5
@@ -51,7 +60,7 @@ def _on_cpu(options: Options) -> list[Table]:
         for name, setting in settings.items()
         for kept in (False, True)
     }
-    results = _interleaved(both, options.rounds)
+    results = interleave_isolated("one_step", both, options.rounds, shown="step_s")
     what = f"baseline U-Net, {options.patch}³, batch 1, CPU"
     return [
         _table(f"Training step, {what}", results, "step_s"),
@@ -104,17 +113,6 @@ def _on_gpu(options: Options) -> list[Table]:
         comparisons = [Comparison(peer, _OURS_COMPILED, peer) for peer in peers]
         tables += [Table(title, "ms", rows, comparisons, note=note)] if rows else []
     return tables
-
-
-def _interleaved(settings: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[dict[str, Any]]]:
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in settings}
-    order = list(settings)
-    for _ in range(rounds):
-        for name in order:
-            results[name].append(run_isolated("one_step", settings[name]))
-            print(f"  {name}: {results[name][-1]['step_s']:.3f} s", flush=True)
-        order.reverse()
-    return results
 
 
 def _memory(results: list[dict[str, Any]]) -> dict[str, str]:

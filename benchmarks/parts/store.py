@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def measure(options: Options) -> list[Table]:
     ]
 
 
-def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory: bool) -> dict[str, list[float]]:
+def figures(keep_memory: bool, **request: Any) -> dict[str, list[float]]:
     """Measure the milliseconds per patch of each candidate and round in this process."""
     import torch
 
@@ -86,16 +86,18 @@ def figures(work: str, cases: str | None, rounds: int, quick: bool, keep_memory:
     torch.set_num_threads(1)
     if keep_memory:
         disable_malloc_trim()
-    dataset = Dataset(Options(Path(work), Path(cases) if cases else None, rounds, quick))
+    options = Options.of_request(**request)
+    dataset = Dataset(options)
     peer = NnUNet(dataset)
-    patches = 8 if quick else 20
+    patches = 8 if options.quick else 20
     draw = np.random.default_rng(0)
     windows = [(c, _start(dataset, c, draw)) for c in draw.choice(dataset.case_ids, patches)]
     candidates: dict[str, Callable[[], float]] = {
         OURS: cpu_seconds(lambda: [read_ours(dataset, *w) for w in windows]),
         NNUNET: cpu_seconds(lambda: [peer.read_patch(*w) for w in windows]),
     }
-    return {name: [1000 * v / patches for v in values] for name, values in interleave(candidates, rounds).items()}
+    times = interleave(candidates, options.rounds)
+    return {name: [1000 * v / patches for v in values] for name, values in times.items()}
 
 
 def read_ours(dataset: Dataset, case_id: str, start: tuple[int, int, int]) -> object:

@@ -25,5 +25,5 @@ def test_each_line_of_the_report_has_the_rates_of_its_own_draws() -> None:
     text = simulation.report(2, scenarios)
     for seed, (i, name) in enumerate((i, name) for i in range(2) for name in ("A", "B")):
         false, covered = simulation.simulate(simulation.GENERATORS[name], scenarios[i], tables=2, seed=seed)
-        line = f"| {scenarios[i].title} | 3 | {name} | **{100 * false:.1f} %** ("
+        line = f"| {scenarios[i].title} | 3 | {name} | **{100 * false:.1f} % ("
         assert f"| {100 * covered:.1f} % |" in text.split(line)[1].splitlines()[0]

@@ -18,9 +18,7 @@ TOGETHER = {"deeper_channels": {"encoder": "channels7"}}
 
 
 def design(kind: str, **changes: Any) -> Design:
-    made = Design.from_config({"kind": kind, "title": None, "factors": FACTORS, "together": TOGETHER, **changes})
-    assert made is not None
-    return made
+    return Design.from_config({"kind": kind, "title": None, "factors": FACTORS, "together": TOGETHER, **changes})
 
 
 def test_combinations_of_each_kind() -> None:

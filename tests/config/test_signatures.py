@@ -29,7 +29,6 @@ def test_agrees_with_inspect(target: str) -> None:
     module, _, name = target.rpartition(".")
     expected = inspect.signature(getattr(import_module(module), name)).parameters.values()
     signature = signature_of(target)
-    assert signature is not None
     named = [p for p in expected if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     assert [p.name for p in signature.parameters] == [p.name for p in named]
     assert [p.required for p in signature.parameters] == [p.default is p.empty for p in named]
@@ -38,9 +37,7 @@ def test_agrees_with_inspect(target: str) -> None:
 
 def test_an_annotation_is_kept_as_it_is_written() -> None:
     signature = signature_of("brats_ablate.transforms.crop.BiasedCrop")
-    assert signature is not None
     shape = signature.get("shape")
-    assert shape is not None
     assert shape.annotation == "list[int]"
     assert signature.get("size") is None
 
@@ -67,7 +64,6 @@ def test_what_cannot_be_read_is_none() -> None:
 )
 def test_a_name_is_followed_to_where_it_is_defined(target: str, expected: list[str]) -> None:
     signature = signature_of(target)
-    assert signature is not None
     assert [p.name for p in signature.parameters][: len(expected)] == expected
 
 
@@ -127,7 +123,6 @@ def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("family")
 def test_a_dataclass_inherits_its_parents_fields() -> None:
     signature = signature_of("family.Child")
-    assert signature is not None
     assert [(p.name, p.annotation, p.required) for p in signature.parameters] == [
         ("a", "int", True), ("b", "float", False), ("c", "list", False),
     ]  # fmt: skip
@@ -142,11 +137,9 @@ def test_a_constructor_is_inherited_from_another_module(target: str) -> None:
 @pytest.mark.usefixtures("family")
 def test_arguments_that_are_passed_on_are_accepted_and_not_required() -> None:
     signature = signature_of("family.Adds")
-    assert signature is not None
     assert signature.open_ended
     assert signature.parameters[0].required
     gate = signature.get("gate")
-    assert gate is not None
     assert not gate.required
 
 
@@ -159,7 +152,6 @@ def test_what_is_defined_dynamically_or_elsewhere_is_none(target: str) -> None:
 @pytest.mark.usefixtures("family")
 def test_relative_and_star_imports_of_a_package() -> None:
     room = signature_of("house.Room")
-    assert room is not None
     assert [p.name for p in room.parameters] == ["door"]
     with pytest.raises(LookupError, match="family has no Chidl"):
         signature_of("family.Chidl")

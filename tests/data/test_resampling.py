@@ -64,9 +64,7 @@ def _read(root: Path, spacing: tuple[float, ...] | None = (1, 1, 1)):
 
 
 def _resampling(affine: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...]) -> Resampling:
-    found = Resampling.of(ImageGeometry(shape, tuple(tuple(row) for row in affine.tolist())), spacing)
-    assert found is not None
-    return found
+    return Resampling.of(ImageGeometry(shape, tuple(tuple(row) for row in affine.tolist())), spacing)
 
 
 def _by_itk(volume: np.ndarray, resampling: Resampling, interpolator: int) -> np.ndarray:

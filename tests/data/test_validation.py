@@ -16,6 +16,11 @@ from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
 
 
+@pytest.fixture
+def case(raw_cohort):
+    return find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+
+
 def _nan_at_one_voxel(array):
     array = array.astype(np.float32)
     array[3, 3, 3] = np.nan
@@ -57,8 +62,7 @@ def test_invalid_volume_is_reported_in_one_sentence(raw_cohort, spoil, kind, cha
 
 
 @pytest.mark.parametrize("kind", ["t2", "seg"])
-def test_a_different_affine_is_reported_and_rounding_is_tolerated(raw_cohort, spoil, kind):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_a_different_affine_is_reported_and_rounding_is_tolerated(raw_cohort, case, spoil, kind):
     record = read_case(case, ReadingRules(BRATS2021)).record
     affine = np.array(record.grid.affine)
     spoil(raw_cohort, case.case_id, kind, affine=affine + 4e-4)
@@ -72,16 +76,14 @@ def test_a_different_affine_is_reported_and_rounding_is_tolerated(raw_cohort, sp
         read_case(case, ReadingRules(BRATS2021))
 
 
-def test_other_axes_are_reported(raw_cohort, spoil):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_other_axes_are_reported(raw_cohort, case, spoil):
     affine = np.array(read_case(case, ReadingRules(BRATS2021)).record.grid.affine)
     spoil(raw_cohort, case.case_id, "t2", affine=affine @ np.diag([1, 1, 1.5, 1]))
     with pytest.raises(DataError, match=r"_t2\.nii\.gz has other axes .* than .*_flair\.nii\.gz, by up to 0\.5 mm"):
         read_case(case, ReadingRules(BRATS2021))
 
 
-def test_a_trusted_header_places_the_files_that_lost_theirs(raw_cohort, spoil):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_a_trusted_header_places_the_files_that_lost_theirs(raw_cohort, case, spoil):
     rules = ReadingRules(BRATS2021, trust_affine_of="t1ce")
     expected = read_case(case, rules).record.content_hash
     assert expected == read_case(case, ReadingRules(BRATS2021)).record.content_hash
@@ -96,8 +98,7 @@ def test_a_trusted_header_places_the_files_that_lost_theirs(raw_cohort, spoil):
 
 
 @pytest.mark.parametrize("value", [-0.9, 1000.0])
-def test_another_background_is_found_at_the_corners(raw_cohort, spoil, value):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_another_background_is_found_at_the_corners(raw_cohort, case, spoil, value):
     expected = read_case(case, ReadingRules(BRATS2021))
     for kind in ("flair", "t1", "t1ce", "t2"):
         spoil(raw_cohort, case.case_id, kind, lambda a: (a + np.float32(value)).astype(np.float32))
@@ -110,8 +111,7 @@ def test_another_background_is_found_at_the_corners(raw_cohort, spoil, value):
     np.testing.assert_array_equal(given.images, found.images)
 
 
-def test_an_image_without_background_is_refused_unless_declared(raw_cohort, spoil):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_an_image_without_background_is_refused_unless_declared(raw_cohort, case, spoil):
     noise = np.random.default_rng(0).integers(1, 50, (12, 14, 10)).astype(np.int16)
     spoil(raw_cohort, case.case_id, "t1", lambda a: a + noise)
     with pytest.raises(DataError, match=r"_t1\.nii\.gz has no background \(corners \d+ to \d+\); .*data\.background"):
@@ -120,29 +120,25 @@ def test_an_image_without_background_is_refused_unless_declared(raw_cohort, spoi
     assert record.box.shape == (12, 14, 10)
 
 
-def test_an_image_that_is_constant_above_its_background_is_refused(raw_cohort, spoil):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_an_image_that_is_constant_above_its_background_is_refused(raw_cohort, case, spoil):
     spoil(raw_cohort, case.case_id, "t1", lambda a: np.where(a == 0, -1, 5).astype(np.int16))
     with pytest.raises(DataError, match=r"_t1\.nii\.gz \(t1\) has one value in all non-zero voxels"):
         read_case(case, ReadingRules(BRATS2021))
 
 
-def test_a_fraction_is_no_background_of_integers(raw_cohort):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_a_fraction_is_no_background_of_integers(case):
     with pytest.raises(DataError, match=r"whole numbers only, so data\.background=-0\.5 cannot be one; correct it"):
         read_case(case, ReadingRules(BRATS2021, background=-0.5))
 
 
-def test_a_background_of_integers_stays_lossless(raw_cohort, spoil):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_a_background_of_integers_stays_lossless(raw_cohort, case, spoil):
     expected = read_case(case, ReadingRules(BRATS2021))
     spoil(raw_cohort, case.case_id, "t2", lambda a: (a.astype(np.uint16) + 60_000).astype(np.uint16))
     found = read_case(case, ReadingRules(BRATS2021))
     assert found.record.content_hash == expected.record.content_hash
 
 
-def test_labels_that_a_header_scales_are_rounded_within_a_thousandth(raw_cohort, spoil):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_labels_that_a_header_scales_are_rounded_within_a_thousandth(raw_cohort, case, spoil):
     expected = read_case(case, ReadingRules(BRATS2021)).record.content_hash
     spoil(raw_cohort, case.case_id, "seg", lambda a: a * np.float64(0.9998))
     assert read_case(case, ReadingRules(BRATS2021)).record.content_hash == expected
@@ -151,8 +147,7 @@ def test_labels_that_a_header_scales_are_rounded_within_a_thousandth(raw_cohort,
         read_case(case, ReadingRules(BRATS2021))
 
 
-def test_label_values_of_another_scheme_are_refused_with_all_values_of_the_file(raw_cohort):
-    case = find_cases(raw_cohort, LAYOUTS["brats2021"], need_segmentation=True)[0]
+def test_label_values_of_another_scheme_are_refused_with_all_values_of_the_file(case):
     with pytest.raises(
         validation.UnknownLabels, match=r"label value 4 is not in labels=brats2023 \(0, 1, 2, 3\)"
     ) as caught:

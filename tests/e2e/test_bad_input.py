@@ -180,7 +180,6 @@ def test_a_full_disk_while_training_and_a_run_of_a_different_configuration(raw: 
     assert f"File too large: {run.path}/checkpoints/" in sentence(output)
     assert "free some space and run the same command again" in sentence(output)
     status = run.status()
-    assert status is not None
     assert status.state == "failed"
     assert f"brats-ablate: {status.reason}" == sentence(output)
     code, output = cli(*baseline, work=tmp_path)  # the same command, with space

@@ -23,7 +23,6 @@ LINE = ("+experiment=baseline", "fold=0", "lr=0.001", "trainer.epochs=40", "trai
 
 def state(run: RunDirectory) -> tuple[RunState, str | None]:
     status = run.status()
-    assert status is not None
     return status.state, status.reason
 
 
@@ -56,7 +55,6 @@ def test_a_closed_pipe_changes_nothing(
 ) -> None:
     process = launch(*LINE, "trainer.epochs=4")
     wait_until(lambda: finished_epochs(run) >= epochs, process)
-    assert process.stdout is not None
     process.stdout.close()
     assert process.wait(300) == 0
     assert state(run) == (RunState.FINISHED, None)

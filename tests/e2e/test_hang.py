@@ -71,7 +71,6 @@ def test_a_hanging_rank_is_named(
     done = brats_ablate(*RUN, *ranks, "trainer.hang_minutes=0.3", FAULT=fault, FIFO=str(tmp_path / "fifo"))
     assert done.returncode == 1, done.stdout
     status = run.status()
-    assert status is not None
     assert status.state == RunState.FAILED
     assert str(status.reason).startswith(reason), status.reason
     assert f"brats-ablate: {reason}" in done.stdout

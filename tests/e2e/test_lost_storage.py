@@ -57,7 +57,6 @@ def test_checkpoints_that_cannot_be_written_anymore(brats_ablate: Command, run: 
     assert f"brats-ablate: {message(run)} the same command again" in done.stdout
     assert "Traceback" not in done.stdout
     status = run.status()
-    assert status is not None
     assert (status.state, status.epoch) == (RunState.FAILED, 2)
     assert str(status.reason).startswith(message(run))
     assert checkpoint_epoch(run) == 2
@@ -74,7 +73,6 @@ def test_a_run_that_cannot_write_its_status_is_reported_by_the_sweep(brats_ablat
     assert "failed" in line
     assert message(run) in line
     status = run.status()
-    assert status is not None
     assert (status.state, status.epoch) == (RunState.FAILED, 2)
     assert str(status.reason).startswith(message(run))
     assert checkpoint_epoch(run) == 2
@@ -102,7 +100,6 @@ def test_a_run_directory_that_vanishes_is_not_created_again(
     reached = checkpoint_epoch(moved)
     assert reached >= 2
     status = moved.status()
-    assert status is not None
     assert status.state == RunState.RUNNING  # the process could not write there anymore
     elsewhere.rename(run.path)
     assert "its process was lost" in finish(launch("job=status")).stdout

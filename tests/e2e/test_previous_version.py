@@ -84,7 +84,6 @@ def test_an_interrupted_run_is_continued_as_if_it_had_not_been(old_work: Path) -
     done = brats_ablate(old_work, *RUN, "fold=1")
     assert done.returncode == 0, done.stderr
     status = run.status()
-    assert status is not None
     assert status.state == "finished"
     expected = {row["epoch"]: row for row in read_jsonl(VERSION_0_1 / "uninterrupted_fold=1.jsonl")}
     assert run.metrics()[: len(started)] == started
@@ -113,7 +112,6 @@ def test_its_checkpoints_predict_and_its_tables_are_made(old_work: Path) -> None
     done = brats_ablate(old_work, "data=phantom", "job=tables", "job.tables=[trained]")
     assert done.returncode == 0, done.stderr
     finished = run_of(old_work, 0).status()
-    assert finished is not None
     assert f"{finished.best:.4f}" in (old_work / "phantom/tables/trained.md").read_text()
 
 

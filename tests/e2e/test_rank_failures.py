@@ -65,7 +65,6 @@ def stand_in(importable: Callable[[str, str], None]) -> None:
 def assert_failed(run: RunDirectory, reason: str) -> None:
     """The run failed for this reason after two complete epochs, whose checkpoint is intact."""
     status = run.status()
-    assert status is not None
     assert (status.state, status.epoch) == (RunState.FAILED, 2)
     assert str(status.reason).startswith(reason), status.reason
     assert torch.load(run.last_checkpoint, weights_only=True)["position"]["epoch"] == 2
@@ -119,7 +118,6 @@ def test_a_killed_rank_is_named_and_the_same_command_resumes(
     done = brats_ablate(*RUN, *TWO_RANKS)
     assert done.returncode == 0, done.stdout
     status = run.status()
-    assert status is not None
     assert (status.state, status.reason) == (RunState.FINISHED, None)
 
 

@@ -66,9 +66,7 @@ def runs_of(study: CommandLine, folder: str = "work/phantom/runs") -> list[RunDi
 
 
 def submission(run: RunDirectory) -> Submission:
-    recorded = read_submission(run.path)
-    assert recorded is not None
-    return recorded
+    return read_submission(run.path)
 
 
 def job(run: RunDirectory) -> str:
@@ -138,7 +136,6 @@ def test_a_run_that_fails_is_not_requeued_and_has_its_reason(fake_study: FakeStu
     assert "Killed" in lines[2]
     for run in fake_study.runs():
         status = run.status()
-        assert status is not None
         assert submission(run).requeues == 0
         assert status.state == ("finished" if run.coordinates.fold == 3 else "failed")
 
@@ -153,7 +150,6 @@ def test_canceled_runs_are_not_requeued_and_a_second_submission_finishes_them(fa
     assert done.returncode == 1
     assert "4 runs: 2 finished, 2 interrupted" in done.stdout
     states = slurm_states(canceled)
-    assert states is not None
     assert not set(canceled) & states.keys()
 
     done = fake_study.run(*sweep)

@@ -81,7 +81,6 @@ def test_table_3_as_a_design_continues_the_papers_experiments(
     """What the design overrides in `ds` is the experiment of that name, to the identity of its runs."""
     sweep = yaml.safe_load((resource_dir("sweeps") / "table3_design.yaml").read_text(encoding="utf-8"))
     design = Design.from_config(sweep["design"] | {"kind": "full"})
-    assert design is not None
     on = next(on for on in design.combinations if combination_name("ds", on) == name)
     assert {f"{key}={value}" for key, value in design.overrides(on).items()} == set(overrides)
     combined = composition("+experiment=ds", *overrides, f"name={name}")

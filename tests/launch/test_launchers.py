@@ -27,7 +27,6 @@ def launcher(*overrides: str) -> Any:
     """The launcher of a multirun with these overrides, set up as Hydra does it."""
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
         config = hydra.compose_config("config", ["data=phantom", *overrides], run_mode=RunMode.MULTIRUN)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
         return Plugins.instance().instantiate_launcher(

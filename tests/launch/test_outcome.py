@@ -79,7 +79,6 @@ def test_the_failure_of_another_rank_is_recorded(run: RunDirectory, submission: 
     outcome = run_outcome("a", run, submission, "FAILED")
     assert (outcome.result, outcome.reason) == (RunState.FAILED, "rank 1: case 7 is damaged; prepare again")
     status = run.status()
-    assert status is not None
     assert (status.state, status.epoch, status.reason) == (RunState.FAILED, 1, outcome.reason)
 
 
@@ -102,7 +101,6 @@ def test_a_killed_run_gets_the_cause_from_the_scheduler(
     assert outcome.result == state
     assert reason in outcome.reason
     status = run.status()
-    assert status is not None
     assert (status.state, status.best) == (state, 0.5)
 
 
@@ -124,7 +122,6 @@ def test_the_cause_of_a_lost_rank_replaces_the_errors_of_the_others(
     assert outcome.result == RunState.FAILED
     assert outcome.reason.startswith(reason)
     status = run.status()
-    assert status is not None
     assert (status.state, status.epoch, status.best, status.reason) == (RunState.FAILED, 2, 0.5, outcome.reason)
 
 
@@ -139,7 +136,6 @@ def test_a_run_directory_that_vanished_is_not_created_again(run: RunDirectory, s
 def test_a_status_from_before_the_submission_is_ignored(run: RunDirectory, submission: Submission) -> None:
     run.write_status(RunRecord(RunState.FAILED, 1, 4, None, "an old reason"))
     before = run.status()
-    assert before is not None
     write_result(submission, 0, "error", "ImportError: no torch\n")
     outcome = run_outcome("a", run, replace(submission, status_before=before.updated, ranks=1), "FAILED")
     assert outcome.reason == "ImportError: no torch"
@@ -150,7 +146,6 @@ def test_a_run_that_another_process_trains_keeps_its_status(run: RunDirectory, s
     with run.lock():
         run_outcome("a", run, submission, "FAILED")
     status = run.status()
-    assert status is not None
     assert status.state == RunState.RUNNING
 
 

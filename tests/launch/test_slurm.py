@@ -36,7 +36,6 @@ def sweep_runs(composition: Callable[..., DictConfig], tmp_path: Path) -> list[S
 
 
 def directory(each: SweepRun) -> RunDirectory:
-    assert each.run is not None
     return each.run
 
 

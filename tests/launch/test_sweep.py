@@ -31,13 +31,11 @@ def make_sweep(baseline: DictConfig, runs: Path, folds: int) -> list[SweepRun]:
     sweep_runs = []
     for fold in range(folds):
         cfg = OmegaConf.merge(baseline, {"fold": fold, "paths": {"runs": str(runs)}})
-        assert isinstance(cfg, DictConfig)
         sweep_runs.append(as_sweep_run(cfg, f"fold={fold}"))
     return sweep_runs
 
 
 def directory(each: SweepRun) -> RunDirectory:
-    assert each.run is not None
     return each.run
 
 
@@ -79,7 +77,6 @@ def test_the_submission_of_a_finished_run_does_not_count(
 
 def test_a_job_without_a_run_directory_is_always_submitted(baseline: DictConfig, tmp_path: Path) -> None:
     cfg = OmegaConf.merge(baseline, {"job": {"_target_": "brats_ablate.jobs.predict.run"}})
-    assert isinstance(cfg, DictConfig)
     each = as_sweep_run(cfg, "predict")
     assert each.run is None
     assert plan_sweep([each, each]).to_submit == [0, 1]
@@ -91,7 +88,6 @@ def test_a_finished_run_with_a_different_configuration_is_refused_with_the_diffe
     (each,) = make_sweep(baseline, tmp_path, 1)
     write(each, RunState.FINISHED)
     changed = OmegaConf.merge(each.cfg, {"trainer": {"epochs": 3}})
-    assert isinstance(changed, DictConfig)
     with pytest.raises(ConfigError, match=r"trainer\.epochs: 1000 -> 3"):
         plan_sweep([as_sweep_run(changed, "")])
 
@@ -144,7 +140,6 @@ def test_a_run_is_started_with_the_processes_that_it_declares(
     baseline: DictConfig, ranks: int, devices: int, tasks: int, message: str | None
 ) -> None:
     cfg = OmegaConf.merge(baseline, {"trainer": {"ranks": ranks, "devices": devices}})
-    assert isinstance(cfg, DictConfig)
     if message is None:
         check_ranks(cfg, tasks, "torchrun")
         return
@@ -160,5 +155,4 @@ def test_a_run_of_an_earlier_version_by_two_processes_is_one_of_two_ranks(baseli
     with pytest.raises(ConfigError, match=r"trainer\.ranks: 2 -> \(absent\)"):
         plan_sweep([each])
     two = OmegaConf.merge(each.cfg, {"trainer": {"ranks": 2}})
-    assert isinstance(two, DictConfig)
     assert plan_sweep([as_sweep_run(two, "two")]).to_submit == [0]

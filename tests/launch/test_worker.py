@@ -63,7 +63,6 @@ def test_the_first_rank_requeues_and_no_rank_leaves_a_result(run: RunDirectory, 
         interrupt(run)
     assert requeued.read_text() == "7\n"
     submission = read_submission(run.path)
-    assert submission is not None
     assert (submission.requeues, submission.epoch) == (1, 2)
 
 
@@ -100,7 +99,6 @@ def test_a_run_that_never_finishes_an_epoch_fails(run: RunDirectory, requeued: P
         interrupt(run)
     assert requeued.read_text() == "7\n" * 5
     status = run.status()
-    assert status is not None
     assert status.state == RunState.FAILED
     assert "without finishing an epoch" in (status.reason or "")
 
@@ -115,7 +113,6 @@ def test_an_interruption_that_follows_from_another_ranks_failure_is_a_failure(
         interrupt(run)
     assert requeued.read_text() == ""
     status = run.status()
-    assert status is not None
     assert status.reason == "rank 1: the disk is full; free some space"
 
 

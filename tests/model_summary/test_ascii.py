@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import torch
+from small_unet import small_unet
 from torch import nn
 
 from brats_ablate.model_summary.ascii import draw, resolution
 from brats_ablate.model_summary.counts import count
 from brats_ablate.models.attention_gate import AttentionGate, NoGate
 from brats_ablate.models.base import SegmentationModel, SegmentationOutput
-from brats_ablate.models.blocks import ConvBlock
-from brats_ablate.models.dropblock import NoDrop
-from brats_ablate.models.encoder import EncoderConfig
-from brats_ablate.models.unet import UNet
-
-
-def unet(gate: type[nn.Module]) -> UNet:
-    return UNet(
-        in_channels=4,
-        out_channels=3,
-        n_heads=2,
-        patch_shape=(16, 16, 32),
-        encoder=EncoderConfig([8, 16, 24]),
-        encoder_block=ConvBlock,
-        decoder_block=ConvBlock,
-        gate=gate,
-        drop=NoDrop,
-        blocks_per_level=[1],
-        checkpointing=False,
-    )
 
 
 def rows_of(gate: type[nn.Module]) -> list[list[str]]:
     shape = (1, 4, 16, 16, 32)
-    drawing = draw(count(lambda: unet(gate), shape).calls, shape)
+    drawing = draw(count(lambda: small_unet([8, 16, 24], (16, 16, 32), gate), shape).calls, shape)
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in drawing.splitlines()]
 
 

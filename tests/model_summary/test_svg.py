@@ -122,7 +122,6 @@ def test_boxes_lie_inside_and_apart_and_hold_their_text(experiment: str) -> None
     places = []
     for group in svg.iter(f"{SVG}g"):
         rect = group.find(f"{SVG}rect")
-        assert rect is not None
         x, y, w, h = (float(rect.attrib[k]) for k in ("x", "y", "width", "height"))
         assert x >= 0
         assert y >= 0

@@ -188,7 +188,6 @@ def test_heads_beyond_the_supervised_ones_are_left_out_and_frozen(with_model: Ca
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("supervision", ["none", "deep"])
 def test_dynunet_with_our_weights_computes_our_logits(composition: Composition, supervision: str) -> None:
     small = ["patches.shape=[16,16,24]", "encoder.channels=[4,6,8,10]", f"supervision={supervision}"]

@@ -1,4 +1,7 @@
-"""The U-Net against MONAI's, the paper's parameter counts, and itself under another layout or with checkpointing."""
+"""The U-Net against the paper's parameter counts and itself under another layout or with checkpointing.
+
+test_external.py compares it with MONAI's.
+"""
 
 from __future__ import annotations
 
@@ -37,43 +40,6 @@ def test_parameter_counts_are_the_papers(build, model, encoder, in_channels, hea
 def test_the_released_network_has_biases_on_its_transposed_convolutions(build, model, expected):
     with torch.device("meta"):
         assert sum(p.numel() for p in build(model, n_heads=3).parameters()) == expected
-
-
-def test_logits_equal_those_of_monai_dynunet_with_the_same_weights(build):
-    from monai.networks.nets import DynUNet
-
-    ours = build("unet", channels=THIN, n_heads=3, patch_shape=(24, 16, 32))
-    theirs = DynUNet(
-        3, 4, 3, [3] * 4, [1, 2, 2, 2], [2] * 3, filters=THIN, norm_name=("INSTANCE", {"affine": True}),
-        act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}), deep_supervision=True, deep_supr_num=2,
-    )  # fmt: skip
-    for parameter in theirs.parameters():  # norms and biases too, so that none is a 0 or a 1 that hides a mistake
-        nn.init.normal_(parameter, std=0.1)
-    _copy_from_dynunet(ours, theirs)
-    x = torch.randn(2, 4, 24, 16, 32)
-    expected = theirs.eval()(x)
-    lower = theirs.heads  # what each supervision head answered, left there by the forward pass
-    logits = ours(x).logits
-    assert [tuple(level.shape[2:]) for level in logits] == [(24, 16, 32), (12, 8, 16), (6, 4, 8)]
-    torch.testing.assert_close(logits[0], expected, rtol=1e-5, atol=1e-5)
-    for own, other in zip(logits[1:], lower, strict=True):
-        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
-
-
-def _copy_from_dynunet(ours: nn.Module, theirs: nn.Module) -> None:
-    def copy_layers(block: nn.Module, source: nn.Module) -> None:
-        for layer, n in zip(block, (1, 2), strict=True):
-            layer[0].load_state_dict(getattr(source, f"conv{n}").conv.state_dict())
-            layer[2].load_state_dict(getattr(source, f"norm{n}").state_dict())
-
-    down = [theirs.input_block, *theirs.downsamples, theirs.bottleneck]
-    for level, source in zip(ours.encoder, down, strict=True):
-        copy_layers(level[0], source)
-    for level, source in zip(ours.decoder, reversed(theirs.upsamples), strict=True):
-        level.upsample.load_state_dict(source.transp_conv.conv.state_dict())
-        copy_layers(level.block, source.conv_block)
-    for head, source in zip(ours.heads, [theirs.output_block, *theirs.deep_supervision_heads], strict=True):
-        head.load_state_dict(source.conv.conv.state_dict())
 
 
 def test_channels_last_goes_through_and_comes_out_with_the_same_numbers(build):

@@ -85,7 +85,6 @@ def test_a_directory_that_was_created_again_belongs_to_the_process_that_locked_i
                 with pytest.raises(RunFailed, match="was deleted and created again while the run was trained; this"):
                     write()
     status = other.status()
-    assert status is not None
     assert (status.state, other.metrics()) == (RunState.RUNNING, [])
 
 
@@ -150,7 +149,6 @@ def test_status_is_replaced_and_its_state_is_plain_text(tmp_path: Path) -> None:
     directory.write_status(RunRecord(RunState.RUNNING, 1, 5, 0.5))
     directory.write_status(RunRecord(RunState.FAILED, 2, 5, 0.6, "the loss is nan"))
     status = directory.status()
-    assert status is not None
     assert (status.state, status.epoch, status.best, status.reason) == (RunState.FAILED, 2, 0.6, "the loss is nan")
     content = json.loads((tmp_path / "status.json").read_text())
     assert (content["state"], content["updated"]) == ("failed", status.updated)

@@ -20,7 +20,6 @@ with TrainingFolder(Path(sys.argv[1])).lock():
 
 def test_a_run_is_locked_until_its_process_is_killed(tmp_path: Path) -> None:
     lock_owner = subprocess.Popen([sys.executable, "-c", LOCK, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert lock_owner.stdout is not None
     assert lock_owner.stdout.readline() == "locked\n"
     folder = TrainingFolder(tmp_path)
     assert folder.is_locked()

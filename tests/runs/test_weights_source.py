@@ -58,7 +58,6 @@ def test_a_run_directory_is_its_best_checkpoint(tmp_path: Path) -> None:
     assert checkpoint_file(run.path) == best
     assert checkpoint_file(run.best_checkpoint(2, 0.4)) == run.best_checkpoint(2, 0.4)
     found = run_of(best)
-    assert found is not None
     assert found.path == run.path
     assert run_of(saved(tmp_path / "best.pt")) is None
 

@@ -99,7 +99,6 @@ if __name__ == "__main__":
 def test_process_map_workers_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     parent = subprocess.Popen([sys.executable, tmp_path / "program.py"], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
     worker = int(parent.stdout.readline())
     assert is_alive(worker)
     parent.kill()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.jobs.build import build_model
@@ -40,7 +40,6 @@ def by_monai(
     predicted = []
     for run in runs:
         cfg = OmegaConf.create(run.config())
-        assert isinstance(cfg, DictConfig)
         for file in run.best_checkpoints():
             model = build_model(cfg).eval()
             load_weights(file, model)
@@ -49,6 +48,5 @@ def by_monai(
                     blended = sliding_window_inference(
                         volume.flip(axes), (16, 16, 16), 1, lambda x, m=model: m(x).logits[0].sigmoid(), 0.5, "gaussian"
                     )
-                assert isinstance(blended, torch.Tensor)
                 predicted.append(blended.flip(axes)[0])
     return torch.stack(predicted).mean(0).numpy()

@@ -95,7 +95,6 @@ def make_report(work: Path, *overrides: str) -> subprocess.CompletedProcess[str]
 
 def unpacked(page: Path, name: str) -> bytes:
     packed = re.search(rf'<script type="application/gzip" id="{name}">(.*?)</script>', page.read_text())
-    assert packed is not None
     return gzip.decompress(base64.b64decode(packed[1]))
 
 

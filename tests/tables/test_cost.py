@@ -20,9 +20,7 @@ Write = Callable[..., RunDirectory]
 
 
 def summary(run: RunDirectory) -> RunSummary:
-    run_summary = summarize_run(run)
-    assert run_summary is not None
-    return run_summary
+    return summarize_run(run)
 
 
 def test_a_run_on_eight_devices_costs_eight_device_hours_an_hour(tmp_path: Path, write_run: Write) -> None:

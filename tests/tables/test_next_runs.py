@@ -36,7 +36,6 @@ def _plan(tmp_path: Path, write_run: Write, keys: list[tuple[float, int]], diffe
 def test_the_grid_has_the_runs_that_the_difference_needs(tmp_path: Path, write_run: Write) -> None:
     result, planned = _plan(tmp_path, write_run, [(5e-4, 1), (7e-4, 1)], 0.015)
     needed = result.comparisons[0].runs_for(0.015)
-    assert needed is not None
     assert planned.rates == (5e-4, 7e-4)
     assert needed > 2
     assert planned.seeds == tuple(range(-(-needed // 2)))

@@ -18,7 +18,6 @@ def _score(runs: Path, name: str = "a", folds: int = 2) -> ColumnScores:
 
 def test_a_folds_score_is_its_highest_epoch(tmp_path: Path, write_run: Write) -> None:
     run = summarize_run(write_run(tmp_path, "a", 0, [0.5, 0.9, 0.7]))
-    assert run is not None
     assert (run.best["epoch"], run.best["dice"], run.last["dice"]) == (2, 0.9, 0.7)
 
 
@@ -30,7 +29,6 @@ def test_a_copy_of_a_run_does_not_count(tmp_path: Path, write_run: Write) -> Non
 
 def test_of_equal_epochs_the_first_counts(tmp_path: Path, write_run: Write) -> None:
     run = summarize_run(write_run(tmp_path, "a", 0, [0.5, 0.9, 0.9]))
-    assert run is not None
     assert run.best["epoch"] == 2
 
 
@@ -38,7 +36,6 @@ def test_the_untrained_network_does_not_count(tmp_path: Path, write_run: Write) 
     directory = write_run(tmp_path, "a", 0, [0.1, 0.2])
     directory.append("metrics.jsonl", [{"epoch": 0, "dice": 0.99}])
     run = summarize_run(directory)
-    assert run is not None
     assert run.best["epoch"] == 2
 
 
@@ -49,7 +46,6 @@ def test_best_learning_rate_per_fold_and_shared_over_all_folds(tmp_path: Path, w
     scores = _score(tmp_path)
     assert [(c.value, c.lr) for c in scores.per_fold_lr.folds] == [(0.90, 7e-4), (0.94, 5e-4)]
     assert scores.per_fold_lr.mean == pytest.approx(0.92)
-    assert scores.shared_lr is not None
     assert scores.shared_lr.mean == pytest.approx(0.88)  # .90 and .86, against .80 and .94 that mean .87
     assert scores.lr_optimism == pytest.approx(0.04)
 
@@ -68,7 +64,6 @@ def test_a_learning_rate_with_a_missing_fold_is_not_shared(tmp_path: Path, write
         write_run(tmp_path, "a", fold, [0.8], lr=5e-4)
     write_run(tmp_path, "a", 0, [0.95], lr=7e-4)
     scores = _score(tmp_path)
-    assert scores.shared_lr is not None
     assert scores.shared_lr.folds[0].lr == 5e-4
 
 

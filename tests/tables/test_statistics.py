@@ -40,7 +40,6 @@ def test_holm_does_not_count_unknown_p() -> None:
 def test_variance_components_by_hand() -> None:
     # Within: (1 + 1) / 2 sums of squares over 2 degrees of freedom; folds' means 1 and 5: variance 8.
     components = s.variance_components([[0.0, 2.0], [4.0, 6.0]])
-    assert components is not None
     assert components.seed_sd == pytest.approx(math.sqrt(2))
     assert components.fold_sd == pytest.approx(math.sqrt(8 - 2 / 2))
 

@@ -39,14 +39,12 @@ def _column_texts(table: Table, title: str) -> tuple[list[str], list[str]]:
 def test_fed_with_the_papers_folds_a_table_comes_out_as_printed(tmp_path: Path, write_run: Write, name: str) -> None:
     spec = load_table_spec(EXPERIMENTS / f"{name}.yaml")
     for column in spec.columns:
-        assert column.paper is not None
         for fold, dice in enumerate(column.paper.folds):
             write_run(tmp_path, column.experiment, fold, [dice - 0.01, dice, dice - 0.02])
     result = result_of(tmp_path, spec)
     table = scores_table(result)
     for column in spec.columns:
         ours, paper = _column_texts(table, column.title)
-        assert column.paper is not None
         printed = [f"{value:.4f}" for value in column.paper.folds]
         assert ours[:5] == paper[:5] == printed
         if column.paper.is_misprint:
@@ -112,8 +110,6 @@ def test_only_the_table_of_validation_scores_has_the_papers_figures() -> None:
         load_table_spec(EXPERIMENTS / f"{n}.yaml") for n in ("table3", "table4", "table4_ensemble")
     )
     without, column = table4.columns[0], table3.columns[-1]
-    assert without.paper is not None
-    assert column.paper is not None
     assert (without.paper.folds, without.paper.mean) == (column.paper.folds, column.paper.mean)
     assert [c.paper for c in ensemble.columns] == [None, None]
     assert not {c.key for c in table4.columns} & {c.key for c in ensemble.columns}
@@ -341,7 +337,6 @@ def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write)
     assert more["Δ by run"].startswith("7e-4 +0.")
     assert "7e-4 seed 1 +0." in more["Δ by run"]
     assert more["noise floor"] == c.noise_floor == result.noise_floor
-    assert c.on_reference is not None
     assert (more["Δ with ET"], more["p with ET"]) == (c.on_reference.difference, c.on_reference.p_adjusted)
     assert more["no ET: gained, lost"] == "0, 0 of 5"
     assert [row[0].text for row in interval_rows(result)] == ["Δ to baseline", "95 % CI", "adjusted p", "verdict"]

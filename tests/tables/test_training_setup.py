@@ -51,7 +51,6 @@ def shown(result: TableResult) -> dict[str, tuple[str, ...]]:
 
 def test_the_global_batch_counts_all_processes_and_steps_come_from_the_epochs(tmp_path: Path, write_run: Write) -> None:
     run = summarize_run(write_run(tmp_path, "ds", 0, [0.5, 0.6, 0.7], manifest=manifest(batch=3, processes=8)))
-    assert run is not None
     assert setup_of(run) == TrainingSetup(1000, 10, 24, "bf16", "every epoch", "A100")
 
 

@@ -32,7 +32,6 @@ def fail(run: RunDirectory, rank: int, error: Exception, world_size: int = 2) ->
 
 def recorded(run: RunDirectory) -> str | None:
     status = run.status()
-    assert status is not None
     assert (status.state, status.epoch, status.epochs, status.best) == (RunState.FAILED, 3, 9, 0.5)
     return status.reason
 
@@ -94,7 +93,6 @@ def test_a_lost_peer_is_no_cause(run: RunDirectory, words: str) -> None:
     assert str(out) == PEER_LOST
     assert recorded(run) == f"rank 0: {PEER_LOST}"
     status = run.status()
-    assert status is not None
     assert not status.names_cause
 
 
@@ -140,5 +138,4 @@ def test_a_file_is_missing_because_the_run_vanished(run: RunDirectory) -> None:
 def test_an_interruption_is_no_failure(run: RunDirectory) -> None:
     assert isinstance(fail(run, 0, Interrupted()), Interrupted)
     status = run.status()
-    assert status is not None
     assert status.state == RunState.RUNNING

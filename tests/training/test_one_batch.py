@@ -118,7 +118,6 @@ def test_a_run_overfits_apart_from_all_results_and_starts_anew(
     with pytest.raises(RunFailed, match="the loss on one batch did not fall: from"):  # not skipped, not refused
         train.run(cfg)
     status = directory.status()
-    assert status is not None
     assert status.state == RunState.FAILED
     with directory.lock(), pytest.raises(RunFailed, match="is being trained by process"):
         train.run(cfg)
@@ -166,7 +165,6 @@ def test_a_broken_network_ends_in_a_sentence(
     with pytest.raises(RunFailed, match=re.escape(sentence)):
         train.run(cfg)
     status = run_directory(cfg).status()
-    assert status is not None
     assert sentence in str(status.reason)
 
 

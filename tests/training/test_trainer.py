@@ -29,7 +29,6 @@ def test_a_run_leaves_its_record(composed: Composed) -> None:
     train.run(cfg)
     directory = run_directory(cfg)
     status = directory.status()
-    assert status is not None
     assert (status.state, status.epoch, status.epochs) == ("finished", 2, 2)
     rows = directory.metrics()
     assert [row["epoch"] for row in rows] == [0, 1, 2]
@@ -101,7 +100,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(composed: Composed, experi
     cfg = composed(*line, "paths.runs=${paths.work}/other_runs")
     resumed = interrupted(cfg, step)
     state = resumed.status()
-    assert state is not None
     assert state.state == "interrupted"
     train.run(cfg)
     assert_same_training(straight, resumed)
@@ -174,7 +172,6 @@ def test_the_reason_of_another_rank_is_not_written_over(
     def read_status(trainer: Trainer) -> None:
         trainer._writer.wait()
         status = trainer.run.status()
-        assert status is not None
         reasons.append(status.reason)
         train_epoch(trainer)
 

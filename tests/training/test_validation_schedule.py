@@ -81,7 +81,6 @@ def test_checkpoints_are_of_final_epochs_and_resuming_changes_nothing(composed: 
     assert {case["epoch"] for case in straight.cases()} == {3}
     assert [file.name for file in straight.best_checkpoints()] == [straight.best_checkpoint(3, rows[-1]["dice"]).name]
     status = straight.status()
-    assert status is not None
     assert status.best == rows[-1]["dice"]
 
     cfg = composed("+experiment=baseline", *SCHEDULED, "paths.runs=${paths.work}/resumed")

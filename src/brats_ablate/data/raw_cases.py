@@ -16,8 +16,7 @@ from brats_ablate.data.folders import stem, walk
 from brats_ablate.data.folds import with_patients
 from brats_ablate.data.layouts import SEGMENTATION, Layout
 from brats_ablate.errors import DataError
-
-_MOST_NAMED = 3
+from brats_ablate.runtime.text import first_few
 
 
 def find_cases(
@@ -52,17 +51,13 @@ def find_cases(
         fitting = [option for option, other in (known or {}).items() if _Found(root, other).files]
         looks = f", its files look like data/layout={' or '.join(fitting)}" if fitting else ""
         names = [name for of_folder in found.unrecognized.values() for name in of_folder]
-        listed = f"; not recognized: {_listed(names)}" if names else ""
+        listed = f"; not recognized: {first_few(names)}" if names else ""
         example = layout.file_name("<case>", next(iter(layout.modalities)))
         raise DataError(
             f"{root} contains no case of layout {layout.name!r} (such as {example}){looks}{listed}; check {key} and "
             "data/layout"
         )
     return cases
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
 
 
 class _Found:

@@ -18,6 +18,7 @@ from brats_ablate.data.layouts import SEGMENTATION, Layout
 from brats_ablate.data.nifti import Orientation
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelError, LabelScheme, rounded
+from brats_ablate.runtime.text import first_few
 
 _AFFINE_TOLERANCE = 1e-3
 
@@ -58,8 +59,7 @@ def _unrecognized(case: RawCase, layout: Layout, kind: str) -> str:
     """Name the files that may be the missing one of `kind`, and what it should be called."""
     if not case.unrecognized:
         return ""
-    listed = ", ".join(case.unrecognized[:3]) + (", …" if len(case.unrecognized) > 3 else "")
-    return f" (not recognized: {listed}; expected {layout.file_name(case.case_id, kind)})"
+    return f" (not recognized: {first_few(case.unrecognized)}; expected {layout.file_name(case.case_id, kind)})"
 
 
 def _places(cases: Sequence[RawCase]) -> str:

@@ -219,7 +219,7 @@ def build_loss(cfg: DictConfig) -> TotalLoss:
     """Build the total loss from region loss, supervision and auxiliary terms."""
     import torch
 
-    from brats_ablate.losses.external import ModuleLoss
+    from brats_ablate.losses.region_loss import ModuleLoss
     from brats_ablate.losses.total_loss import TotalLoss
 
     scheme = build_scheme(cfg)

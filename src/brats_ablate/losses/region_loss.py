@@ -1,4 +1,4 @@
-"""Region loss of one head: a voxel-wise term and a batch Dice term."""
+"""Region loss of one head: a voxel-wise term and a batch Dice term, or a loss of torch or MONAI in their place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.losses.all_reduce import all_reduce_sum
@@ -82,3 +82,16 @@ class RegionLoss:
             sums = all_reduce_sum(sums)
         intersection, predicted, true = sums.unbind(1)
         return (1 - (2 * intersection + self.epsilon) / (predicted + true + self.epsilon)).sum()
+
+
+class ModuleLoss:
+    """Calls a loss of (logits, targets), both (B, R, X, Y, Z) float32, that returns a scalar."""
+
+    def __init__(self, loss: nn.Module, labels: LabelScheme) -> None:
+        self.loss = loss
+        self.labels = labels
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> LossDict:
+        """Compute the loss of logits (B, R, X, Y, Z) and label maps (B, X, Y, Z); its class's name is the term's."""
+        value: Tensor = self.loss.to(logits.device)(logits.float(), self.labels.to_regions(labels).float())
+        return {type(self.loss).__name__: value}

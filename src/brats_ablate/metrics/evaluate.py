@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from pandas import DataFrame
 
-from brats_ablate.cases import BBox, ImageGeometry
+from brats_ablate.cases import ImageGeometry
 from brats_ablate.data import nifti
 from brats_ablate.data.store import CaseStore
 from brats_ablate.data.validation import Problem, encoded_labels
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.case_metrics import Scorer
+from brats_ablate.metrics.case_metrics import Scorer, cropped_to_tumor
 from brats_ablate.runtime.progress import with_progress
 from brats_ablate.runtime.workers import process_map
 
@@ -111,11 +111,8 @@ def looks_swapped(predicted: np.ndarray, reference: np.ndarray, labels: LabelSch
     if not labels.outside_inside:
         return None
     outer, inner = (labels.label(tissue) for tissue in labels.outside_inside)
-    box = BBox.around((predicted | reference) != 0)
-    if box is None:
-        return None
-    predicted, reference = predicted[box.slices], reference[box.slices]
-    of_predicted, of_reference = ([values == k for k in (outer, inner)] for values in (predicted, reference))
+    cropped = cropped_to_tumor(predicted, reference)
+    of_predicted, of_reference = ([values == k for k in (outer, inner)] for values in cropped)
     if not all(mask.any() for mask in (*of_predicted, *of_reference)):
         return None
     own = [np.count_nonzero(p & r) for p, r in zip(of_predicted, of_reference, strict=True)]

@@ -68,7 +68,12 @@ class ExternalModel(SegmentationModel):
         for parameter in trial.without_gradient:
             self.network.get_parameter(parameter).requires_grad_(False)
         if initialize:
-            self.network.apply(_initialization(self.network, name))
+            own: Any = getattr(self.network, "initialize", None)
+            if not callable(own):
+                raise ConfigError(
+                    f"model.initialize=true, but {name} has no method initialize; set model.initialize=false"
+                )
+            self.network.apply(own)
         if replace_norms:
             norm.replace_norms(self.network)
 
@@ -86,14 +91,3 @@ def _accepted(network: Callable[..., nn.Module], derived: dict[str, Any]) -> dic
         accepted |= {"in_channels", "out_channels"}
     accepted -= getattr(network, "keywords", {}).keys()
     return {key: value for key, value in derived.items() if key in accepted}
-
-
-def _initialization(network: nn.Module, name: str) -> Callable[[nn.Module], None]:
-    function: Any = getattr(network, "initialize", None)
-    if not callable(function):
-        raise ConfigError(f"model.initialize=true, but {name} has no method initialize; set model.initialize=false")
-
-    def initialize(module: nn.Module) -> None:
-        function(module)
-
-    return initialize

@@ -7,7 +7,7 @@ from html import escape
 from statistics import fmean
 
 from brats_ablate.report.selection import has_result
-from brats_ablate.runtime.text import counted, format_duration
+from brats_ablate.runtime.text import counted, first_few, format_duration
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
 from brats_ablate.tables.cost import cost_of, unit_of_device_hours
@@ -74,7 +74,7 @@ def _compared(shown: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
     if not columns:
         return f"No result yet: {counted(len(runs), 'run')} started, none finished."
     names = list(dict.fromkeys(c.column.title for c in columns))  # trained and evaluated is one variant
-    listed = ", ".join(map(escape, names[:_MOST_NAMES])) + (", …" if len(names) > _MOST_NAMES else "")
+    listed = first_few([escape(name) for name in names], _MOST_NAMES)
     cases = len({case for c in columns for case in c.case_scores.index})
     folds = {fold for c in columns for fold in c.scores.per_fold_lr.finished_folds}
     of = f" of {shown[0].folds}" if len(folds) < shown[0].folds else ""

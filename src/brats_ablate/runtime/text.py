@@ -81,6 +81,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and "…" for those left out."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as lines of left-aligned columns, two blanks apart."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []

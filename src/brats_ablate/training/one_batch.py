@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from brats_ablate.cases import Patch
+from brats_ablate.runtime.text import first_few
 from brats_ablate.training.validation import Validation
 from brats_ablate.transforms.pipeline import BatchPipeline
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 STEPS_PER_EPOCH = 10
 MIN_FALL = 0.3
 """Fraction of the first loss by which it must fall; 100 steps on one batch take off far more."""
-_NAMED = 3
-"""Weights named in a message."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def verdict(rows: Sequence[Mapping[str, float]], model: nn.Module) -> str:
     change = f"from {first:.4f} in the first epoch to {last:.4f} in the last{dice}"
     without = weights_without_gradient(model)
     trained = sum(p.requires_grad for p in model.parameters())
-    named = ", ".join(without[:_NAMED]) + (", …" if len(without) > _NAMED else "")
-    unreached = f"no gradient reaches {len(without)} of {trained} weights ({named})" if without else ""
+    unreached = f"no gradient reaches {len(without)} of {trained} weights ({first_few(without)})" if without else ""
     if has_learned(rows):
         warning = f", but {unreached}: does the loss use them?" if without else ""
         return f"the loss on one batch fell {change}{warning}"

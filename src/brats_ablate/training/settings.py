@@ -54,15 +54,7 @@ class TrainerSettings:
         return device_type == "cuda" if self.compile == "auto" else self.compile
 
     def __post_init__(self) -> None:
-        sizes = (
-            "epochs",
-            "batch_size",
-            "crops_per_case",
-            "keep_best",
-            "ranks",
-            "devices",
-            "loader_threads",
-        )
+        sizes = ("epochs", "batch_size", "crops_per_case", "keep_best", "ranks", "devices", "loader_threads")
         for name in sizes:
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, verify_net_in_out
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from schemes import BRATS2021, GLI2024
 
 from brats_ablate.data.store import CaseStore, to_original_space
@@ -40,7 +40,6 @@ BUNDLE = ("job=export", "job.format=monai_bundle")
 
 def model_of(run: RunDirectory) -> torch.nn.Module:
     cfg = OmegaConf.create(run.config())
-    assert isinstance(cfg, DictConfig)
     model = build.build_model(cfg)
     load_weights(run.best_checkpoints()[0], model)
     return model.eval()

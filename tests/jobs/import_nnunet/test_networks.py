@@ -133,7 +133,6 @@ def test_it_is_no_run(job: Job, work: Path, tmp_path: Path, capsys: pytest.Captu
     job(*IMPORT, f"job.source={results}")
     assert find_runs(work / "phantom/runs") == []
     status, manifest = imported(work).status(), imported(work).manifest()
-    assert status is not None
     assert (status.state, status.epochs) == (RunState.IMPORTED, 0)
     assert manifest["imported"]["program"] == "nnU-Net v2"
     assert manifest["imported"]["trainer"] == "nnUNetTrainer"

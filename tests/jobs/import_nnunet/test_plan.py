@@ -85,7 +85,6 @@ def test_only_the_same_network_is_our_unet(arguments: dict[str, Any]) -> None:
 def test_biases_of_upsampling_are_kept_if_there_are_any() -> None:
     for bias, upsample in ((True, "UpsampleAsReleased"), (False, "Upsample")):
         unet = plan(changed(conv_bias=bias)).as_unet()
-        assert unet is not None
         assert unet["model"]["upsample"]["_target_"].endswith(f".{upsample}")
 
 
@@ -107,7 +106,6 @@ def test_old_plans_are_read() -> None:
         "conv_kernel_sizes": [[3, 3, 3]] * 3,
     }
     unet = plan({"3d_fullres": old}).as_unet()
-    assert unet is not None
     assert unet["encoder"]["channels"] == [32, 64, 64]
     with pytest.raises(ConfigError, match=r"is a .*\.UNetBB, not a PlainConvUNet"):
         plan({"3d_fullres": old | {"UNet_class_name": "UNetBB"}})

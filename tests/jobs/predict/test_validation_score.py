@@ -55,7 +55,6 @@ def validated(cfg: DictConfig, run: RunDirectory, work: Path) -> tuple[Scores, d
         cfg, store, ids, model, Precision.resolve("fp32", torch.device("cpu")), tracker, compiled=False
     )
     result = validation.run(DistributedContext(), lambda: False)
-    assert result is not None
     with torch.inference_mode():
         probabilities = {c: validation.predict(validation.load(c)[0])[0].numpy() for c in ids}
     return {(row["case"], region): row[region] for row in result.cases for region in REGIONS}, probabilities

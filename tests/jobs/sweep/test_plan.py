@@ -44,7 +44,6 @@ def sweep(composition: Callable[..., DictConfig], tmp_path: Path) -> list[DictCo
     for name in ("a", "b"):
         for fold in range(2):
             cfg = OmegaConf.merge(base, {"name": name, "fold": fold})
-            assert isinstance(cfg, DictConfig)
             configurations.append(cfg)
     return configurations
 

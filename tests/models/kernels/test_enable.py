@@ -7,13 +7,12 @@ import pickle
 
 import pytest
 import torch
+from small_unet import small_unet
 from torch import nn
 
 from brats_ablate.models import kernels
 from brats_ablate.models.attention_gate import NoGate
 from brats_ablate.models.blocks import ConvBlock, ConvLayer
-from brats_ablate.models.dropblock import NoDrop
-from brats_ablate.models.encoder import EncoderConfig
 from brats_ablate.models.kernels.fused_norm_relu import FusedConvLayer
 from brats_ablate.models.kernels.fused_upsample_conv import FusedDecoderStage
 from brats_ablate.models.kernels.packed_conv import PackedConv3d
@@ -22,20 +21,7 @@ from brats_ablate.models.unet import DecoderStage, UNet
 
 @pytest.fixture
 def network() -> UNet:
-    torch.manual_seed(0)
-    return UNet(
-        in_channels=4,
-        out_channels=3,
-        n_heads=2,
-        patch_shape=(16, 24, 32),
-        encoder=EncoderConfig([8, 16, 32]),
-        encoder_block=ConvBlock,
-        decoder_block=ConvBlock,
-        gate=NoGate,
-        drop=NoDrop,
-        blocks_per_level=[1],
-        checkpointing=False,
-    )
+    return small_unet([8, 16, 32], (16, 24, 32))
 
 
 def test_a_network_is_plain_until_its_fusions_are_enabled(network: UNet) -> None:

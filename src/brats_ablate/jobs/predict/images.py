@@ -17,6 +17,7 @@ from brats_ablate.data.folders import stem
 from brats_ablate.data.layouts import Layout
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.errors import DataError
+from brats_ablate.runtime.text import first_few
 
 Image: TypeAlias = "np.ndarray | str | Path"
 Images: TypeAlias = "np.ndarray | str | Path | Sequence[str | Path] | Mapping[str, Image]"
@@ -105,7 +106,7 @@ def _of_images(images: Mapping[str, Image], affine: npt.ArrayLike | None) -> Giv
 def _case_in(folder: Path, layout: Layout) -> RawCase:
     cases = find_cases(folder, layout, need_segmentation=False, key="images")
     if len(cases) != 1:
-        listed = ", ".join(case.case_id for case in cases[:3]) + (", …" if len(cases) > 3 else "")
+        listed = first_few([case.case_id for case in cases])
         raise DataError(f"{folder} contains {len(cases)} cases ({listed}); give the folder or the files of one")
     return replace(cases[0], segmentation=None)  # nothing of a prediction may depend on one next to the images
 
