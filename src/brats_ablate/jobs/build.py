@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.data_options import known_layouts
 from brats_ablate.config.loading import require_loadable
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.config.trust import targets

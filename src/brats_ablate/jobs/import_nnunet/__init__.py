@@ -44,7 +44,7 @@ def run(
         ConfigError: a key is invalid, or the networks compute what this program cannot reproduce.
         DataError: the folder is damaged, its labels mean something else, or cases are not scored.
     """
-    from brats_ablate.config.label_schemes import known_schemes
+    from brats_ablate.config.data_options import known_schemes
     from brats_ablate.data.dataset_json import check_labels
     from brats_ablate.jobs.build import build_scheme
     from brats_ablate.jobs.evaluate import Sides, raise_problems

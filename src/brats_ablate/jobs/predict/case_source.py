@@ -96,7 +96,7 @@ def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
 
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
-    from brats_ablate.config.layouts import known_layouts
+    from brats_ablate.config.data_options import known_layouts
     from brats_ablate.data.case_list import read_list
     from brats_ablate.data.case_reader import source_files
     from brats_ablate.data.dataset_json import find
