@@ -67,7 +67,7 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec], heading: str)
     from brats_ablate.tables import terminal
     from brats_ablate.tables.summary import summary_tables
     from brats_ablate.tables.tabulate import tabulate
-    from brats_ablate.tables.verdicts import verdict_numbers, verdict_sentence
+    from brats_ablate.tables.differences import verdict_numbers, verdict_sentence
     from brats_ablate.tables.writers import write_tables
 
     cfg = sweep[0]
