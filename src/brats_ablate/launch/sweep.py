@@ -21,7 +21,7 @@ from brats_ablate.launch.submission import Submission, active_states, read_submi
 from brats_ablate.runs.conflict import conflict
 from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
 from brats_ablate.runs.identity import differences, identity
-from brats_ablate.runs.score import best_score
+from brats_ablate.runs.score import best_epoch
 from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 
@@ -35,6 +35,8 @@ class SweepRun:
     label: str
     cfg: DictConfig = field(repr=False)
     run: RunDirectory | None
+    overrides: Sequence[str] = field(default=(), repr=False)
+    """That define it in the sweep."""
 
     @property
     def status(self) -> RunRecord | None:
@@ -63,12 +65,12 @@ def configuration(cfg: DictConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
 
 
-def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
+def as_sweep_run(cfg: DictConfig, label: str, overrides: Sequence[str] = ()) -> SweepRun:
     """Return the run of one composed configuration; a training run is labeled by its coordinates instead of `label`."""
     if not trains_a_run(str(cfg.job._target_)) or overfits_one_batch(cfg):
-        return SweepRun(label, cfg, None)
+        return SweepRun(label, cfg, None, overrides)
     run = run_directory(cfg)
-    return SweepRun(str(run.coordinates), cfg, run)
+    return SweepRun(str(run.coordinates), cfg, run, overrides)
 
 
 def by_data_set(sweep: Sequence[DictConfig]) -> dict[str, list[DictConfig]]:
@@ -92,9 +94,9 @@ def overfits_one_batch(cfg: DictConfig) -> bool:
 
 
 def score(cfg: DictConfig) -> float | None:
-    """Return the `objective` of the run that a configuration trained; None if there is no such run or value."""
+    """Return the `objective`, in its best epoch, of the run that a configuration trained; None if there is none."""
     run = as_sweep_run(cfg, "").run
-    return None if run is None else best_score(run, str(OmegaConf.select(cfg, "objective", default="dice")))
+    return best_epoch(run.metrics()).get(OmegaConf.select(cfg, "objective", default="dice")) if run else None
 
 
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:
@@ -125,19 +127,15 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
         ConfigError: a run exists with a different configuration, or occurs twice in the sweep.
     """
     check_no_conflict(sweep_runs)
-    plan = SweepPlan([], {}, [], [])
-    open_runs = [(i, each.run) for i, each in enumerate(sweep_runs) if each.run and not each.run.is_finished()]
-    submissions = {i: s for i, r in open_runs if (s := read_submission(r.path))}
+    is_finished = [each.run is not None and each.run.is_finished() for each in sweep_runs]
+    plan = SweepPlan([i for i, finished in enumerate(is_finished) if finished], {}, [], [])
+    open_runs = {i: each.run for i, each in enumerate(sweep_runs) if not is_finished[i]}
+    submissions = {i: s for i, run in open_runs.items() if run and (s := read_submission(run.path))}
     active = active_states(submissions.values())
-    for i, each in enumerate(sweep_runs):
-        if each.run is None:
-            plan.to_submit.append(i)
-            continue
-        if each.run.is_finished():
-            plan.finished.append(i)
-        elif i in submissions and submissions[i] in active:
+    for i, run in open_runs.items():
+        if i in submissions and submissions[i] in active:
             plan.already_submitted[i] = submissions[i]
-        elif each.run.is_locked():
+        elif run and run.is_locked():
             plan.running_elsewhere.append(i)
         else:
             plan.to_submit.append(i)

@@ -1,11 +1,9 @@
-"""The score of a run: its best epoch, and what a sweeper searches by."""
+"""The score of a run: its best epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-
-from brats_ablate.runs.directory import RunDirectory
 
 
 def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -16,13 +14,3 @@ def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def best_epoch(metrics: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return the row of the epoch with the highest mean Dice, of equal ones the earlier; {} without any."""
     return max(validated_rows(metrics), key=lambda row: (row["dice"], -row["epoch"]), default={})
-
-
-def best_score(run: RunDirectory, key: str) -> float | None:
-    """Return the value `key` of the best epoch; None without any.
-
-    Args:
-        run: may be unfinished.
-        key: "dice", the mean over the regions, or one region's, such as "dice/ET".
-    """
-    return best_epoch(run.metrics()).get(key)
