@@ -13,6 +13,7 @@ from brats_ablate.config.check import check
 from brats_ablate.config.command import experiment_option, options_of_grid, options_of_job, shell_command
 from brats_ablate.config.locations import option_files, resource_dir
 from brats_ablate.errors import ConfigError
+from brats_ablate.runs.identity import TRAINING_GROUPS
 from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.text import suggest
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 REFERENCE = "baseline"
 """The experiment that timings are relative to."""
 
-DESCRIBED_GROUPS = (
-    *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
-    *("optimizer", "schedule", "validation", "trainer", "inference", "postprocess"),
-)
+DESCRIBED_GROUPS = (*TRAINING_GROUPS, "inference", "postprocess")
 """The groups whose differences are listed."""
 
 
