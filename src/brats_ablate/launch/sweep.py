@@ -19,9 +19,8 @@ from brats_ablate.config.command import escaped
 from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
 from brats_ablate.runs.conflict import conflict
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, best_epoch, trains_a_run
 from brats_ablate.runs.identity import differences, identity
-from brats_ablate.runs.score import best_epoch
 from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 

@@ -241,6 +241,16 @@ def find_runs(runs: Path, names: Iterable[str] | None = None) -> list[RunDirecto
     return [RunDirectory(Path(f"{runs}{path}")) for path in sorted(found) if _RUN.fullmatch(path[1:])]
 
 
+def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of validated epochs; the untrained network does not count."""
+    return [row for row in metrics if row["epoch"] and row.get("dice") is not None]
+
+
+def best_epoch(metrics: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of the epoch with the highest mean Dice, of equal ones the earlier; {} without any."""
+    return max(validated_rows(metrics), key=lambda row: (row["dice"], -row["epoch"]), default={})
+
+
 def require_numbers(rows: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> None:
     """Check that the values of `keys`, where recorded, are numbers or null, and epochs integers.
 
