@@ -44,6 +44,7 @@ class CheckedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Launch the runs; exits with 2 before anything is started if a configuration or its data is invalid."""
         from brats_ablate.errors import ConfigError, UserError
+        from brats_ablate.jobs.execute import call_job
         from brats_ablate.jobs.sweep.results import tables_of
         from brats_ablate.runs.directory import trains_a_run
         from brats_ablate.runtime.output import print_message
@@ -61,10 +62,12 @@ class CheckedLauncher(Launcher):
                 )
             runs = self.compose(job_overrides, initial_job_idx)
             target = str(runs[0].cfg.job._target_)
-            if target in SWEEP_JOBS:
-                return self._run_sweep_job(target, runs)
             plain = [_without_hydra(r.cfg) for r in runs]
-            self.start(runs, tables_of(plain, self.config.hydra) if trains_a_run(target) else None)
+            if target in SWEEP_JOBS:
+                HydraConfig.instance().set_config(runs[0].cfg)
+                call_job(runs[0].cfg, sweep=plain)
+            else:
+                self.start(runs, tables_of(plain, self.config.hydra) if trains_a_run(target) else None)
             return [result_of(r.overrides) for r in runs]
         except UserError as error:
             print_message(error)
@@ -174,16 +177,6 @@ class CheckedLauncher(Launcher):
             return runs
         # Other labels than a training run's have the overrides.
         return [replace(r, label=f"{r.label} ({r.cfg.data.name})") if r.run else r for r in runs]
-
-    def _run_sweep_job(self, target: str, runs: Sequence[SweepRun]) -> Sequence[JobReturn]:
-        from hydra.utils import get_method
-
-        job: Any = OmegaConf.to_container(runs[0].cfg.job, resolve=True)
-        del job["_target_"]
-        sweep = [_without_hydra(r.cfg) for r in runs]
-        HydraConfig.instance().set_config(runs[0].cfg)
-        get_method(target)(runs[0].cfg, sweep=sweep, **job)
-        return [result_of(r.overrides) for r in runs]
 
 
 def container(node: Any) -> Any:

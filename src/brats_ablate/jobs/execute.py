@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check, check_data
+from brats_ablate.config.command import typed_options
 from brats_ablate.config.locations import check_outputs
 from brats_ablate.errors import UserError
 from brats_ablate.jobs.component_check import check_components
@@ -36,23 +37,21 @@ def check_configuration(cfg: DictConfig, overrides: Iterable[str]) -> None:
     check_network(cfg)
 
 
-def _overrides() -> list[str]:
-    """Return what the command line sets; [] for a configuration that Hydra did not compose."""
-    from hydra.core.hydra_config import HydraConfig
+def call_job(cfg: DictConfig, **further: object) -> None:
+    """Call the job of `cfg` with its keys and `further` arguments."""
+    from hydra.utils import get_method
 
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    job: Any = OmegaConf.to_container(cfg.job, resolve=True)
+    get_method(job.pop("_target_"))(cfg, **job, **further)
 
 
 def execute(cfg: DictConfig) -> int:
     """Check `cfg`, run its job and return the exit code. Errors are printed: the other runs of a sweep continue."""
-    from hydra.utils import get_method
-
     try:
-        check_configuration(cfg, _overrides())
+        check_configuration(cfg, typed_options())
         check_data(cfg)
         use_initial_weights(cfg)
-        job: Any = OmegaConf.to_container(cfg.job, resolve=True)
-        get_method(job.pop("_target_"))(cfg, **job)
+        call_job(cfg)
     except signals.Interrupted:
         discard_unread_output()  # a closed terminal interrupts, too
         print_message("interrupted, checkpoint saved; re-run the same command to resume")
