@@ -126,15 +126,18 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
         ConfigError: a run exists with a different configuration, or occurs twice in the sweep.
     """
     check_no_conflict(sweep_runs)
-    is_finished = [each.run is not None and each.run.is_finished() for each in sweep_runs]
-    plan = SweepPlan([i for i, finished in enumerate(is_finished) if finished], {}, [], [])
-    open_runs = {i: each.run for i, each in enumerate(sweep_runs) if not is_finished[i]}
-    submissions = {i: s for i, run in open_runs.items() if run and (s := read_submission(run.path))}
+    plan = SweepPlan([], {}, [], [])
+    open_runs = [(i, each.run) for i, each in enumerate(sweep_runs) if each.run and not each.run.is_finished()]
+    submissions = {i: s for i, r in open_runs if (s := read_submission(r.path))}
     active = active_states(submissions.values())
-    for i, run in open_runs.items():
-        if i in submissions and submissions[i] in active:
+    for i, each in enumerate(sweep_runs):
+        if each.run is None:
+            plan.to_submit.append(i)
+        elif each.run.is_finished():  # read again, as one that is not active any more may have finished since
+            plan.finished.append(i)
+        elif i in submissions and submissions[i] in active:
             plan.already_submitted[i] = submissions[i]
-        elif run and run.is_locked():
+        elif each.run.is_locked():
             plan.running_elsewhere.append(i)
         else:
             plan.to_submit.append(i)
