@@ -67,9 +67,9 @@ def simulate(generator: Generator, scenario: Scenario, tables: int, seed: int) -
     return Rates(tables, m, false / tables, detected / tables, stated / tables, covered / n, beyond / n)
 
 
-def pairs(scenario: Scenario) -> list[tuple[int, int | None]]:
+def pairs(scenario: Scenario) -> list[tuple[int, int]]:
     """Compare every column with column 0."""
-    return [(c, 0 if c else None) for c in range(scenario.columns)]
+    return [(c, 0) for c in range(1, scenario.columns)]
 
 
 def is_false(verdict: str, true: float) -> bool:

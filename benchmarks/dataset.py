@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from brats_ablate.cases import RawCase
-from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.data_options import known_layouts
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.store import CaseStore, to_original_space
 from brats_ablate.labels.scheme import LabelScheme

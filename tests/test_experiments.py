@@ -22,15 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.config.check import GROUPS, check
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.errors import ConfigError
-from brats_ablate.jobs.build import (
-    average_of,
-    build_loss,
-    build_model,
-    build_predictor,
-    execute_on,
-    input_channels,
-    instantiate,
-)
+from brats_ablate.jobs.build import build_loss, build_model, execute_on, input_channels, instantiate
+from brats_ablate.jobs.build_inference import average_of, build_predictor
 from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.precision import Precision
 

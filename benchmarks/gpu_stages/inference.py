@@ -11,7 +11,7 @@ import torch
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.inference.tta import FlipTTA
-from brats_ablate.jobs import build as jobs_build
+from brats_ablate.jobs.build_inference import build_predictor, volume_loader
 from brats_ablate.runtime.memory import reset_peak_memory
 from gpu_stages.common import Options, build, compose, milliseconds, peak_gib, relative_error, small
 
@@ -49,8 +49,8 @@ def _measure_one(options: Options, window: str, compiled: bool) -> tuple[dict[st
     reset_peak_memory(options.device)
     store, count = CaseStore(options.prepared), 1 if options.tiny else 3
     case_id = store.case_ids[0]
-    load = jobs_build.volume_loader(cfg, store, options.device)
-    predict = jobs_build.build_predictor(cfg, model, precision, compiled=compiled)
+    load = volume_loader(cfg, store, options.device)
+    predict = build_predictor(cfg, model, precision, compiled=compiled)
     with torch.inference_mode():
         volume, _ = load(case_id)
         found = {"ms": round(milliseconds(lambda: predict(volume), count, 1), 1)}

@@ -21,6 +21,7 @@ from brats_ablate.config.locations import (
     resource_dir,
 )
 from brats_ablate.runtime import exit_code
+from brats_ablate.runtime.output import print_message
 
 
 @hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")
@@ -44,7 +45,7 @@ def application(cfg: DictConfig) -> float | None:
         record_options(cfg, HydraConfig.get().overrides.task)
     refusal = _without_effect(cfg)
     if refusal is not None:
-        print(f"brats-ablate: {refusal}", file=sys.stderr)
+        print_message(refusal)
     code = execute(cfg) if refusal is None else 2
     exit_code.record(code)
     if code == 0:
@@ -70,7 +71,7 @@ def main() -> None:
         print(_version())
         sys.exit()
     if (refusal := unknown_flag(sys.argv[1:])) is not None:
-        print(f"brats-ablate: {refusal}", file=sys.stderr)
+        print_message(refusal)
         sys.exit(2)
     sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     pass_on_config_dir()
@@ -85,7 +86,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("brats-ablate: interrupted; re-run the same command to resume")
     except UserError as error:
-        print(f"brats-ablate: {error}", file=sys.stderr)
+        print_message(error)
         exit_code.record(error.exit_code)
     except Exception as error:
         sentence, code = format_error(error), 2
@@ -93,7 +94,7 @@ def main() -> None:
             sentence, code = os_error_message(error), 1
         if sentence is None:
             raise
-        print(f"brats-ablate: {sentence}", file=sys.stderr)
+        print_message(sentence)
         sys.exit(code)
     sys.exit(exit_code.highest())
 

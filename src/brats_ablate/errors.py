@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from brats_ablate.runtime.text import first_line
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a file, the data, a run."""
@@ -32,8 +34,8 @@ class Unreadable(UserError):
     """
 
     def __init__(self, file: Path, reason: object, remedy: str = "delete it and run the command that wrote it") -> None:
-        text = (str(reason) or type(reason).__name__).splitlines()[0]
-        super().__init__(f"{file} is damaged, or of a later version ({text}); restore it, or {remedy} again")
+        text = f"{file} is damaged, or of a later version ({first_line(reason)}); restore it, or {remedy} again"
+        super().__init__(text)
 
 
 class JobFailed(UserError):

@@ -10,7 +10,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
+    from brats_ablate.launch.sweep import SweepRun
+    from hydra_plugins._brats_ablate_checked import CheckedLauncher
 
 _GRIDS = (
     "hydra_plugins.brats_ablate_grid.GridSweeper",
@@ -59,16 +60,16 @@ def launch_trials(launcher: CheckedLauncher, trials: Sequence[Sequence[str]], fi
     if getattr(direction, "name", direction) == "minimize":
         raise ConfigError("hydra.sweeper.direction=minimize would search for the lowest Dice; set it to maximize")
     make_launch_folder(launcher.folder)
-    runs: dict[tuple[str, ...], ComposedRun] = {}
+    runs: dict[tuple[str, ...], SweepRun] = {}
     invalid: dict[tuple[str, ...], JobReturn] = {}
     for number, overrides in enumerate(dict.fromkeys(map(tuple, trials)), start=first):
         try:
             (runs[overrides],) = launcher.compose([overrides], number)
         except ConfigError as error:
             exit_code.record(error.exit_code)
-            invalid[overrides] = _result(overrides, error)
+            invalid[overrides] = result_of(overrides, error)
     for each in runs.values():
-        if each.as_sweep_run().run is None:
+        if each.run is None:
             raise ConfigError(f"{each.label} has no score to search by; use hydra/sweeper=grid")
     if runs:
         launcher.start(list(runs.values()))
@@ -76,34 +77,31 @@ def launch_trials(launcher: CheckedLauncher, trials: Sequence[Sequence[str]], fi
     return [results[tuple(overrides)] for overrides in trials]
 
 
-def _ended(each: ComposedRun) -> JobReturn:
+def _ended(each: SweepRun) -> JobReturn:
     """Return the score of a run, or why it failed."""
     from brats_ablate.errors import RunFailed
     from brats_ablate.launch.sweep import check_same_configuration, score
     from brats_ablate.runs.state import RunState
 
-    sweep_run = each.as_sweep_run()
-    assert sweep_run.run is not None
-    check_same_configuration(sweep_run)
-    status = sweep_run.status
+    assert each.run is not None
+    check_same_configuration(each)
+    status = each.status
     if status is None or status.state not in (RunState.FINISHED, RunState.FAILED):
         state = status.state if status else RunState.NOT_STARTED
-        raise RunFailed(f"{sweep_run.label} is {state} and has no score yet; run the same command again to continue")
+        raise RunFailed(f"{each.label} is {state} and has no score yet; run the same command again to continue")
     if status.state == RunState.FAILED:
-        return _result(each.overrides, RunFailed(f"{sweep_run.label} failed: {status.reason}"))
+        return result_of(each.overrides, RunFailed(f"{each.label} failed: {status.reason}"))
     best = score(each.cfg)
     if best is None:
-        raise RunFailed(f"{sweep_run.run.path / 'metrics.jsonl'} has no objective={each.cfg.objective} of a best epoch")
-    return _result(each.overrides, best)
+        raise RunFailed(f"{each.run.path / 'metrics.jsonl'} has no objective={each.cfg.objective} of a best epoch")
+    return result_of(each.overrides, best)
 
 
-def grid_result(overrides: Sequence[str]) -> JobReturn:
-    """Return what a grid expects of a run that ended in any way: it reads no scores, and the exit code is recorded."""
-    return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+def result_of(overrides: Sequence[str], value: float | Exception | None = None) -> JobReturn:
+    """Return what Hydra's sweepers expect; reading the value of a failed one raises the error.
 
-
-def _result(overrides: Sequence[str], value: float | Exception) -> JobReturn:
-    """Return what Hydra's sweepers expect; reading the value of a failed one raises the error."""
+    A grid reads none, and the exit code is recorded: its runs have none, however they ended.
+    """
     status = JobStatus.FAILED if isinstance(value, Exception) else JobStatus.COMPLETED
     result = JobReturn(overrides=list(overrides), status=status)
     result.return_value = value

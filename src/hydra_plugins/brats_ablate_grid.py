@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-CONFIGURATION_ERROR = 2
 
 
 class GridSweeper(BasicSweeper):
@@ -33,18 +30,14 @@ class GridSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
-            try:
-                make_launch_folder(folder)
-            except (FileExistsError, NotADirectoryError):
-                check_outputs(self.config)  # which names the key
-                raise
-        except ConfigError as error:
-            print(f"brats-ablate: {error}", file=sys.stderr)
-            sys.exit(error.exit_code)
+            make_launch_folder(folder)
+        except (FileExistsError, NotADirectoryError):
+            check_outputs(self.config)  # which names the key
+            raise
         try:
             super().sweep(arguments)
         except SystemExit as leaving:
-            if leaving.code == CONFIGURATION_ERROR:
+            if leaving.code == ConfigError.exit_code:
                 (folder / "multirun.yaml").unlink(missing_ok=True)
                 for path in new_folders:
                     if path.is_dir() and not any(path.iterdir()):

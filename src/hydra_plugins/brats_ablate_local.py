@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
+from hydra_plugins._brats_ablate_checked import CheckedLauncher
+
+if TYPE_CHECKING:
+    from brats_ablate.launch.sweep import SweepRun
 
 
 class SubmititLocalLauncher(CheckedLauncher):
@@ -20,7 +24,7 @@ class SubmititLocalLauncher(CheckedLauncher):
         self.max_parallel, self.ranks_per_run = _check_positive(max_parallel), ranks_per_run
         self.poll_seconds = poll_seconds
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> int:
+    def run_all(self, runs: Sequence[SweepRun]) -> int:
         """Run them all, `max_parallel` at a time."""
         return _launch(self, runs, [()] * self.max_parallel, self.poll_seconds)
 
@@ -42,7 +46,7 @@ class LocalGpusLauncher(CheckedLauncher):
         self.ranks_per_run, self.poll_seconds = devices_per_run, poll_seconds
         self.max_parallel = None if max_parallel is None else _check_positive(max_parallel)
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> int:
+    def run_all(self, runs: Sequence[SweepRun]) -> int:
         """Run them all, as many at a time as there are devices."""
         from brats_ablate.launch.devices import named_devices, visible_devices
         from brats_ablate.launch.local import make_slots
@@ -53,13 +57,12 @@ class LocalGpusLauncher(CheckedLauncher):
 
 
 def _launch(
-    launcher: CheckedLauncher, runs: Sequence[ComposedRun], slots: Sequence[tuple[str, ...]], poll_seconds: float
+    launcher: CheckedLauncher, runs: Sequence[SweepRun], slots: Sequence[tuple[str, ...]], poll_seconds: float
 ) -> int:
     from brats_ablate.jobs.execute import execute
     from brats_ablate.launch.local import launch
 
-    sweep_runs = [r.as_sweep_run() for r in runs]
-    return launch(sweep_runs, execute, launcher.folder, slots, launcher.ranks_per_run, poll_seconds)
+    return launch(runs, execute, launcher.folder, slots, launcher.ranks_per_run, poll_seconds)
 
 
 def _check_positive(max_parallel: int) -> int:

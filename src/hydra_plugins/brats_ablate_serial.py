@@ -7,17 +7,21 @@ after a failed run, stops when a run is interrupted, and ends with a summary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import run_job
 from omegaconf import DictConfig
 
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun
+from hydra_plugins._brats_ablate_checked import CheckedLauncher
+
+if TYPE_CHECKING:
+    from brats_ablate.launch.sweep import SweepRun
 
 
 class SerialLauncher(CheckedLauncher):
     """`hydra/launcher=serial`."""
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> int:
+    def run_all(self, runs: Sequence[SweepRun]) -> int:
         """Run them one after the other."""
         from brats_ablate.launch.outcome import (
             ALREADY_FINISHED,
@@ -32,23 +36,22 @@ class SerialLauncher(CheckedLauncher):
         from brats_ablate.runtime.output import print_line
         from brats_ablate.runtime.signals import EXIT_CODE
 
-        sweep_runs = [each.as_sweep_run() for each in runs]
         codes = [0]
-        outcomes = {i: Outcome(each.label, RunState.NOT_STARTED) for i, each in enumerate(sweep_runs)}
-        clock = SweepClock(sweep_runs)
-        for i, (each, sweep_run) in enumerate(zip(runs, sweep_runs, strict=True)):
-            print_line(f"[{i + 1}/{len(runs)}] {sweep_run.label}{clock.text(range(i, len(runs)))}")
-            plan = plan_sweep([sweep_run])
+        outcomes = {i: Outcome(each.label, RunState.NOT_STARTED) for i, each in enumerate(runs)}
+        clock = SweepClock(runs)
+        for i, each in enumerate(runs):
+            print_line(f"[{i + 1}/{len(runs)}] {each.label}{clock.text(range(i, len(runs)))}")
+            plan = plan_sweep([each])
             is_elsewhere = bool(plan.already_submitted or plan.running_elsewhere)
             if is_elsewhere and self.ranks_per_run == 1:  # of several, another rank can hold the lock already
-                left = left_outcomes([sweep_run], plan.already_submitted) | skipped_outcomes([sweep_run], plan)
+                left = left_outcomes([each], plan.already_submitted) | skipped_outcomes([each], plan)
                 outcomes[i] = left[0]
                 continue
-            was_finished = sweep_run.run is not None and sweep_run.run.is_finished()
+            was_finished = bool(plan.finished)
             folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
             code = int(run_job(self._exit_code, each.cfg, *folders, hydra_context=self.context).return_value)
             codes.append(code)
-            status, label = sweep_run.status, sweep_run.label
+            status, label = each.status, each.label
             finished = ALREADY_FINISHED if was_finished else RunState.FINISHED
             state = {0: finished, EXIT_CODE: RunState.INTERRUPTED}.get(code, RunState.FAILED)
             outcomes[i] = Outcome.from_record(label, status, state)

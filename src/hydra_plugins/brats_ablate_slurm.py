@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra_plugins._brats_ablate_checked import CheckedLauncher, ComposedRun, container
+from hydra_plugins._brats_ablate_checked import CheckedLauncher, container
 from hydra_plugins._brats_ablate_trials import wants_scores
+
+if TYPE_CHECKING:
+    from brats_ablate.launch.sweep import SweepRun
 
 
 class SlurmLauncher(CheckedLauncher):
@@ -60,7 +63,7 @@ class SlurmLauncher(CheckedLauncher):
         parameters |= {f"slurm_{key}": value for key, value in site.items()}
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
-    def run_all(self, runs: Sequence[ComposedRun]) -> int:
+    def run_all(self, runs: Sequence[SweepRun]) -> int:
         """Submit them all as one array; with `wait`, follow them to their end."""
         from brats_ablate.errors import ConfigError
         from brats_ablate.jobs.execute import execute
@@ -68,5 +71,4 @@ class SlurmLauncher(CheckedLauncher):
 
         if not self.wait and wants_scores(self.config):
             raise ConfigError("hydra.launcher.wait=false returns before there are scores to search by; leave it out")
-        sweep_runs = [r.as_sweep_run() for r in runs]
-        return launch(sweep_runs, execute, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)
+        return launch(runs, execute, self.folder, self.parameters, wait=self.wait, poll_seconds=self.poll_seconds)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from brats_ablate.config import locations
-from brats_ablate.config.label_schemes import known_schemes, scheme_named
-from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.data_options import known_layouts, known_schemes, scheme_named
 from brats_ablate.errors import ConfigError
 
 

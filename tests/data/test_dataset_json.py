@@ -5,7 +5,7 @@ import json
 import pytest
 from schemes import GLI2024, LAYOUTS
 
-from brats_ablate.config.label_schemes import known_schemes
+from brats_ablate.config.data_options import known_schemes
 from brats_ablate.data.dataset_json import check_labels, declared_order, find
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme

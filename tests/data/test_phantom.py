@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from schemes import BRATS2021, GLI2024, LAYOUTS, MEN_RT
 from scipy import ndimage
 
-from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.data_options import scheme_named
 from brats_ablate.config.locations import resource_dir
 from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.phantom import CASE_ID, PhantomCohort

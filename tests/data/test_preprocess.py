@@ -24,7 +24,7 @@ from brats_ablate.labels.scheme import LabelScheme
 PROGRAM = """
 import sys
 from pathlib import Path
-from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.data_options import known_layouts
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.labels.scheme import LabelScheme
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from schemes import BRATS2021, GLI2024, LAYOUTS
 
-from brats_ablate.config.label_schemes import known_schemes, scheme_named
+from brats_ablate.config.data_options import known_schemes, scheme_named
 from brats_ablate.data.preprocess import preprocess_dataset
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import DataError

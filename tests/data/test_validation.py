@@ -8,7 +8,7 @@ import pytest
 from schemes import BRATS2021, GLI2024, LAYOUTS, MEN_RT
 
 from brats_ablate.cases import RawCase
-from brats_ablate.config.label_schemes import known_schemes, scheme_named
+from brats_ablate.config.data_options import known_schemes, scheme_named
 from brats_ablate.data import validation
 from brats_ablate.data.case_reader import ReadingRules, read_case
 from brats_ablate.data.raw_cases import find_cases

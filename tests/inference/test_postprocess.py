@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from schemes import BRATS2021, MEN_RT
 from scipy import ndimage
 
-from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.data_options import scheme_named
 from brats_ablate.inference.postprocess import (
     FewVoxels,
     NoPostprocess,

@@ -126,6 +126,6 @@ def test_no_login_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytes
         raise wandb.errors.UsageError("No API key configured.\nMore words.")
 
     monkeypatch.setattr(wandb, "Api", refuse)
-    with pytest.raises(UserError, match=r"run `wandb login` .* \(UsageError: No API key configured\.\)$"):
+    with pytest.raises(UserError, match=r"run `wandb login` .* \(UsageError: No API key configured\)$"):
         publish(tmp_path)
     assert list(tmp_path.iterdir()) == []

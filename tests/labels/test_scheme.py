@@ -11,7 +11,7 @@ import pytest
 import torch
 from schemes import BRATS2021, GLI2024, MEN_RT
 
-from brats_ablate.config.label_schemes import known_schemes, scheme_named
+from brats_ablate.config.data_options import known_schemes, scheme_named
 from brats_ablate.errors import ConfigError
 from brats_ablate.labels.scheme import LabelError, LabelScheme
 

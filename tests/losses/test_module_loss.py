@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from schemes import BRATS2021
 
 from brats_ablate.config.check import check
-from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.data_options import scheme_named
 from brats_ablate.jobs.build import build_loss
 
 Composition = Callable[..., DictConfig]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemes import BRATS2021
 from scipy.ndimage import generate_binary_structure, label
 
-from brats_ablate.config.label_schemes import known_schemes
+from brats_ablate.config.data_options import known_schemes
 from brats_ablate.inference.postprocess import SmallComponents
 from brats_ablate.inference.sliding_window import SlidingWindow, windows
 from brats_ablate.labels.scheme import LabelScheme

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from brats_ablate.errors import ConfigError, RunFailed
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs, trains_a_run
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, best_epoch, find_runs, trains_a_run
 from brats_ablate.runs.state import RunState
 
 
@@ -159,3 +159,12 @@ def test_a_job_trains_a_run_if_it_is_the_function_run_of_a_module_train() -> Non
     assert trains_a_run("brats_ablate.jobs.train.run")
     assert trains_a_run("own.train.run")
     assert not trains_a_run("brats_ablate.jobs.predict.run")
+
+
+def test_the_best_score_is_of_the_validated_epoch_with_the_highest_mean(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert best_epoch(run.metrics()) == {}
+    rows = [(0, 0.9, 0.9), (1, 0.5, 0.1), (2, math.nan, 0.8), (3, 0.6, 0.2), (4, 0.6, 0.3)]
+    run.append("metrics.jsonl", [{"epoch": e, "dice": dice, "dice/ET": et} for e, dice, et in rows] + [{"epoch": 5}])
+    best = best_epoch(run.metrics())
+    assert (best["dice"], best["dice/ET"], best.get("dice/NETC")) == (0.6, 0.2, None)

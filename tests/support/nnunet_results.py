@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from schemes import BRATS2021
 
-from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.data_options import scheme_named
 from brats_ablate.data.store import CaseStore, to_original_space
 
 NAME = "nnUNetTrainer__nnUNetPlans__3d_fullres"

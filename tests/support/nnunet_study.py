@@ -28,8 +28,7 @@ STRIDES = {"plain": [[1, 1, 1], [2, 2, 2], [2, 2, 2]], "anisotropic": [[1, 1, 1]
 
 def write_raw(folder: Path, kind: str) -> None:
     """Write phantoms in nnU-Net's raw format, with the label values of the Decathlon."""
-    from brats_ablate.config.label_schemes import scheme_named
-    from brats_ablate.config.layouts import known_layouts
+    from brats_ablate.config.data_options import known_layouts, scheme_named
     from brats_ablate.data.phantom import CASE_ID, PhantomCohort
 
     layout = replace(known_layouts()["nnunet"], volumes=VOLUMES)

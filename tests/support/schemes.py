@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from brats_ablate.config.label_schemes import scheme_named
-from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.data_options import known_layouts, scheme_named
 from brats_ablate.labels.scheme import LabelScheme
 
 BRATS2021 = LabelScheme.named_before("brats2021")

@@ -52,7 +52,7 @@ def _column(
 
 
 def _compare(*columns: ColumnRuns, settings: Settings = SETTINGS) -> list[Comparison]:
-    return compare([(i, 0 if i else None) for i in range(len(columns))], columns, settings)
+    return compare([(i, 0) for i in range(1, len(columns))], columns, settings)
 
 
 def _x(*columns: ColumnRuns) -> np.ndarray:
@@ -159,7 +159,7 @@ def test_a_wide_table_is_stricter() -> None:
 
 def test_several_baselines_are_one_family() -> None:
     columns = [_column(seed=s) for s in range(1, 5)]
-    tested = compare([(0, None), (1, 0), (2, None), (3, 2)], columns, SETTINGS)
+    tested = compare([(1, 0), (3, 2)], columns, SETTINGS)
     assert [(c.column, c.baseline) for c in tested] == [(1, 0), (3, 2)]
     assert tested[0].critical == tested[1].critical
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 from brats_ablate.config.locations import own_conf, resource_dir
+from brats_ablate.runtime.output import print_message
 
 _MOVED = {"job.metrics.": "metrics.", "job.scorer.": "metrics."}
 """Start of a key of an earlier version -> the group that these keys are in now."""
@@ -61,14 +61,14 @@ def current_keys(arguments: list[str]) -> list[str]:
         key, equals, value = argument.partition("=")
         option = _OPTION_OF.get(key) if equals else None
         if option is not None:
-            print(f"brats-ablate: {key} is an option now; reading {argument} as {option}={value}", file=sys.stderr)
+            print_message(f"{key} is an option now; reading {argument} as {option}={value}")
             argument = f"{option}={value}"
         for before, now in _MOVED.items():
             if key.lstrip("+~").startswith(before):
-                print(f"brats-ablate: {before}… is {now}… now; reading {argument} so", file=sys.stderr)
+                print_message(f"{before}… is {now}… now; reading {argument} so")
                 argument = argument.replace(before, now, 1)
         if equals and (moved := MOVED_KEYS.get(key.lstrip("+~"))) is not None:
-            print(f"brats-ablate: {key} is {moved} now; reading {argument} as {moved}={value}", file=sys.stderr)
+            print_message(f"{key} is {moved} now; reading {argument} as {moved}={value}")
             argument = f"{moved}={value}"
         renamed.append(argument)
     return renamed

@@ -34,18 +34,8 @@ _OPTIONAL = ("trust", "design", "init", "objective")
 
 _KEYS_OF_PLAIN_GROUPS = {
     "data": (
-        "name",
-        "layout",
-        "raw",
-        "list",
-        "n_folds",
-        "fold_seed",
-        "fraction",
-        "phantom",
-        "background",
-        "trust_affine_of",
-        "spacing",
-        "patient",
+        *("name", "layout", "raw", "list", "n_folds", "fold_seed", "fraction", "phantom"),
+        *("background", "trust_affine_of", "spacing", "patient"),
     ),
     "inference": ("window", "tta", "average", "labels"),
     "paths": ("work", "prepared", "runs", "imported", "debug", "predictions", "evaluation", "tables"),
@@ -149,9 +139,7 @@ def _check_target(path: str, node: Mapping[str, Any]) -> None:
     target = str(node["_target_"])
     try:
         signature = signature_of(target)
-        if (
-            signature is None and INJECTED.get(path) is not _OF_A_MODEL
-        ):  # of a network, its import names what to install
+        if signature is None and INJECTED.get(path) is not _OF_A_MODEL:  # a network's import names what to install
             require_module(target)
     except LookupError as error:
         reason = str(error.args[0])

@@ -32,13 +32,13 @@ def shell_command(*arguments: str) -> str:
 def options_of_data(cfg: DictConfig) -> list[str]:
     """Return the options that another command on the data set of `cfg` needs; of a grid, one run's values."""
     own = {option.partition("=")[0]: option for option in (_recorded(cfg) if in_sweep() else [])}
-    typed = [own.get(option.partition("=")[0], option) for option in _typed() if _group(option) in OF_DATA]
+    typed = [own.get(option.partition("=")[0], option) for option in typed_options() if _group(option) in OF_DATA]
     return [*_config_dir_flag(), *_named_data(cfg, typed), *typed]
 
 
 def options_of_training(cfg: DictConfig) -> list[str]:
     """Return the options that a command needs which trains other runs like this command's, on prepared data."""
-    typed = [option for option in _typed() if _group(option) not in _OF_RUNS and not _is_raw(option)]
+    typed = [option for option in typed_options() if _group(option) not in _OF_RUNS and not _is_raw(option)]
     return [*_config_dir_flag(), *_named_data(cfg, typed), *typed]
 
 
@@ -47,18 +47,18 @@ def options_of_sweep(cfg: DictConfig) -> list[str] | None:
     if not HydraConfig.initialized() or HydraConfig.get().job.config_name != "config":
         return None
     launcher = [o for o in HydraConfig.get().overrides.hydra if o.startswith(("hydra/launcher", "hydra.launcher"))]
-    grid = [option for option in _typed() if _group(option) in ("fold", "lr", "seed")]
+    grid = [option for option in typed_options() if _group(option) in ("fold", "lr", "seed")]
     return [*options_of_training(cfg), *grid, *launcher]
 
 
 def options_of_grid() -> list[str]:
     """Return the options of this command that each run of a grid needs, whose configuration names the rest."""
-    return [option for option in _typed() if _group(option) not in _OF_RUNS]
+    return [option for option in typed_options() if _group(option) not in _OF_RUNS]
 
 
 def options_of_job() -> list[str]:
     """Return the options of this command that are its job's own keys."""
-    return [option for option in _typed() if option.lstrip("+~").startswith("job.")]
+    return [option for option in typed_options() if option.lstrip("+~").startswith("job.")]
 
 
 def options_of_run(cfg: DictConfig) -> list[str]:
@@ -111,11 +111,11 @@ def in_sweep() -> bool:
 
 def experiment_option() -> str | None:
     """Return +experiment=… as this command has it; None without one."""
-    return next((option for option in _typed() if _group(option) == "experiment"), None)
+    return next((option for option in typed_options() if _group(option) == "experiment"), None)
 
 
-def _typed() -> list[str]:
-    """Return what the command line sets, with its interpolations."""
+def typed_options() -> list[str]:
+    """Return what the command line sets, with its interpolations; [] for what Hydra did not compose."""
     if not HydraConfig.initialized():
         return []
     options: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)

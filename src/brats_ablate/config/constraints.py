@@ -81,10 +81,8 @@ def workers(cfg: Tree) -> str | None:
 
 
 def data_set(cfg: Tree) -> str | None:
-    """Require file names, background, patients and folds that can work."""
+    """Require background, patients and folds that can work."""
     data = cfg["data"]
-    if (sentence := _layout(data["layout"])) is not None:
-        return sentence
     if data.get("list") is not None and not str(data["list"]).endswith((".csv", ".json")):
         return f"data.list={data['list']} must be a .csv or .json file; see docs/data.md"
     background, trusted = data.get("background", "auto"), data.get("trust_affine_of")
@@ -117,8 +115,9 @@ def initial_weights(cfg: Tree) -> str | None:
     return "init.checksum is set without init.checkpoint; set both or neither" if checksum and not path else None
 
 
-def _layout(layout: Any) -> str | None:
-    """Return what is wrong with file names, if anything."""
+def layout(cfg: Tree) -> str | None:
+    """Require file names that can work."""
+    layout = cfg["data"]["layout"]
     if not isinstance(layout, dict):
         return (
             f"data.layout={layout} names an option; choose it with data/layout={layout}, or in a data option of your "
@@ -245,7 +244,7 @@ def auxiliary_and_model(cfg: Tree) -> str | None:
 def label_scheme(cfg: Tree) -> str | None:
     """Require a scheme that makes sense, and thresholds and post-processing that fit it."""
     try:
-        scheme = LabelScheme(**{key: value for key, value in cfg["labels"].items() if not key.startswith("_")})
+        scheme = LabelScheme.of_run(cfg)
     except (TypeError, ValueError, re.error) as error:
         return f"labels: {error}; see conf/labels/brats2021.yaml"
     thresholds = cfg["inference"]["labels"]
@@ -286,10 +285,8 @@ def inference_parts(cfg: Tree) -> str | None:
     """Require components, not the names of options, and a known average."""
     inference = cfg["inference"]
     if isinstance(inference["labels"], str):
-        return (
-            f"inference.labels={inference['labels']} names an option; choose it with inference/labels="
-            + (inference["labels"])
-        )
+        option = inference["labels"]
+        return f"inference.labels={option} names an option; choose it with inference/labels={option}"
     average = inference.get("average", _AVERAGES[0])
     return None if average in _AVERAGES else f"inference.average={average} must be one of {', '.join(_AVERAGES)}"
 
@@ -303,7 +300,7 @@ def whole_volume_and_model(cfg: Tree) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    *(data_set, coordinates, workers, initial_weights, label_scheme, objective, chosen_modalities),
+    *(layout, data_set, coordinates, workers, initial_weights, label_scheme, objective, chosen_modalities),
     *(constructible_groups, encoder),
     *(patch_and_model, supervision_and_model, auxiliary_and_model, whole_volume_and_model, inference_parts, tracker),
 )

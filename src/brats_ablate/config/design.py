@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.runs.identity import flattened
 from brats_ablate.runtime.text import is_plain_name, suggest
 
 DEFAULT = "default"
@@ -154,8 +155,4 @@ def _flat(key: str, node: object) -> dict[str, object]:
     """Return nested keys as dotted ones."""
     if not isinstance(node, Mapping) or not node:
         raise ConfigError(f"{key}={node} must be a set of overrides, e.g. {{inputs: onehot}}")
-    flat: dict[str, object] = {}
-    for name, value in node.items():
-        is_nested = isinstance(value, Mapping) and value
-        flat |= {f"{name}.{k}": v for k, v in _flat(key, value).items()} if is_nested else {str(name): value}
-    return flat
+    return flattened(node)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.data_options import known_layouts
 from brats_ablate.config.loading import require_loadable
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.config.trust import targets
@@ -18,15 +18,11 @@ from brats_ablate.labels.scheme import LabelScheme
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
-    from brats_ablate.cases import CaseMetadata
     from brats_ablate.data.layouts import Layout
     from brats_ablate.data.store import CaseStore
-    from brats_ablate.inference.average import Average
     from brats_ablate.losses.total_loss import TotalLoss
-    from brats_ablate.models.base import SegmentationModel, SegmentationOutput
-    from brats_ablate.training.precision import Precision
+    from brats_ablate.models.base import SegmentationModel
 
 ADAPTER = "brats_ablate.models.external.ExternalModel"
 
@@ -229,83 +225,3 @@ def build_loss(cfg: DictConfig) -> TotalLoss:
     if isinstance(region_loss, torch.nn.Module):
         region_loss = ModuleLoss(region_loss, scheme)
     return TotalLoss(region_loss, instantiate(cfg.supervision), instantiate(cfg.auxiliary))
-
-
-def build_window(cfg: DictConfig, model: SegmentationModel) -> Callable[..., Tensor]:
-    """Build the inferer of whole volumes: windows of the training patch, or one padded forward.
-
-    Raises:
-        ConfigError: it passes volumes to a model of one input shape.
-    """
-    derived = {"size_divisor": model.size_divisor, "patch_shape": tuple(cfg.patches.shape)}
-    signature = signature_of(str(cfg.inference.window["_target_"]))
-    accepted = {name: value for name, value in derived.items() if signature and signature.get(name)}
-    window: Callable[..., Tensor] = instantiate(cfg.inference.window, **accepted)
-    if model.fixed_shape and not getattr(window, "keeps_patch_shape", True):
-        raise ConfigError("model: the network takes patches of one shape only; set inference=sliding_window")
-    return window
-
-
-def build_predictor(
-    cfg: DictConfig,
-    model: SegmentationModel,
-    precision: Precision,
-    *,
-    compiled: bool,
-    window: Callable[..., Tensor] | None = None,
-) -> Callable[[Tensor], Tensor]:
-    """Build (1, C, X, Y, Z) -> what `cfg.inference.average` averages, (1, K, X, Y, Z) float32, by the window.
-
-    The window is that of `cfg.inference` by default. Windows of the training patch's shape can be compiled. Whole
-    volumes differ in shape, so they are not, and cuDNN does not measure its algorithms for them.
-    """
-    import torch
-
-    from brats_ablate.inference.sliding_window import TakesBatches
-    from brats_ablate.models.nnunet import averaged_part
-
-    window = window or build_window(cfg, model)
-    average, one_shape = average_of(cfg.inference), getattr(window, "keeps_patch_shape", True)
-    part, to_regions = averaged_part(model, str(cfg.inference.get("average")))
-    network: Callable[[Tensor], SegmentationOutput] = part
-    if compiled and one_shape:
-        from brats_ablate.models.compilation import CompiledNetwork
-
-        network = CompiledNetwork(part)
-
-    def averaged(patch: Tensor) -> Tensor:
-        with precision.autocast():
-            logits = network(patch.contiguous(memory_format=torch.channels_last_3d)).logits[0]
-        return average.of_logits(logits.float())
-
-    def predict(volume: Tensor) -> Tensor:
-        measured = torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = measured and one_shape
-        try:
-            return to_regions(window(TakesBatches(averaged), volume))
-        finally:
-            torch.backends.cudnn.benchmark = measured
-
-    return predict
-
-
-def average_of(inference: DictConfig) -> Average:
-    """Return what `inference.average` names; probabilities where an option of one's own does not say."""
-    from brats_ablate.inference.average import AVERAGES
-
-    return AVERAGES[str(inference.get("average", "probabilities"))]
-
-
-def volume_loader(
-    cfg: DictConfig, store: CaseStore, device: torch.device
-) -> Callable[[str], tuple[Tensor, CaseMetadata]]:
-    """Build case id -> network input (1, C, X, Y, Z) of the whole cropped volume on `device`, and the case's record."""
-    from brats_ablate.transforms.pipeline import case_input
-
-    channels = instantiate(cfg.inputs)
-
-    def load(case_id: str) -> tuple[Tensor, CaseMetadata]:
-        record = store.record(case_id)
-        return case_input(store.read_images(case_id), record, channels, device), record
-
-    return load

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import check
-from brats_ablate.config.command import experiment_option, options_of_grid, options_of_job, shell_command
+from brats_ablate.config.command import experiment_option, options_of_grid, options_of_job, shell_command, typed_options
 from brats_ablate.config.locations import option_files, resource_dir
 from brats_ablate.errors import ConfigError
+from brats_ablate.runs.identity import TRAINING_GROUPS
 from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.text import suggest
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 REFERENCE = "baseline"
 """The experiment that timings are relative to."""
 
-DESCRIBED_GROUPS = (
-    *("inputs", "patches", "augment", "encoder", "model", "supervision", "loss", "auxiliary"),
-    *("optimizer", "schedule", "validation", "trainer", "inference", "postprocess"),
-)
+DESCRIBED_GROUPS = (*TRAINING_GROUPS, "inference", "postprocess")
 """The groups whose differences are listed."""
 
 
@@ -78,9 +76,8 @@ def compose(experiment: str, *, with_overrides: bool = True) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
 
-    typed = list(HydraConfig.get().overrides.task) if with_overrides and HydraConfig.initialized() else []
+    typed = typed_options() if with_overrides else []
     kept = [o for o in typed if not o.lstrip("+").startswith(("experiment=", "job=", "job."))]
     overrides = [f"+experiment={experiment}", *kept]
     if GlobalHydra.instance().is_initialized():

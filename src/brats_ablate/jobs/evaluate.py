@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.label_schemes import known_schemes, scheme_named
+from brats_ablate.config.data_options import known_schemes, scheme_named
 from brats_ablate.data.validation import are_swapped, fitting_schemes
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.inference.prediction_store import PredictionFolder, find_label_files
@@ -55,14 +55,8 @@ def run(
     sides = Sides(prediction_labels, reference_labels, accept_labels)
     rows, problems = evaluate_folder(cfg, folder, references, sides, scorer, workers)
     labels = sides.schemes(cfg)[0]
-    provenance = {
-        "predictions": str(folder),
-        "references": references,
-        "policy": scorer.policy,
-        "labels": labels.name,
-        "predicted_by": PredictionFolder(folder).manifest(),  # the folder can be predicted again later
-    }
-    show_result(cfg, name, rows, provenance, labels)
+    predicted_by = PredictionFolder(folder).manifest()  # the folder can be predicted again later
+    show_result(cfg, name, rows, folder, references, scorer, labels, predicted_by)
     scored = set(rows["case"])
     if missing := sorted(_references(cfg, references, scored).keys() - scored - problems.keys()):
         print(f"{len(missing)} more cases of {references} have a reference, but no prediction ({missing[0]} …)")
@@ -73,18 +67,28 @@ def show_result(
     cfg: DictConfig,
     name: str,
     rows: DataFrame,
-    provenance: Mapping[str, Any],
+    folder: Path,
+    references: str,
+    scorer: Scorer,
     labels: LabelScheme,
+    predicted_by: Mapping[str, Any],
+    *,
     cases: str = "cases",
+    folds: str | None = None,
 ) -> None:
-    """Write the evaluation `name`, show its means, and print where it is; `cases` says what its rows are of."""
+    """Write the evaluation `name` of the predictions in `folder`, show its means, and print where it is.
+
+    `predicted_by` is what is recorded about the networks, `folds` whose folds the rows have, if not those of the data;
+    `cases` says what the rows are of.
+    """
     from rich.console import Console
 
     from brats_ablate.tables import terminal
 
     file = Path(cfg.paths.evaluation) / f"{name}.csv"
-    kept = write_result(rows, provenance, file)
-    terminal.show([means_table(name, rows, labels.averaged_names, provenance["policy"])], Console())
+    record = {"predictions": str(folder), "references": references, "policy": scorer.policy, "labels": labels.name}
+    kept = write_result(rows, record | ({"folds": folds} if folds else {}) | {"predicted_by": predicted_by}, file)
+    terminal.show([means_table(name, rows, labels.averaged_names, scorer.policy)], Console())
     print(f"{rows['case'].nunique()} {cases}: {file}" if kept is None else kept)
 
 

@@ -9,13 +9,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from brats_ablate.config.check import resolve
 from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.component_check import trains_or_plans
 from brats_ablate.launch.sweep import run_directory
-from brats_ablate.runs.directory import trains_a_run
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.weights_source import checkpoint_file, content_checksum, data_of, leak, run_of, trained_on
 from brats_ablate.runtime.files import read_json
-
-_PLAN_JOB = "brats_ablate.jobs.sweep.plan.run"
 
 
 def use_initial_weights(cfg: DictConfig) -> None:
@@ -31,8 +29,7 @@ def use_initial_weights(cfg: DictConfig) -> None:
             cases that the run validates on.
     """
     init: Any = OmegaConf.select(cfg, "init")
-    target = str(cfg.job.get("_target_"))
-    if init is None or init.get("checkpoint") is None or not (trains_a_run(target) or target == _PLAN_JOB):
+    if init is None or init.get("checkpoint") is None or not trains_or_plans(cfg):
         return
     path, expected = Path(str(init.checkpoint)).absolute(), init.get("checksum")
     try:

@@ -39,6 +39,7 @@ def check_network(cfg: DictConfig) -> None:
 def _check_fit(cfg: DictConfig, path: str) -> None:
     from hydra.errors import InstantiationException
 
+    from brats_ablate.jobs.build_inference import build_window
     from brats_ablate.models.external import ExternalModel
     from brats_ablate.models.trial import on_meta_device
 
@@ -51,4 +52,4 @@ def _check_fit(cfg: DictConfig, path: str) -> None:
         reason = first_line(error.__cause__ or error)
         raise ConfigError(f"{path}: {reason}; correct its arguments") from error
     if isinstance(model, ExternalModel):
-        build.build_window(cfg, model)
+        build_window(cfg, model)

@@ -8,8 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from brats_ablate.config.command import experiment_option, options_of_training, shell_command
-from brats_ablate.config.label_schemes import known_schemes
-from brats_ablate.config.layouts import known_layouts
+from brats_ablate.config.data_options import known_layouts, known_schemes
 from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.jobs.build import build_scheme, layout_of
 from brats_ablate.launch.devices import visible_devices

@@ -7,7 +7,6 @@ were split into two, or the labels of another challenge.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from brats_ablate.errors import ConfigError, DataError, UserError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.files import read_json, readable
+from brats_ablate.runtime.output import print_message
 
 _PREPARE = "brats_ablate.jobs.prepare.run"
 
@@ -91,10 +91,9 @@ def _recorded(prepared: Path) -> tuple[dict[str, int], dict[str, str]]:
             LabelScheme.recorded(head)
         return fold_of_case(prepared), patient_of_case(prepared)
     except UserError as error:
-        print(
-            f"brats-ablate: {error}; until then, labels and folds are those of this command, and patients those that "
-            "data.patient finds",
-            file=sys.stderr,
+        print_message(
+            f"{error}; until then, labels and folds are those of this command, and patients those that data.patient "
+            "finds"
         )
         return {}, {}
 
@@ -109,7 +108,7 @@ def _path(cfg: DictConfig) -> Path | None:
 def _key(cfg: DictConfig) -> Any:
     plain: Any = OmegaConf.to_container(cfg.labels, resolve=True)
     try:
-        return LabelScheme(**{key: value for key, value in plain.items() if not key.startswith("_")}).key
+        return LabelScheme.of_run({"labels": plain}).key
     except (TypeError, ValueError):
         return None
 

@@ -6,7 +6,6 @@ With tracker=wandb they are also logged as W&B Tables, always by the same W&B ru
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from brats_ablate.config.locations import table_dirs
 from brats_ablate.errors import ConfigError, Unreadable
 from brats_ablate.jobs.build import build_scheme, instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
-from brats_ablate.jobs.sweep.specs import all_tables, sweep_specs
+from brats_ablate.jobs.sweep.specs import sweep_specs, sweep_tables
 from brats_ablate.launch.sweep import by_data_set, other_settings, run_directory
+from brats_ablate.runtime.output import print_message
 from brats_ablate.runtime.text import counted, suggest
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
@@ -121,7 +122,7 @@ def _name_other_runs(sweep: Sequence[DictConfig]) -> None:
                 others.append(f"{run.coordinates} ({settings})")
     if others:
         more = f" and {len(others) - 1} more" if others[1:] else ""
-        print(f"brats-ablate: trained with other settings than this command has: {others[0]}{more}", file=sys.stderr)
+        print_message(f"trained with other settings than this command has: {others[0]}{more}")
 
 
 def _with_recorded_weights(cfg: DictConfig, run: RunDirectory) -> DictConfig:
@@ -159,7 +160,7 @@ def table_specs(cfg: DictConfig, names: list[str] | None, baseline: str | None =
 
     trained = experiment_names(Path(cfg.paths.runs))
     evaluated = [path.stem for path in Path(cfg.paths.evaluation).glob("*.csv") if path.stem not in _RANKING_FILES]
-    specs = [spec.expanded(trained, evaluated) for spec in load_table_specs(all_tables(cfg), names)]
+    specs = [spec.expanded(trained, evaluated) for spec in load_table_specs([sweep_tables(cfg), *table_dirs()], names)]
     if baseline is not None:
         specs = [spec.with_baseline(baseline) for spec in specs]
         if all(spec.baseline != baseline for spec in specs):

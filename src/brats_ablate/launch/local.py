@@ -157,8 +157,7 @@ def _sharing_cores(processes: int) -> Iterator[None]:
 
     Each would otherwise start as many threads as the machine has cores.
     """
-    before = os.environ.get("OMP_NUM_THREADS")
-    if before or processes == 1:
+    if os.environ.get("OMP_NUM_THREADS") or processes == 1:
         yield
         return
     os.environ["OMP_NUM_THREADS"] = str(max(1, available_cores() // processes))
@@ -166,8 +165,6 @@ def _sharing_cores(processes: int) -> Iterator[None]:
         yield
     finally:
         del os.environ["OMP_NUM_THREADS"]
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _stop(running: Iterable[Submission]) -> None:

@@ -22,8 +22,14 @@ from brats_ablate.launch.submission import (
     slurm_final_states,
     unanswered,
 )
-from brats_ablate.runs.directory import PEER_LOST, Coordinates, RunDirectory, RunRecord
-from brats_ablate.runs.numbers import COMPUTED_WITH, require_numbers
+from brats_ablate.runs.directory import (
+    COMPUTED_WITH,
+    PEER_LOST,
+    Coordinates,
+    RunDirectory,
+    RunRecord,
+    require_numbers,
+)
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import parse_object, readable
 from brats_ablate.runtime.text import align, counted, format_duration
@@ -79,7 +85,7 @@ def collect_statuses(runs: Iterable[RunDirectory], seconds_left: SecondsLeft = e
         try:
             statuses.append(_run_status(run, record, submission, active, seconds_left))
         except Unreadable as error:
-            statuses.append(_unreadable(run, error))
+            statuses.append(RunStatus(run.coordinates, str(run.path), RunState.UNREADABLE, reason=str(error)))
     return _with_slurm_causes(statuses, submissions)
 
 
@@ -91,10 +97,6 @@ def _read(run: RunDirectory) -> tuple[RunRecord | None, Submission | None]:
         return record, None if finished else read_submission(run.path)
     except Unreadable as error:
         return RunRecord(RunState.UNREADABLE, reason=str(error)), None
-
-
-def _unreadable(run: RunDirectory, error: Unreadable) -> RunStatus:
-    return RunStatus(run.coordinates, str(run.path), RunState.UNREADABLE, reason=str(error))
 
 
 def format_status_grid(statuses: Sequence[RunStatus]) -> str:

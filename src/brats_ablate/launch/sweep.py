@@ -19,9 +19,8 @@ from brats_ablate.config.command import escaped
 from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.launch.submission import Submission, active_states, read_submission
 from brats_ablate.runs.conflict import conflict
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, trains_a_run
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, best_epoch, trains_a_run
 from brats_ablate.runs.identity import differences, identity
-from brats_ablate.runs.score import best_score
 from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 
@@ -35,6 +34,8 @@ class SweepRun:
     label: str
     cfg: DictConfig = field(repr=False)
     run: RunDirectory | None
+    overrides: Sequence[str] = field(default=(), repr=False)
+    """That define it in the sweep."""
 
     @property
     def status(self) -> RunRecord | None:
@@ -63,12 +64,12 @@ def configuration(cfg: DictConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create({key: value for key, value in tree.items() if key != "hydra"}))
 
 
-def as_sweep_run(cfg: DictConfig, label: str) -> SweepRun:
+def as_sweep_run(cfg: DictConfig, label: str, overrides: Sequence[str] = ()) -> SweepRun:
     """Return the run of one composed configuration; a training run is labeled by its coordinates instead of `label`."""
     if not trains_a_run(str(cfg.job._target_)) or overfits_one_batch(cfg):
-        return SweepRun(label, cfg, None)
+        return SweepRun(label, cfg, None, overrides)
     run = run_directory(cfg)
-    return SweepRun(str(run.coordinates), cfg, run)
+    return SweepRun(str(run.coordinates), cfg, run, overrides)
 
 
 def by_data_set(sweep: Sequence[DictConfig]) -> dict[str, list[DictConfig]]:
@@ -92,9 +93,9 @@ def overfits_one_batch(cfg: DictConfig) -> bool:
 
 
 def score(cfg: DictConfig) -> float | None:
-    """Return the `objective` of the run that a configuration trained; None if there is no such run or value."""
+    """Return the `objective`, in its best epoch, of the run that a configuration trained; None if there is none."""
     run = as_sweep_run(cfg, "").run
-    return None if run is None else best_score(run, str(OmegaConf.select(cfg, "objective", default="dice")))
+    return best_epoch(run.metrics()).get(OmegaConf.select(cfg, "objective", default="dice")) if run else None
 
 
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:
@@ -132,8 +133,7 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
     for i, each in enumerate(sweep_runs):
         if each.run is None:
             plan.to_submit.append(i)
-            continue
-        if each.run.is_finished():
+        elif each.run.is_finished():  # read again, as one that is not active any more may have finished since
             plan.finished.append(i)
         elif i in submissions and submissions[i] in active:
             plan.already_submitted[i] = submissions[i]

@@ -17,8 +17,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.report.selection import has_result
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import Tested
-from brats_ablate.tables.differences import verdict_cell
-from brats_ablate.tables.effects_table import effect_verdict
+from brats_ablate.tables.differences import effect_verdict, verdict_cell
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.strata import paired_differences
 from brats_ablate.tables.table import known

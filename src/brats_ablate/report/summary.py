@@ -11,10 +11,10 @@ from brats_ablate.runtime.text import counted, first_few, format_duration
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
 from brats_ablate.tables.cost import cost_of, unit_of_device_hours
+from brats_ablate.tables.differences import verdict_numbers, verdict_sentence
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import dice
 from brats_ablate.tables.tabulate import have_same_cases
-from brats_ablate.tables.verdicts import verdict_numbers, verdict_sentence
 
 _MOST_NAMES = 8
 

@@ -19,12 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import ConfigError, Unreadable
 from brats_ablate.runs.disk import folders_in
-from brats_ablate.runs.numbers import COMPUTED_WITH, require_numbers
 from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runs.state import RunState
 from brats_ablate.runs.training_folder import TrainingFolder
@@ -40,6 +40,11 @@ PEER_LOST = "another rank exited unexpectedly (out of memory or node failure?)"
 """Reported by the surviving ranks of a run; the process that started the ranks may know the real cause."""
 IMPORTED_CHECKPOINT = "imported.pt"
 _BEST = re.compile(r"best_epoch=(\d+)_dice=([\d.]+)\.pt")
+COMPUTED_WITH = (
+    *("epoch", "step", "dice", "peak_memory_bytes", "seconds"),
+    *(f"seconds/{phase}" for phase in ("data", "forward", "backward", "optimizer", "validation")),
+)
+"""Keys of `metrics.jsonl` whose values must be numbers; others, also of later versions, are shown or passed over."""
 _RUN = re.compile(r"(?P<name>[^/]+)/fold=(?P<fold>\d+)/lr=(?P<lr>\d+(\.\d+)?(e[-+]?\d+)?)/seed=(?P<seed>-?\d+)")
 
 
@@ -234,6 +239,35 @@ def find_runs(runs: Path, names: Iterable[str] | None = None) -> list[RunDirecto
     for _ in range(3):  # fold, lr, seed; three times as fast as a glob
         found = [f"{path}/{name}" for path in found for name in folders_in(f"{runs}{path}")]
     return [RunDirectory(Path(f"{runs}{path}")) for path in sorted(found) if _RUN.fullmatch(path[1:])]
+
+
+def validated_rows(metrics: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of validated epochs; the untrained network does not count."""
+    return [row for row in metrics if row["epoch"] and row.get("dice") is not None]
+
+
+def best_epoch(metrics: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of the epoch with the highest mean Dice, of equal ones the earlier; {} without any."""
+    return max(validated_rows(metrics), key=lambda row: (row["dice"], -row["epoch"]), default={})
+
+
+def require_numbers(rows: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> None:
+    """Check that the values of `keys`, where recorded, are numbers or null, and epochs integers.
+
+    Raises:
+        TypeError: one is something else.
+    """
+    rows = list(rows)
+    for key in keys:
+        kind = int if key.startswith("epoch") else int | float | None
+        try:  # all rows have most keys
+            recorded_types = set(map(type, map(itemgetter(key), rows)))
+        except KeyError:
+            recorded_types = {type(row[key]) for row in rows if key in row}
+        for recorded in recorded_types:
+            if not issubclass(recorded, kind):
+                wrong = next(row[key] for row in rows if type(row.get(key)) is recorded)
+                raise TypeError(f"{key} is {wrong!r}")
 
 
 def trains_a_run(target: str) -> bool:

@@ -67,7 +67,7 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     kept["init"] = {"checksum": init.get("checksum")}  # of the weights, wherever they are
     inference = tree["inference"]  # validation chooses the checkpoints
     kept["inference"] = {"window": inference["window"], "average": inference.get("average", "probabilities")}
-    flat = {k: v for k, v in sorted(_flat(kept).items()) if k not in EXECUTION_KEYS}
+    flat = {k: v for k, v in sorted(flattened(kept).items()) if k not in EXECUTION_KEYS}
     return {k: v for k, v in flat.items() if k not in _ADDED or v != _ADDED[k]}
 
 
@@ -101,8 +101,9 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
     return [f"{k}: {a} -> {b}" for k, a, b in pairs if a != b]
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flattened(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested keys as dotted ones."""
     if not isinstance(node, dict) or not node:
         return {prefix: node}
-    below = [_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+    below = [flattened(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
     return {key: value for flat in below for key, value in flat.items()}

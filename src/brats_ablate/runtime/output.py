@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable
 from functools import lru_cache
 
+from brats_ablate.runtime.text import printable
+
 
 def discard_unread_output(descriptors: Iterable[int] = (1, 2)) -> None:
     """Let what is written to those of `descriptors` vanish whose reader has ended; it raised OSError before."""
@@ -28,7 +30,12 @@ def print_line(text: str) -> None:
         discard_unread_output()
 
 
+def print_message(sentence: object) -> None:
+    """Print a sentence of the program to standard error."""
+    print(f"brats-ablate: {printable(str(sentence))}", file=sys.stderr, flush=True)
+
+
 @lru_cache
 def warn_once(sentence: str) -> None:
-    """Print a warning to standard error, unless this process has printed it before."""
-    print(f"brats-ablate: {sentence}", file=sys.stderr)
+    """Print a sentence as `print_message`, unless this process has printed it before."""
+    print_message(sentence)

@@ -34,8 +34,8 @@ def is_plain_name(name: str) -> bool:
     return bool(name) and name == printable(name).strip() and "/" not in name and not name.startswith(".")
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, without its final point or colon; its type if it has no text."""
+def first_line(error: object) -> str:
+    """Return the first line of an error or its text, without its final point or colon; its type if it has no text."""
     line, *_ = str(error).strip().splitlines() or [""]
     return line.rstrip(".:") or type(error).__name__
 

@@ -131,12 +131,12 @@ def _table(
     spec: TableSpec, of_source: Mapping[str, ColumnResult], store: ResultsStore, settings: Settings
 ) -> TableResult:
     columns = tuple(replace(of_source[column.source], column=column) for column in spec.columns)
-    pairs = [(i, spec.baseline_of(i)) for i in range(len(columns))]
+    baselines = [(i, spec.baseline_of(i)) for i in range(len(columns))]
     rows = [c.case_scores for c in columns]
     labels = store.labels
-    with_baseline = [(i, b) for i, b in pairs if b is not None]
-    trained = [pair for pair in with_baseline if spec.is_trained(*pair)]
-    evaluated = [pair for pair in with_baseline if not spec.is_trained(*pair)]
+    pairs = [(i, b) for i, b in baselines if b is not None]
+    trained = [pair for pair in pairs if spec.is_trained(*pair)]
+    evaluated = [pair for pair in pairs if not spec.is_trained(*pair)]
     compared = compare(trained, [c.tested for c in columns], settings)
     compared += compare_evaluated(
         evaluated, spec.columns, rows, settings, regions=labels.averaged_names, patient_of=store.patient_of
@@ -148,7 +148,7 @@ def _table(
         comparisons=tuple(sorted(compared, key=attrgetter("column"))),
         paper_p=_paper_p(spec, pairs, settings),
         settings=settings,
-        strata=tuple(strata(pairs, rows, store.patient_of, labels=labels)),
+        strata=tuple(strata(baselines, rows, store.patient_of, labels=labels)),
         test_sets=tuple(scores_outside_folds(rows, labels, store.patient_of)),
         labels=labels,
         effects=tuple(_effects(spec, columns, settings)),
@@ -235,15 +235,15 @@ def _our_ranking(file: Path) -> tuple[tuple[str, float], ...]:
     return tuple(zip(rows["method"], rows["score"], strict=True))
 
 
-def _paper_p(spec: TableSpec, pairs: Sequence[tuple[int, int | None]], settings: Settings) -> dict[int, float]:
+def _paper_p(spec: TableSpec, pairs: Sequence[tuple[int, int]], settings: Settings) -> dict[int, float]:
     """Test the printed folds: column → adjusted p. Their variance over folds includes that over patients."""
     printed = {i: c.paper.folds for i, c in enumerate(spec.columns) if c.paper and len(c.paper.folds) == settings.folds}
-    tested = [(column, baseline) for column, baseline in pairs if column in printed and baseline in printed]
+    tested = [pair for pair in pairs if printed.keys() >= set(pair)]
     if not tested or settings.folds < 2:
         return {}
-    members = sorted({i for pair in tested for i in pair if i is not None})
+    members = sorted({i for pair in tested for i in pair})
     statistics_of_folds = FoldStatistics.of_folds(np.array([printed[i] for i in members]))
-    indices = np.array([[members.index(column), members.index(baseline or 0)] for column, baseline in tested])
+    indices = np.array([[members.index(column), members.index(baseline)] for column, baseline in tested])
     differences = estimate_differences(statistics_of_folds, pair_contrasts(indices, len(members)), settings)
     return {column: d.p_adjusted for (column, _), d in zip(tested, differences, strict=True)}
 

@@ -77,18 +77,14 @@ class Comparison(Tested):
 AnyTested = TypeVar("AnyTested", bound=Tested)
 
 
-def compare(
-    pairs: Sequence[tuple[int, int | None]], columns: Sequence[ColumnRuns], settings: Settings
-) -> list[Comparison]:
-    """Compare each (column, baseline) of `pairs`; a column without baseline is left out.
+def compare(pairs: Sequence[tuple[int, int]], columns: Sequence[ColumnRuns], settings: Settings) -> list[Comparison]:
+    """Compare each (column, baseline) of `pairs`.
 
     Pairs that share folds, runs and patients are a family; adjusted p-values are multiplied by the number of families.
     """
     comparisons: list[Comparison] = []
     families: dict[SharedSet, list[int]] = {}
     for column, baseline in pairs:
-        if baseline is None:
-            continue
         shared = shared_set(columns[column], columns[baseline])
         reason = not_testable(shared)
         if not reason:

@@ -1,15 +1,26 @@
-"""Tables of the comparisons: differences and verdicts, and where the uncertainty of each difference comes from."""
+"""The comparisons and effects of a table as further tables and as sentences; where their uncertainty comes from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from brats_ablate.runtime.files import finite_or_null
+from brats_ablate.runtime.text import counted
 from brats_ablate.tables.build import TableResult
-from brats_ablate.tables.comparison import BETTER, WORSE, Comparison, Tested
+from brats_ablate.tables.comparison import (
+    BETTER,
+    EQUIVALENT,
+    FEW_PATIENTS,
+    SMALL_SAMPLE,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+    Tested,
+)
+from brats_ablate.tables.effects import Effect
 from brats_ablate.tables.evaluated_tables import evaluated_notes, is_trained
 from brats_ablate.tables.table import (
     Absent,
@@ -30,6 +41,14 @@ from brats_ablate.tables.table import (
 from brats_ablate.tables.tested_scores import EPOCHS, RunKey
 
 _PERCENT: Format = "{:.0%}".format
+_SENTENCES = {
+    BETTER: "{column} is better than {baseline}.",
+    WORSE: "{column} is worse than {baseline}.",
+    EQUIVALENT: "{column} is equivalent to {baseline} (within ±{rope:g}).",
+    UNDECIDED: "{column} vs {baseline} is undecided.",
+}
+_TOGETHER = {BETTER: "gain more together", WORSE: "gain less together", EQUIVALENT: "add up"}
+"""Verdict → what it says of an interaction."""
 
 
 def differences_table(result: TableResult) -> Table:
@@ -124,6 +143,55 @@ def sources_table(result: TableResult) -> Table:
             "predicts without it."
         )
     return Table(f"{result.spec.name}_sources", "Sources of variability", heads, tuple(rows), tuple(notes))
+
+
+def effects_table(result: TableResult) -> Table:
+    """Return one row per effect, with the verdict in words; no rows unless the table is that of a full factorial."""
+    rows: list[Row] = [
+        (
+            Words(" × ".join(e.factors)), Words(e.kind), *tested_cells(e)[:-1], effect_verdict(e),
+            Number(e.minimum_detectable_effect, dice),
+        )
+        for e in result.effects
+    ]  # fmt: skip
+    rules = frozenset(i for i, e in enumerate(result.effects) if i and e.kind != result.effects[i - 1].kind)
+    notes = (
+        "Main effect: Δ mean Dice by the factor, averaged over the combinations of the others. Interaction: by how "
+        "much more a factor changes Dice with the other one than without it. Given all others: all factors minus all "
+        "but this one. Scores, interval and verdict as in Differences; p: adjusted over the effects (step-down maxT).",
+    )
+    heads = headers("", "effect", "Δ mean Dice", "95 % CI", "p", "verdict", "min. detectable Δ")
+    return Table(f"{result.spec.name}_effects", "Effects", heads, tuple(rows), notes, rules)
+
+
+def effect_verdict(e: Effect) -> Words:
+    """Return the verdict of an effect in words, with its reason."""
+    cell = verdict_cell(e)
+    return replace(cell, words=_TOGETHER.get(e.verdict, e.verdict)) if e.kind == "interaction" else cell
+
+
+def verdict_sentence(result: TableResult, c: Comparison) -> str:
+    """Return the verdict of a comparison of `result` as a sentence."""
+    names = {"column": result.columns[c.column].column.title, "baseline": result.columns[c.baseline].column.title}
+    template = _SENTENCES.get(c.verdict, "{column} vs {baseline} is not tested: {reason}.")
+    return template.format(**names, rope=result.settings.rope, reason=c.reason)
+
+
+def verdict_numbers(c: Comparison) -> str:
+    """Return difference, interval, p and patients of a comparison; "" if it has no difference."""
+    if math.isnan(c.difference):
+        return ""
+    parts = [f"Δ mean Dice {Number(c.difference, signed).text}"]
+    if not math.isnan(c.interval.low):
+        parts.append(f"95 % CI {Bounds(c.interval, signed).text}")
+    if not math.isnan(c.p_adjusted):
+        parts.append(f"p {p_value(c.p_adjusted)}")
+    if c.verdict == UNDECIDED and math.isfinite(c.minimum_detectable_effect):
+        parts.append(f"detectable from {dice(c.minimum_detectable_effect)}")
+    parts.append(counted(c.cases, "patient"))
+    if c.is_small:
+        parts.append(f"{SMALL_SAMPLE} (fewer than {FEW_PATIENTS})")
+    return ", ".join(parts)
 
 
 def comparisons_dict(result: TableResult) -> list[dict[str, Any]]:

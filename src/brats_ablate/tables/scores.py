@@ -16,10 +16,9 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from brats_ablate.errors import Unreadable
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, find_runs
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, best_epoch, find_runs, validated_rows
 from brats_ablate.runs.disk import folders_in
 from brats_ablate.runs.identity import recorded_regions
-from brats_ablate.runs.score import best_epoch, validated_rows
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.workers import process_map
 

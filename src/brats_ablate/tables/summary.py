@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from brats_ablate.tables.build import ColumnResult, TableResult
-from brats_ablate.tables.differences import tested_cells
-from brats_ablate.tables.effects_table import effects_table
+from brats_ablate.tables.differences import effects_table, tested_cells
 from brats_ablate.tables.table import Absent, Cell, Number, Row, Table, Words, dice, fold_list, headers
 from brats_ablate.tables.tabulate import best_marks
 

@@ -10,8 +10,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.state import RunState
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
 from brats_ablate.tables.comparison import FEW_PATIENTS, SMALL_SAMPLE
-from brats_ablate.tables.differences import differences_table, sources_table
-from brats_ablate.tables.effects_table import effects_table
+from brats_ablate.tables.differences import differences_table, effects_table, sources_table
 from brats_ablate.tables.evaluated_tables import is_trained, outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
 from brats_ablate.tables.scores import FoldScore

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from brats_ablate.errors import UserError
+from brats_ablate.runtime.text import first_line
 from brats_ablate.tracking.base import RunInfo
 from brats_ablate.tracking.wandb import IMAGE_KEY, MASKS_KEY, STEP_PREFIX, WandbTracker
 
@@ -74,10 +75,8 @@ def publish(
         tracker = WandbTracker(run, project, entity, "online")  # first: it creates the project that the report needs
         tracker.log_tables(tables)
         tracker.finish()
-        workspace, report = (
-            make_workspace(entity, project, study, regions),
-            make_report(entity, project, study, regions, texts),
-        )
+        workspace = make_workspace(entity, project, study, regions)
+        report = make_report(entity, project, study, regions, texts)
         workspace.save()
         report.save()
     except (wandb.errors.Error, OSError) as error:
@@ -113,8 +112,7 @@ def _entity_online(entity: str | None) -> str:
 
 
 def _unreachable(error: Exception) -> UserError:
-    first = (str(error).splitlines() or [""])[0]
-    return UserError(f"{_NEEDS_WANDB} ({type(error).__name__}: {first})")
+    return UserError(f"{_NEEDS_WANDB} ({type(error).__name__}: {first_line(error)})")
 
 
 _NEEDS_WANDB = "job=dashboard needs Weights & Biases online; run `wandb login` and unset WANDB_MODE, or see job=report"

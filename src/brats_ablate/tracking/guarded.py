@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 from brats_ablate.errors import UserError
+from brats_ablate.runtime.output import print_message
 from brats_ablate.runtime.text import first_line
-from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker, ValidationImage
+from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+
+def _passed_on(method: str) -> Callable[..., None]:
+    def pass_on(self: ForwardingTracker, *arguments: object) -> None:
+        self._call(method, *arguments)
+
+    return pass_on
 
 
 class ForwardingTracker(ABC):
     """A tracker that passes everything on."""
 
-    def resume(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Pass on where training starts."""
-        self._call("resume", step, rows)
-
-    def log_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Pass the metrics of a step on."""
-        self._call("log_step", step, values)
-
-    def log_image(self, make_image: Callable[[], ValidationImage]) -> None:
-        """Pass an image on."""
-        self._call("log_image", make_image)
-
-    def log(self, row: dict[str, Any]) -> None:
-        """Pass one epoch's line of metrics.jsonl on."""
-        self._call("log", row)
-
-    def log_checkpoints(self, files: Sequence[Path]) -> None:
-        """Pass checkpoints on."""
-        self._call("log_checkpoints", files)
-
-    def log_tables(self, tables: Mapping[str, DataFrame]) -> None:
-        """Pass tables on."""
-        self._call("log_tables", tables)
-
-    def finish(self) -> None:
-        """Pass the end on."""
-        self._call("finish")
+    resume = _passed_on("resume")
+    log_step = _passed_on("log_step")
+    log_image = _passed_on("log_image")
+    log = _passed_on("log")
+    log_checkpoints = _passed_on("log_checkpoints")
+    log_tables = _passed_on("log_tables")
+    finish = _passed_on("finish")
 
     @abstractmethod
     def _call(self, method: str, *arguments: object) -> None:
@@ -81,9 +63,7 @@ class GuardedTracker(ForwardingTracker):
 
     def _give_up(self, error: Exception) -> None:
         self._tracker = NullTracker(self._run)
-        print(
-            f"brats-ablate: tracking of {self._run.name} ended ({first_line(error)}); the run continues, and "
-            f"everything is recorded in {self._run.folder}",
-            file=sys.stderr,
-            flush=True,
+        print_message(
+            f"tracking of {self._run.name} ended ({first_line(error)}); the run continues, and everything is recorded "
+            f"in {self._run.folder}"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import netrc
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from brats_ablate.runtime.files import atomic_write, finite_or_null, read_jsonl, to_json, write_text
+from brats_ablate.runtime.output import print_message
 from brats_ablate.runtime.text import first_line, shell_quoted
 from brats_ablate.tracking.base import NewBest, RunInfo, ValidationImage
 
@@ -72,11 +72,7 @@ class WandbTracker:
         except wandb.Error as error:
             if resolved != "online":
                 raise
-            print(
-                f"brats-ablate: W&B is not available ({first_line(error)}); logging offline",
-                file=sys.stderr,
-                flush=True,
-            )
+            print_message(f"W&B is not available ({first_line(error)}); logging offline")
             resolved = "offline"
             wandb.teardown()  # the service would say that the run's id is in use
             self.wandb_run = start(mode=resolved)

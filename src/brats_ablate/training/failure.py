@@ -12,6 +12,7 @@ from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import files, signals
+from brats_ablate.runtime.text import first_line
 
 if TYPE_CHECKING:
     from brats_ablate.training.distributed import DistributedContext
@@ -103,8 +104,7 @@ def _reason(error: Exception, *, has_peers: bool) -> str:
         return PEER_LOST
     if (sentence := _explained(error)) is not None:
         return sentence
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _explained(error: Exception) -> str | None:

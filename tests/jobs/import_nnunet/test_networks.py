@@ -17,7 +17,7 @@ from schemes import BRATS2021
 from torch import nn
 
 from brats_ablate import load_predictor
-from brats_ablate.config.label_schemes import scheme_named
+from brats_ablate.config.data_options import scheme_named
 from brats_ablate.data.case_reader import PreparedCase
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError, DataError, RunFailed

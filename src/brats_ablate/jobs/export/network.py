@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.jobs import build
+from brats_ablate.jobs.build_inference import build_window
 from brats_ablate.models.base import SegmentationModel
 from brats_ablate.models.norm import restore_norms
 from brats_ablate.runtime.text import first_line
@@ -104,7 +105,7 @@ def verify(
         RunFailed: one is not below `tolerance`.
     """
     build.execute_on(model, torch.device("cpu"))
-    window, exported = build.build_window(cfg, model), open_exported(file)
+    window, exported = build_window(cfg, model), open_exported(file)
     patch, divisor = model.patch_shape, model.size_divisor
 
     def own(image: Tensor) -> Tensor:

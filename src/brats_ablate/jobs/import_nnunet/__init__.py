@@ -6,7 +6,7 @@ Reads a folder of nnU-Net's results, writes evaluation/ and imported/. Needs no 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brats_ablate.jobs.import_nnunet.networks import Source
-    from brats_ablate.jobs.import_nnunet.results_folder import ResultsFolder
     from brats_ablate.labels.scheme import LabelScheme
 
 
@@ -44,7 +43,7 @@ def run(
         ConfigError: a key is invalid, or the networks compute what this program cannot reproduce.
         DataError: the folder is damaged, its labels mean something else, or cases are not scored.
     """
-    from brats_ablate.config.label_schemes import known_schemes
+    from brats_ablate.config.data_options import known_schemes
     from brats_ablate.data.dataset_json import check_labels
     from brats_ablate.jobs.build import build_scheme
     from brats_ablate.jobs.evaluate import Sides, raise_problems
@@ -74,7 +73,7 @@ def run(
     problems: dict[str, str] = {}
     files = results.validation_files()
     if columns and files:
-        problems = evaluate_folds(cfg, results, files, name, sides, references, workers, _predicted_by(results))
+        problems = evaluate_folds(cfg, results, files, name, sides, references, workers)
     elif columns:
         print(f"no fold of {results.path} has validation/<case>.nii.gz, so there is no column; train it with --val")
     if networks:
@@ -125,10 +124,3 @@ def _mirrored(network: RunDirectory) -> list[str]:
     """Return the option for a network that is not mirrored along every axis."""
     axes = network.config()["inference"]["window"]["mirror_axes"]
     return [] if axes == [0, 1, 2] else [f"inference.window.mirror_axes={axes}".replace(" ", "")]
-
-
-def _predicted_by(results: ResultsFolder) -> dict[str, Any]:
-    """Return what an evaluation records about nnU-Net's networks."""
-    members = [f"{results.name} fold={fold}" for fold in results.validation_files()]
-    described = {"program": "nnU-Net", "trainer": results.trainer, "plans": results.plans_name}
-    return {"probabilities": {"members": members, **described, "configuration": results.configuration}}

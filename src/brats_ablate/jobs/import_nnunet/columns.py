@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -28,7 +28,6 @@ def evaluate_folds(
     sides: Sides,
     references: str,
     workers: int | None,
-    predicted_by: Mapping[str, Any],
 ) -> dict[str, str]:
     """Score the held-out predictions, write them as the evaluation `name`, and show their means.
 
@@ -40,7 +39,6 @@ def evaluate_folds(
         sides: label values of predictions and references.
         references: as in `job=evaluate`.
         workers: processes; None for one per core.
-        predicted_by: what the evaluation records about the networks.
 
     Returns:
         Case id -> why it is not scored.
@@ -61,16 +59,13 @@ def evaluate_folds(
     for note in fold_notes(files, fold_of_case(Path(cfg.paths.prepared))):
         print(note)
     rows, problems = evaluate_files(cfg, merged, results.path, references, sides, scorer, workers, fold_of)
-    labels = sides.schemes(cfg)[0]
-    record = {
-        "predictions": str(results.path),
-        "references": references,
-        "policy": scorer.policy,
-        "labels": labels.name,
-        "folds": FOLDS,
-        "predicted_by": dict(predicted_by),
-    }
-    show_result(cfg, name, rows, record, labels, f"held-out cases of folds {sorted(files)}")
+    members = [f"{results.name} fold={fold}" for fold in files]
+    described = {"program": "nnU-Net", "trainer": results.trainer, "plans": results.plans_name}
+    predicted_by = {"probabilities": {"members": members, **described, "configuration": results.configuration}}
+    show_result(
+        cfg, name, rows, results.path, references, scorer, sides.schemes(cfg)[0], predicted_by,
+        cases=f"held-out cases of folds {sorted(files)}", folds=FOLDS,
+    )  # fmt: skip
     lost = {case_id: f"{results.fold(fold)} scored it, but its file is gone" for fold in files
             for case_id in results.lost_files(fold)}  # fmt: skip
     return problems | lost

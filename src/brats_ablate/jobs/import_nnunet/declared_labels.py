@@ -48,14 +48,16 @@ class DeclaredLabels:
         known = labels.label_of_value
         values = sorted(set().union(*self.outputs, self.written) - {0})
         if unknown := [v for v in values if v not in known]:
-            return f"the label values {_listed(values)}, of which {unknown[0]} is not in labels={labels.name}"
+            return (
+                f"the label values {', '.join(map(str, values))}, of which {unknown[0]} is not in labels={labels.name}"
+            )
         if self.are_exclusive:
             absent = [
                 t for t, own in zip(labels.tissues, labels.file_values, strict=True) if not set(own) & set(values)
             ]
             return f"no label of {absent[0]}, which is in labels={labels.name}" if absent else None
         ours = [frozenset(members) for members in labels.labels_of_regions]
-        theirs = self._regions(labels)
+        theirs = [frozenset(known[value] for value in output) for output in self.outputs]
         if sorted(map(sorted, ours)) != sorted(map(sorted, theirs)):
             return f"other regions than the {', '.join(labels.regions)} of labels={labels.name}"
         channels = [ours.index(region) for region in theirs]
@@ -70,9 +72,6 @@ class DeclaredLabels:
         """Return the exclusive outputs that each region of `labels` consists of, in its order."""
         label_of_output = [labels.label_of_value[value] for value in self.written]
         return [[i for i, own in enumerate(label_of_output) if own in members] for members in labels.labels_of_regions]
-
-    def _regions(self, labels: LabelScheme) -> list[frozenset[int]]:
-        return [frozenset(labels.label_of_value[v] for v in output) for output in self.outputs]
 
 
 def require_labels(declared: DeclaredLabels, labels: LabelScheme, known: Sequence[LabelScheme], file: Path) -> None:
@@ -92,7 +91,3 @@ def require_labels(declared: DeclaredLabels, labels: LabelScheme, known: Sequenc
 def _are_values(value: object) -> bool:
     values = value if isinstance(value, list) else [value]
     return bool(values) and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values)
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))

@@ -234,8 +234,7 @@ def _network(source: Source) -> dict[str, Any]:
             "architecture": plan.architecture,
             "arguments": dict(plan.arguments),
         }
-        adapter = "brats_ablate.models.external.ExternalModel"
-        model = {"_target_": adapter, "network": dynamic, "size_divisor": plan.size_divisor}
+        model = {"_target_": build.ADAPTER, "network": dynamic, "size_divisor": plan.size_divisor}
         groups = {"model": model, "encoder": encoder_of(list(plan.arguments["features_per_stage"]))}
     if source.declared.are_exclusive:
         groups["model"] = {

@@ -7,7 +7,7 @@ continues an interrupted call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from brats_ablate.inference.ensemble import EnsembleMember, choose_members
 from brats_ablate.inference.label_pipeline import LabelPipeline
 from brats_ablate.inference.prediction_store import CasePrediction, PredictionFolder
 from brats_ablate.jobs.build import build_scheme
-from brats_ablate.jobs.predict.case_source import PREPARED, CaseSource, open_source
+from brats_ablate.jobs.predict.case_source import PREPARED, CaseSource, open_source, or_error
 from brats_ablate.jobs.predict.labeling import check_folds_of_settings, configured_pipeline, tuned_pipeline
 from brats_ablate.jobs.predict.network_inputs import inputs_of
 from brats_ablate.jobs.predict.run_check import check_runs
@@ -126,7 +126,7 @@ def run(
             if (relabeled := saved.label_file(case_id)).exists():
                 folder.remove_outdated(case_id, [relabeled])
         todo = [c for c in case_ids if is_missing(c)]
-        results = _saved(saved, todo)
+        results = ((c, or_error(lambda c: CasePrediction(*saved.read_probabilities(c)), c)) for c in todo)
     problems = dict(case_source.problems) if number == 0 else {}
     problems |= _write_all(results, len(todo), case_source, folder, pipeline, probabilities, build_scheme(cfg))
     done = len(todo) - sum(c in problems for c in todo)
@@ -151,14 +151,6 @@ def _imported(members: Sequence[EnsembleMember]) -> dict[str, str]:
     """Return the checksums of imported networks, whose folder can contain another one later, under the same name."""
     imported = [member for member in members if "imported" in member.run.manifest()]
     return {str(member): (member.run.identity() or {})["init.checksum"] for member in imported}
-
-
-def _saved(folder: PredictionFolder, case_ids: Sequence[str]) -> Iterator[Prediction]:
-    for case_id in case_ids:
-        try:
-            yield case_id, CasePrediction(*folder.read_probabilities(case_id))
-        except DataError as error:
-            yield case_id, error
 
 
 def _write_all(

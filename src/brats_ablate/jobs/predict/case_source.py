@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import DictConfig
 
 from brats_ablate.cases import CROSS_VALIDATED
-from brats_ablate.errors import ConfigError
+from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.jobs.predict.network_inputs import (
     NetworkInputs,
     describe_missing,
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from brats_ablate.cases import RawCase
     from brats_ablate.data.case_reader import PreparedCase, ReadingRules
     from brats_ablate.data.store import CaseStore
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 PREPARED = "prepared"
 """In place of a folder: the cases of the prepared set, and their references."""
@@ -49,6 +52,14 @@ class CaseSource:
     """The settings that raw cases are read by, for the manifest."""
     store: CaseStore | None = None
     """The prepared set, if the cases are of it."""
+
+
+def or_error(function: Callable[[Given], Result], argument: Given) -> Result | DataError:
+    """Return `function(argument)`, or the DataError that it raises for an invalid case."""
+    try:
+        return function(argument)
+    except DataError as error:
+        return error
 
 
 def open_source(
@@ -96,7 +107,7 @@ def _prepared(cfg: DictConfig, networks: Sequence[NetworkInputs]) -> CaseSource:
 
 
 def _raw(cfg: DictConfig, folder: Path, networks: Sequence[NetworkInputs], segmentations: bool) -> CaseSource:
-    from brats_ablate.config.layouts import known_layouts
+    from brats_ablate.config.data_options import known_layouts
     from brats_ablate.data.case_list import read_list
     from brats_ablate.data.case_reader import source_files
     from brats_ablate.data.dataset_json import find

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from brats_ablate.inference.ensemble import EnsembleMember, check_checkpoint, en
 from brats_ablate.inference.prediction_store import CasePrediction
 from brats_ablate.inference.thresholds import saved_probabilities
 from brats_ablate.jobs import build
-from brats_ablate.jobs.predict.case_source import CaseSource
+from brats_ablate.jobs.build_inference import average_of, build_predictor
+from brats_ablate.jobs.predict.case_source import CaseSource, or_error
 from brats_ablate.jobs.predict.nnunet_case import as_nnunet
 from brats_ablate.jobs.sweep.data_check import has_its_fold
 from brats_ablate.labels.scheme import LabelScheme
@@ -71,7 +73,7 @@ class EnsemblePredictor:
         self.precision = Precision.resolve(settings.precision, device)
         self._compiled = settings.compiles_on(device.type)
         self.precision.allow_tf32()
-        self.tta, self.average = build.instantiate(cfg.inference.tta), build.average_of(cfg.inference)
+        self.tta, self.average = build.instantiate(cfg.inference.tta), average_of(cfg.inference)
         rule = build.instantiate(cfg.inference.labels)
         self._dtype = torch.float32 if getattr(rule, "full_precision", False) else torch.float16
         self._loaded: dict[Path, Predictor] = {}
@@ -97,21 +99,9 @@ class EnsemblePredictor:
 
     def predictions(self, case_ids: Sequence[str]) -> Iterator[tuple[str, CasePrediction | DataError]]:
         """Yield the prediction of each case, or its error, while the next one is read."""
-        with closing(prefetch(self._load, case_ids)) as cases:
+        with closing(prefetch(partial(or_error, self.source.load), case_ids)) as cases:
             for case_id, case in zip(case_ids, cases, strict=True):
-                yield case_id, case if isinstance(case, DataError) else self._predicted(case)
-
-    def _predicted(self, case: PreparedCase) -> CasePrediction | DataError:
-        try:
-            return self.predict(case)
-        except DataError as error:
-            return error
-
-    def _load(self, case_id: str) -> PreparedCase | DataError:
-        try:
-            return self.source.load(case_id)
-        except DataError as error:
-            return error
+                yield case_id, case if isinstance(case, DataError) else or_error(self.predict, case)
 
     def predict(self, case: PreparedCase) -> CasePrediction:
         """Return the prediction of one case, by the networks of its held-out fold, or by all if it is of no fold.
@@ -144,11 +134,9 @@ class EnsemblePredictor:
     def _predictors(self, fold: int | None) -> list[Predictor]:
         """Load the networks of the held-out `fold` and free the others."""
         members = [m for m in self.members if fold is None or m.fold == fold]
-        self._loaded = {m.checkpoint: self._loaded.get(m.checkpoint) or self._load_member(m) for m in members}
+        load = partial(load_member, inference=self.inference, precision=self.precision, compiled=self._compiled)
+        self._loaded = {m.checkpoint: self._loaded.get(m.checkpoint) or load(m) for m in members}
         return list(self._loaded.values())
-
-    def _load_member(self, member: EnsembleMember) -> Predictor:
-        return load_member(member, self.inference, self.precision, compiled=self._compiled)
 
     def _check_labels(self, labels: LabelScheme) -> None:
         for run in {str(m.run.path): m.run for m in self.members}.values():
@@ -239,5 +227,5 @@ def load_member(member: EnsembleMember, inference: DictConfig, precision: Precis
     channels: InputChannels = build.instantiate(cfg.inputs)
     modalities = build.input_modalities(cfg)
     input_key = str((modalities, {**cfg.inputs, "modalities": None}))
-    predict = build.build_predictor(cfg, model, precision, compiled=compiled)
+    predict = build_predictor(cfg, model, precision, compiled=compiled)
     return Predictor(modalities, channels, input_key, predict)

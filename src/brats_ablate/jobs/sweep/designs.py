@@ -15,6 +15,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import instantiate
 from brats_ablate.jobs.prepared_data import folds_and_patients
 from brats_ablate.jobs.sweep.dry_run import Measurement
+from brats_ablate.jobs.sweep.time_left import SCHEDULE
 from brats_ablate.jobs.tables import results_of, table_specs
 from brats_ablate.runtime.text import first_line
 from brats_ablate.tables.build import TableResult
@@ -22,7 +23,6 @@ from brats_ablate.tables.designs import INTERIM, EpochSeconds, VarianceParts, de
 from brats_ablate.training.validation_schedule import ValidationSchedule
 
 _BRATS_2021 = 1251
-_SCHEDULE = f"{ValidationSchedule.__module__}.{ValidationSchedule.__qualname__}"
 
 
 def run(
@@ -95,7 +95,7 @@ def _schedule(cfg: DictConfig, file: Path, name: str) -> ValidationSchedule:
     except (ConfigError, HydraException, OmegaConfBaseException, TypeError) as error:
         raise ConfigError(f"{file}: {first_line(error)}; correct it") from error
     if not isinstance(schedule, ValidationSchedule):
-        raise ConfigError(f"{file} is no schedule; begin it with _target_: {_SCHEDULE}")
+        raise ConfigError(f"{file} is no schedule; begin it with _target_: {SCHEDULE}")
     return schedule
 
 

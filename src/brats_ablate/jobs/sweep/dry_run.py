@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from brats_ablate.errors import UserError
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime.files import to_json
+from brats_ablate.runtime.output import print_message
 from brats_ablate.training.validation_schedule import Kind, ValidationSchedule
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def main() -> None:
         try:
             print(to_json(measure(cfg, Path(folder))), flush=True)
         except UserError as error:
-            print(f"brats-ablate: {error}", file=sys.stderr, flush=True)
+            print_message(error)
             os._exit(error.exit_code)  # without waiting for threads that read cases
 
 

@@ -124,19 +124,18 @@ def run(
     """
     if detect is not None and not detect > 0:
         raise ConfigError(f"job.detect={detect} must be a difference of mean Dice above 0, e.g. 0.001")
+    measure = measure_in_subprocess if dry_run else None
     if compare:
         from brats_ablate.jobs.sweep import designs
 
-        designs.run(
-            cfg, sweep or [cfg], detect=detect, tables=tables, measure=measure_in_subprocess if dry_run else None
-        )
+        designs.run(cfg, sweep or [cfg], detect=detect, tables=tables, measure=measure)
         return
     if detect is not None:
         from brats_ablate.jobs.sweep import next_runs  # imports numpy and pandas, which a plan without it does not need
 
         next_runs.run(cfg, detect=detect, tables=tables, sweeps=sweeps)
         return
-    estimate = estimate_sweep(sweep or [cfg], measure_in_subprocess if dry_run else None)
+    estimate = estimate_sweep(sweep or [cfg], measure)
     print(estimate.format(), flush=True)
     if json is not None:
         write_json(Path(json), estimate.as_dict())

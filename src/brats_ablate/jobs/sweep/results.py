@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from brats_ablate.jobs.sweep.specs import sweep_specs, sweep_tables
 from brats_ablate.launch.sweep import overfits_one_batch, run_directory
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runtime.files import write_text
+from brats_ablate.runtime.output import print_message
 from brats_ablate.runtime.ranks import rank
 from brats_ablate.tables.spec import TableSpec, load_table_specs, to_yaml
 
@@ -56,7 +56,7 @@ def _tables_of_data_set(sweep: Sequence[DictConfig], hydra: DictConfig, heading:
     try:
         _show(sweep, specs, heading)
     except UserError as error:  # the runs are trained, whatever one of their neighbors looks like
-        print(f"brats-ablate: no table of this sweep: {error}", file=sys.stderr)
+        print_message(f"no table of this sweep: {error}")
 
 
 def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec], heading: str) -> None:
@@ -65,9 +65,9 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec], heading: str)
 
     from brats_ablate.jobs.tables import results_of
     from brats_ablate.tables import terminal
+    from brats_ablate.tables.differences import verdict_numbers, verdict_sentence
     from brats_ablate.tables.summary import summary_tables
     from brats_ablate.tables.tabulate import tabulate
-    from brats_ablate.tables.verdicts import verdict_numbers, verdict_sentence
     from brats_ablate.tables.writers import write_tables
 
     cfg = sweep[0]

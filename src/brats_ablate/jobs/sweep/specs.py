@@ -23,11 +23,6 @@ def sweep_tables(cfg: DictConfig) -> Path:
     return Path(str(cfg.paths.tables)) / "sweeps"
 
 
-def all_tables(cfg: DictConfig) -> list[Path]:
-    """Return the folders with tables; a table of a later folder replaces one of the same name."""
-    return [sweep_tables(cfg), *table_dirs()]
-
-
 def sweep_specs(sweep: Sequence[DictConfig], file: str) -> list[TableSpec]:
     """Return the tables of a sweep: one, or one per experiment that a design is applied to.
 

@@ -10,7 +10,7 @@ from brats_ablate.launch.status import EPOCHS_TIMED, epochs_alike
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.training.validation_schedule import Kind, ValidationSchedule
 
-_SCHEDULE = "brats_ablate.training.validation_schedule.ValidationSchedule"
+SCHEDULE = "brats_ablate.training.validation_schedule.ValidationSchedule"
 
 
 def seconds_left(run: RunDirectory, record: RunRecord, rows: Sequence[Mapping[str, Any]]) -> float | None:
@@ -44,6 +44,6 @@ def _schedule(run: RunDirectory) -> ValidationSchedule | None:
     """Return the schedule that a run was configured with; None if its epochs are alike, or it is not this package's."""
     node = run.config().get("validation") or {}
     every, final_every = node.get("every"), node.get("final_every")
-    if node.get("_target_") != _SCHEDULE or not isinstance(every, int) or (every, final_every) == (1, None):
+    if node.get("_target_") != SCHEDULE or not isinstance(every, int) or (every, final_every) == (1, None):
         return None
     return ValidationSchedule(every, final_every)

@@ -17,9 +17,8 @@ from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
 from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_directory
 from brats_ablate.runs.conflict import conflict
-from brats_ablate.runs.directory import RunDirectory, RunRecord
+from brats_ablate.runs.directory import RunDirectory, RunRecord, best_epoch
 from brats_ablate.runs.identity import identity
-from brats_ablate.runs.score import best_epoch
 from brats_ablate.runs.state import RunState
 from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime import signals

@@ -20,6 +20,7 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
+from brats_ablate.jobs.build_inference import average_of, build_predictor, volume_loader
 from brats_ablate.jobs.sweep.data_check import data_changed
 from brats_ablate.jobs.train.announcement import announcement
 from brats_ablate.jobs.train.initialize import initialize
@@ -162,9 +163,9 @@ def build_validation(
 
     `tracker` may log an image of the first case, which the first rank validates.
     """
-    average = build.average_of(cfg.inference)
-    predict_average = build.build_predictor(cfg, model, precision, compiled=compiled)
-    load_volume = build.volume_loader(cfg, store, precision.device)
+    average = average_of(cfg.inference)
+    predict_average = build_predictor(cfg, model, precision, compiled=compiled)
+    load_volume = volume_loader(cfg, store, precision.device)
 
     def load(case_id: str) -> tuple[Tensor, Tensor]:
         volume, _ = load_volume(case_id)
@@ -186,8 +187,8 @@ def in_one_pass(validation: Validation, cfg: DictConfig, model: SegmentationMode
     window: Callable[..., Tensor] = WholeVolume(model.size_divisor)
     if model.fixed_shape:
         window = SlidingWindow(tuple(cfg.patches.shape), overlap=0, sigma_scale=0.125)
-    average = build.average_of(cfg.inference)
-    predict_average = build.build_predictor(cfg, model, precision, compiled=False, window=window)
+    average = average_of(cfg.inference)
+    predict_average = build_predictor(cfg, model, precision, compiled=False, window=window)
     return replace(
         validation,
         predict=lambda volume: average.to_probabilities(predict_average(volume)),
