@@ -19,10 +19,12 @@ from brats_ablate.report.figures import figure_data
 from brats_ablate.tables.build import ResultsStore, build
 from brats_ablate.tables.differences import comparisons_dict, differences_table
 from brats_ablate.tables.evaluated_tables import outside_folds_table
+from brats_ablate.tables.paper_table import paper_table
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import Column, TableSpec, load_table_spec
 from brats_ablate.tables.table import Table, known
 from brats_ablate.tables.tabulate import interval_rows, scores_table, tabulate
+from brats_ablate.tables.verdicts import verdict_numbers, verdict_sentence
 
 Write = Callable[..., Any]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -348,6 +350,22 @@ def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write)
     (written,) = comparisons_dict(result)
     assert (written["column"], written["baseline"], written["on_reference"]["baseline"]) == ("DS", "U-Net", "U-Net")
     assert written["run_differences"] == list(c.run_differences)
+
+
+def test_a_negligible_difference_is_called_so_wherever_its_verdict_is(tmp_path: Path, write_run: Write) -> None:
+    draw = np.random.default_rng(0)
+    for fold in range(4):
+        cases = {f"c{fold}{i}": draw.uniform(0.6, 0.9, 3) for i in range(30)}
+        for name, gain in (("baseline", 0.0), ("ds", 0.0005)):
+            values = {case: tuple((dice + gain + draw.normal(0, 2e-4, 3)).tolist()) for case, dice in cases.items()}
+            write_run(tmp_path, name, fold, [0.7], cases=values)
+    result = result_of(tmp_path, load_table_spec(DEMO))
+    (c,) = result.comparisons
+    assert (c.verdict, c.reason) == ("better", "negligible; 4 of 5 folds")
+    assert interval_rows(result)[-1][2].text == "better: negligible; 4 of 5 folds"
+    assert verdict_sentence(result, c) == "DS is better than U-Net, by a negligible difference (within ±0.001)."
+    assert verdict_numbers(result, c).endswith("120 patients, 4 of 5 folds")
+    assert "DS: better (negligible; 4 of 5 folds)." in paper_table(result).notes
 
 
 def test_few_patients_are_a_small_sample(tmp_path: Path, write_experiment: Write) -> None:

@@ -194,10 +194,10 @@ class ColumnScores:
     @property
     def epoch_optimism(self) -> float | None:
         """Mean Dice of the best epoch minus that of the last: what choosing the epoch on the fold itself adds."""
-        runs = self.per_fold_lr.runs
-        if self.per_fold_lr.mean is None or not runs:
+        folds = self.per_fold_lr.folds
+        if self.per_fold_lr.mean is None or not self.per_fold_lr.runs:
             return None
-        return fmean(run.best["dice"] - run.last["dice"] for run in runs)
+        return fmean(fmean(run.best["dice"] - run.last["dice"] for run in fold.runs) for fold in folds)
 
 
 def score(runs: Sequence[RunSummary], folds: int) -> ColumnScores:
