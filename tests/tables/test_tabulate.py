@@ -252,6 +252,24 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
     assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
 
+def test_folds_beyond_those_of_the_data_do_not_count(tmp_path: Path, write_experiment: Write) -> None:
+    spec = load_table_spec(DEMO)
+    write_experiment(tmp_path, "baseline", [0.80, 0.82, 0.81, 0.5, 0.5])
+    write_experiment(tmp_path, "ds", [0.81, 0.82, 0.83, 0.9, 0.9])
+    result = result_of(tmp_path, spec, folds=3)
+    assert (result.comparisons[0].folds, result.comparisons[0].cases) == (3, 60)
+    assert "! DS, folds 3, 4: left out, as the data have 3 folds." in scores_table(result).notes
+
+    rows = [f"c{fold}{i},{fold},{region},dice,0.{5 + fold}" for fold in range(4) for i in "ab" for region in REGIONS]
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "theirs.csv").write_text("\n".join(["case,fold,region,metric,value", *rows]) + "\n")
+    evaluated = replace(spec, baseline=None, columns=(Column("Theirs", None, "theirs", None),))
+    result = result_of(tmp_path, evaluated, folds=3)
+    assert sorted(result.columns[0].case_scores["fold"].unique()) == [0, 1, 2]
+    note = "! Theirs: 2 cases (c3a …) are left out: their folds are beyond data.n_folds=3."
+    assert note in scores_table(result).notes
+
+
 def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write) -> None:
     spec = load_table_spec(DEMO)
     for fold, epochs in enumerate((10, 20)):
