@@ -92,6 +92,7 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
     """Read one run directory; None if the run never started. One with a damaged file is UNREADABLE, with the reason."""
     try:
         status, metrics, manifest = run.status(), run.metrics(), run.manifest()
+        run.require_all_epochs(status, metrics)
     except Unreadable as error:
         return RunSummary(run, run.coordinates, RunRecord(RunState.UNREADABLE, reason=str(error)))
     if status is None:
