@@ -39,7 +39,7 @@ def test_a_lost_end_of_the_records_is_found(
 ) -> None:
     file = write_cases(finished_run("+experiment=baseline")).path / name
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match="^1 file is damaged"):
+    with pytest.raises(DataError, match=r"^1 file is damaged"):
         job("job=verify")
     assert f"{file} is damaged" in capsys.readouterr().out
 
