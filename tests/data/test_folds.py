@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
+from brats_ablate.cases import RawCase
 from brats_ablate.data.folds import fold_of_case, fraction_of, frozen_or_drawn, patient_finder, patient_of_case, split
 from brats_ablate.errors import DataError, Unreadable
 
@@ -104,3 +106,20 @@ def test_damaged_files_of_folds_and_patients_are_named(tmp_path: Path, content: 
             read(tmp_path)
     with pytest.raises(Unreadable, match=r"folds\.json is damaged"):
         frozen_or_drawn(tmp_path / "folds.json", [], 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ([["a", "b"], ["b"]], "has case b more than once; leave it in one fold"),
+        ([["a", "a"], ["b"]], "has case a more than once"),
+        ([["a", "b"]], "has 1 folds, and n_folds=2; correct it"),
+    ],
+)
+def test_edited_folds_that_are_no_partition_are_refused(
+    tmp_path: Path, validation: list[list[str]], message: str
+) -> None:
+    cases = [RawCase(c, c, {}, None) for c in "ab"]
+    (tmp_path / "folds.json").write_text(json.dumps({"n_folds": 2, "seed": 0, "validation": validation}))
+    with pytest.raises(DataError, match=message):
+        frozen_or_drawn(tmp_path / "folds.json", cases, 2, 0)

@@ -136,6 +136,13 @@ def test_an_unknown_table_is_a_configuration_error(command: Command) -> None:
     assert done.stderr == "brats-ablate: job.tables: there is no table tabel1; did you mean table1?\n"
 
 
+def test_a_negative_region_of_equivalence_is_a_configuration_error(command: Command) -> None:
+    done = command("job.rope=-0.001")
+    assert (done.returncode, done.stderr) == (
+        2, "brats-ablate: job.rope=-0.001 must be a difference of mean Dice, 0 or more, e.g. 0.001\n",
+    )  # fmt: skip
+
+
 def test_a_table_is_added_by_adding_a_file(tmp_path: Path, command: Command) -> None:
     _write_runs(tmp_path / "work", {"mine": 0.9})
     (tmp_path / "experiments" / "my_table.yaml").write_text("title: Mine\ncolumns: [{title: M, experiment: mine}]\n")

@@ -21,7 +21,8 @@ def flip(file: Path) -> None:
 
 
 def write_cases(run: RunDirectory) -> RunDirectory:
-    run.append_cases(1, [{"case": "a", "WT": 0.5, "TC": 0.5, "ET": 0.5}])
+    for epoch in (1, 2):
+        run.append_cases(epoch, [{"case": "a", "WT": 0.5, "TC": 0.5, "ET": 0.5}])
     return run
 
 
@@ -30,6 +31,17 @@ def test_an_intact_study(job: Job, finished_run: FinishedRun, capsys: pytest.Cap
         write_cases(finished_run("+experiment=baseline", f"fold={fold}"))
     job("job=verify")
     assert "no damage in 6 prepared cases, 2 runs, 4 checkpoints, 0 saved probabilities" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "cases.jsonl"])
+def test_a_lost_end_of_the_records_is_found(
+    job: Job, finished_run: FinishedRun, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = write_cases(finished_run("+experiment=baseline")).path / name
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match=r"^1 file is damaged"):
+        job("job=verify")
+    assert f"{file} is damaged" in capsys.readouterr().out
 
 
 @pytest.mark.slow

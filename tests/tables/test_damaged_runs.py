@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from schemes import BRATS2021, REGIONS
 from table_results import result_of
@@ -97,3 +98,29 @@ def test_metrics_that_are_no_numbers_leave_their_run_out(
     assert summary.status.state == "unreadable"
     (key, value) = next(iter(change.items()))
     assert f"metrics.jsonl is damaged, or of a later version ({key} is {value!r})" in str(summary.status.reason)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "cases.jsonl"])
+@pytest.mark.parametrize("lost", [1, 20])
+def test_a_run_whose_last_epochs_are_lost_is_left_out(
+    tmp_path: Path, write_run: Write, capsys: pytest.CaptureFixture[str], name: str, lost: int
+) -> None:
+    """As by a copy that ended early, of whose last line nothing or a part is there."""
+    dice = np.linspace(0.5, 0.6, 30).tolist()
+    for fold in range(3):
+        write_run(tmp_path, "a", fold, dice, cases={f"f{fold}{c}": d for c, d in CASES.items()})
+    file = next((tmp_path / "a" / "fold=1").rglob(name))
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-lost]) + lines[-lost][:20])
+    runs = load_runs(tmp_path, ["a"])["a"]
+    (of_folds,) = read_runs(runs, BRATS2021, str).values()
+    assert set(of_folds) == {0, 2}
+    if name == "cases.jsonl":
+        results.case_rows(runs)
+        error = capsys.readouterr().err
+        assert error.count(f"{file} is damaged, or of a later version (it lacks the cases of validated epochs)") == 1
+    else:
+        assert runs[1].status.reason is not None
+        assert (
+            f"{file} is damaged, or of a later version (it ends with epoch {30 - lost} of 30)" in runs[1].status.reason
+        )

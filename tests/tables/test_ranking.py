@@ -8,7 +8,7 @@ from scipy.stats import permutation_test
 from brats_ablate.errors import DataError
 from brats_ablate.metrics.case_metrics import METRICS
 from brats_ablate.metrics.instance_metrics import INSTANCE_METRICS
-from brats_ablate.tables.ranking import BETTER, HIGHER, LOWER, rank_methods, score_array
+from brats_ablate.tables.ranking import BETTER, HIGHER, LOWER, rank_methods, ranking_table, score_array
 
 
 def scores(*dice_and_hd95: tuple[float, float]) -> np.ndarray:
@@ -25,6 +25,8 @@ def test_ranks_by_hand() -> None:
     ranking = rank_methods(values, ["x", "y"], [HIGHER, LOWER], resamples=50, seed=0)
     np.testing.assert_allclose(ranking.scores, np.array([7 / 4, 8.5 / 4, 8.5 / 4]) / 3)
     np.testing.assert_allclose(ranking.per_case, [[1, 2.75, 2.25], [2.5, 1.5, 2]])
+    shown = [(row[0].text, row[1].text) for row in ranking_table(ranking, ["dice", "hd95"]).rows]
+    assert shown == [("a", "1"), ("b", "2.5"), ("c", "2.5")]
 
 
 @pytest.mark.parametrize(("better", "best"), [(HIGHER, "more"), (LOWER, "less")])

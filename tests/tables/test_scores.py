@@ -87,3 +87,11 @@ def test_epoch_optimism_is_best_minus_last(tmp_path: Path, write_run: Write) -> 
     write_run(tmp_path, "a", 0, [0.9, 0.8])
     write_run(tmp_path, "a", 1, [0.7, 0.8])
     assert _score(tmp_path).epoch_optimism == pytest.approx(0.05)
+
+
+def test_epoch_optimism_counts_every_fold_alike(tmp_path: Path, write_run: Write) -> None:
+    """As the mean does: seeds of a fold are averaged first."""
+    write_run(tmp_path, "a", 0, [0.9, 0.8], seed=0)
+    write_run(tmp_path, "a", 0, [0.8, 0.7], seed=1)
+    write_run(tmp_path, "a", 1, [0.7, 0.8])
+    assert _score(tmp_path).epoch_optimism == pytest.approx(0.05)

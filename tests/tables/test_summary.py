@@ -45,3 +45,10 @@ def test_columns_without_a_common_fold_have_no_mean(tmp_path: Path, write_run: C
     write_run(tmp_path, "baseline", 0, [0.6])
     write_run(tmp_path, "ds", 1, [0.7])
     assert [row[1] for row in cells(sweep_of(tmp_path, "baseline", "ds"))] == ["no common fold"] * 2
+
+
+def test_columns_of_different_cases_have_no_best_one(tmp_path: Path, write_run: Callable[..., object]) -> None:
+    for name, dice, case in (("baseline", 0.6, "a"), ("ds", 0.7, "b")):
+        write_run(tmp_path, name, 0, [dice], cases={case: (dice, dice, dice)})
+    rows = summary_tables(sweep_of(tmp_path, "baseline", "ds"))[0].rows
+    assert [row[1].mark for row in rows] == ["", ""]

@@ -27,7 +27,7 @@ from brats_ablate.tables.table import (
 def test_numbers_in_text() -> None:
     assert [signed(v) for v in (0.00194, -0.0016, 0.00001)] == ["+0.0019", "-0.0016", "0.0000"]
     assert [learning_rate(v) for v in (7e-4, 1e-3, 2.5e-5)] == ["7e-4", "1e-3", "2.5e-5"]
-    assert [p_value(v) for v in (0.0009, 0.05)] == ["<0.001", "0.050"]
+    assert [p_value(v) for v in (0.0009, 0.05, 0.0501, 0.0506)] == ["<0.001", "0.050", "0.0501", "0.051"]
 
 
 @pytest.mark.parametrize(

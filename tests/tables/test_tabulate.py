@@ -17,8 +17,9 @@ from table_results import result_of, write_values
 
 from brats_ablate.report.figures import figure_data
 from brats_ablate.tables.build import ResultsStore, build
-from brats_ablate.tables.differences import comparisons_dict, differences_table
+from brats_ablate.tables.differences import comparisons_dict, differences_table, verdict_numbers, verdict_sentence
 from brats_ablate.tables.evaluated_tables import outside_folds_table
+from brats_ablate.tables.paper_table import paper_table
 from brats_ablate.tables.scores import load_runs
 from brats_ablate.tables.spec import Column, TableSpec, load_table_spec
 from brats_ablate.tables.table import Table, known
@@ -246,6 +247,24 @@ def test_missing_and_unfinished_folds_are_named(tmp_path: Path, write_run: Write
     assert "not decided: no common finished fold with per-case rows" in differences_table(result).texts[0]
 
 
+def test_folds_beyond_those_of_the_data_do_not_count(tmp_path: Path, write_experiment: Write) -> None:
+    spec = load_table_spec(DEMO)
+    write_experiment(tmp_path, "baseline", [0.80, 0.82, 0.81, 0.5, 0.5])
+    write_experiment(tmp_path, "ds", [0.81, 0.82, 0.83, 0.9, 0.9])
+    result = result_of(tmp_path, spec, folds=3)
+    assert (result.comparisons[0].folds, result.comparisons[0].cases) == (3, 60)
+    assert "! DS, folds 3, 4: left out, as the data have 3 folds." in scores_table(result).notes
+
+    rows = [f"c{fold}{i},{fold},{region},dice,0.{5 + fold}" for fold in range(4) for i in "ab" for region in REGIONS]
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "theirs.csv").write_text("\n".join(["case,fold,region,metric,value", *rows]) + "\n")
+    evaluated = replace(spec, baseline=None, columns=(Column("Theirs", None, "theirs", None),))
+    result = result_of(tmp_path, evaluated, folds=3)
+    assert sorted(result.columns[0].case_scores["fold"].unique()) == [0, 1, 2]
+    note = "! Theirs: 2 cases (c3a …) are left out: their folds are beyond data.n_folds=3."
+    assert note in scores_table(result).notes
+
+
 def test_runs_of_different_settings_have_a_note(tmp_path: Path, write_run: Write) -> None:
     spec = load_table_spec(DEMO)
     for fold, epochs in enumerate((10, 20)):
@@ -343,6 +362,22 @@ def test_every_number_of_a_comparison_is_shown(tmp_path: Path, write_run: Write)
     (written,) = comparisons_dict(result)
     assert (written["column"], written["baseline"], written["on_reference"]["baseline"]) == ("DS", "U-Net", "U-Net")
     assert written["run_differences"] == list(c.run_differences)
+
+
+def test_a_negligible_difference_is_called_so_wherever_its_verdict_is(tmp_path: Path, write_run: Write) -> None:
+    draw = np.random.default_rng(0)
+    for fold in range(4):
+        cases = {f"c{fold}{i}": draw.uniform(0.6, 0.9, 3) for i in range(30)}
+        for name, gain in (("baseline", 0.0), ("ds", 0.0005)):
+            values = {case: tuple((dice + gain + draw.normal(0, 2e-4, 3)).tolist()) for case, dice in cases.items()}
+            write_run(tmp_path, name, fold, [0.7], cases=values)
+    result = result_of(tmp_path, load_table_spec(DEMO))
+    (c,) = result.comparisons
+    assert (c.verdict, c.reason) == ("better", "negligible; 4 of 5 folds")
+    assert interval_rows(result)[-1][2].text == "better: negligible; 4 of 5 folds"
+    assert verdict_sentence(result, c) == "DS is better than U-Net, by a negligible difference (within ±0.001)."
+    assert verdict_numbers(result, c).endswith("120 patients, 4 of 5 folds")
+    assert "DS: better (negligible; 4 of 5 folds)." in paper_table(result).notes
 
 
 def test_few_patients_are_a_small_sample(tmp_path: Path, write_experiment: Write) -> None:

@@ -216,6 +216,16 @@ def test_noise_is_exceeded_in_5_percent_of_draws() -> None:
     assert exceeded.mean() == pytest.approx(0.05, abs=0.012)
 
 
+@pytest.mark.parametrize("degrees", [1, 4])
+def test_noise_is_that_of_the_posterior_where_folds_vary_far_less_than_patients(degrees: int) -> None:
+    total, of_cases = 1e-8, 1e-5
+    draw = np.random.default_rng(0)
+    largest = stats.chi2.cdf(degrees * total / of_cases, degrees)
+    w = degrees * total / stats.chi2.ppf(largest * draw.random(400_000), degrees)
+    expected = np.quantile(np.abs(draw.normal(size=len(w))) * np.sqrt(w - of_cases), 0.95)
+    assert training_noise(total, of_cases, degrees) == pytest.approx(expected, rel=0.03)
+
+
 def test_one_patient_in_every_fold_is_refused() -> None:
     with pytest.raises(ValueError, match="only one patient"):
         FoldStatistics.of_patients(np.zeros((2, 1, 5)), np.arange(5))

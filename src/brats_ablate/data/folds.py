@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def frozen_or_drawn(path: Path, cases: Sequence[RawCase], n_folds: int, seed: in
     """Return the content of the file `path` after a check that it has the same cases, or new folds to write there.
 
     Raises:
-        DataError: cases, number or seed differ from the frozen ones, or a patient's scans are in several folds.
+        DataError: cases, number or seed differ from the frozen ones, or a case or patient is in several folds.
         Unreadable: the file is damaged.
     """
     ids = sorted({c.case_id for c in cases})
@@ -105,7 +106,12 @@ def frozen_or_drawn(path: Path, cases: Sequence[RawCase], n_folds: int, seed: in
         raise DataError(
             f"the folds were frozen with data.n_folds={frozen['n_folds']} data.fold_seed={frozen['seed']}; {renew}"
         )
-    known = {c for fold in frozen["validation"] for c in fold}
+    listed = sorted(c for fold in frozen["validation"] for c in fold)
+    if len(frozen["validation"]) != n_folds:
+        raise DataError(f"{path} has {len(frozen['validation'])} folds, and n_folds={n_folds}; correct it, or {renew}")
+    if repeated := [c for c, following in pairwise(listed) if c == following]:
+        raise DataError(f"{path} has case {repeated[0]} more than once; leave it in one fold, or {renew}")
+    known = set(listed)
     if known != set(ids):
         added, removed = len(set(ids) - known), len(known - set(ids))
         raise DataError(f"the cases changed since the folds were frozen ({added} added, {removed} removed); {renew}")

@@ -51,10 +51,13 @@ def run(
     print(f"{output}: {count}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
 
 
-def training_commands(shown: Sequence[TableResult], of_data: Sequence[str]) -> dict[str, str]:
-    """Return experiment → the command that trains more folds of it, with the options and learning rates of its runs.
+def training_commands(
+    shown: Sequence[TableResult], of_data: Sequence[str], rates: Sequence[float] | None = None
+) -> dict[str, str]:
+    """Return experiment → the command that trains more of it, with the options of its runs.
 
-    An experiment without any has those that are common to the runs of all others.
+    An experiment without any has those that are common to the runs of all others. `rates` are the learning rates; None
+    for those of its runs.
     """
     columns = {c.column.key: c for result in shown for c in result.columns if c.column.experiment}
     runs = {key: sorted(c.scores.runs, key=lambda run: not run.is_finished) for key, c in columns.items()}
@@ -65,8 +68,9 @@ def training_commands(shown: Sequence[TableResult], of_data: Sequence[str]) -> d
     for key, own in runs.items():
         options = recorded[key][0] if recorded[key] else [f"+experiment={key}", *common]
         like = own or [run for others in runs.values() for run in others]
-        rates = ",".join(f"{lr!r}" for lr in sorted({run.coordinates.lr for run in like}))
-        commands[key] = command_of_runs(options, key, of_data) + (f" lr={rates}" if rates else "")
+        own_rates = sorted({run.coordinates.lr for run in like}) if rates is None else rates
+        listed = ",".join(f"{lr!r}" for lr in own_rates)
+        commands[key] = command_of_runs(options, key, of_data) + (f" lr={listed}" if listed else "")
     return commands
 
 

@@ -192,6 +192,8 @@ def results_of(
     from brats_ablate.tables.scores import load_runs
 
     require_draws(resamples, seed)
+    if rope < 0:
+        raise ConfigError(f"job.rope={rope} must be a difference of mean Dice, 0 or more, e.g. 0.001")
     runs, names = Path(cfg.paths.runs), {c.experiment for spec in specs for c in spec.columns if c.experiment}
     started = sum(1 for _ in runs.glob("*/fold=*/lr=*/seed=*"))
     loaded = load_runs(runs, names, workers=None if started > _MANY_RUNS else 1)

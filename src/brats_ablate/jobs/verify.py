@@ -91,8 +91,10 @@ def _check_run(run: RunDirectory) -> None:
     from brats_ablate.inference.ensemble import check_configuration
     from brats_ablate.runs.state import RunState
 
-    status = run.status()
-    present = {"metrics.jsonl": bool(run.metrics()), "cases.jsonl": bool(run.case_tables())}
+    status, metrics, tables = run.status(), run.metrics(), run.case_tables()
+    run.require_all_epochs(status, metrics)
+    run.require_cases(tables, (row["epoch"] for row in metrics if row.get("dice") is not None))
+    present = {"metrics.jsonl": bool(metrics), "cases.jsonl": bool(tables)}
     if run.manifest():
         check_configuration(run)
     state = status.state if status else RunState.NOT_STARTED

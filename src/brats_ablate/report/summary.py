@@ -58,7 +58,7 @@ def _verdicts(shown: Sequence[TableResult]) -> Iterator[str]:
             seen.add(pair)
             kind = c.verdict if c.verdict in (BETTER, WORSE) else "same"
             sentence = f'<b class="{kind}">{escape(verdict_sentence(result, c))}</b>'
-            yield f"{sentence} {escape(verdict_numbers(c))}".rstrip()
+            yield f"{sentence} {escape(verdict_numbers(result, c))}".rstrip()
 
 
 def _scored(shown: Sequence[TableResult]) -> list[ColumnResult]:

@@ -157,6 +157,29 @@ class RunDirectory(TrainingFolder):
             require_numbers(rows.values(), COMPUTED_WITH)
             return [rows[epoch] for epoch in sorted(rows)]
 
+    def require_all_epochs(self, status: RunRecord | None, metrics: Sequence[Mapping[str, Any]]) -> None:
+        """Check that the `metrics` of a finished run reach its last epoch: a copy can lack the end of a file.
+
+        Raises:
+            Unreadable: they end before.
+        """
+        if status is None or status.state != RunState.FINISHED or not metrics:
+            return
+        with readable(self.path / "metrics.jsonl", self._train_again):
+            if metrics[-1]["epoch"] < status.epoch:
+                raise ValueError(f"it ends with epoch {metrics[-1]['epoch']} of {status.epoch}")
+
+    def require_cases(self, tables: Mapping[int, CaseTable], epochs: Iterable[int]) -> None:
+        """Check that `tables` have all `epochs`, which were validated, unless no case is recorded at all.
+
+        Raises:
+            Unreadable: one is not there.
+        """
+        file = self.path / "cases.jsonl"
+        with readable(file, self._train_again):
+            if set(epochs) - tables.keys() and file.exists() and file.stat().st_size:
+                raise ValueError("it lacks the cases of validated epochs")
+
     def cases(self) -> list[dict[str, Any]]:
         """Return one object per validated epoch and case, sorted."""
         return [row for table in self.case_tables().values() for row in table.rows]

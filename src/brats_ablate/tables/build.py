@@ -180,7 +180,8 @@ def _trained(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     seeds = [[run.best["dice"] for run in fold.runs] for fold in scores.per_fold_lr.folds]
     components = statistics.variance_components(seeds)
     of_cases = case_scores(rows, store.labels.region_names)
-    tested = read_runs(runs, store.labels, store.patient_of)
+    in_folds = (run for run in runs if run.coordinates.fold < folds)
+    tested = read_runs(in_folds, store.labels, store.patient_of)
     return ColumnResult(column, scores, rows, of_cases, tested, cost_of(runs), components)
 
 
@@ -193,6 +194,9 @@ def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     if trained_on := sorted(record.trained_on(store.fold_of_case) & set(scores.index)):
         scores = scores.drop(trained_on)
         notes.append(f"{len(trained_on)} cases ({trained_on[0]} …) were training data of its networks and are left out")
+    if beyond := scores.index[scores["fold"] >= folds].tolist():
+        scores = scores.drop(beyond)
+        notes.append(f"{len(beyond)} cases ({beyond[0]} …) are left out: their folds are beyond data.n_folds={folds}")
     if record.is_out_of_fold and (moved := _moved(file, store.fold_of_case)):
         notes.append(
             f"{len(moved)} cases ({moved[0]} …) were in other folds when they were predicted; predict them again"

@@ -22,6 +22,8 @@ ALPHA = 1 - LEVEL
 FEW_PATIENTS = 20
 """Below this, intervals and verdicts carry the words `SMALL_SAMPLE`."""
 SMALL_SAMPLE = "small sample"
+NEGLIGIBLE = "negligible"
+"""Said of a difference that is significant and whose interval lies within the region of practical equivalence."""
 
 BETTER: Final = "better"
 WORSE: Final = "worse"
@@ -155,9 +157,13 @@ def decide(c: AnyTested, settings: Settings, notes: Sequence[str] = ()) -> AnyTe
     if np.isnan(c.p_adjusted):
         what = "every patient scores the same" if abs(c.difference) < 1e-12 else "the difference does not vary"
         return replace(c, reason="; ".join([what, *notes]))
-    is_negligible = -settings.rope <= c.interval.low and c.interval.high <= settings.rope
-    verdict: Verdict = EQUIVALENT if is_negligible else UNDECIDED
+    verdict: Verdict = EQUIVALENT if is_negligible(c, settings) else UNDECIDED
     if c.p_adjusted <= ALPHA:
+        notes = [NEGLIGIBLE, *notes] if verdict == EQUIVALENT else notes
         verdict = BETTER if c.difference > 0 else WORSE
-        notes = ["negligible", *notes] if is_negligible else notes
     return replace(c, verdict=verdict, reason="; ".join(notes))
+
+
+def is_negligible(c: Tested, settings: Settings) -> bool:
+    """Return whether the interval of a difference lies within the region of practical equivalence."""
+    return -settings.rope <= c.interval.low and c.interval.high <= settings.rope

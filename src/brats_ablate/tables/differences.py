@@ -14,11 +14,13 @@ from brats_ablate.tables.comparison import (
     BETTER,
     EQUIVALENT,
     FEW_PATIENTS,
+    NEGLIGIBLE,
     SMALL_SAMPLE,
     UNDECIDED,
     WORSE,
     Comparison,
     Tested,
+    is_negligible,
 )
 from brats_ablate.tables.effects import Effect
 from brats_ablate.tables.evaluated_tables import evaluated_notes, is_trained
@@ -42,8 +44,8 @@ from brats_ablate.tables.tested_scores import EPOCHS, RunKey
 
 _PERCENT: Format = "{:.0%}".format
 _SENTENCES = {
-    BETTER: "{column} is better than {baseline}.",
-    WORSE: "{column} is worse than {baseline}.",
+    BETTER: "{column} is better than {baseline}{negligible}.",
+    WORSE: "{column} is worse than {baseline}{negligible}.",
     EQUIVALENT: "{column} is equivalent to {baseline} (within ±{rope:g}).",
     UNDECIDED: "{column} vs {baseline} is undecided.",
 }
@@ -174,11 +176,13 @@ def verdict_sentence(result: TableResult, c: Comparison) -> str:
     """Return the verdict of a comparison of `result` as a sentence."""
     names = {"column": result.columns[c.column].column.title, "baseline": result.columns[c.baseline].column.title}
     template = _SENTENCES.get(c.verdict, "{column} vs {baseline} is not tested: {reason}.")
-    return template.format(**names, rope=result.settings.rope, reason=c.reason)
+    rope = result.settings.rope
+    negligible = f", by a {NEGLIGIBLE} difference (within ±{rope:g})" if is_negligible(c, result.settings) else ""
+    return template.format(**names, rope=rope, negligible=negligible, reason=c.reason)
 
 
-def verdict_numbers(c: Comparison) -> str:
-    """Return difference, interval, p and patients of a comparison; "" if it has no difference."""
+def verdict_numbers(result: TableResult, c: Comparison) -> str:
+    """Return difference, interval, p, patients and missing folds of a comparison; "" if it has no difference."""
     if math.isnan(c.difference):
         return ""
     parts = [f"Δ mean Dice {Number(c.difference, signed).text}"]
@@ -189,6 +193,8 @@ def verdict_numbers(c: Comparison) -> str:
     if c.verdict == UNDECIDED and math.isfinite(c.minimum_detectable_effect):
         parts.append(f"detectable from {dice(c.minimum_detectable_effect)}")
     parts.append(counted(c.cases, "patient"))
+    if 0 < c.folds < result.folds:
+        parts.append(f"{c.folds} of {result.folds} folds")
     if c.is_small:
         parts.append(f"{SMALL_SAMPLE} (fewer than {FEW_PATIENTS})")
     return ", ".join(parts)

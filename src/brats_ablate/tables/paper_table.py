@@ -15,7 +15,7 @@ from pandas import DataFrame
 
 from brats_ablate.runtime.files import write_text
 from brats_ablate.tables.build import ColumnResult, TableResult
-from brats_ablate.tables.comparison import BETTER, WORSE
+from brats_ablate.tables.comparison import BETTER, WORSE, is_negligible
 from brats_ablate.tables.evaluated_tables import is_trained
 from brats_ablate.tables.results import NO_FOLD
 from brats_ablate.tables.table import Absent, Cell, Distribution, Format, Header, Mark, Row, Table, Words, dice
@@ -213,7 +213,7 @@ def _marks_note(result: TableResult) -> Iterator[str]:
         f"{result.spec.name}.md). HD95 is not tested."
     )
     for c in result.comparisons:
-        if c.verdict in _SYMBOLS and c.reason and is_trained(c, result):
+        if c.verdict in _SYMBOLS and c.reason and (is_trained(c, result) or is_negligible(c, result.settings)):
             yield f"{result.columns[c.column].column.title}: {c.verdict} ({c.reason})."
 
 

@@ -53,7 +53,12 @@ class Ranking:
     @property
     def order(self) -> list[int]:
         """The methods' indices, best first."""
-        return [int(i) for i in np.argsort(self.scores, kind="stable")]
+        return [int(i) for i in np.argsort(self.ranks, kind="stable")]
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """(methods,) rank by score, 1 the best; the mean rank of equal scores."""
+        return mean_ranks(self.scores)
 
 
 def common_cases(rows_of: Mapping[str, DataFrame]) -> list[str]:
@@ -115,20 +120,17 @@ def rank_methods(
     Raises:
         ValueError: fewer than two methods.
     """
-    from scipy.stats import rankdata
-
     if len(values) < 2:
         raise ValueError("a ranking needs at least two methods")
     sign = np.array([1.0 if direction == LOWER else -1.0 for direction in better])
     stacked = np.stack(list(values.values()))
-    # Values that differ by rounding alone are ties.
-    ranks = rankdata(np.round(stacked * sign, 9), method="average", axis=0)
+    ranks = mean_ranks(stacked * sign, digits=9)
     per_case = ranks.mean(axis=(2, 3)).T
     patients, patient = np.unique([patient_of(case) for case in cases], return_inverse=True)
     of_patient = np.zeros((len(patients), len(values)))
     np.add.at(of_patient, patient, per_case)
     samples = _bootstrap_means(of_patient, np.bincount(patient), resamples, seed)
-    sample_ranks = rankdata(np.round(samples, 12), method="average", axis=1)
+    sample_ranks = mean_ranks(samples.T).T
     best = np.isclose(samples, samples.min(axis=1, keepdims=True), rtol=0, atol=1e-12)
     n = len(values)
     return Ranking(
@@ -141,6 +143,14 @@ def rank_methods(
         p_first=(best / best.sum(axis=1, keepdims=True)).mean(axis=0),
         rank_intervals=np.quantile(sample_ranks, [0.025, 0.975], axis=0).T,
     )
+
+
+def mean_ranks(values: np.ndarray, digits: int = 12) -> np.ndarray:
+    """Return the ranks along the first axis, 1 the lowest; values that differ by rounding alone are ties."""
+    from scipy.stats import rankdata
+
+    ranks: np.ndarray = rankdata(np.round(values, digits), method="average", axis=0)
+    return ranks
 
 
 def _permutation_p_values(of_patient: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -183,7 +193,8 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
     order = ranking.order
     methods = [ranking.methods[i] for i in order]
     (low, high), (rank_low, rank_high) = ranking.intervals[order].T, ranking.rank_intervals[order].T
-    rows = DataFrame({"place": range(1, len(order) + 1), "method": methods, "score": ranking.scores[order]})
+    places = [f"{rank:g}" for rank in ranking.ranks[order]]
+    rows = DataFrame({"place": places, "method": methods, "score": ranking.scores[order]})
     rows = rows.assign(low=low, high=high, first=ranking.p_first[order])
     rows = rows.assign(place_low=rank_low, place_high=rank_high, cases=len(ranking.cases))
     write_csv(rows.round(6), folder / "ranking.csv")
@@ -197,12 +208,22 @@ def ranking_table(ranking: Ranking, metrics: Sequence[str], notes: Sequence[str]
     """Return the ranking, best first; the last column tests each method against the next."""
     heads = headers("", "rank", "score", "95 % CI", "95 % CI of rank", "P(rank 1)", "p vs next")
     rows: list[Row] = []
-    for rank, (i, following) in enumerate(zip_longest(ranking.order, ranking.order[1:]), start=1):
+    for i, following in zip_longest(ranking.order, ranking.order[1:]):
         score = Number(float(ranking.scores[i]), "{:.3f}".format)
         interval = Bounds(Interval(*ranking.intervals[i].tolist()), "{:.3f}".format, "{}–{}")
         rank_interval = Bounds(Interval(*ranking.rank_intervals[i].tolist()), "{:g}".format, "{}–{}")
         p_first = Number(float(ranking.p_first[i]), "{:.0%}".format)
         p = Absent("") if following is None else Number(float(ranking.p_values[i, following]), "{:.4f}".format)
-        rows.append((Words(ranking.methods[i]), Number(rank, str), score, interval, rank_interval, p_first, p))
+        rows.append(
+            (
+                Words(ranking.methods[i]),
+                Number(float(ranking.ranks[i]), "{:g}".format),
+                score,
+                interval,
+                rank_interval,
+                p_first,
+                p,
+            )
+        )
     title = f"Ranking over {len(ranking.cases)} cases by {', '.join(metrics)}; lower is better"
     return Table("ranking", title, heads, tuple(rows), tuple(notes))

@@ -74,11 +74,10 @@ def _long(run: RunSummary, table: CaseTable) -> DataFrame:
 
 
 def _tables_of_run(run: RunSummary, epoch: Epoch) -> list[CaseTable]:
-    if epoch == "all":
-        tables = run.directory.case_tables()
-    else:
-        metrics = run.best if epoch == "best" else run.last
-        tables = run.directory.case_tables({metrics["epoch"]}) if metrics else {}
+    metrics = run.best if epoch == "best" else run.last
+    epochs = run.validated_epochs if epoch == "all" else [metrics["epoch"]] if metrics else []
+    tables = run.directory.case_tables(None if epoch == "all" else set(epochs))
+    run.directory.require_cases(tables, epochs)
     require_recorded_regions(run, tables.values())
     return list(tables.values())
 

@@ -91,6 +91,7 @@ def summarize_run(run: RunDirectory) -> RunSummary | None:
     """Read one run directory; None if the run never started. One with a damaged file is UNREADABLE, with the reason."""
     try:
         status, metrics, manifest = run.status(), run.metrics(), run.manifest()
+        run.require_all_epochs(status, metrics)
     except Unreadable as error:
         return RunSummary(run, run.coordinates, RunRecord(RunState.UNREADABLE, reason=str(error)))
     if status is None:
@@ -193,10 +194,10 @@ class ColumnScores:
     @property
     def epoch_optimism(self) -> float | None:
         """Mean Dice of the best epoch minus that of the last: what choosing the epoch on the fold itself adds."""
-        runs = self.per_fold_lr.runs
-        if self.per_fold_lr.mean is None or not runs:
+        folds = self.per_fold_lr.folds
+        if self.per_fold_lr.mean is None or not self.per_fold_lr.runs:
             return None
-        return fmean(run.best["dice"] - run.last["dice"] for run in runs)
+        return fmean(fmean(run.best["dice"] - run.last["dice"] for run in fold.runs) for fold in folds)
 
 
 def score(runs: Sequence[RunSummary], folds: int) -> ColumnScores:

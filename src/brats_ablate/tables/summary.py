@@ -8,7 +8,7 @@ from statistics import fmean
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.differences import effects_table, tested_cells
 from brats_ablate.tables.table import Absent, Cell, Number, Row, Table, Words, dice, fold_list, headers
-from brats_ablate.tables.tabulate import best_marks
+from brats_ablate.tables.tabulate import best_marks, have_same_cases
 
 
 def summary_tables(result: TableResult) -> list[Table]:
@@ -16,7 +16,7 @@ def summary_tables(result: TableResult) -> list[Table]:
     compared = {c.column: c for c in result.comparisons}
     folds = _shared_folds(result)
     means = [_mean(c, folds) for c in result.columns]
-    marks = best_marks(means)
+    marks = best_marks(means, is_fair=all(have_same_cases(result.columns, fold) for fold in folds))
     rows: list[Row] = []
     for i, (column, mark) in enumerate(zip(result.columns, marks, strict=True)):
         mean: Cell = Absent("no finished run" if not column.scores.per_fold_lr.finished else "no common fold")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from brats_ablate.tables.statistics import Interval
+from brats_ablate.tables.statistics import LEVEL, Interval
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -213,8 +213,9 @@ def signed(value: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """Format with three decimals, or as <0.001."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    """Format with three decimals, or as <0.001; with four where a p above 0.05 would be shown as 0.050."""
+    text = "<0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{p:.4f}" if p > 1 - LEVEL and float(text) <= 1 - LEVEL else text
 
 
 def fold_list(folds: Sequence[int]) -> str:

@@ -9,7 +9,15 @@ from itertools import pairwise, zip_longest
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runs.state import RunState
 from brats_ablate.tables.build import ColumnResult, TableResult, mixed_settings
-from brats_ablate.tables.comparison import FEW_PATIENTS, SMALL_SAMPLE
+from brats_ablate.tables.comparison import (
+    BETTER,
+    FEW_PATIENTS,
+    NEGLIGIBLE,
+    SMALL_SAMPLE,
+    WORSE,
+    Comparison,
+    is_negligible,
+)
 from brats_ablate.tables.differences import differences_table, effects_table, sources_table
 from brats_ablate.tables.evaluated_tables import is_trained, outside_folds_table
 from brats_ablate.tables.run_tables import cost_table, setup_cells, training_table
@@ -105,9 +113,16 @@ def interval_rows(result: TableResult) -> list[Row]:
         "Δ to baseline": [Number(c.difference if c else None, signed) for c in known],
         "95 % CI": [Bounds(c.interval if c else UNKNOWN, signed) for c in known],
         "adjusted p": [Number(c.p_adjusted if c else None, p_value) for c in known],
-        "verdict": [Words(c.verdict, SMALL_SAMPLE if c.is_small else "") if c else Absent() for c in known],
+        "verdict": [Words(c.verdict, _short_reason(c, result)) if c else Absent() for c in known],
     }
     return [_with_paper(name, result.columns, cells) for name, cells in named.items()]
+
+
+def _short_reason(c: Comparison, result: TableResult) -> str:
+    """Return the parts of a verdict's reason that fit into a column of scores."""
+    is_tiny = c.verdict in (BETTER, WORSE) and is_negligible(c, result.settings)
+    folds = f"{c.folds} of {result.folds} folds" if 0 < c.folds < result.folds else ""
+    return "; ".join(filter(None, [NEGLIGIBLE * is_tiny, folds, SMALL_SAMPLE * c.is_small]))
 
 
 def selection_bias_table(result: TableResult) -> Table:
@@ -142,7 +157,10 @@ def strata_table(result: TableResult) -> Table:
         "subgroup", "", "n", *(f"Dice {region}" for region in result.labels.regions), "Δ mean Dice", "95 % CI"
     )
     title = f"Subgroup analysis (by {result.labels.sized_region} volume)"
-    notes = ("Scores of the best epochs. 95 % CI: Student's t over patients, of these networks as trained; no test.",)
+    notes = (
+        "Scores of the best epochs at the best learning rates, which favor columns with more learning rates or noisier "
+        "epochs. 95 % CI: Student's t over patients, of these networks as trained; no test.",
+    )
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), notes, frozenset(rules))
 
 

@@ -147,7 +147,9 @@ def _run_scores(
 ) -> RunScores | None:
     """Average one run over its tested epochs, then over each patient's scans; None without case rows."""
     epochs = epochs_under_test(run.validated_epochs, run.status.epochs)
-    tables = list(run.directory.case_tables(set(epochs)).values())
+    of_epochs = run.directory.case_tables(set(epochs))
+    run.directory.require_cases(of_epochs, epochs)
+    tables = list(of_epochs.values())
     require_recorded_regions(run, tables)
     cases = _common_cases(tables)
     if not cases:

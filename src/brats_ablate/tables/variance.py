@@ -195,7 +195,7 @@ def training_noise(total: float, of_cases: float, degrees: float) -> float:
     most = chdtr(degrees, degrees * total / of_cases) if of_cases > 0 else 1.0
     middle = (np.arange(_POINTS) + 0.5) / _POINTS * most
     sd = np.sqrt(np.maximum(degrees * total / (2 * gammaincinv(degrees / 2, middle)) - of_cases, 0))
-    low, high = 0.0, 100 * float(np.sqrt(total))
+    low, high = 0.0, 100 * float(np.sqrt(max(total, of_cases)))
     for _ in range(50):
         x = (low + high) / 2
         exceeded = float(2 * ndtr(-x / np.maximum(sd, 1e-300)).mean())

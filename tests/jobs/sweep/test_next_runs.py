@@ -71,6 +71,8 @@ def test_a_plan_of_a_grid_is_the_commands_that_trained_it(tmp_path: Path, comman
         for run in find_runs(runs):
             if run.coordinates.name == name:
                 run.write_manifest({"options": [option, "data=phantom"]})
+    for rate in (runs / "default").glob("fold=*/lr=0.0007"):  # which the other column lacks, so that it is not planned
+        shutil.copytree(rate, rate.with_name("lr=0.0009"))
     (tmp_path / "experiments" / "grid.yaml").write_text(
         "title: Grid\nbaseline: default\ncolumns:\n"
         "- {title: default, experiment: default}\n- {title: onehot, experiment: inputs-onehot}\n"
@@ -82,6 +84,8 @@ def test_a_plan_of_a_grid_is_the_commands_that_trained_it(tmp_path: Path, comman
         "data=phantom inputs=onehot name=inputs-onehot lr=0.0005,0.0007",
     ]
     assert not (tmp_path / "sweeps").exists()
+    seeds = len(re.findall(r"seed=(\S+)", lines[0])[0].split(","))
+    assert f"{2 * 5 * 2 * (seeds - 1)} training runs, " in printed  # seed 0 is finished
     for line in lines:
         composed = command.run(*shlex.split(line), "job=status")
         assert composed.returncode == 0, composed.stdout

@@ -44,7 +44,7 @@ def run(cfg: DictConfig, *, detect: float, tables: list[str] | None, sweeps: str
         hours = "" if planned.device_hours is None else f", about {planned.device_hours:,.1f} {planned.unit}"
         if not set(planned.experiments) <= option_files("experiment").keys():
             console.print(f"{planned.missing} training runs{hours}:")
-            for line in _commands(planned, training_commands([result], options_of_data(cfg))):
+            for line in _commands(planned, training_commands([result], options_of_data(cfg), planned.rates)):
                 console.print(line, soft_wrap=True, highlight=False, markup=False)
             continue
         file = Path(sweeps) / f"{planned.table}_next.yaml"

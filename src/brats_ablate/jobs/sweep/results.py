@@ -81,7 +81,7 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec], heading: str)
         terminal.show(summary_tables(result), console)
         if len(result.comparisons) <= _MOST_SENTENCES:
             for c in result.comparisons:
-                sentence = f"{verdict_sentence(result, c)} {verdict_numbers(c)}".strip()
+                sentence = f"{verdict_sentence(result, c)} {verdict_numbers(result, c)}".strip()
                 console.print(f"- {sentence}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"the whole table as text, Markdown, CSV and LaTeX: {out / result.spec.name}.*", soft_wrap=True)
     if shown:
