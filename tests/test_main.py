@@ -192,15 +192,16 @@ def test_the_first_of_two_own_options_of_a_name_is_not_read_without_a_word(
     assert f"{second} is not read, as {first} has the same name; rename it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", [["-cd", "own", "job=status"], ["job=status"], ["-cd", "conf", "job=status"]])
 def test_files_that_are_read_or_of_another_program_may_have_any_name(
-    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+    line: list[str], in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("conf", "own"):
         (in_empty_folder / folder / "experiments").mkdir(parents=True)
         table = f"title: {folder}\ncolumns: [{{title: A, experiment: a}}]\n"
         (in_empty_folder / folder / "experiments" / "mine.yaml").write_text(table)
     (in_empty_folder / "conf" / "config.yaml").write_text("of: another program\n")
-    assert typed(["-cd", "own", "job=status"], monkeypatch) == 0
+    assert typed(line, monkeypatch) == 0
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,11 @@ class Unreduced(nn.Module):
         return (logits - targets) ** 2
 
 
+class PerSample(nn.Module):
+    def forward(self, logits, targets):
+        return (logits - targets).mean((1, 2, 3, 4))
+
+
 class Single(nn.Module):
     def forward(self, logits, targets):
         return (logits - targets).mean().reshape(1)
@@ -181,8 +186,9 @@ class Needs(nn.Module):
     [
         (
             "own_losses.Unreduced",
-            "loss: Unreduced returns a tensor of shape [1, 3, 16, 16, 16], not a scalar tensor; re",
+            "loss: Unreduced returns a tensor of shape [2, 3, 16, 16, 16], not a scalar tensor; re",
         ),
+        ("own_losses.PerSample", "loss: PerSample returns a tensor of shape [2], not a scalar tensor"),
         ("own_losses.Number", "loss: Number returns a float, not a scalar tensor; return its mean or sum"),
         ("own_losses.NoTerms", "loss: NoTerms must return a dict of named terms, or be a torch.nn.Module"),
         (

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,21 @@ def test_cases_that_the_networks_were_trained_on_are_refused(job: Job, work: Pat
     manifest["members"] = ["ds fold=1 lr=0.0007 seed=0 1.pt"]
     (folder / "predictions.json").write_text(json.dumps({"probabilities": manifest}))
     job("job=evaluate", "job.name=new", "job.workers=1")
+
+
+def test_folds_of_another_prepared_set_do_not_matter(job: Job, work: Path, tmp_path: Path) -> None:
+    case_id = CaseStore(phantom(work, "prepared")).case_ids[0]
+    labels = CaseStore(phantom(work, "prepared")).read_labels(case_id)
+    manifest = {"probabilities": {}, "folds": {"fingerprint": "of another set"}}
+    folders = {"job.predictions": tmp_path / "predictions", "job.references": tmp_path / "references"}
+    score = ("job=evaluate", "job.name=theirs", "job.workers=1", *(f"{key}={path}" for key, path in folders.items()))
+    for name, is_refused in ((f"{case_id}.nii.gz", True), ("Elsewhere_1.nii.gz", False)):
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+            write_like_reference(work, case_id, labels, folder / name)
+        (folders["job.predictions"] / "predictions.json").write_text(json.dumps(manifest))
+        with pytest.raises(DataError, match="out of other folds") if is_refused else nullcontext():
+            job(*score)
 
 
 @pytest.mark.slow

@@ -57,6 +57,18 @@ def test_a_run_that_was_mixed_in_earlier_can_be_continued(tmp_path: Path, traine
     assert conflict_of(mixed, **{"trainer.epochs": 36}) is None
 
 
+def test_a_study_that_was_mixed_earlier_can_be_completed(tmp_path: Path, trained: RunDirectory) -> None:
+    mixed = RunDirectory.at(tmp_path, Coordinates("ds", 1, 1e-2, 0))
+    mixed.path.mkdir(parents=True)
+    mixed.write_manifest({"identity": identity_of(mixed, **{"trainer.epochs": 36})})
+    new = RunDirectory.at(tmp_path, Coordinates("ds", 2, 7e-4, 0))
+    assert conflict_of(new) is None
+    assert conflict_of(new, **{"trainer.epochs": 36}) is None  # whichever comes first on the disk
+    reason = conflict_of(new, **{"trainer.epochs": 5})
+    assert reason is not None
+    assert reason.startswith(f"{trained.path} has the same name")
+
+
 def test_a_damaged_record_of_another_run_is_passed_over(tmp_path: Path, trained: RunDirectory) -> None:
     (trained.path / "manifest.json").write_text("{")
     new = RunDirectory.at(tmp_path, Coordinates("ds", 1, 7e-4, 0))

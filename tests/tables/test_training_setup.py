@@ -117,7 +117,7 @@ def test_columns_of_different_folds_are_flagged(tmp_path: Path, write_run: Write
     assert flags(table_of(tmp_path, "a", "b")) == [
         "! The runs were trained with different folds (data.n_folds=2 data.fold_seed=1; data.n_folds=3 data.fold_seed=1): "
         "scores of one fold are of different cases, so columns are not comparable.",
-        "! A, fold 2: left out, as the data have 2 folds.",
+        "! A, fold 2: left out, as data.n_folds=2.",
     ]
 
 

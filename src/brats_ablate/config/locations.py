@@ -74,7 +74,7 @@ def check_names() -> None:
         for file in sorted(earlier.rglob("*.yaml")):
             inside = file.relative_to(earlier)
             # Of tables the later folder's is read; other programs have a conf/config.yaml, too.
-            is_option = inside.parts[0] != TABLES and (len(inside.parts) > 1 or later == own_config_dir())
+            is_option = inside.parts[0] != TABLES and (len(inside.parts) > 1 or later != own_conf())
             own = later / inside
             if is_option and own.is_file() and own.read_bytes() != file.read_bytes():
                 raise ConfigError(

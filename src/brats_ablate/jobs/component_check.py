@@ -68,12 +68,13 @@ def _try_loss(cfg: DictConfig) -> None:
         raise ConfigError(
             f"loss: {cfg.loss._target_} cannot be constructed ({reason}); correct its arguments"
         ) from error
-    shape = (_TRIAL_EDGE,) * 3
-    logits = torch.zeros(1, len(build.build_scheme(cfg).regions), *shape, requires_grad=True)
+    batch = min(int(cfg.trainer.batch_size), 2)  # of one sample, a loss for each sample is a scalar
+    patch = (_TRIAL_EDGE,) * 3
+    logits = torch.zeros(batch, len(build.build_scheme(cfg).regions), *patch, requires_grad=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the training shows them
         try:
-            loss.region_terms(logits, torch.zeros(1, *shape, dtype=torch.uint8))
+            loss.region_terms(logits, torch.zeros(batch, *patch, dtype=torch.uint8))
         except UserError:
             raise
         except Exception:  # it may need larger patches, or other values: the training shows that

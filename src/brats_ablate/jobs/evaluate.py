@@ -156,7 +156,8 @@ def evaluate_folder(
         files = {case_id: file for case_id, file in files.items() if case_id in folds or case_id not in known}
     manifest = PredictionFolder(folder).manifest()
     predicted_in, file = (manifest.get("folds") or {}).get("fingerprint"), prepared / FOLDS
-    if predicted_in is not None and file.exists() and predicted_in != fingerprint_of(read_json(file)["validation"]):
+    has_folds = predicted_in is not None and folds.keys() & files.keys()  # not if other cases are prepared
+    if has_folds and predicted_in != fingerprint_of(read_json(file)["validation"]):
         raise DataError(
             f"{folder} was predicted out of other folds than those of {file}; predict again, or restore that file"
         )

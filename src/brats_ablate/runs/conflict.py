@@ -5,7 +5,7 @@ Tables, predictions and reports count them as one experiment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ _SHOWN = 3
 def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> str | None:
     """Return why a run of an `identity` cannot be trained in the directory `run`; None if it can.
 
-    A run that was started is compared with its own identity, another one with any started run of the same name.
-    `identity` is called only where there is one to compare with.
+    A run that was started is compared with its own identity, another one with the started runs of the same name, of
+    which one must agree: an earlier version may have mixed them. `identity` is called only where there is one to
+    compare with.
     """
     recorded = run.identity()
     if recorded is not None:
@@ -31,22 +32,24 @@ def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> st
             f"{run.path} was started with a different configuration ({'; '.join(found[:_SHOWN])}); give this one "
             "another name=…, or delete that directory"
         )
-    other = _started_run(run.path.parents[2])
-    if other is None or not (found := differences(_shared(other.identity()), _shared(identity()))):
-        return None
-    return (
-        f"{other.path} has the same name, but other settings ({'; '.join(found[:_SHOWN])}), and tables count all runs "
-        "of a name as one experiment; give this one another name=…, or delete the runs of other settings"
-    )
+    reason = None
+    for other in _started_runs(run.path.parents[2]):
+        found = differences(_shared(other.identity()), _shared(identity()))
+        if not found:
+            return None
+        reason = reason or (
+            f"{other.path} has the same name, but other settings ({'; '.join(found[:_SHOWN])}), and tables count all "
+            "runs of a name as one experiment; give this one another name=…, or delete the runs of other settings"
+        )
+    return reason
 
 
-def _started_run(experiment: Path) -> RunDirectory | None:
-    """Return a run of an experiment that has recorded its identity; None if there is none."""
+def _started_runs(experiment: Path) -> Iterator[RunDirectory]:
+    """Yield the runs of an experiment that have recorded their identity."""
     for run in find_runs(experiment.parent, [experiment.name]):
         with suppress(Unreadable):  # job=verify names it
             if run.identity() is not None:
-                return run
-    return None
+                yield run
 
 
 def _shared(identity: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def fold_differences(columns: Sequence[tuple[str, Sequence[RunSummary]]], folds:
         )
     for title, runs in columns:
         if beyond := sorted({run.coordinates.fold for run in runs if run.coordinates.fold >= folds}):
-            yield f"! {title}, {fold_list(beyond)}: left out, as the data have {folds} folds."
+            yield f"! {title}, {fold_list(beyond)}: left out, as data.n_folds={folds}."
 
 
 def _named(runs: Sequence[RunSummary], field: str, value: object) -> str:

@@ -206,6 +206,11 @@ def test_prepared_cases_are_predicted_only_where_the_folds_are_the_same(job: Job
     assert (work / f"phantom/predictions/y/{folds[0][0]}.nii.gz").exists()
     with pytest.raises(ConfigError, match=r"RegionsInOrder needs probabilities in full precision"):
         job(*one, "job.output=z", "job.reuse=y")
+    file = work / "phantom/prepared/folds.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"validation": [folds[1], folds[0], folds[2]]}))
+    job("job=prepare")
+    with pytest.raises(DataError, match=r"fold=0.* was imported with other held-out cases than those of this fold"):
+        job(*one, "job.output=v", f"job.cases=[{folds[1][0]}]")
 
 
 @pytest.mark.slow

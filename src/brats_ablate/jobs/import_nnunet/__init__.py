@@ -86,15 +86,15 @@ def run(
 
 def _import_networks(cfg: DictConfig, source: Source, name: str, which: str, *, check: bool) -> None:
     """Write the network of each fold and print how to use them."""
-    from brats_ablate.jobs.import_nnunet.networks import fingerprints, import_fold
+    from brats_ablate.jobs.import_nnunet.networks import import_fold, prepared_folds
 
     results, declared, labels = source.results, source.declared, source.labels
     files = results.validation_files()
-    of_fold = fingerprints(cfg, {fold: list(held_out) for fold, held_out in files.items()})
+    of_fold = prepared_folds(cfg, {fold: list(held_out) for fold, held_out in files.items()})
     checked = next((fold for fold in results.folds if files.get(fold)), None) if check and which == "final" else None
     written = []
     for fold in sorted(results.folds, key=lambda fold: fold != checked):
-        run, is_new = import_fold(cfg, source, name, fold, which, of_fold.get(fold))
+        run, is_new = import_fold(cfg, source, name, fold, which, of_fold.get(fold, {}))
         written.append(run)
         if fold == checked:
             _check(cfg, run, files[fold], labels, is_new=is_new)

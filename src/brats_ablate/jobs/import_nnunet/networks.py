@@ -91,7 +91,7 @@ class Source:
 
 
 def import_fold(
-    cfg: DictConfig, source: Source, name: str, fold: int, which: str, fingerprint: str | None
+    cfg: DictConfig, source: Source, name: str, fold: int, which: str, data: Mapping[str, str]
 ) -> tuple[RunDirectory, bool]:
     """Write the network of one fold; return its directory, and whether that is new.
 
@@ -101,7 +101,7 @@ def import_fold(
         name: of the folder of all folds.
         fold: nnU-Net's.
         which: final or best.
-        fingerprint: of the prepared data if the network was trained on their cases of the other folds; else None.
+        data: what to record of the prepared data the network was trained on, see `prepared_folds`; {} of others.
 
     Raises:
         ConfigError: the checkpoint does not fit the plans.
@@ -111,12 +111,13 @@ def import_fold(
     file = source.results.fold(fold) / f"checkpoint_{which}.pth"
     content = nnunet_weights.load(file)
     _require_described(content, source.results, fold, file)
-    config = _configuration(cfg, source, name, fold, content, fingerprint is not None)
+    config = _configuration(cfg, source, name, fold, content, bool(data))
     config["init"] = {"checkpoint": str(file.resolve()), "checksum": content_checksum(file)}
     flat = identity(config)
     run = RunDirectory.at(Path(cfg.paths.imported), Coordinates(name, fold, 0.0, 0))
-    is_new = not run.manifest()
-    if not is_new and (run.identity() != flat or run.manifest().get("data_fingerprint") != fingerprint):
+    earlier = run.manifest()
+    is_new = not earlier
+    if not is_new and (run.identity(), earlier.get("data_fingerprint")) != (flat, data.get("data_fingerprint")):
         raise RunFailed(f"{run.path} contains another import; delete it, or set job.name=<another name>")
     model = build.build_model(OmegaConf.create(config))
     given = content["network_weights"]
@@ -146,7 +147,8 @@ def import_fold(
             "seed": 0,
             "identity": flat,
             "config_hash": config_hash(flat),
-            "data_fingerprint": fingerprint,
+            "data_fingerprint": None,
+            **data,
             "code_version": code_version(),
             "parameters": sum(p.numel() for p in model.parameters()),
             "imported": config["imported"],
@@ -246,8 +248,8 @@ def _network(source: Source) -> dict[str, Any]:
     return groups
 
 
-def fingerprints(cfg: DictConfig, held_out: Mapping[int, Sequence[str]]) -> dict[int, str]:
-    """Return fold -> fingerprint of the prepared data, for the folds that hold out the same cases in both programs.
+def prepared_folds(cfg: DictConfig, held_out: Mapping[int, Sequence[str]]) -> dict[int, dict[str, str]]:
+    """Return fold -> fingerprints of the prepared data and of its held-out cases, if both programs hold out the same.
 
     Only those networks may predict prepared cases. {} where nothing is prepared, or where a background was shifted,
     which the networks do not expect.
@@ -264,7 +266,7 @@ def fingerprints(cfg: DictConfig, held_out: Mapping[int, Sequence[str]]) -> dict
     if any(value != 0 for each in described for value in each.get("backgrounds", [])):
         return {}
     return {
-        fold: store.fingerprint
+        fold: {"data_fingerprint": store.fingerprint, "held_out": store.held_out(fold)}
         for fold, case_ids in held_out.items()
         if fold < len(store.folds) and set(case_ids) == set(store.folds[fold])
     }
