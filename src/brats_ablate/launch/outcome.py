@@ -53,7 +53,8 @@ class Outcome:
         """Return an outcome with the progress that a run recorded."""
         if record is None:
             return cls(label, result)
-        return cls(label, result, f"{record.epoch}/{record.epochs}", record.best, record.reason or "")
+        progress = f"{record.epoch}/{record.epochs}" if record.epochs else ""  # none before a first start
+        return cls(label, result, progress, record.best, record.reason or "")
 
     @property
     def is_failure(self) -> bool:
