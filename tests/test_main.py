@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from scaffolding import run_at, write_run
 
 from brats_ablate import __main__ as entry
 from brats_ablate.config.locations import resource_dir
@@ -292,10 +293,12 @@ def test_the_help_lists_experiments_with_their_questions_and_fits_a_terminal(
 
 
 @pytest.mark.slow
-def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["--help"], ["job=status"], ["job=status", "job.watch=1"], ["job=clean"]])
+def test_a_reader_that_ends_early_is_no_error(tmp_path: Path, words: list[str]) -> None:
+    write_run(run_at(tmp_path / "work/brats21/runs"), dice=(0.9,))
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "brats_ablate", "--help"]
+    command = [sys.executable, "-m", "brats_ablate", *words]
     done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")

@@ -21,7 +21,7 @@ from brats_ablate.config.locations import (
     resource_dir,
 )
 from brats_ablate.runtime import exit_code
-from brats_ablate.runtime.output import print_message
+from brats_ablate.runtime.output import outlive_readers, print_message
 
 
 @hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")
@@ -64,6 +64,7 @@ def main() -> None:
 
     if os.name == "nt":
         sys.exit("brats-ablate: Windows has no locks of files as used here; use Linux, macOS, or WSL on Windows")
+    outlive_readers()
     exit_code.reset()
     resolvers.register()  # also for --cfg job --resolve, which runs no job
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that they become one sentence
@@ -80,9 +81,6 @@ def main() -> None:
         check_names()
         with searched_in_own_files_only(sys.argv[1:]):
             _help() if {"--help", "-h"} & set(sys.argv) else application()
-        sys.stdout.flush()
-    except BrokenPipeError:  # what reads the output has ended, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit("brats-ablate: interrupted; re-run the same command to resume")
     except UserError as error:

@@ -45,6 +45,13 @@ def test_a_finished_run_has_its_progress_and_best_dice(run: RunDirectory, submis
     )
 
 
+def test_a_run_that_failed_before_its_start_has_no_progress(run: RunDirectory, submission: Submission) -> None:
+    write_result(submission, 0, "error", "brats-ablate: trainer.device=auto: no GPU is visible")
+    outcome = run_outcome("a", run, submission, "FAILED")
+    assert (outcome.result, outcome.progress) == (RunState.FAILED, "")
+    assert outcome.reason == "rank 0: trainer.device=auto: no GPU is visible"
+
+
 def test_the_runs_own_reason_comes_first(run: RunDirectory, submission: Submission) -> None:
     run.write_status(RunRecord(RunState.FAILED, 1, 4, None, "rank 1: the loss is not finite"))
     write_result(submission, 0, "error", "ConnectionError: closed by peer")

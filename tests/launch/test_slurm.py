@@ -153,6 +153,21 @@ def test_waiting_ends_with_the_outcome_of_each_job(
     ]  # fmt: skip
 
 
+def test_jobs_of_a_slurm_that_does_not_answer_are_not_counted_as_queued(
+    sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_command("srun", "")
+    fake_command("sbatch", 'echo "Submitted batch job 42"')
+    asked = tmp_path / "asked"
+    fake_command("squeue", f"[ -e {asked} ] && exit 0; : > {asked}; exit 1")  # answers from the second time on
+    assert submit(sweep_runs, tmp_path, wait=True) == 1
+    lines = [line[10:] for line in capsys.readouterr().out.splitlines() if " queued, " in line]
+    assert lines == [
+        "0 queued, 0 running, 0 finished, 2 unknown, as SLURM does not answer",
+        "0 queued, 0 running, 0 finished, 2 failed or interrupted",
+    ]
+
+
 def test_a_refused_submission_names_slurms_reason(
     sweep_runs: list[SweepRun], tmp_path: Path, fake_command: FakeCommand
 ) -> None:

@@ -49,8 +49,20 @@ def test_each_rank_has_a_gpu_of_its_own_and_it_is_the_current_one(machine: Machi
 def test_auto_is_the_cpu_where_there_is_no_gpu_and_cpu_always_is(machine: Machine) -> None:
     machine(0)
     assert choose_device("auto", 1) == CPU
+    for hides_all in ("", "-1", "NoDevFiles"):
+        machine(0, CUDA_VISIBLE_DEVICES=hides_all)
+        assert choose_device("auto", 0) == CPU
     machine(2)
     assert choose_device("cpu", 5) == CPU == machine.current
+
+
+@pytest.mark.parametrize("named", ["0", "1,2", "GPU-8f6", "MIG-1"])
+def test_auto_is_not_the_cpu_where_a_gpu_is_named(machine: Machine, named: str) -> None:
+    """The GPU of a job whose node has lost its driver would be the CPU, for weeks."""
+    machine(0, NO_DRIVER, CUDA_VISIBLE_DEVICES=named)
+    assert choose_device("cpu", 0) == CPU
+    with pytest.raises(ConfigError, match=r"^trainer\.device=auto: Found no NVIDIA driver on your system; start on a"):
+        choose_device("auto", 0)
 
 
 NO_DRIVER = (

@@ -53,7 +53,8 @@ class Outcome:
         """Return an outcome with the progress that a run recorded."""
         if record is None:
             return cls(label, result)
-        return cls(label, result, f"{record.epoch}/{record.epochs}", record.best, record.reason or "")
+        progress = f"{record.epoch}/{record.epochs}" if record.epochs else ""  # none before a first start
+        return cls(label, result, progress, record.best, record.reason or "")
 
     @property
     def is_failure(self) -> bool:
@@ -153,10 +154,11 @@ def wait_for_jobs(
         pending = {i: s for i, s in submissions.items() if i not in outcomes}
         active = active_states(pending.values())
         outcomes |= ended_outcomes(sweep_runs, {i: s for i, s in pending.items() if s not in active})
-        running = sum(state == RunState.RUNNING for state in active.values())
+        queued, running, silent = (list(active.values()).count(s) for s in (RunState.QUEUED, RunState.RUNNING, None))
         failed = sum(o.is_failure for o in outcomes.values())
-        line = f"{len(active) - running} queued, {running} running, {len(outcomes) - failed} finished"
+        line = f"{queued} queued, {running} running, {len(outcomes) - failed} finished"
         line += f", {failed} failed or interrupted" if failed else ""
+        line += f", {silent} unknown, as SLURM does not answer" if silent else ""
         if line != printed:
             print_line(f"{time.strftime('%H:%M:%S')}  {line}")
             printed = line

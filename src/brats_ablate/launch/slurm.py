@@ -23,6 +23,7 @@ from brats_ablate.launch.outcome import (
 from brats_ablate.launch.submission import SLURM, Submission, run_command, write_submission
 from brats_ablate.launch.sweep import SweepRun, configuration, plan_sweep, submission_lock
 from brats_ablate.launch.worker import Execute, RunTask
+from brats_ablate.runtime.output import print_line
 
 # A signal that comes before Python has installed its handlers must not kill the rank: ignored signals survive exec.
 _PYTHON = f'sh -c \'trap "" USR2 TERM; exec "$0" "$@"\' {shlex.quote(sys.executable)}'
@@ -54,7 +55,7 @@ def launch(
     new = dict(zip(plan.to_submit, submitted, strict=True))
     outcomes = skipped_outcomes(sweep_runs, plan)
     if wait:
-        print("waiting; the jobs keep running if this command is stopped, and it can be started again", flush=True)
+        print_line("waiting; the jobs keep running if this command is stopped, and it can be started again")
         outcomes |= wait_for_jobs(sweep_runs, plan.already_submitted | new, poll_seconds)
         return print_summary(outcomes)
     outcomes |= left_outcomes(sweep_runs, plan.already_submitted)
@@ -107,14 +108,17 @@ def _submit_array(
             jobs = executor.submit_array(tasks)
     except (FailedJobError, FailedSubmissionError) as error:
         last_line = [line for line in str(error).splitlines() if line.strip()][-1]
-        raise UserError(f"SLURM refused the jobs: {last_line.strip()}; correct hydra.launcher's settings") from None
+        raise UserError(
+            f"SLURM took no jobs: {last_line.strip()}; correct hydra.launcher's settings or, if SLURM did not answer, "
+            "run the same command again later"
+        ) from None
     submissions = []
     for each, job, status in zip(sweep_runs, jobs, statuses, strict=True):
         before = status.updated if status else ""
         submissions.append(Submission(SLURM, job.job_id, str(job.paths.folder), job.num_tasks, status_before=before))
         if each.run:
             write_submission(each.run.path, submissions[-1])
-    print(f"SLURM job {jobs[0].job_id.split('_')[0]}: {len(jobs)} runs; logs in {folder}", flush=True)
+    print_line(f"SLURM job {jobs[0].job_id.split('_')[0]}: {len(jobs)} runs; logs in {folder}")
     return submissions
 
 

@@ -30,3 +30,8 @@ def code_version() -> str:
         return installed
     release = re.split(r"\.dev|\+", installed, maxsplit=1)[0]
     return f"{release}+{commit}{'-dirty' if changed else ''}"
+
+
+def of_all_starts(recorded: object, current: str) -> str:
+    """Return what earlier starts of a run `recorded`, if any did, and this one's version: `1.0; 1.1` if it changed."""
+    return "; ".join(dict.fromkeys([*(str(recorded).split("; ") if recorded else ()), current]))

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
+
+
+class _Output(io.FileIO):
+    """A standard stream that drops what is written after its reader has ended, which raises OSError otherwise."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            if is_read(self.fileno()):
+                raise
+            return memoryview(data).nbytes
+
+
+def outlive_readers() -> None:
+    """Let this process go on after `| head` has ended or the terminal was closed; lines are written one by one."""
+    for name, stream in (("stdout", sys.__stdout__), ("stderr", sys.__stderr__)):
+        if stream is not None and getattr(sys, name) is stream:  # else a notebook or a test has replaced it
+            raw = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True))
+
+
+def is_read(descriptor: int = 1) -> bool:
+    """Return False if the reader of a pipe or terminal has ended."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 from brats_ablate.runtime.text import printable
 
@@ -14,9 +43,7 @@ from brats_ablate.runtime.text import printable
 def discard_unread_output(descriptors: Iterable[int] = (1, 2)) -> None:
     """Let what is written to those of `descriptors` vanish whose reader has ended; it raised OSError before."""
     for descriptor in descriptors:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
-        if any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+        if not is_read(descriptor):
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, descriptor)
             os.close(nothing)

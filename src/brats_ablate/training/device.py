@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import torch
 
@@ -21,9 +22,9 @@ def choose_device(name: str, local_rank: int) -> torch.device:
 
     Raises:
         ConfigError: there is no usable GPU, or there are fewer than ranks on this machine. With `auto` only if there is
-            a GPU at all.
+            a GPU at all, or should be: SLURM or the user names one.
     """
-    if name == "cpu" or (name == "auto" and torch.cuda.device_count() == 0):
+    if name == "cpu" or (name == "auto" and torch.cuda.device_count() == 0 and not _names_a_gpu()):
         return torch.device("cpu")
     require_gpus(name, max(local_rank + 1, local_world_size()))
     if not torch.cuda.is_available():
@@ -50,6 +51,11 @@ def require_gpus(name: str, ranks: int) -> None:
             f"rank a GPU (on SLURM hydra.launcher.gpus_per_node={ranks}), lower trainer.ranks and trainer.devices, or "
             "set trainer.device=cpu"
         )
+
+
+def _names_a_gpu() -> bool:
+    """Return True if CUDA_VISIBLE_DEVICES names a GPU: neither "", nor -1, nor SLURM's NoDevFiles."""
+    return re.match(r"\s*(\d|GPU-|MIG-)", os.environ.get("CUDA_VISIBLE_DEVICES", "")) is not None
 
 
 def _bound_by_slurm() -> bool:

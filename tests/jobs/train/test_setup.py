@@ -12,13 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brats_ablate.config.check import resolve
 from brats_ablate.jobs.build import build_model
+from brats_ablate.jobs.train import setup
 from brats_ablate.jobs.train.setup import build_trainer
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.identity import identity
 from brats_ablate.training.distributed import DistributedContext
 
 
-def manifest_of(cfg: DictConfig) -> dict[str, object]:
+def manifest_of(cfg: DictConfig) -> dict[str, Any]:
     directory = run_directory(cfg)
     directory.path.mkdir(parents=True, exist_ok=True)
     with build_trainer(cfg, directory, torch.device("cpu"), DistributedContext()):
@@ -46,6 +47,24 @@ def test_it_is_counted_once_and_added_to_an_older_record(composed: Callable[...,
     assert manifest_of(cfg)["gflops"] == 7.0
     directory.write_manifest({key: value for key, value in first.items() if key != "gflops"})
     assert manifest_of(cfg)["gflops"] == first["gflops"]
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_resumed_run_records_the_versions_of_all_its_starts(
+    composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, is_resumed: bool
+) -> None:
+    cfg = composed("+experiment=baseline")
+    manifests = []
+    for number in (1, 2, 2):
+        monkeypatch.setattr(setup, "code_version", lambda number=number: f"0.{number}")
+        monkeypatch.setattr(setup, "version", lambda name, number=number: f"{name} {number}")
+        manifests.append(manifest_of(cfg))
+        if is_resumed:
+            run_directory(cfg).last_checkpoint.touch()
+    assert manifests[0]["code_version"] == "0.1"
+    for manifest in manifests[1:]:
+        assert manifest["code_version"] == ("0.1; 0.2" if is_resumed else "0.2")
+        assert manifest["packages"]["torch"] == ("torch 1; torch 2" if is_resumed else "torch 2")
 
 
 def test_a_network_that_cannot_be_counted_is_trained_all_the_same(

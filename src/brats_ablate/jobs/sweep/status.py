@@ -16,6 +16,7 @@ from brats_ablate.launch.sweep import by_data_set, run_directory
 from brats_ablate.runs.directory import find_runs
 from brats_ablate.runs.disk import files_of_run
 from brats_ablate.runtime.files import to_json, write_json
+from brats_ablate.runtime.output import is_read
 from brats_ablate.runtime.text import format_size
 
 Grid = Callable[[Sequence[RunStatus]], str]
@@ -25,8 +26,8 @@ Grid = Callable[[Sequence[RunStatus]], str]
 def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig] | None = None) -> None:
     """Print the grid experiment × learning rate × fold: of all runs, or of those of `sweep` only, by data set.
 
-    `watch` is the time in seconds between refreshes, until Ctrl-C; 0 prints once. `json` is a file to write the
-    statuses to; "-" prints JSON instead of the grid.
+    `watch` is the time in seconds between refreshes, until Ctrl-C or until nobody reads them; 0 prints once. `json` is
+    a file to write the statuses to; "-" prints JSON instead of the grid.
     """
     runs = Path(str(cfg.paths.runs)).absolute()
     data_sets = {
@@ -50,7 +51,7 @@ def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig]
     with contextlib.suppress(KeyboardInterrupt):
         if json != "-" and sys.stdout.isatty():
             _show_live(collect, watch, json, grid)
-        while True:
+        while is_read():
             _print(collect(), json, grid)
             time.sleep(watch)
 

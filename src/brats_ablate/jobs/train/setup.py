@@ -29,7 +29,7 @@ from brats_ablate.jobs.train.validation_image import ValidationImageLogger
 from brats_ablate.metrics.dice import dice_per_region
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import config_hash, identity
-from brats_ablate.runs.provenance import code_version
+from brats_ablate.runs.provenance import code_version, of_all_starts
 from brats_ablate.runtime.files import write_text
 from brats_ablate.runtime.memory import disable_malloc_trim, reset_peak_memory, to_device
 from brats_ablate.runtime.output import print_line
@@ -242,6 +242,8 @@ def write_manifest(
     directory.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)  # the trainer itself creates no folder
     write_text(directory.path / "config.yaml", OmegaConf.to_yaml(recorded_cfg, resolve=True))
     flat, where = identity(resolve(cfg)), directory.coordinates
+    before = directory.manifest() if directory.last_checkpoint.exists() else {}
+    packages = before.get("packages") or {}
     directory.write_manifest(
         {
             "experiment": where.name,
@@ -255,8 +257,8 @@ def write_manifest(
             "data_fingerprint": store.fingerprint,
             "held_out": store.held_out(where.fold),
             "training_cases": training_cases,
-            "code_version": code_version(),
-            "packages": {name: version(name) for name in _PACKAGES},
+            "code_version": of_all_starts(before.get("code_version"), code_version()),
+            "packages": {name: of_all_starts(packages.get(name), version(name)) for name in _PACKAGES},
             "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
             "precision": precision.name,
             **({"deterministic": True} if _is_deterministic(cfg, directory) else {}),

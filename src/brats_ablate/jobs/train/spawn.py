@@ -20,6 +20,7 @@ from brats_ablate.launch.sweep import configuration
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
+from brats_ablate.runtime.output import outlive_readers
 from brats_ablate.runtime.ranks import world_size
 from brats_ablate.runtime.workers import available_cores
 
@@ -86,6 +87,7 @@ def _cause(directory: RunDirectory, before: RunRecord | None, rank: int, codes: 
 def _rank(content: str, rank: int, count: int, port: int) -> None:
     from brats_ablate.jobs.execute import execute
 
+    outlive_readers()
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
