@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from brats_ablate.runtime.text import printable
+
 
 class _Output(io.FileIO):
     """A standard stream that drops what is written after its reader has ended, which raises OSError otherwise."""
@@ -36,8 +38,6 @@ def is_read(descriptor: int = 1) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
-
-from brats_ablate.runtime.text import printable
 
 
 def discard_unread_output(descriptors: Iterable[int] = (1, 2)) -> None:
