@@ -78,7 +78,7 @@ def test_the_program_itself_is_no_module(composition: Composition, monkeypatch: 
 
 
 @pytest.mark.usefixtures("modules")
-@pytest.mark.parametrize("target", ["own_good.Part.Nested", "collections.Counter", "builtins.dict", "math.sqrt"])
+@pytest.mark.parametrize("target", ["own_good.Part.Nested", "collections.Counter", "builtins.dict", "os.getcwd"])
 def test_what_exists_passes(composition: Composition, target: str) -> None:
     cfg = composition()
     cfg.schedule = OmegaConf.create({"_target_": target})
@@ -195,7 +195,10 @@ class Needs(nn.Module):
             "own_losses.Terms",
             "loss: per_region returns a tensor of shape [3], not a scalar tensor; return its mean or sum",
         ),
-        ("own_losses.Needs", "loss: own_losses.Needs cannot be constructed ('weights'); correct its arguments"),
+        (
+            "own_losses.Needs",
+            "loss: own_losses.Needs cannot be constructed (KeyError: 'weights'; own_losses.py, line 38); correct its arg",
+        ),
         ("own_losses.Single", None),
         ("own_losses.LargePatches", None),
         ("monai.losses.DiceLoss", None),
@@ -215,3 +218,97 @@ def test_a_loss_must_return_a_scalar(
     with pytest.raises(ConfigError) as error:
         check_components(cfg)
     assert sentence in str(error.value)
+
+
+PARTS = """
+import torch
+
+
+class Optimizer(torch.optim.SGD):
+    def __init__(self, params, lr, **options):
+        super().__init__(params, lr, **options)
+
+
+class Part:
+    def __init__(self, bounds):
+        self.low, self.high = bounds
+
+
+class Binds:
+    def __init__(self, **options):
+        (lambda p: p)(**options)
+
+
+class NeedsGpu:
+    def __init__(self):
+        raise RuntimeError("No CUDA GPUs are available")
+
+
+class Missing:
+    def __init__(self, **options):
+        self.p = options["p"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "node", "sentence"),
+    [
+        (
+            "optimizer",
+            {"_target_": "own_parts.Optimizer", "momentun": 0.9},
+            "optimizer: own_parts.Optimizer cannot be constructed (TypeError: SGD.__init__() got an unexpected keyword "
+            "argument 'momentun'; own_parts.py, line 7); correct its arguments",
+        ),
+        (
+            "schedule",
+            {"_target_": "own_parts.Part", "bounds": 1},
+            "schedule: own_parts.Part cannot be constructed (TypeError: cannot unpack non-iterable int object; "
+            "own_parts.py, line 12); correct its arguments",
+        ),
+        (
+            "augment",
+            {
+                "_target_": "brats_ablate.transforms.compose.Compose",
+                "transforms": {"a": {"_target_": "own_parts.Binds"}},
+            },
+            "augment.transforms.a: own_parts.Binds cannot be constructed (TypeError: Binds.__init__.<locals>.<lambda>() "
+            "missing 1 required positional argument: 'p'; own_parts.py, line 17); correct its arguments",
+        ),
+        (
+            "augment",
+            {
+                "_target_": "brats_ablate.transforms.compose.Compose",
+                "transforms": {"a": {"_target_": "own_parts.Missing"}},
+            },
+            "augment.transforms.a: own_parts.Missing cannot be constructed (KeyError: 'p'; own_parts.py, line 27); correct",
+        ),
+        ("schedule", {"_target_": "own_parts.NeedsGpu"}, None),
+        ("optimizer", {"_target_": "torch.optim.SGD", "nesterov": True}, "optimizer: Nesterov momentum requires a mo"),
+        (
+            "patches",
+            {"_target_": "collections.deque", "maxlen": "x"},
+            "patches: collections.deque cannot be constructed (",
+        ),
+    ],
+    ids=lambda value: str(value.get("_target_")) if isinstance(value, dict) else "",
+)
+def test_a_part_that_rejects_its_arguments_is_one_sentence(
+    composition: Composition,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group: str,
+    node: dict[str, object],
+    sentence: str | None,
+) -> None:
+    (tmp_path / "own_parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    cfg = composition()
+    cfg[group] = OmegaConf.create(node)
+    if sentence is None:
+        check_components(cfg)
+        return
+    with pytest.raises(ConfigError) as error:
+        check_components(cfg)
+    assert str(error.value).startswith(sentence)
+    assert "\n" not in str(error.value)

@@ -71,3 +71,47 @@ def test_each_side_has_its_own_values(tmp_path: Path) -> None:
     assert isinstance(of_reference, Problem)
     assert of_reference.values == ()
     assert str(reference) in of_reference.reason
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL", "ASR"])
+def test_a_prediction_may_have_its_axes_in_another_order(tmp_path: Path, codes: str) -> None:
+    affine = np.array([[0.9, -0.1, 0, -20], [0.1, 1.2, 0, 30], [0, 0, 2, 5], [0, 0, 0, 1.0]])
+    labels = np.zeros((5, 6, 7), np.uint8)
+    labels[1:3, 2:5, 1:6], labels[1, 2, 1] = 2, 4
+    reference = nib.Nifti1Image(labels, affine)
+    predicted = labels.copy()
+    predicted[2, 4, 3:] = 0
+    image = nib.Nifti1Image(predicted, affine)
+    nib.save(reference, tmp_path / "r.nii.gz")
+    nib.save(image, tmp_path / "same.nii.gz")
+    wanted = nib.orientations.axcodes2ornt(codes)
+    turned = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(affine), wanted))
+    assert nib.aff2axcodes(turned.affine) == tuple(codes)
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    results = [score(_task(tmp_path / f"{name}.nii.gz", tmp_path), DEFAULT) for name in ("same", "turned")]
+    assert isinstance(results[0], Scores)
+    assert results[0].values["WT", "dice"] == pytest.approx(2 * 27 / (27 + 30))
+    assert results[1] == results[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine"),
+    [
+        ((7, 6, 5), np.eye(4)),
+        ((5, 6, 7), np.diag([1, 1, 2, 1.0])),
+        ((5, 6, 7), np.diag([-1, 1, 1, 1.0])),
+    ],
+    ids=["axes without their affine", "spacing", "flipped affine alone"],
+)
+def test_a_prediction_on_another_grid_is_refused(
+    tmp_path: Path, shape: tuple[int, int, int], affine: np.ndarray
+) -> None:
+    write(tmp_path / "r.nii.gz", np.ones((5, 6, 7), np.uint8))
+    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), affine), tmp_path / "p.nii.gz")
+    result = score(_task(tmp_path / "p.nii.gz", tmp_path), DEFAULT)
+    assert isinstance(result, Problem)
+    assert "p.nii.gz is not on the grid of its reference; resample it" in result.reason
+
+
+def _task(prediction: Path, folder: Path) -> Task:
+    return Task("a", prediction, folder / "r.nii.gz", BRATS2021, BRATS2021)

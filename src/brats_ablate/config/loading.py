@@ -1,10 +1,14 @@
-"""Import of the classes and functions that a configuration names, with one sentence for each reason why it fails."""
+"""Import and call of the classes that a configuration names, with one sentence for each reason why it fails."""
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 
+from brats_ablate.config.source import PACKAGE
 from brats_ablate.errors import ConfigError
 from brats_ablate.runtime.text import first_line
 
@@ -28,6 +32,24 @@ def require_loadable(key: str, target: str) -> None:
         raise ConfigError(f"{key} names {target}, {_reason(target, error)}") from error
     if not callable(found):
         raise ConfigError(f"{key} names {target}, which is no class or function; correct the name")
+
+
+def call_error(key: str, target: str, error: Exception) -> ConfigError | None:
+    """Return the sentence about an `error` in the call of `target`, which `key` names, or of one that Hydra names.
+
+    None if the class or function is this program's, whose errors of other types than ValueError are bugs.
+    """
+    if nested := re.search(r"call to target '([^']+)'.*^full_key: (\S+)", str(error), re.S | re.M):
+        target, key = nested.groups()
+    cause = error.__cause__ if nested and isinstance(error.__cause__, Exception) else error
+    if target.startswith(f"{PACKAGE}."):
+        return None
+    file, line, *_ = extract_tb(cause.__traceback__)[-1]
+    is_inside = not {"hydra", PACKAGE} & set(Path(file).parts)  # not the call itself
+    reason = f"{type(cause).__name__}: {first_line(cause)}" + f"; {Path(file).name}, line {line}" * is_inside
+    sentence = ConfigError(f"{key}: {target} cannot be constructed ({reason}); correct its arguments")
+    sentence.__cause__ = cause
+    return sentence
 
 
 def _load(target: str) -> object:

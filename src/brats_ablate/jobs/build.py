@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.data_options import known_layouts
-from brats_ablate.config.loading import require_loadable
+from brats_ablate.config.loading import call_error, require_loadable
 from brats_ablate.config.signatures import signature_of
 from brats_ablate.config.trust import targets
 from brats_ablate.errors import ConfigError, DataError, UserError
@@ -32,15 +32,14 @@ def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
 
     Raises:
         ConfigError: a constructor rejected its arguments, with the group's key in front of its message; or a class
-            cannot be imported.
+            cannot be imported, or is not of this program and fails in any way.
     """
-    from hydra.errors import InstantiationException
     from hydra.utils import instantiate as build
 
     try:
         factory = build(node, _convert_="all", _partial_=True)
         return factory(*args, **supplied)  # not through Hydra, which would turn a supplied dataclass into a dict
-    except (InstantiationException, ConfigError, ValueError) as error:
+    except Exception as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError | ValueError):
             cause = cause.__cause__
@@ -50,7 +49,9 @@ def instantiate(node: DictConfig, *args: Any, **supplied: Any) -> Any:
             if isinstance(error.__cause__, ImportError):  # of Hydra, for any error while it looks for a target
                 for inner, target in targets(OmegaConf.to_container(node), key):
                     require_loadable(inner, str(target))
-            raise
+            if (sentence := call_error(key, str(node._target_), error)) is None:
+                raise
+            raise sentence from sentence.__cause__
         if isinstance(cause, ValueError):
             cause = ConfigError(f"{key}: {cause}")
         raise cause from None
@@ -184,7 +185,7 @@ def execute_on(model: SegmentationModel, device: torch.device) -> SegmentationMo
     return to_device(model, device)
 
 
-def build_optimizer(cfg: DictConfig, model: SegmentationModel) -> torch.optim.Optimizer:
+def build_optimizer(cfg: DictConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer of the model's parameters; any torch class takes them as first argument.
 
     Raises:

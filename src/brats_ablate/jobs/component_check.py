@@ -9,14 +9,20 @@ from omegaconf import DictConfig
 from brats_ablate.config.check import resolve
 from brats_ablate.config.loading import require_loadable
 from brats_ablate.config.source import PACKAGE, find
-from brats_ablate.config.trust import is_own_class, targets
+from brats_ablate.config.trust import targets
 from brats_ablate.errors import ConfigError, UserError
 from brats_ablate.jobs import build
 from brats_ablate.runs.directory import trains_a_run
-from brats_ablate.runtime.text import first_line
+from brats_ablate.runtime.files import to_json
 
 _PLAN = "brats_ablate.jobs.sweep.plan.run"
 _TRIAL_EDGE = 16
+_PARTS = ("inputs", "patches", "augment", "supervision", "auxiliary", "loss", "optimizer", "schedule", "validation")
+"""Groups that are constructed without a network, data or an effect outside."""
+_OTHER_ARGUMENTS = ("lr", "labels", "supervision", "auxiliary")
+"""What the construction of one depends on, too."""
+CONSTRUCTED: set[str] = set()
+"""Parts that could be constructed, so that a sweep tries each of them once."""
 
 
 def trains_or_plans(cfg: DictConfig) -> bool:
@@ -26,19 +32,42 @@ def trains_or_plans(cfg: DictConfig) -> bool:
 
 
 def check_components(cfg: DictConfig) -> None:
-    """Import the classes and functions of others that a job names, and try the loss of a run.
+    """Import the classes and functions of others that a job names; construct the parts of a run, and try its loss.
 
     Of jobs that train nothing, only the job itself is imported.
 
     Raises:
-        ConfigError: one cannot be imported, or the loss does not return a scalar.
+        ConfigError: one cannot be imported or constructed, or the loss does not return a scalar.
     """
     tree = resolve(cfg)
     for key, target in targets(tree if trains_or_plans(cfg) else {"job": tree["job"]}):
         if not _is_known(str(target)):
             require_loadable(key, str(target))
-    if trains_or_plans(cfg) and not is_own_class(str(cfg.loss._target_)):
+    if not trains_or_plans(cfg):
+        return
+    for group in _PARTS:
+        key = to_json([group, *(tree[name] for name in (group, *_OTHER_ARGUMENTS))])
+        is_own = all(str(target).startswith(f"{PACKAGE}.") for _, target in targets(tree[group]))
+        if is_own or key in CONSTRUCTED:
+            continue
+        try:
+            _construct(cfg, group)
+        except ConfigError as error:
+            # What submits a run may lack the GPU that the part asks for.
+            if not isinstance(error.__cause__, RuntimeError | AssertionError):
+                raise
+        CONSTRUCTED.add(key)
+
+
+def _construct(cfg: DictConfig, group: str) -> None:
+    if group == "loss":
         _try_loss(cfg)
+    elif group == "optimizer":
+        import torch
+
+        build.build_optimizer(cfg, torch.nn.Conv3d(1, 1, 1))
+    else:
+        build.instantiate(cfg[group])
 
 
 def _is_known(target: str) -> bool:
@@ -59,15 +88,7 @@ def _try_loss(cfg: DictConfig) -> None:
     """
     import torch
 
-    try:
-        loss = build.build_loss(cfg)
-    except UserError:
-        raise
-    except Exception as error:
-        reason = first_line(error.__cause__ or error)
-        raise ConfigError(
-            f"loss: {cfg.loss._target_} cannot be constructed ({reason}); correct its arguments"
-        ) from error
+    loss = build.build_loss(cfg)
     batch = min(int(cfg.trainer.batch_size), 2)  # of one sample, a loss for each sample is a scalar
     patch = (_TRIAL_EDGE,) * 3
     logits = torch.zeros(batch, len(build.build_scheme(cfg).regions), *patch, requires_grad=True)

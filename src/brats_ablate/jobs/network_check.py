@@ -11,7 +11,6 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.jobs import build
 from brats_ablate.jobs.component_check import trains_or_plans
 from brats_ablate.runtime.files import to_json
-from brats_ablate.runtime.text import first_line
 
 FITTING: set[str] = set()
 """Networks that were found to fit, so that a sweep checks each of them once."""
@@ -37,8 +36,6 @@ def check_network(cfg: DictConfig) -> None:
 
 
 def _check_fit(cfg: DictConfig, path: str) -> None:
-    from hydra.errors import InstantiationException
-
     from brats_ablate.jobs.build_inference import build_window
     from brats_ablate.models.external import ExternalModel
     from brats_ablate.models.trial import on_meta_device
@@ -46,10 +43,6 @@ def _check_fit(cfg: DictConfig, path: str) -> None:
     node: Any = OmegaConf.to_container(OmegaConf.select(cfg, path), resolve=True)
     if not isinstance(node, dict) or "_target_" not in node:
         raise ConfigError(f"{path} must name the class of a network as _target_")
-    try:
-        model: Any = on_meta_device(lambda: build.build_model(cfg))
-    except InstantiationException as error:
-        reason = first_line(error.__cause__ or error)
-        raise ConfigError(f"{path}: {reason}; correct its arguments") from error
+    model: Any = on_meta_device(lambda: build.build_model(cfg))
     if isinstance(model, ExternalModel):
         build_window(cfg, model)

@@ -22,6 +22,7 @@ from brats_ablate.runtime.progress import with_progress
 from brats_ablate.runtime.workers import process_map
 
 COLUMNS = ["case", "fold", "region", "metric", "value"]
+_TOLERANCE_MM = 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,31 @@ def score(task: Task, scorer: Scorer) -> Scores | Problem:
             reference = encoded_labels(task.reference, values, task.reference_labels)
     except DataError as error:
         return Problem(str(error))
-    if predicted.shape != reference.shape or not np.allclose(affine, reference_affine, atol=1e-3):
+    on_grid = _on_grid(predicted, affine, reference.shape, reference_affine)
+    if on_grid is None:
         return Problem(f"{task.prediction} is not on the grid of its reference; resample it to the case's own grid")
     grid = ImageGeometry(reference.shape, tuple(tuple(row) for row in reference_affine.tolist()))
-    scores = scorer(predicted, reference, grid.spacing_mm, task.labels)
-    return Scores(scores, looks_swapped(predicted, reference, task.labels))
+    scores = scorer(on_grid, reference, grid.spacing_mm, task.labels)
+    return Scores(scores, looks_swapped(on_grid, reference, task.labels))
+
+
+def _on_grid(
+    values: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], reference_affine: np.ndarray
+) -> np.ndarray | None:
+    """Return a volume with its axes in the order and directions of a reference; None if it is on another grid."""
+    if values.shape == shape and np.allclose(affine, reference_affine, atol=_TOLERANCE_MM):
+        return values
+    try:
+        own, wanted = nifti.Orientation.of(affine), nifti.Orientation.of(reference_affine)
+    except ValueError:
+        return None
+    turned = np.empty(shape, values.dtype)
+    view, oriented = wanted.to_ras(turned), own.to_ras(values)
+    affines = own.affine_in_ras(affine, values.shape), wanted.affine_in_ras(reference_affine, shape)
+    if view.shape != oriented.shape or not np.allclose(*affines, atol=_TOLERANCE_MM):
+        return None
+    view[:] = oriented
+    return turned
 
 
 def looks_swapped(predicted: np.ndarray, reference: np.ndarray, labels: LabelScheme) -> bool | None:

@@ -7,15 +7,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
+import torch
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.transforms import SaveImage
 from omegaconf import DictConfig
 
 from brats_ablate.data.store import CaseStore
 from brats_ablate.errors import ConfigError
 from brats_ablate.inference.ensemble import choose_members
 from brats_ablate.jobs.export.metadata import Exported
-from brats_ablate.jobs.export.monai_bundle import inference_config
+from brats_ablate.jobs.export.monai_bundle import _postprocessing, inference_config
 from brats_ablate.runs.directory import RunDirectory
 
 FinishedRun = Callable[..., RunDirectory]
@@ -121,3 +126,16 @@ def test_volumes_have_the_order_in_which_the_training_data_were_prepared(config:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"volumes": [3, 0, 1, 2]}))
     steps = config("data/layout=msd").get("preprocessing")["transforms"]
     assert steps[1]["func"] == "$lambda x: x[[3, 0, 1, 2]]"
+
+
+def test_labels_are_saved_where_the_axes_of_files_are_permuted(
+    exported: Callable[..., Exported], tmp_path: Path
+) -> None:
+    affine = np.array([[0, 0, 1, -20.5], [-1, 0, 0, 21.8], [0, -1.5, 0, 50.5], [0, 0, 0, 1]])
+    labels = torch.arange(210, dtype=torch.float32).reshape(1, 7, 5, 6) % 5
+    meta = {"original_affine": affine, "spatial_shape": np.array([7, 5, 6])}
+    save = SaveImage(tmp_path, output_dtype=torch.uint8, resample=_postprocessing(exported())[-1]["resample"])
+    save(MetaTensor(labels, affine=torch.from_numpy(affine), meta=meta))
+    saved = nib.load(next(tmp_path.rglob("*.nii.gz")))
+    np.testing.assert_allclose(saved.affine, affine)
+    np.testing.assert_array_equal(np.asanyarray(saved.dataobj), labels[0].numpy())

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from brats_ablate.config.check import resolve
+from brats_ablate.errors import ConfigError
 from brats_ablate.jobs.build import build_model
 from brats_ablate.jobs.train import setup
 from brats_ablate.jobs.train.setup import build_trainer
@@ -105,6 +106,16 @@ def test_a_run_compiles_the_same_graphs_wherever_it_stands_in_a_sweep(
     assert len(graphs) > 0
     assert graphs[: len(graphs) // 2] == graphs[len(graphs) // 2 :]
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["augment.transforms.zoom.p=2", "optimizer.weight_decay=-1", "inference.window.overlap=2"]
+)
+def test_a_run_that_rejects_its_arguments_leaves_no_record(composed: Callable[..., DictConfig], wrong: str) -> None:
+    cfg = composed("+experiment=baseline", wrong)
+    with pytest.raises(ConfigError, match=r"augment|optimizer|overlap"):
+        manifest_of(cfg)
+    assert run_directory(cfg).manifest() == {}, "or the corrected command would be refused"
 
 
 def test_fewer_processes_than_the_identity_records_are_refused(composed: Callable[..., DictConfig]) -> None:

@@ -162,7 +162,7 @@ def _postprocessing(exported: Exported) -> list[dict[str, Any]]:
         "output_postfix": "seg",
         "output_name_formatter": _NAME,
         "output_dtype": "$torch.uint8",
-        "resample": False,
+        "resample": True,  # to the grid that it is on: without, MONAI 1.6 takes permuted axes for those of a 2-D image
         "separate_folder": False,
     }
     return [inverse, _lambda("pred", labels_expression(exported.decoding())), save]

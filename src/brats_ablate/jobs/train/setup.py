@@ -20,7 +20,7 @@ from brats_ablate.errors import RunFailed
 from brats_ablate.inference.sliding_window import SlidingWindow
 from brats_ablate.inference.whole_volume import WholeVolume
 from brats_ablate.jobs import build
-from brats_ablate.jobs.build_inference import average_of, build_predictor, volume_loader
+from brats_ablate.jobs.build_inference import average_of, build_predictor, build_window, volume_loader
 from brats_ablate.jobs.sweep.data_check import data_changed
 from brats_ablate.jobs.train.announcement import announcement
 from brats_ablate.jobs.train.initialize import initialize
@@ -79,6 +79,11 @@ def build_trainer(
 
         torch.compiler.reset()  # earlier runs of this process fill Dynamo's caches, whose size is limited
         network = CompiledNetwork(wrapped)
+    # Before the record: what rejects its arguments leaves none, which would refuse the corrected command.
+    loss, optimizer = build.build_loss(cfg), build.build_optimizer(cfg, model)
+    patches, augment, inputs = map(build.instantiate, (cfg.patches, cfg.augment, cfg.inputs))
+    schedule, validation_schedule = map(build.instantiate, (cfg.schedule, cfg.validation))
+    build_window(cfg, model)
     if ranks.is_main_process:
         write_manifest(cfg, directory, store, model, precision, ranks, training_cases=len(training))
     ranks.barrier()
@@ -90,14 +95,11 @@ def build_trainer(
     tracker = GuardedTracker(start, info) if ranks.is_main_process else NullTracker(info)
     crops = {"batch_size": settings.batch_size, "crops_per_case": settings.crops_per_case}
     division = {"rank": ranks.rank, "world_size": ranks.world_size, "threads": settings.loader_threads}
-    loss = build.build_loss(cfg)
     shape = (settings.batch_size, build.input_channels(cfg), *cfg.patches.shape)
     try:
         ranks.settle(model, partial(_backward_of_empty_patches, network, loss, precision, shape))
-        loader: Loader = PatchLoader(
-            store, training, build.instantiate(cfg.patches), seed=int(cfg.seed), **crops, **division
-        )
-        pipeline = BatchPipeline(build.instantiate(cfg.augment), build.instantiate(cfg.inputs), device)
+        loader: Loader = PatchLoader(store, training, patches, seed=int(cfg.seed), **crops, **division)
+        pipeline = BatchPipeline(augment, inputs, device)
         on_cases = build_validation(cfg, store, validation, model, precision, tracker, compiled=compiled)
         if settings.repeat_first_batch:
             loader = RepeatedBatch.first_of(loader)
@@ -118,12 +120,12 @@ def build_trainer(
             network=network,
             pipeline=pipeline,
             loss=loss,
-            optimizer=build.build_optimizer(cfg, model),
-            schedule=build.instantiate(cfg.schedule),
+            optimizer=optimizer,
+            schedule=schedule,
             loader=loader,
             validation=on_cases,
             interim_validation=interim,
-            validation_schedule=build.instantiate(cfg.validation),
+            validation_schedule=validation_schedule,
             settings=settings,
             lr=float(cfg.lr),
             seed=int(cfg.seed),
