@@ -197,7 +197,7 @@ class Needs(nn.Module):
         ),
         (
             "own_losses.Needs",
-            "loss: own_losses.Needs cannot be constructed (KeyError: 'weights'; own_losses.py, line 38); correct its arg",
+            "loss: own_losses.Needs cannot be constructed (KeyError: 'weights'; own_losses.py, line 43); correct its arg",
         ),
         ("own_losses.Single", None),
         ("own_losses.LargePatches", None),

@@ -253,7 +253,7 @@ def test_folds_beyond_those_of_the_data_do_not_count(tmp_path: Path, write_exper
     write_experiment(tmp_path, "ds", [0.81, 0.82, 0.83, 0.9, 0.9])
     result = result_of(tmp_path, spec, folds=3)
     assert (result.comparisons[0].folds, result.comparisons[0].cases) == (3, 60)
-    assert "! DS, folds 3, 4: left out, as the data have 3 folds." in scores_table(result).notes
+    assert "! DS, folds 3, 4: left out, as data.n_folds=3." in scores_table(result).notes
 
     rows = [f"c{fold}{i},{fold},{region},dice,0.{5 + fold}" for fold in range(4) for i in "ab" for region in REGIONS]
     (tmp_path / "evaluation").mkdir()
