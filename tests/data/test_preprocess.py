@@ -224,7 +224,7 @@ def test_frozen_folds_reject_different_cases_and_settings(raw_cohort, tmp_path, 
     with pytest.raises(DataError, match=r"frozen with data\.n_folds=5 data\.fold_seed=12345; delete .*folds\.json"):
         _prepare(raw_cohort, tmp_path / "p", n_folds=4)
     write_raw(raw_cohort, "BraTS2021_00009")
-    with pytest.raises(DataError, match=r"cases changed since the folds were frozen \(1 added, 0 removed\)"):
+    with pytest.raises(DataError, match=r"cases changed since the folds were frozen \(1 added: BraTS2021_00009\)"):
         _prepare(raw_cohort, tmp_path / "p")
     assert (tmp_path / "p/folds.json").read_bytes() == folds
     (tmp_path / "p/folds.json").unlink()

@@ -22,6 +22,7 @@ from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.runtime.files import read_json, readable, to_json
 from brats_ablate.runtime.random import derive_seed
+from brats_ablate.runtime.text import first_few
 
 PREPARE = "run job=prepare"
 
@@ -106,15 +107,16 @@ def frozen_or_drawn(path: Path, cases: Sequence[RawCase], n_folds: int, seed: in
         raise DataError(
             f"the folds were frozen with data.n_folds={frozen['n_folds']} data.fold_seed={frozen['seed']}; {renew}"
         )
-    listed = sorted(c for fold in frozen["validation"] for c in fold)
+    in_folds = sorted(c for fold in frozen["validation"] for c in fold)
     if len(frozen["validation"]) != n_folds:
         raise DataError(f"{path} has {len(frozen['validation'])} folds, and n_folds={n_folds}; correct it, or {renew}")
-    if repeated := [c for c, following in pairwise(listed) if c == following]:
+    if repeated := [c for c, following in pairwise(in_folds) if c == following]:
         raise DataError(f"{path} has case {repeated[0]} more than once; leave it in one fold, or {renew}")
-    known = set(listed)
+    known = set(in_folds)
     if known != set(ids):
-        added, removed = len(set(ids) - known), len(known - set(ids))
-        raise DataError(f"the cases changed since the folds were frozen ({added} added, {removed} removed); {renew}")
+        changed = {"added": sorted(set(ids) - known), "removed": sorted(known - set(ids))}
+        listed = "; ".join(f"{len(names)} {what}: {first_few(names)}" for what, names in changed.items() if names)
+        raise DataError(f"the cases changed since the folds were frozen ({listed}); {renew}")
     fold_of = {case_id: fold for fold, ids in enumerate(frozen["validation"]) for case_id in ids}
     seen: dict[str, int] = {}
     for case in cases:

@@ -176,7 +176,8 @@ def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
     labels: dict[Path, str] = {}
     for label, run in ((each.label, each.run) for each in sweep_runs if each.run):
         if run.path in labels:
-            raise ConfigError(f"{labels[run.path]!r} and {label!r} are the same run {run.coordinates}; set name=")
+            both = f"{labels[run.path]!r} and {label!r}"
+            raise ConfigError(f"{both} are the same run {run.coordinates}; give each its own name=…")
         labels[run.path] = label
 
 
