@@ -186,7 +186,7 @@ def test_a_full_disk_while_training_and_a_run_of_a_different_configuration(raw: 
     assert code == 0, output
 
     code, output = cli(*baseline, "optimizer.weight_decay=0.1", work=tmp_path)
-    assert code == 1
+    assert code == 2
     message = sentence(output)
     assert f"{run.path} was started with a different configuration (optimizer.weight_decay: 0.0001 -> 0.1)" in message
     assert "give this one another name=…, or delete that directory" in message

@@ -142,7 +142,7 @@ def test_a_table_flags_runs_of_other_ranks_and_precisions(
         assert done.returncode == 0, done.stdout
         if number:
             refused = brats_ablate(*line, *others)
-            assert refused.returncode == 1
+            assert refused.returncode == 2
             assert "seed=0 has the same name, but other settings (" in refused.stdout
             (runs / f"other{number}" / f"fold={number}").rename(runs / "baseline" / f"fold={number}")  # as by hand
             (runs / f"other{number}").rmdir()

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from brats_ablate.config.check import resolve
 from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.jobs import build
 from brats_ablate.jobs.sweep.data_check import finished_on_other_data
-from brats_ablate.launch.sweep import check_ranks, overfits_one_batch, run_directory
-from brats_ablate.runs.conflict import conflict
+from brats_ablate.launch.sweep import (
+    SweepRun,
+    check_ranks,
+    check_same_configuration,
+    overfits_one_batch,
+    run_directory,
+)
 from brats_ablate.runs.directory import RunDirectory, RunRecord, best_epoch
-from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
 from brats_ablate.runs.weights_source import RECORD
 from brats_ablate.runtime import signals
@@ -35,17 +38,17 @@ def run(cfg: DictConfig) -> None:
     """Train the run that `cfg` describes, from its last checkpoint if there is one.
 
     Raises:
-        ConfigError: `trainer.ranks` is not the number of processes that are started.
-        RunFailed: training failed, the run is being trained already, or was started with a different configuration or
-            data.
+        ConfigError: `trainer.ranks` is not the number of processes that are started, or the run was started with a
+            different configuration.
+        RunFailed: training failed, or the run is being trained already, or was started with different data.
         DataError: the data is not prepared, or cannot be read.
         Interrupted: a stop was requested; the same command continues the run.
     """
     directory = run_directory(cfg)
     if overfits_one_batch(cfg):
         _discard(directory)
-    elif (reason := conflict(directory, lambda: identity(resolve(cfg)))) is not None:
-        raise RunFailed(reason)
+    else:
+        check_same_configuration(SweepRun(str(directory.coordinates), cfg, directory))
     if directory.is_finished():
         print_line(f"{directory.coordinates}: already finished, skipping ({directory.path})")
         if (notice := data_changed_notice(cfg, directory)) is not None:
