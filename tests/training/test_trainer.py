@@ -73,7 +73,7 @@ def test_a_finished_run_is_skipped(
 @pytest.mark.slow
 def test_another_configuration_under_the_same_identity_is_refused(composed: Composed) -> None:
     train.run(composed("+experiment=baseline"))
-    with pytest.raises(RunFailed, match=r"optimizer\.weight_decay: 0\.0001 -> 0\.1"):
+    with pytest.raises(ConfigError, match=r"optimizer\.weight_decay: 0\.0001 -> 0\.1"):
         train.run(composed("+experiment=baseline", "optimizer.weight_decay=0.1"))
 
 
