@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import documents
 import pytest
+from scaffolding import CommandLine
 
 DOCUMENT = "docs/extending.md"
 MOST_LINES = 20
@@ -37,20 +36,11 @@ def test_every_command_runs_outside_the_project(work: Path, tmp_path: Path, smal
     commands = "".join(documents.fenced(DOCUMENT, "sh")).splitlines()
     assert {line.split()[0] for line in commands} == {"python", "brats-ablate"}
     script = str(Path(sys.executable).with_name("brats-ablate"))
-    programs = {"brats-ablate": [script], "python": [sys.executable]}
-    environment = os.environ | {"BRATS_ABLATE_WORK": str(work), "OMP_NUM_THREADS": "1"}
+    programs = {"brats-ablate": (script,), "python": ("-m", "brats_ablate")}
 
     def execute(line: str) -> tuple[int, str]:
-        program, *arguments = shlex.split(line)
-        done = subprocess.run(
-            [*programs[program], *arguments, *small],
-            cwd=study,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        program, *arguments = shlex.split(line.replace("python -m brats_ablate", "python"))
+        done = CommandLine(study, program=programs[program]).run(*arguments, *small, BRATS_ABLATE_WORK=str(work))
         return done.returncode, done.stdout
 
     outputs = {}

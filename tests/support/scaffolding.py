@@ -63,12 +63,12 @@ class CommandLine:
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a process to its end; one that starts warm if it is a module's."""
-        flag, module = (*self.program, "")[:2]
-        if flag != "-m":
+        """Run a process to its end; one that starts warm if it is a module's or a script's."""
+        program = self.program[1:] if self.program[0] == "-m" else self.program
+        if program[0] == "-c":
             return finish(self.start(*arguments, **environment))
-        line = [*self.program[2:], *self.arguments, *arguments]
-        return warm_python.run(module, line, self.folder, self._variables(environment), self.stderr, TIMEOUT_S)
+        line = [*program[1:], *self.arguments, *arguments]
+        return warm_python.run(program[0], line, self.folder, self._variables(environment), self.stderr, TIMEOUT_S)
 
     def _variables(self, environment: Mapping[str, str]) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [*_IMPORTABLE, os.environ.get("PYTHONPATH")]))

@@ -1,4 +1,4 @@
-"""`python -m <module>` in a process that starts warm: forked from one that has imported the large packages.
+"""`python -m <module>` or `python <file>` in a process that starts warm: forked from one that has the large packages.
 
 Importing torch, Hydra and numba takes most of the time of a short command, and the tests run hundreds. A forked process
 has its own memory, current directory, environment, outputs and exit code, as one that was started has; only the
@@ -29,7 +29,9 @@ PACKAGES = (
     *("torch", "torch._dynamo", "torch.utils.flop_counter", "hydra", "hydra.core.hydra_config", "omegaconf"),
 )
 READ_ON_IMPORT = ("OMP_", "MKL_", "KMP_", "NUMBA_", "TORCH", "PYTORCH_", "PYTHON", "CUDA_", "LD_", "ATEN_", "DNNL_")
-"""Start of the names of variables that an imported package has read, so that a change of them would have no effect."""
+"""Start of the names of variables that an imported package has read, so that a change of them would have no effect.
+
+PYTHONPATH is none of them: a process adds its own folders."""
 
 
 def run(
@@ -38,7 +40,7 @@ def run(
     """Run `python -m module arguments` to its end, as `subprocess.run` with text output.
 
     Args:
-        module: the name of a package with a `__main__`, or of a module.
+        module: the name of a package with a `__main__`, or of a module; or the path of a script.
         arguments: of the command line.
         folder: current directory.
         environment: all variables.
@@ -48,7 +50,8 @@ def run(
     Raises:
         subprocess.TimeoutExpired: the process was killed.
     """
-    server = _server(tuple(sorted(item for item in environment.items() if item[0].startswith(READ_ON_IMPORT))))
+    read = {k: v for k, v in environment.items() if k.startswith(READ_ON_IMPORT) and k != "PYTHONPATH"}
+    server = _server(tuple(sorted(read.items())))
     args = [sys.executable, "-m", module, *arguments]
     with tempfile.TemporaryDirectory() as outputs:
         files = [Path(outputs) / name for name in ("stdout", "stderr")]
@@ -131,8 +134,13 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = [request["module"], *request["arguments"]]
-    sys.path[0] = request["folder"]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    script = Path(request["module"]) if os.sep in request["module"] else None
+    first = script.parent if script else request["folder"]
+    sys.path[:1] = [str(first), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if script:
+        runpy.run_path(str(script), run_name="__main__")
+    else:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
