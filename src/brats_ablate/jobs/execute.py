@@ -17,7 +17,7 @@ from brats_ablate.jobs.initial_weights import use_initial_weights
 from brats_ablate.jobs.network_check import check_network
 from brats_ablate.jobs.prepared_data import use_prepared_data
 from brats_ablate.runtime import files, signals
-from brats_ablate.runtime.output import discard_unread_output, print_message
+from brats_ablate.runtime.output import print_message
 
 
 def check_configuration(cfg: DictConfig, overrides: Iterable[str]) -> None:
@@ -53,7 +53,6 @@ def execute(cfg: DictConfig) -> int:
         use_initial_weights(cfg)
         call_job(cfg)
     except signals.Interrupted:
-        discard_unread_output()  # a closed terminal interrupts, too
         print_message("interrupted, checkpoint saved; re-run the same command to resume")
         return signals.EXIT_CODE
     except UserError as error:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
 import select
 import sys
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -40,21 +39,10 @@ def is_read(descriptor: int = 1) -> bool:
     return not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
-def discard_unread_output(descriptors: Iterable[int] = (1, 2)) -> None:
-    """Let what is written to those of `descriptors` vanish whose reader has ended; it raised OSError before."""
-    for descriptor in descriptors:
-        if not is_read(descriptor):
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, descriptor)
-            os.close(nothing)
-
-
 def print_line(text: str) -> None:
-    """Print a line now, unless the reader of the output has ended: what a run prints does not decide its fate."""
-    try:
+    """Print a line now, unless it cannot be written (a full disk): what a run prints does not decide its fate."""
+    with contextlib.suppress(OSError):
         print(text, flush=True)
-    except OSError:
-        discard_unread_output()
 
 
 def print_message(sentence: object) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from statistics import median
 from typing import ParamSpec
 
-from brats_ablate.runtime.output import discard_unread_output
 from brats_ablate.runtime.text import format_duration
 
 P = ParamSpec("P")
@@ -115,7 +115,7 @@ class EstimatedProgress(Progress):
 
 
 class GuardedProgress(Progress):
-    """Reports as `report` does. What cannot be written, as to a closed terminal or pipe, is left out."""
+    """Reports as `report` does. What cannot be written, as on a full disk, is left out."""
 
     def __init__(self, report: Progress) -> None:
         super().__init__(report.label)
@@ -134,10 +134,8 @@ class GuardedProgress(Progress):
         self._guard(self.report.close)
 
     def _guard(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
+        with suppress(OSError):
             call(*args, **kwargs)
-        except OSError:
-            discard_unread_output()
 
 
 def make_progress(kind: str, label: str) -> Progress:
