@@ -31,7 +31,7 @@ LEVELS_LEFT_OUT = 2
 """The paper's networks are made for patches of 128³; here are 32 × 32 × 16 and two levels fewer, each a quarter as wide."""
 OTHERWISE = {
     # takes no smaller patch, which is four times the others', and learns from fewer of them
-    "swin_unetr": ("patches.shape=[32,64,32]", "trainer.crops_per_case=2"),
+    "swin_unetr": ("patches.shape=[32,64,32]", "trainer.crops_per_case=1"),
     # its ramp of 10,000 steps would drop next to nothing in so few
     "dropblock": ("model.drop.ramp_steps=24",),
     # gained hardly more than the limit in 48 steps; here are 96 at half the rate
