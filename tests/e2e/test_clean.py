@@ -13,7 +13,7 @@ STUDY = ("+experiment=baseline", "lr=7e-4", "trainer.epochs=2")
 JOBS = (
     ("job=verify",),
     ("job=predict", "inference=sliding_window_without_tta"),
-    ("job=evaluate", "job.name=baseline"),
+    ("job=evaluate", "job.name=baseline", "job.workers=1"),
     ("job=tables", "job.tables=[trained]"),
 )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from documents import in_one_process
 from scaffolding import CommandLine
 
 pytestmark = pytest.mark.slow(minutes=4)
@@ -48,7 +49,7 @@ def test_a_challenge_runs_from_prepare_to_tables_and_label_files(tmp_path: Path,
     command = CommandLine(tmp_path, (f"data={name}", *SMALL))
 
     def succeed(*arguments: str) -> str:
-        done = command.run(*arguments)
+        done = command.run(*in_one_process(arguments))
         assert done.returncode == 0, done.stdout
         return done.stdout
 

@@ -45,7 +45,7 @@ def _study(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> 
 
 
 def ran(study: CommandLine, arguments: Sequence[str]) -> str:
-    done = study.run(*arguments)
+    done = study.run(*documents.in_one_process(arguments))
     assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}"
     return done.stdout
 

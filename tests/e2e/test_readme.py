@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from documents import in_one_process
 from scaffolding import CommandLine
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def of_two_folds(work: Path, small: tuple[str, ...]) -> CommandLine:
 def run(study: CommandLine, command: str, **replaced: str) -> None:
     for text, other in (*SHORTER.items(), *replaced.items()):
         command = command.replace(text, other)
-    arguments = shlex.split(command.removeprefix(PROGRAM))
+    arguments = in_one_process(shlex.split(command.removeprefix(PROGRAM)))
     flags = [a for a in arguments if a.startswith("-")]
     done = study.run(*arguments) if "--help" not in flags else CommandLine(study.folder).run("--help")
     assert done.returncode == 0, f"{command}\n{done.stdout}"

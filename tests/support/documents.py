@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,13 @@ python() { { printf '%s\\037' python "$@"; echo; } >&3; }
 brats-ablate() { { printf '%s\\037' brats-ablate "$@"; echo; } >&3; }
 for block in "$@"; do eval "$block"; done
 """
+_MAPPED = {f"job={name}" for name in ("prepare", "evaluate", "tune", "calibration")}
+"""Jobs that map cases over processes."""
+
+
+def in_one_process(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command, with those that keep its job in one process: others start slower than it ends."""
+    return [*arguments, *(["job.workers=1"] if _MAPPED & set(arguments) else [])]
 
 
 def read(document: str) -> str:
