@@ -22,7 +22,7 @@ _FRACTION, _CROPS = "data.fraction", "trainer.crops_per_case"
 
 @dataclass(frozen=True)
 class SizePoint:
-    """One column of a curve, scored on the folds that all columns of the curve have."""
+    """The columns of a curve with one fraction, their mean on the folds that all columns of the curve have."""
 
     fraction: float
     cases: float
@@ -38,8 +38,9 @@ class SizeCurve:
     """One experiment at several numbers of training cases, in increasing order."""
 
     title: str
+    """Of the columns with the most cases: several where one configuration has several names."""
     source: str
-    """Key of the column with the most cases, as `Column.source`."""
+    """Key of the first of them, as `Column.source`."""
     folds: int
     points: tuple[SizePoint, ...]
 
@@ -78,25 +79,28 @@ def size_table(result: TableResult) -> Table:
     ]
     heads = headers("", _FRACTION, "training cases", "folds", "mean Dice", "95 % CI")
     notes = (
-        "Mean over the folds that all fractions have finished. 95 % CI: Student's t over these folds; they share "
-        "training cases, so it is approximate.",
+        "Mean over the folds that all fractions have finished; columns that differ in nothing but their name are "
+        "averaged. 95 % CI: Student's t over these folds; they share training cases, so it is approximate.",
     )
     return Table(f"{result.spec.name}_training_size", "Dice by number of training cases", heads, tuple(rows), notes)
 
 
 def _curve(kind: str, members: Sequence[tuple[float, ColumnResult]]) -> SizeCurve | None:
-    members = sorted(members, key=lambda member: member[0])
     shared = set.intersection(*(column.scores.per_fold_lr.finished_folds for _, column in members))
     if not shared:
         return None
+    by_fraction: dict[float, list[ColumnResult]] = defaultdict(list)
+    for fraction, column in sorted(members, key=lambda member: member[0]):
+        by_fraction[fraction].append(column)
     points = []
-    for fraction, column in members:
-        scores = [column.scores.per_fold_lr.folds[fold] for fold in sorted(shared)]
-        values = np.array([score.value for score in scores], dtype=float)
-        cases = fmean(training_cases(run) for score in scores for run in score.runs)
+    for fraction, columns in by_fraction.items():
+        scores = [[column.scores.per_fold_lr.folds[fold] for fold in sorted(shared)] for column in columns]
+        values = np.array([[score.value for score in of_column] for of_column in scores], dtype=float).mean(axis=0)
+        cases = fmean(training_cases(run) for of_column in scores for score in of_column for run in score.runs)
         points.append(SizePoint(fraction, cases, float(values.mean()), t_interval(values)))
-    largest = members[-1][1].column
-    return SizeCurve(largest.title + kind, largest.source, len(shared), tuple(points))
+    largest = [column.column for column in columns]
+    title = " and ".join(column.title for column in largest)
+    return SizeCurve(title + kind, largest[0].source, len(shared), tuple(points))
 
 
 def training_cases(run: RunSummary) -> int:
