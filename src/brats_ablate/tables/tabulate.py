@@ -157,10 +157,9 @@ def strata_table(result: TableResult) -> Table:
         "subgroup", "", "n", *(f"Dice {region}" for region in result.labels.regions), "Δ mean Dice", "95 % CI"
     )
     title = f"Subgroup analysis (by {result.labels.sized_region} volume)"
-    notes = (
-        "Scores of the best epochs at the best learning rates, which favor columns with more learning rates or noisier "
-        "epochs. 95 % CI: Student's t over patients, of these networks as trained; no test.",
-    )
+    best = "Scores of trained columns are of the best epochs at the best learning rates, which favor more rates "
+    best = f"{best}and noisier epochs. " if any(result.spec.is_trained(s.column) for s in result.strata) else ""
+    notes = (f"{best}95 % CI: Student's t over patients, of these networks as trained; no test.",)
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), notes, frozenset(rules))
 
 
