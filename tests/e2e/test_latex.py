@@ -81,7 +81,7 @@ def write_study(root: Path) -> Path:
         "title: 50 % of {names} & $pecial ~#^ \\things_\nbaseline: ds\ncolumns:\n"
         "  - {title: 'DS_{1} & 100 %', evaluation: ds}\n"
         "  - {title: 'nn#U~Net^2 \\alpha <$5', evaluation: 'theirs_50%&more_~^#$'}\n"
-        "  - {title: few, evaluation: few}\n"
+        "  - {title: 'few, α ≤ β → λ', evaluation: few}\n"
     )
     return work
 

@@ -18,7 +18,9 @@ _LATEX = str.maketrans({
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "Δ": r"$\Delta$", "−": "--", "–": "--", "×": r"$\times$",
     "<": "$<$", ">": "$>$", "≥": r"$\geq$", "∞": r"$\infty$", "³": "$^3$", "…": r"\dots{}", "±": r"$\pm$",
-    "|": r"\textbar{}", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$",
+    "|": r"\textbar{}", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "≤": r"$\leq$", "→": r"$\to$",
+    "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "ε": r"$\varepsilon$", "λ": r"$\lambda$", "μ": r"$\mu$",
+    "σ": r"$\sigma$", "τ": r"$\tau$",
 })  # fmt: skip
 _LINE = 90
 """Characters of a row that LaTeX prints in readable size."""
