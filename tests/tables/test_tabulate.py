@@ -226,6 +226,9 @@ def test_evaluated_columns_have_subgroups_and_no_difference_to_a_trained_one(
     for name, of_case in dice.items():
         rows = [f"{case},{region},dice,{value}" for case, value in of_case.items() for region in ("WT", "TC", "ET")]
         rows += [f"{c},{r},reference_voxels,{v + k}" for c, v in sizes.items() for k, r in ((0, "ET"), (9999, "WT"))]
+        rows += [
+            f"of no fold,{r},{metric}" for r in ("WT", "TC", "ET") for metric in ("dice,0", "reference_voxels,900")
+        ]
         write_values(tmp_path / "evaluation" / f"{name}.csv", rows)
     columns = (
         Column("U-Net", "unet", None, None),

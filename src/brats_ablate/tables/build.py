@@ -149,11 +149,17 @@ def _table(
         comparisons=tuple(sorted(compared, key=attrgetter("column"))),
         paper_p=_paper_p(spec, pairs, settings),
         settings=settings,
-        strata=tuple(strata(alike, rows, store.patient_of, labels=labels)),
+        strata=tuple(strata(alike, list(map(_validated, rows)), store.patient_of, labels=labels)),
         test_sets=tuple(scores_outside_folds(rows, labels, store.patient_of)),
         labels=labels,
         effects=tuple(_effects(spec, columns, settings)),
     )
+
+
+def _validated(scores: DataFrame) -> DataFrame:
+    """Return a column's cases of the folds, or all if it has none there: a test set has a table of its own."""
+    in_folds = scores[scores["fold"] != NO_FOLD]
+    return scores if in_folds.empty else in_folds
 
 
 def _effects(spec: TableSpec, columns: Sequence[ColumnResult], settings: Settings) -> list[Effect]:
