@@ -78,8 +78,10 @@ def paper_table(result: TableResult) -> Table:
 
 
 def write_paper_table(result: TableResult, folder: Path) -> None:
-    """Write the table as Markdown, CSV and LaTeX; nothing if no variant has case scores."""
+    """Write the table as Markdown, CSV and LaTeX; if no variant has case scores, remove what was written earlier."""
     if all(c.case_scores.empty for c in result.columns):
+        for ending in ("md", "tex", "csv"):
+            (folder / f"{result.spec.name}_paper.{ending}").unlink(missing_ok=True)
         return
     table = paper_table(result)
     write_text(folder / f"{table.name}.md", markdown([table]))

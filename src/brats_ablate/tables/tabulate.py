@@ -58,13 +58,19 @@ def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
 
 def tabulate(result: TableResult) -> list[Table]:
     """Return the table itself, then those of its further tables that have rows."""
+    table, *further = all_tables(result)
+    return [table, *(part for part in further if part.rows)]
+
+
+def all_tables(result: TableResult) -> list[Table]:
+    """Return the table itself, then its further tables, with or without rows."""
     if result.spec.ranking:
         return [ranking_table(result)]
     further = (
         outside_folds_table, differences_table, effects_table, sources_table, size_table, selection_bias_table,
         strata_table, training_table, cost_table,
     )  # fmt: skip
-    return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
+    return [scores_table(result), *(make(result) for make in further)]
 
 
 def scores_table(result: TableResult) -> Table:

@@ -29,12 +29,19 @@ _PAGE = 40
 
 
 def write_tables(tables: Sequence[Table], folder: Path, extra_rows: Sequence[Row] = ()) -> None:
-    """Write everything as one Markdown file, each table as CSV, the first one as LaTeX with `extra_rows`."""
-    name = tables[0].name
-    write_text(folder / f"{name}.md", markdown(tables))
-    write_text(folder / f"{name}.tex", latex(tables[0], extra_rows))
-    for table in tables:
+    """Write everything as one Markdown file, each table as CSV, the first one as LaTeX with `extra_rows`.
+
+    A further table without rows has no file; one that was written earlier is removed.
+    """
+    first, *further = tables
+    filled = [first, *(table for table in further if table.rows)]
+    write_text(folder / f"{first.name}.md", markdown(filled))
+    write_text(folder / f"{first.name}.tex", latex(first, extra_rows))
+    for table in filled:
         write_csv(table.frame(), folder / f"{table.name}.csv")
+    for table in further:
+        if not table.rows:
+            (folder / f"{table.name}.csv").unlink(missing_ok=True)
 
 
 def write_csv(frame: DataFrame, file: Path) -> None:
