@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from brats_ablate.cases import RawCase
 from brats_ablate.data import nifti, store
 from brats_ablate.data.case_reader import ReadingRules, source_files
-from brats_ablate.errors import DataError
+from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.runtime.files import read_json
 
@@ -39,8 +40,10 @@ def size_and_time(file: Path) -> list[int]:
 
 
 def is_source(prepared: Path, case_id: str, file: Path) -> bool:
-    """Return whether a stored case was prepared from `file`, by size and time."""
-    described = read_json(case_folder(prepared, case_id) / "case.json")
+    """Return whether a stored case was prepared from `file`, by size and time; False where its record is damaged."""
+    described: dict[str, Any] = {}
+    with contextlib.suppress(Unreadable):
+        described = read_json(case_folder(prepared, case_id) / "case.json")
     return size_and_time(file) in [source[1:] for source in described.get("sources") or ()]
 
 
