@@ -249,6 +249,15 @@ def test_evaluated_columns_have_subgroups_and_no_difference_to_a_trained_one(
     assert rows["ET ≥ 500 voxels", "theirs"][-2:] == (f"{delta:+.4f}", f"[{low:+.4f}, {high:+.4f}]")
 
 
+def test_a_table_of_all_experiments_without_a_baseline_says_so(tmp_path: Path, write_experiment: Write) -> None:
+    for name in ("ds", "focal"):
+        write_experiment(tmp_path, name, [0.8] * 5)
+    spec = load_table_spec(EXPERIMENTS / "trained.yaml").expanded(["ds", "focal"], [])
+    for chosen, is_said in ((spec, True), (spec.with_baseline("ds"), False)):
+        notes = scores_table(result_of(tmp_path, chosen)).notes
+        assert any(note.startswith("No column is the baseline") for note in notes) is is_said
+
+
 def test_a_table_of_every_evaluation_can_be_empty() -> None:
     spec = load_table_spec(EXPERIMENTS / "evaluated.yaml").expanded([], [])
     assert not result_of(NOWHERE, spec).has_any

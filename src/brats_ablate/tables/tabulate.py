@@ -256,6 +256,9 @@ def _notes(result: TableResult) -> Iterator[str]:
             yield f"! {c.column.title}: {printed}{erratum}."
     if any(is_trained(c, result) and not math.isnan(c.p_adjusted) for c in result.comparisons):
         yield "Differences and verdicts compare the means of the last epochs, not these best epochs; see Differences."
+    is_compared = any(result.spec.baseline_of(i) is not None for i in range(len(result.columns)))
+    if result.spec.selects and len(result.columns) > 1 and not is_compared:
+        yield "No column is the baseline, so nothing is compared; choose one: job=tables job.baseline=<name>."
     for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
         yield f"! {run.coordinates}: {run.status.reason}."
     scheduled = [v for c in result.columns for v in recorded_values(c.scores.runs, "validation") if "tenth" in v]
