@@ -22,7 +22,7 @@ _FRACTION, _CROPS = "data.fraction", "trainer.crops_per_case"
 
 @dataclass(frozen=True)
 class SizePoint:
-    """The columns of a curve with one fraction, their mean on the folds that all columns of the curve have."""
+    """The columns of a curve with one fraction, their mean on the folds that all fractions have."""
 
     fraction: float
     cases: float
@@ -49,7 +49,7 @@ def size_curves(columns: Sequence[ColumnResult]) -> list[SizeCurve]:
     """Return a curve for each set of columns that differ in nothing but `data.fraction`.
 
     Columns that differ in `trainer.crops_per_case`, too, so that their epochs are of as many samples, are a further
-    curve. A curve has at least two fractions and one fold that all of its columns have finished.
+    curve. A curve has at least two fractions and one fold that all of them have finished.
     """
     groups: dict[tuple[Any, ...], list[tuple[float, ColumnResult]]] = defaultdict(list)
     for column in columns:
@@ -86,17 +86,18 @@ def size_table(result: TableResult) -> Table:
 
 
 def _curve(kind: str, members: Sequence[tuple[float, ColumnResult]]) -> SizeCurve | None:
-    shared = set.intersection(*(column.scores.per_fold_lr.finished_folds for _, column in members))
-    if not shared:
-        return None
     by_fraction: dict[float, list[ColumnResult]] = defaultdict(list)
     for fraction, column in sorted(members, key=lambda member: member[0]):
         by_fraction[fraction].append(column)
+    finished = (set().union(*(c.scores.per_fold_lr.finished_folds for c in same)) for same in by_fraction.values())
+    shared = sorted(set.intersection(*finished))
+    if not shared:
+        return None
     points = []
     for fraction, columns in by_fraction.items():
-        scores = [[column.scores.per_fold_lr.folds[fold] for fold in sorted(shared)] for column in columns]
-        values = np.array([[score.value for score in of_column] for of_column in scores], dtype=float).mean(axis=0)
-        cases = fmean(training_cases(run) for of_column in scores for score in of_column for run in score.runs)
+        of_folds = [[c.scores.per_fold_lr.folds[fold] for c in columns] for fold in shared]
+        values = np.array([fmean(s.value for s in of_fold if s.value is not None) for of_fold in of_folds])
+        cases = fmean(training_cases(run) for of_fold in of_folds for score in of_fold for run in score.runs)
         points.append(SizePoint(fraction, cases, float(values.mean()), t_interval(values)))
     largest = [column.column for column in columns]
     title = " and ".join(column.title for column in largest)
