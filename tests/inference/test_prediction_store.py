@@ -98,5 +98,5 @@ def test_label_files_of_another_program_are_not_taken_over(tmp_path):
 
 
 def test_two_label_files_of_a_case_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"contains two label files of A \(A\.nii\.gz, A_seg\.nii\.gz\); remove one"):
+    with pytest.raises(DataError, match=r"two label files of A \(A\.nii\.gz, A_seg\.nii\.gz\); give a folder"):
         find_label_files(_touch(tmp_path, "A.nii.gz", "A_seg.nii.gz"))

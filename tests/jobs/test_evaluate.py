@@ -55,6 +55,23 @@ def test_the_reference_itself_is_perfect(job: Job, work: Path) -> None:
     assert folds == {c: k for k, ids in enumerate(store.folds) for c in ids}
 
 
+def test_the_references_are_no_predictions(job: Job, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    case_id, *others = CaseStore(phantom(work, "prepared")).case_ids
+    raw = phantom(work, "raw")
+    folder = f"job.predictions={work / 'phantom'}"  # above the raw data
+    for references in ("prepared", raw):
+        with pytest.raises(DataError, match=rf"{case_id}_seg.nii.gz is the reference itself.*as {len(others)} more"):
+            job("job=evaluate", "job.name=none", folder, f"job.references={references}", "job.workers=1")
+    link, copy = tmp_path / "mixed" / f"{case_id}.nii.gz", tmp_path / "mixed" / f"{others[0]}.nii.gz"
+    link.parent.mkdir()
+    link.symlink_to(raw / case_id / f"{case_id}_seg.nii.gz")
+    shutil.copyfile(raw / others[0] / f"{others[0]}_seg.nii.gz", copy)
+    with pytest.raises(DataError, match=rf"1 cases are not scored \({case_id}: \S*{link.name} is the reference"):
+        job("job=evaluate", "job.name=mixed", f"job.predictions={link.parent}", "job.workers=1")
+    assert {key[0] for key in rows_of(work, "mixed")} == {others[0]}
+    assert "every Dice is 1" in capsys.readouterr().err  # a copy cannot be told from a perfect prediction
+
+
 def test_label_files_of_another_program_against_segmentations(job: Job, work: Path, tmp_path: Path) -> None:
     store = CaseStore(phantom(work, "prepared"))
     case_id = store.case_ids[1]

@@ -130,3 +130,11 @@ def test_evaluations_of_the_same_cases_have_a_best_one_and_no_epochs(tmp_path: P
         text = summary_section([result_of(tmp_path, spec, folds=2, fold_of={f"c{i}": i % 2 for i in range(8)})], [])
         assert (f"Highest mean Dice: {best}, 0.6350 over the 2 folds that all have." in text) is (best is not None)
         assert "epoch" not in text
+
+
+def test_cases_of_no_fold_are_counted_apart(tmp_path: Path) -> None:
+    spec = TableSpec("t", "T", None, None, (Column("a", None, "a", None),))
+    write_values(tmp_path / "evaluation" / "a.csv", [f"c{i},{r},dice,0.5" for i in range(7) for r in REGIONS])
+    for in_folds, on in ((4, "on 4 cases in 2 folds and on 3 cases of no fold"), (0, "on 7 cases of no fold")):
+        folds = {f"c{i}": i % 2 for i in range(in_folds)} or {"other": 0}
+        assert f"1 variant (a) {on}." in summary_section([result_of(tmp_path, spec, folds=2, fold_of=folds)], [])

@@ -119,6 +119,21 @@ def test_columns_without_variance_leave_the_others_tested() -> None:
     assert (same.verdict, better.verdict) == (NOT_DECIDED, BETTER)
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_copy_of_a_column_changes_no_other_comparison(runs: int) -> None:
+    """Its equal scores would halve the variance that a table of three columns estimates from all of them."""
+    base, column, other = (_column(shift, seed=seed, runs=runs) for shift, seed in ((0, 1), (0.004, 2), (0.002, 3)))
+    alone = _compare(base, column)
+    copied, compared = _compare(base, base, column)
+    assert (copied.verdict, copied.reason) == (NOT_DECIDED, "every patient scores the same")
+    assert vars(compared) == vars(replace(alone[0], column=2))
+    both = _compare(base, column, other)
+    twice = _compare(base, column, column, other)
+    for c, expected in zip(twice, (both[0], both[0], both[1]), strict=True):
+        assert (c.difference, c.variance, c.degrees) == (expected.difference, expected.variance, expected.degrees)
+        assert c.p_adjusted == pytest.approx(expected.p_adjusted, abs=0.02)
+
+
 def test_only_shared_runs_count_and_other_sets_are_a_family_of_their_own() -> None:
     base, full, single = _column(), _column(0.01, seed=2), _column(0.01, seed=3, runs=1)
     both = _compare(base, full, single)

@@ -12,9 +12,11 @@ DRAWS = 100_000
 
 
 def test_one_column_is_students_t() -> None:
-    result = maxt.step_down(np.array([2.3]), np.array([[0.7]]), 9.0, draws=DRAWS, seed=0)
-    assert result.p_adjusted[0] == pytest.approx(2 * stats.t.sf(2.3, 9), abs=0.003)
-    assert result.critical == pytest.approx(stats.t.ppf(0.975, 9), rel=0.01)
+    one = maxt.step_down(np.array([2.3]), np.array([[0.7]]), 9.0, draws=10, seed=0, families=2)
+    assert one.p_adjusted[0] == pytest.approx(4 * stats.t.sf(2.3, 9), rel=1e-9)
+    assert one.critical == pytest.approx(stats.t.ppf(1 - 0.05 / 4, 9), rel=1e-9)
+    last = maxt.step_down(np.array([2.3, 2.9]), np.eye(2), 9.0, draws=DRAWS, seed=0)
+    assert last.p_adjusted[0] == pytest.approx(2 * stats.t.sf(2.3, 9), rel=1e-9)
 
 
 def test_independent_columns_are_corrected_step_by_step_as_by_sidak() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pandas import DataFrame
@@ -89,6 +91,13 @@ def test_equal_methods_are_not_significantly_different_and_a_better_one_is() -> 
     np.testing.assert_array_equal(ranking.p_first, [0, 0, 1])
     np.testing.assert_array_equal(ranking.rank_intervals[2], [1, 1])
     np.testing.assert_array_equal(ranking.p_values, ranking.p_values.T)
+
+
+def test_no_probability_is_rounded_to_certainty() -> None:
+    values = {name: scores((1, 1)) for name in "abcd"}
+    ranking = rank_methods(values, ["x"], [HIGHER, LOWER], resamples=10, seed=0)
+    ranking = replace(ranking, p_first=np.array([0.996, 0.004, 0.0, 1.0]))
+    assert [row[5].text for row in ranking_table(ranking, ["dice", "hd95"]).rows] == [">99%", "<1%", "0%", "100%"]
 
 
 def test_permutation_p_is_scipys() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from brats_ablate.tables.statistics import UNKNOWN, Interval
@@ -12,6 +13,7 @@ from brats_ablate.tables.table import (
     Bounds,
     Cell,
     Detail,
+    Distribution,
     Header,
     Number,
     Raw,
@@ -47,6 +49,12 @@ def test_numbers_in_text() -> None:
 def test_a_cell_has_text_and_values(cell: Cell, text: str, raw: dict[str, Raw]) -> None:
     assert cell.text == text
     assert cell.raw == raw
+
+
+def test_infinite_scores_leave_what_is_finite() -> None:
+    cell = Distribution(np.array([1, np.inf, 3, 2, np.inf]), "{:.2f}".format, "{:.1f}".format)
+    assert cell.text == "∞ ± –; 3.0 [2.0, ∞]"
+    assert cell.raw == {"": math.inf, "SD": None, "median": 3, "q1": 2, "q3": math.inf}
 
 
 def test_the_frame_keeps_columns_of_equal_names_apart() -> None:

@@ -216,6 +216,48 @@ def test_an_evaluation_is_not_mistaken_for_the_runs_of_the_same_name(tmp_path: P
     assert {value for region in evaluated for value in region if value is not None} == {5000}
 
 
+def test_evaluated_columns_have_subgroups_and_no_difference_to_a_trained_one(
+    tmp_path: Path, write_experiment: Write
+) -> None:
+    sizes = {f"case-{fold}-{i:03d}": 100 * i for fold in range(5) for i in range(8)}
+    write_experiment(tmp_path, "unet", [0.7] * 5, cases_per_fold=8, et_voxels=sizes)
+    draw = np.random.default_rng(0)
+    dice = {name: dict(zip(sizes, draw.uniform(size=len(sizes)), strict=True)) for name in ("ours", "theirs")}
+    for name, of_case in dice.items():
+        rows = [f"{case},{region},dice,{value}" for case, value in of_case.items() for region in ("WT", "TC", "ET")]
+        rows += [f"{c},{r},reference_voxels,{v + k}" for c, v in sizes.items() for k, r in ((0, "ET"), (9999, "WT"))]
+        rows += [
+            f"of no fold,{r},{metric}" for r in ("WT", "TC", "ET") for metric in ("dice,0", "reference_voxels,900")
+        ]
+        write_values(tmp_path / "evaluation" / f"{name}.csv", rows)
+    columns = (
+        Column("U-Net", "unet", None, None),
+        Column("ours", None, "ours", None, baseline="unet"),
+        Column("theirs", None, "theirs", None, baseline="ours"),
+    )
+    spec = TableSpec("mixed", "Mixed", None, "unet", columns, ())
+    result = result_of(tmp_path, spec, fold_of={case: int(case[5]) for case in sizes})
+    (table,) = (t for t in tabulate(result) if t.name == "mixed_strata")
+    assert table.notes[0].startswith("Scores of trained columns are of the best epochs")
+    rows = {(row[0].partition(":")[0], row[1]): row for row in table.texts}
+    assert rows["ET ≥ 500 voxels", "ours"][-2:] == ("–", "–")
+    large = [case for case, size in sizes.items() if size >= 500]
+    assert rows["ET ≥ 500 voxels", "ours"][2:4] == ("15", f"{np.mean([dice['ours'][c] for c in large]):.4f}")
+    test = stats.ttest_rel(*([dice[name][c] for c in large] for name in ("theirs", "ours")))
+    low, high = test.confidence_interval()
+    delta = np.mean([dice["theirs"][c] - dice["ours"][c] for c in large])
+    assert rows["ET ≥ 500 voxels", "theirs"][-2:] == (f"{delta:+.4f}", f"[{low:+.4f}, {high:+.4f}]")
+
+
+def test_a_table_of_all_experiments_without_a_baseline_says_so(tmp_path: Path, write_experiment: Write) -> None:
+    for name in ("ds", "focal"):
+        write_experiment(tmp_path, name, [0.8] * 5)
+    spec = load_table_spec(EXPERIMENTS / "trained.yaml").expanded(["ds", "focal"], [])
+    for chosen, is_said in ((spec, True), (spec.with_baseline("ds"), False)):
+        notes = scores_table(result_of(tmp_path, chosen)).notes
+        assert any(note.startswith("No column is the baseline") for note in notes) is is_said
+
+
 def test_a_table_of_every_evaluation_can_be_empty() -> None:
     spec = load_table_spec(EXPERIMENTS / "evaluated.yaml").expanded([], [])
     assert not result_of(NOWHERE, spec).has_any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -67,6 +68,14 @@ def test_a_table_too_wide_both_ways_is_printed_in_parts_that_repeat_the_first_co
     assert [name for part in parts for name in part.header_texts[1:]] == list(whole.header_texts[1:])
     assert all([row[0] for row in part.texts] == list(VARIANTS) for part in parts)
     assert [best(part) for part in parts] == [{(0, 2)}, set(), set()]
+
+
+def test_parts_repeat_every_column_of_names() -> None:
+    whole = table(8, 6)
+    named = tuple((Words("no ET"), *row) for row in whole.rows)
+    parts = fitted(replace(whole, headers=(*headers("subgroup"), *whole.headers), rows=named), 80)
+    assert len(parts) > 1
+    assert all([row[:2] for row in part.texts] == [("no ET", name) for name in VARIANTS] for part in parts)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])

@@ -56,6 +56,17 @@ def test_as_many_samples_per_epoch_are_a_curve_of_their_own(tmp_path: Path, writ
     assert curves == {"ds": [0.6, 0.8], "ds, as many samples per epoch": [0.7, 0.8]}
 
 
+def test_columns_that_differ_in_their_name_alone_are_one_point(tmp_path: Path, write_run: Write) -> None:
+    write(write_run, tmp_path, "ds", {0: 0.8, 1: 0.9}, 80)
+    write(write_run, tmp_path, "ds_again", {0: 0.7}, 80)
+    write(write_run, tmp_path, "ds_half", {0: 0.6, 1: 0.8}, 40, **{"data.fraction": 0.5})
+    (curve,) = size_curves(table(tmp_path).columns)
+    assert (curve.title, curve.source) == ("ds and ds_again", "ds")
+    assert [(p.fraction, p.cases) for p in curve.points] == [(0.5, 40), (1, 80)]
+    assert curve.points[1].mean == pytest.approx((0.75 + 0.9) / 2)
+    assert curve.points[1].interval.high == pytest.approx(0.825 + 12.706204736 * 0.075)
+
+
 def test_one_fraction_or_no_shared_fold_is_no_curve(tmp_path: Path, write_run: Write) -> None:
     write(write_run, tmp_path, "ds", {0: 0.8}, 80)
     assert size_curves(table(tmp_path).columns) == []

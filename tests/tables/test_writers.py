@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +46,15 @@ def test_csv_has_the_numbers(tmp_path: Path) -> None:
     ]
     assert pd.read_csv(tmp_path / "t.csv", index_col=0)["a_b"].tolist() == [0.91234, 0.9]
     assert {file.name for file in tmp_path.iterdir()} == {"t.md", "t.csv", "t.tex"}
+
+
+def test_a_further_table_that_has_no_rows_any_more_is_removed(tmp_path: Path) -> None:
+    further = replace(_TABLE, name="t_differences", title="Differences")
+    writers.write_tables([_TABLE, further], tmp_path)
+    assert (tmp_path / "t_differences.csv").exists()
+    writers.write_tables([_TABLE, replace(further, rows=())], tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"t.md", "t.csv", "t.tex"}
+    assert "Differences" not in (tmp_path / "t.md").read_text()
 
 
 def test_latex_has_booktabs_rules_bold_and_escapes() -> None:

@@ -1,7 +1,8 @@
-"""Whether a stored case is still what `job=prepare` would write: what its case.json records is compared."""
+"""What the case.json of a stored case records: whether `job=prepare` would write the same, and which files it is of."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 from brats_ablate.cases import RawCase
 from brats_ablate.data import nifti, store
 from brats_ablate.data.case_reader import ReadingRules, source_files
-from brats_ablate.errors import DataError
+from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.labels.scheme import LabelScheme
+from brats_ablate.runtime.files import read_json
 
 
 def case_folder(prepared: Path, case_id: str) -> Path:
@@ -21,14 +23,28 @@ def case_folder(prepared: Path, case_id: str) -> Path:
 
 def sources_of(raw: RawCase) -> list[list[Any]]:
     """Return name, size and time of each raw file, by which a changed case is recognized."""
-    rows: list[list[Any]] = []
-    for path in source_files(raw):
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise nifti.unreadable(path, error) from error
-        rows.append([path.name, stat.st_size, stat.st_mtime_ns])
-    return rows
+    return [[path.name, *size_and_time(path)] for path in source_files(raw)]
+
+
+def size_and_time(file: Path) -> list[int]:
+    """Return size and time of a file, which links to it and copies with its time have, too.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        stat = file.stat()
+    except OSError as error:
+        raise nifti.unreadable(file, error) from error
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def is_source(prepared: Path, case_id: str, file: Path) -> bool:
+    """Return whether a stored case was prepared from `file`, by size and time; False where its record is damaged."""
+    described: dict[str, Any] = {}
+    with contextlib.suppress(Unreadable):
+        described = read_json(case_folder(prepared, case_id) / "case.json")
+    return size_and_time(file) in [source[1:] for source in described.get("sources") or ()]
 
 
 def recorded(rules: ReadingRules) -> dict[str, Any]:

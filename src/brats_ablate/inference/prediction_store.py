@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,8 +161,8 @@ def find_label_files(folder: Path, layout: Layout | None = None, known: Collecti
         if case_id is None:
             continue
         if case_id in files:
-            names = f"{files[case_id].name}, {file.name}"
-            raise DataError(f"{folder} contains two label files of {case_id} ({names}); remove one")
+            both = ", ".join(os.path.relpath(path, folder) for path in (files[case_id], file))
+            raise DataError(f"{folder} contains two label files of {case_id} ({both}); give a folder with only one")
         files[case_id] = file
     if not files:
         raise DataError(f"{folder} contains no label file (<case>.nii.gz); predict first, or check the path")

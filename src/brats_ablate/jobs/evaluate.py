@@ -20,6 +20,8 @@ from brats_ablate.inference.prediction_store import PredictionFolder, find_label
 from brats_ablate.jobs.build import build_scheme, instantiate, layout_of, open_store
 from brats_ablate.jobs.predict.case_source import PREPARED
 from brats_ablate.runtime.files import read_json, write_json
+from brats_ablate.runtime.output import print_message
+from brats_ablate.runtime.text import counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -226,6 +228,9 @@ def evaluate_files(
             f"the respective other one, as if their values were swapped; set {remedy}, or "
             "job.accept_labels=true to score them as they are"
         )
+    if (rows.loc[rows["metric"] == "dice", "value"] == 1).all():
+        cases = counted(rows["case"].nunique(), "case")
+        print_message(f"every Dice is 1: {folder} and the references agree in {cases}; are these predictions?")
     unknown = {case_id for case_id, problem in problems.items() if problem.values}
     return rows, {case_id: reason + hint * (case_id in unknown) for case_id, reason in reasons.items()}
 

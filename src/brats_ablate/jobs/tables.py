@@ -86,7 +86,7 @@ def run(
     from brats_ablate.tables.differences import comparisons_dict
     from brats_ablate.tables.paper_table import write_paper_table
     from brats_ablate.tables.spec import CASE_ROWS
-    from brats_ablate.tables.tabulate import interval_rows, tabulate, training_rows
+    from brats_ablate.tables.tabulate import all_tables, interval_rows, tabulate, training_rows
     from brats_ablate.tables.writers import write_csv, write_tables
 
     out, console = Path(cfg.paths.tables), Console()
@@ -95,7 +95,7 @@ def run(
         parts = tabulate(result)
         terminal.show(parts, console)
         further = () if result.spec.ranking else (*(interval_rows(result) if intervals else ()), *training_rows(result))
-        write_tables(parts, out, further)
+        write_tables(all_tables(result), out, further)
         write_paper_table(result, out)
         frames |= tracked_frames(parts)
     write_csv(_case_rows(shown), out / f"{CASE_ROWS}.csv")

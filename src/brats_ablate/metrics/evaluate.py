@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from pandas import DataFrame
 from brats_ablate.cases import ImageGeometry
 from brats_ablate.data import nifti
 from brats_ablate.data.store import CaseStore
+from brats_ablate.data.up_to_date import is_source
 from brats_ablate.data.validation import Problem, encoded_labels
 from brats_ablate.errors import DataError
 from brats_ablate.labels.scheme import LabelScheme
@@ -81,6 +83,8 @@ def evaluate(tasks: Sequence[Task], scorer: Scorer, fold_of_case: Mapping[str, i
 def score(task: Task, scorer: Scorer) -> Scores | Problem:
     """Read and score one case, or return why it is invalid. Runs in a worker process."""
     try:
+        if _is_reference(task):
+            return Problem(f"{task.prediction} is the reference itself; give the folder of the predictions alone")
         values, affine = nifti.read_volume(task.prediction)
         predicted = encoded_labels(task.prediction, values, task.labels)
     except DataError as error:
@@ -102,6 +106,12 @@ def score(task: Task, scorer: Scorer) -> Scores | Problem:
     grid = ImageGeometry(reference.shape, tuple(tuple(row) for row in reference_affine.tolist()))
     scores = scorer(on_grid, reference, grid.spacing_mm, task.labels)
     return Scores(scores, looks_swapped(on_grid, reference, task.labels))
+
+
+def _is_reference(task: Task) -> bool:
+    if task.reference.is_dir():
+        return is_source(task.reference, task.case_id, task.prediction)
+    return os.path.realpath(task.prediction) == os.path.realpath(task.reference)
 
 
 def _on_grid(

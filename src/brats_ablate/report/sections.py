@@ -45,7 +45,7 @@ def _figures(result: TableResult, name: str) -> Iterator[str]:
     """Yield the places of the figures that the page's script draws."""
     small = f"; {SMALL_SAMPLE}" if any(c.is_small for c in result.comparisons) else ""
     if any(not math.isnan(c.difference) for c in result.comparisons):
-        noise = "; shaded: noise floor, what training alone reaches" if result.noise_floor else ""
+        noise = "; shaded: the largest noise floor, what training alone reaches" if result.noise_floor else ""
         caption = f"Δ mean Dice to the baseline with its 95 % CI; filled: better or worse{noise}{small}"
         yield _FIGURE.format(caption=caption, kind="forest", name=name, label="Numbers are under Differences")
     has_paper = any(c.column.paper for c in result.columns)

@@ -12,6 +12,7 @@ from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.comparison import BETTER, WORSE
 from brats_ablate.tables.cost import cost_of, unit_of_device_hours
 from brats_ablate.tables.differences import verdict_numbers, verdict_sentence
+from brats_ablate.tables.results import NO_FOLD
 from brats_ablate.tables.scores import RunSummary
 from brats_ablate.tables.table import dice
 from brats_ablate.tables.tabulate import have_same_cases
@@ -75,11 +76,15 @@ def _compared(shown: Sequence[TableResult], runs: Sequence[RunSummary]) -> str:
         return f"No result yet: {counted(len(runs), 'run')} started, none finished."
     names = list(dict.fromkeys(c.column.title for c in columns))  # trained and evaluated is one variant
     listed = first_few([escape(name) for name in names], _MOST_NAMES)
-    cases = len({case for c in columns for case in c.case_scores.index})
+    fold_of = {case: fold for c in columns for case, fold in c.case_scores["fold"].items()}
+    outside = sum(fold == NO_FOLD for fold in fold_of.values())
+    validated = len(fold_of) - outside
     folds = {fold for c in columns for fold in c.scores.per_fold_lr.finished_folds}
     of = f" of {shown[0].folds}" if len(folds) < shown[0].folds else ""
-    on = f" on {counted(cases, 'case')}" if cases else ""  # the best epochs of some runs have no rows of cases
-    return f"{counted(len(names), 'variant')} ({listed}){on} in {counted(len(folds), 'fold')}{of}."
+    on = f"on {counted(validated, 'case')} " if validated else ""  # the best epochs of some runs have no rows of cases
+    parts = [f"{on}in {counted(len(folds), 'fold')}{of}"] if folds else []
+    parts += [f"on {counted(outside, 'case')} of no fold"] if outside else []
+    return f"{counted(len(names), 'variant')} ({listed}) {' and '.join(parts)}."
 
 
 def _best(shown: Sequence[TableResult]) -> str:

@@ -137,6 +137,7 @@ def _table(
     pairs = [(i, b) for i, b in baselines if b is not None]
     trained = [pair for pair in pairs if spec.is_trained(*pair)]
     evaluated = [pair for pair in pairs if not spec.is_trained(*pair)]
+    alike = [(i, b if b is not None and spec.is_trained(i) == spec.is_trained(b) else None) for i, b in baselines]
     compared = compare(trained, [c.tested for c in columns], settings)
     compared += compare_evaluated(
         evaluated, spec.columns, rows, settings, regions=labels.averaged_names, patient_of=store.patient_of
@@ -148,11 +149,17 @@ def _table(
         comparisons=tuple(sorted(compared, key=attrgetter("column"))),
         paper_p=_paper_p(spec, pairs, settings),
         settings=settings,
-        strata=tuple(strata(baselines, rows, store.patient_of, labels=labels)),
+        strata=tuple(strata(alike, list(map(_validated, rows)), store.patient_of, labels=labels)),
         test_sets=tuple(scores_outside_folds(rows, labels, store.patient_of)),
         labels=labels,
         effects=tuple(_effects(spec, columns, settings)),
     )
+
+
+def _validated(scores: DataFrame) -> DataFrame:
+    """Return a column's cases of the folds, or all if it has none there: a test set has a table of its own."""
+    in_folds = scores[scores["fold"] != NO_FOLD]
+    return scores if in_folds.empty else in_folds
 
 
 def _effects(spec: TableSpec, columns: Sequence[ColumnResult], settings: Settings) -> list[Effect]:
@@ -189,7 +196,9 @@ def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     """Score a column of `job=evaluate`: a fold's score is the mean over its cases."""
     file = store.evaluation / f"{column.evaluation}.csv"
     rows, regions = case_rows([]), store.labels.region_names
-    scores = case_scores(evaluated_dice(file, store.fold_of_case, regions) if file.exists() else rows, regions)
+    if file.exists():
+        rows = evaluated_dice(file, store.fold_of_case, regions, store.labels.sized_region)
+    scores = case_scores(rows, regions)
     record, notes = read_record(file), list[str]()
     if trained_on := sorted(record.trained_on(store.fold_of_case) & set(scores.index)):
         scores = scores.drop(trained_on)
@@ -210,7 +219,7 @@ def _evaluated(column: Column, store: ResultsStore, folds: int) -> ColumnResult:
     missing = FoldScore("missing", note="no evaluated case")
     of_folds = FoldScores(tuple(FoldScore("finished", float(d.mean())) if len(d) else missing for d in by_fold))
     of_column = ColumnScores(of_folds, None, (), ())
-    return ColumnResult(column, of_column, rows, scores, {}, cost_of([]), None, notes=tuple(notes))
+    return ColumnResult(column, of_column, case_rows([]), scores, {}, cost_of([]), None, notes=tuple(notes))
 
 
 def _moved(file: Path, fold_of_case: Mapping[str, int]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from brats_ablate.tables.difference import Difference, Settings, estimate_differences, pair_contrasts
 from brats_ablate.tables.statistics import LEVEL
 from brats_ablate.tables.tested_scores import ColumnRuns, RunKey, SharedScores, SharedSet, gather, shared_set
-from brats_ablate.tables.variance import FoldStatistics
+from brats_ablate.tables.variance import FoldStatistics, without_copies
 
 ALPHA = 1 - LEVEL
 FEW_PATIENTS = 20
@@ -140,8 +140,9 @@ def _compare_family(
 def _tested(
     family: Sequence[Comparison], x: np.ndarray, fold: np.ndarray, pairs: np.ndarray, settings: Settings, families: int
 ) -> list[Comparison]:
-    statistics = FoldStatistics.of_patients(x, fold)
-    differences = estimate_differences(statistics, pair_contrasts(pairs, len(x)), settings, families)
+    distinct, contrasts = without_copies(x, pair_contrasts(pairs, len(x)))
+    statistics = FoldStatistics.of_patients(distinct, fold)
+    differences = estimate_differences(statistics, contrasts, settings, families)
     return [decide(replace(c, **vars(d)), settings) for c, d in zip(family, differences, strict=True)]
 
 

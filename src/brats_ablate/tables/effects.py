@@ -16,7 +16,7 @@ import numpy as np
 from brats_ablate.tables.comparison import Tested, decide, not_testable
 from brats_ablate.tables.difference import Settings, estimate_differences
 from brats_ablate.tables.tested_scores import ColumnRuns, gather, shared_set
-from brats_ablate.tables.variance import FoldStatistics
+from brats_ablate.tables.variance import FoldStatistics, without_copies
 
 EffectKind = Literal["main", "interaction", "given all others"]
 _ALL_ORDERS = 3
@@ -57,9 +57,9 @@ def effects(
     if reason:
         return plain
     scores = gather(shared, columns)
-    statistics = FoldStatistics.of_patients(scores.x, scores.fold)
     contrasts = np.array([contrast(kind, of, factors, on) for kind, of in named])
-    differences = estimate_differences(statistics, contrasts, settings)
+    x, contrasts = without_copies(scores.x, contrasts)
+    differences = estimate_differences(FoldStatistics.of_patients(x, scores.fold), contrasts, settings)
     return [decide(replace(e, **vars(d)), settings) for e, d in zip(plain, differences, strict=True)]
 
 

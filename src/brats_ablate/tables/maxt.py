@@ -25,6 +25,8 @@ def step_down(
 ) -> MaxT:
     """Adjust `t`, (m,) |difference| / standard error, for the largest of correlated t statistics.
 
+    Of one column, alone in the table or the last of the steps, that is Student's t, which needs no draws.
+
     Args:
         t: without NaN.
         covariance: (m, m) of the differences; only its correlations count.
@@ -33,7 +35,9 @@ def step_down(
         seed: of the draws.
         families: how many such tests the table has (Bonferroni).
     """
-    m = len(t)
+    from scipy.special import stdtr, stdtrit
+
+    m, level = len(t), (1 - LEVEL) / families
     draw = np.random.default_rng(seed)
     sd = np.sqrt(np.diag(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(sd, sd))
@@ -43,10 +47,11 @@ def step_down(
     order = np.argsort(-t, kind="stable")
     largest = np.maximum.accumulate(drawn[:, order][:, ::-1], axis=1)[:, ::-1]
     p = (1 + (largest >= t[order]).sum(axis=0)) / (draws + 1)
+    p[-1] = 2 * stdtr(degrees, -t[order[-1]])
     adjusted = np.empty(m)
     adjusted[order] = np.minimum(1, families * np.maximum.accumulate(p))
-    critical = float(np.quantile(largest[:, 0], 1 - (1 - LEVEL) / families))
-    return MaxT(adjusted, critical)
+    critical = stdtrit(degrees, 1 - level / 2) if m == 1 else np.quantile(largest[:, 0], 1 - level)
+    return MaxT(adjusted, float(critical))
 
 
 def power(difference: float, variance: float, degrees: float, critical: float) -> float:

@@ -78,8 +78,10 @@ def paper_table(result: TableResult) -> Table:
 
 
 def write_paper_table(result: TableResult, folder: Path) -> None:
-    """Write the table as Markdown, CSV and LaTeX; nothing if no variant has case scores."""
+    """Write the table as Markdown, CSV and LaTeX; if no variant has case scores, remove what was written earlier."""
     if all(c.case_scores.empty for c in result.columns):
+        for ending in ("md", "tex", "csv"):
+            (folder / f"{result.spec.name}_paper.{ending}").unlink(missing_ok=True)
         return
     table = paper_table(result)
     write_text(folder / f"{table.name}.md", markdown([table]))
@@ -138,12 +140,13 @@ def _aligned(column: Sequence[Cell]) -> list[tuple[str, str]]:
         mean, sd = cell.mean_and_sd
         median, q1, q3 = cell.median_and_quartiles
         # Bold digits are wider: they may extend to the left of the space that plain ones take.
-        shown = rf"\phantom{{{mean}}}\llap{{\textbf{{{mean}}}}}" if cell.mark == "best" else mean
+        plain = escape_latex(mean)
+        shown = rf"\phantom{{{plain}}}\llap{{\textbf{{{plain}}}}}" if cell.mark == "best" else plain
         symbol = rf"\rlap{{{escape_latex(cell.symbol)}}}" if cell.symbol else ""
         left = _invisible(widths[0] - len(mean)) + shown
         spread = rf"{left} $\pm$ {_invisible(widths[1] - len(sd))}{escape_latex(sd)}{symbol}"
-        quartiles = f"[{q1}, {q3}]{_invisible(quartiles_width - len(q1) - len(q3))}"
-        lines.append((spread, f"{_invisible(median_width - len(median))}{median} {quartiles}"))
+        quartiles = f"{escape_latex(f'[{q1}, {q3}]')}{_invisible(quartiles_width - len(q1) - len(q3))}"
+        lines.append((spread, f"{_invisible(median_width - len(median))}{escape_latex(median)} {quartiles}"))
     return lines
 
 

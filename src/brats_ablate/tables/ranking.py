@@ -204,6 +204,11 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
     write_csv(pairs.assign(p_holm=ranking.p_values[i, j]).round(6), folder / "ranking_pairs.csv")
 
 
+def _probability(p: float) -> str:
+    """Format as a percentage; 0 % and 100 % are exact."""
+    return "<1%" if 0 < p < 0.005 else ">99%" if 0.995 <= p < 1 else f"{p:.0%}"
+
+
 def ranking_table(ranking: Ranking, metrics: Sequence[str], notes: Sequence[str] = ()) -> Table:
     """Return the ranking, best first; the last column tests each method against the next."""
     heads = headers("", "rank", "score", "95 % CI", "95 % CI of rank", "P(rank 1)", "p vs next")
@@ -212,7 +217,7 @@ def ranking_table(ranking: Ranking, metrics: Sequence[str], notes: Sequence[str]
         score = Number(float(ranking.scores[i]), "{:.3f}".format)
         interval = Bounds(Interval(*ranking.intervals[i].tolist()), "{:.3f}".format, "{}–{}")
         rank_interval = Bounds(Interval(*ranking.rank_intervals[i].tolist()), "{:g}".format, "{}–{}")
-        p_first = Number(float(ranking.p_first[i]), "{:.0%}".format)
+        p_first = Number(float(ranking.p_first[i]), _probability)
         p = Absent("") if following is None else Number(float(ranking.p_values[i, following]), "{:.4f}".format)
         rows.append(
             (

@@ -134,8 +134,12 @@ def read_rows(file: Path, texts: list[str], number: str, job: str) -> DataFrame:
     return rows.assign(**{number: rows[number].replace("", "nan").astype(float)})
 
 
-def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str]) -> DataFrame:
+def evaluated_dice(
+    file: Path, fold_of_case: Mapping[str, int], regions: Sequence[str], sized_region: str | None = None
+) -> DataFrame:
     """Return the Dice rows of an evaluation, with the fold of each case (or `NO_FOLD`).
+
+    With a `sized_region`, also the rows of its reference volumes, where they are recorded.
 
     Folds are those of `fold_of_case`; those in the file if it records that they are its own (`job=import`), or if the
     data are not prepared (`fold_of_case` is empty).
@@ -159,11 +163,12 @@ def evaluated_dice(file: Path, fold_of_case: Mapping[str, int], regions: Sequenc
             f"{file} has no Dice of {region} for case {case}, though the region is not empty in both; let the metrics "
             "define it (0 where one is empty), and write it again with job=evaluate"
         )
-    rows = rows.assign(value=rows["value"].fillna(1.0))
+    volumes = evaluation[(evaluation["metric"] == _SIZES[0]) & (evaluation["region"] == sized_region)]
+    rows = pd.concat([rows.assign(metric="dice", value=rows["value"].fillna(1.0)), volumes], ignore_index=True)
     has_own_folds = bool(read_json(file.with_suffix(".json")).get("folds"))
     if has_own_folds or (not fold_of_case and "fold" in rows):
-        return rows.assign(metric="dice", fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(NO_FOLD).astype(int))
-    return rows.assign(metric="dice", fold=[fold_of_case.get(case, NO_FOLD) for case in rows["case"]])
+        return rows.assign(fold=pd.to_numeric(rows["fold"], errors="coerce").fillna(NO_FOLD).astype(int))
+    return rows.assign(fold=[fold_of_case.get(case, NO_FOLD) for case in rows["case"]])
 
 
 def evaluated_hd95(file: Path, regions: Sequence[str]) -> DataFrame:

@@ -58,6 +58,7 @@ def strata(
     """
     region = labels.sized_region
     sizes = pd.concat([Series(dtype=float), *(scores["reference_voxels"] for scores in rows if len(scores))]).dropna()
+    sizes = sizes[~sizes.index.duplicated()]  # of resampled cases, runs and evaluations record different ones
     subgroups = {
         f"no {region}": sizes == 0,
         f"{region} < {SMALL_VOXELS} voxels": (sizes > 0) & (sizes < SMALL_VOXELS),

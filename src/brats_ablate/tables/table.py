@@ -71,9 +71,9 @@ class Number:
 
     @property
     def text(self) -> str:
-        if self.value is None or math.isnan(self.value):
+        shown = _text(self.value, self.format)
+        if shown == DASH:
             return DASH
-        shown = "∞" if math.isinf(self.value) else self.format(self.value)
         return f"{shown} ({self.detail.format(self.detail.value)})" if self.detail else shown
 
     @property
@@ -115,12 +115,11 @@ class Distribution:
 
     @property
     def mean_and_sd(self) -> tuple[str, str]:
-        sd = self.raw["SD"]
-        return self.mean_format(float(self.values.mean())), DASH if sd is None else self.mean_format(float(sd))
+        return _text(float(self.values.mean()), self.mean_format), _text(self._sd, self.mean_format)
 
     @property
     def median_and_quartiles(self) -> tuple[str, str, str]:
-        q1, median, q3 = map(self.median_format, np.quantile(self.values, (0.25, 0.5, 0.75)).tolist())
+        q1, median, q3 = (_text(value, self.median_format) for value in self._quartiles)
         return median, q1, q3
 
     @property
@@ -130,9 +129,27 @@ class Distribution:
 
     @property
     def raw(self) -> dict[str, Raw]:
-        q1, median, q3 = np.quantile(self.values, (0.25, 0.5, 0.75)).tolist()
-        sd = float(self.values.std(ddof=1)) if len(self.values) > 1 else None
-        return {"": float(self.values.mean()), "SD": sd, "median": median, "q1": q1, "q3": q3}
+        q1, median, q3 = self._quartiles
+        return {"": float(self.values.mean()), "SD": self._sd, "median": median, "q1": q1, "q3": q3}
+
+    @property
+    def _sd(self) -> float | None:
+        """None of one value, or where one is infinite."""
+        is_defined = len(self.values) > 1 and np.isfinite(self.values).all()
+        return float(self.values.std(ddof=1)) if is_defined else None
+
+    @property
+    def _quartiles(self) -> list[float]:
+        """Lower quartile, median, upper quartile; infinite between a finite and an infinite value."""
+        most = np.finfo(float).max
+        quartiles = np.quantile(np.minimum(self.values, most), (0.25, 0.5, 0.75)).tolist()
+        return [math.inf if value > most / 1e6 else value for value in quartiles]
+
+
+def _text(value: float | None, format: Format) -> str:
+    if value is None or math.isnan(value):
+        return DASH
+    return "∞" if math.isinf(value) else format(value)
 
 
 def known(value: float | None) -> float | None:

@@ -58,13 +58,19 @@ def metric_policy(labels: LabelScheme, *, is_trained: bool = True) -> str:
 
 def tabulate(result: TableResult) -> list[Table]:
     """Return the table itself, then those of its further tables that have rows."""
+    table, *further = all_tables(result)
+    return [table, *(part for part in further if part.rows)]
+
+
+def all_tables(result: TableResult) -> list[Table]:
+    """Return the table itself, then its further tables, with or without rows."""
     if result.spec.ranking:
         return [ranking_table(result)]
     further = (
         outside_folds_table, differences_table, effects_table, sources_table, size_table, selection_bias_table,
         strata_table, training_table, cost_table,
     )  # fmt: skip
-    return [scores_table(result), *(table for make in further if (table := make(result)).rows)]
+    return [scores_table(result), *(make(result) for make in further)]
 
 
 def scores_table(result: TableResult) -> Table:
@@ -157,10 +163,9 @@ def strata_table(result: TableResult) -> Table:
         "subgroup", "", "n", *(f"Dice {region}" for region in result.labels.regions), "Δ mean Dice", "95 % CI"
     )
     title = f"Subgroup analysis (by {result.labels.sized_region} volume)"
-    notes = (
-        "Scores of the best epochs at the best learning rates, which favor columns with more learning rates or noisier "
-        "epochs. 95 % CI: Student's t over patients, of these networks as trained; no test.",
-    )
+    best = "Scores of trained columns are of the best epochs at the best learning rates, which favor more rates "
+    best = f"{best}and noisier epochs. " if any(result.spec.is_trained(s.column) for s in result.strata) else ""
+    notes = (f"{best}95 % CI: Student's t over patients, of these networks as trained; no test.",)
     return Table(f"{result.spec.name}_strata", title, heads, tuple(rows), notes, frozenset(rules))
 
 
@@ -251,6 +256,9 @@ def _notes(result: TableResult) -> Iterator[str]:
             yield f"! {c.column.title}: {printed}{erratum}."
     if any(is_trained(c, result) and not math.isnan(c.p_adjusted) for c in result.comparisons):
         yield "Differences and verdicts compare the means of the last epochs, not these best epochs; see Differences."
+    is_compared = any(result.spec.baseline_of(i) is not None for i in range(len(result.columns)))
+    if result.spec.selects and len(result.columns) > 1 and not is_compared:
+        yield "No column is the baseline, so nothing is compared; choose one: job=tables job.baseline=<name>."
     for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
         yield f"! {run.coordinates}: {run.status.reason}."
     scheduled = [v for c in result.columns for v in recorded_values(c.scores.runs, "validation") if "tenth" in v]

@@ -34,7 +34,8 @@ def show(tables: Sequence[Table], console: Console) -> None:
 def fitted(table: Table, width: int) -> list[Table]:
     """Split a table into as few parts as possible that fit into `width` characters.
 
-    A part has some of the columns next to the first one, of the table or of the transposed table.
+    A part has the columns of names, the first and those without a head, and some of the others, of the table or of the
+    transposed table.
     """
     upright, transposed = _parts(table, width), _parts(_transposed(table), width)
     return transposed if len(transposed) < len(upright) else upright
@@ -42,14 +43,15 @@ def fitted(table: Table, width: int) -> list[Table]:
 
 def _parts(table: Table, width: int) -> list[Table]:
     widths = [_min_width(table, c) for c in range(len(table.headers))]
+    names = [c for c, header in enumerate(table.headers) if c == 0 or not header.text]
     groups: list[list[int]] = [[]]
-    for c in range(1, len(widths)):
-        if groups[-1] and _total([widths[0], *(widths[k] for k in groups[-1]), widths[c]]) > width:
+    for c in (c for c in range(len(widths)) if c not in names):
+        if groups[-1] and _total([widths[k] for k in (*names, *groups[-1], c)]) > width:
             groups.append([])
         groups[-1].append(c)
     if len(groups) == 1:
         return [table]
-    pick = [itemgetter(0, *group) for group in groups]
+    pick = [itemgetter(*names, *group) for group in groups]
     return [replace(table, headers=of(table.headers), rows=tuple(map(of, table.rows))) for of in pick]
 
 

@@ -22,7 +22,7 @@ _FRACTION, _CROPS = "data.fraction", "trainer.crops_per_case"
 
 @dataclass(frozen=True)
 class SizePoint:
-    """One column of a curve, scored on the folds that all columns of the curve have."""
+    """The columns of a curve with one fraction, their mean on the folds that all fractions have."""
 
     fraction: float
     cases: float
@@ -38,8 +38,9 @@ class SizeCurve:
     """One experiment at several numbers of training cases, in increasing order."""
 
     title: str
+    """Of the columns with the most cases: several where one configuration has several names."""
     source: str
-    """Key of the column with the most cases, as `Column.source`."""
+    """Key of the first of them, as `Column.source`."""
     folds: int
     points: tuple[SizePoint, ...]
 
@@ -48,7 +49,7 @@ def size_curves(columns: Sequence[ColumnResult]) -> list[SizeCurve]:
     """Return a curve for each set of columns that differ in nothing but `data.fraction`.
 
     Columns that differ in `trainer.crops_per_case`, too, so that their epochs are of as many samples, are a further
-    curve. A curve has at least two fractions and one fold that all of its columns have finished.
+    curve. A curve has at least two fractions and one fold that all of them have finished.
     """
     groups: dict[tuple[Any, ...], list[tuple[float, ColumnResult]]] = defaultdict(list)
     for column in columns:
@@ -78,25 +79,29 @@ def size_table(result: TableResult) -> Table:
     ]
     heads = headers("", _FRACTION, "training cases", "folds", "mean Dice", "95 % CI")
     notes = (
-        "Mean over the folds that all fractions have finished. 95 % CI: Student's t over these folds; they share "
-        "training cases, so it is approximate.",
+        "Mean over the folds that all fractions have finished; columns that differ in nothing but their name are "
+        "averaged. 95 % CI: Student's t over these folds; they share training cases, so it is approximate.",
     )
     return Table(f"{result.spec.name}_training_size", "Dice by number of training cases", heads, tuple(rows), notes)
 
 
 def _curve(kind: str, members: Sequence[tuple[float, ColumnResult]]) -> SizeCurve | None:
-    members = sorted(members, key=lambda member: member[0])
-    shared = set.intersection(*(column.scores.per_fold_lr.finished_folds for _, column in members))
+    by_fraction: dict[float, list[ColumnResult]] = defaultdict(list)
+    for fraction, column in sorted(members, key=lambda member: member[0]):
+        by_fraction[fraction].append(column)
+    finished = (set().union(*(c.scores.per_fold_lr.finished_folds for c in same)) for same in by_fraction.values())
+    shared = sorted(set.intersection(*finished))
     if not shared:
         return None
     points = []
-    for fraction, column in members:
-        scores = [column.scores.per_fold_lr.folds[fold] for fold in sorted(shared)]
-        values = np.array([score.value for score in scores], dtype=float)
-        cases = fmean(training_cases(run) for score in scores for run in score.runs)
+    for fraction, columns in by_fraction.items():
+        of_folds = [[c.scores.per_fold_lr.folds[fold] for c in columns] for fold in shared]
+        values = np.array([fmean(s.value for s in of_fold if s.value is not None) for of_fold in of_folds])
+        cases = fmean(training_cases(run) for of_fold in of_folds for score in of_fold for run in score.runs)
         points.append(SizePoint(fraction, cases, float(values.mean()), t_interval(values)))
-    largest = members[-1][1].column
-    return SizeCurve(largest.title + kind, largest.source, len(shared), tuple(points))
+    largest = [column.column for column in columns]
+    title = " and ".join(column.title for column in largest)
+    return SizeCurve(title + kind, largest[0].source, len(shared), tuple(points))
 
 
 def training_cases(run: RunSummary) -> int:

@@ -65,6 +65,23 @@ class FoldStatistics:
         return cls(means[:, None, :], np.zeros((k, k)), np.zeros(k), 0.0)
 
 
+def without_copies(x: np.ndarray, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and contrasts with columns of equal scores as one column.
+
+    A configuration that was trained under two names shows no variance between the two: counted twice, it would make
+    that of the others look smaller.
+
+    Args:
+        x: (k, L, n) as of `FoldStatistics.of_patients`.
+        contrasts: (m, k) weight of each column.
+    """
+    first = np.array([next(j for j in range(i + 1) if np.array_equal(x[j], x[i])) for i in range(len(x))])
+    kept = np.unique(first)
+    if len(kept) == 1:
+        return x, contrasts
+    return x[kept], np.stack([contrasts[:, first == column].sum(axis=1) for column in kept], axis=1)
+
+
 @dataclass(frozen=True)
 class Variances:
     """m differences between columns, and the parts of their variances."""
@@ -230,6 +247,7 @@ def _is_common(contrasts: np.ndarray) -> np.ndarray:
 
     An error in its variance affects all of them. It is therefore never shrunk below its own estimate.
     """
+    contrasts = np.unique(contrasts, axis=0)  # of copies of a column
     is_common: np.ndarray = np.maximum((contrasts <= -1).sum(axis=0), (contrasts >= 1).sum(axis=0)) > 1
     return is_common
 

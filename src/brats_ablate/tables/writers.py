@@ -18,7 +18,9 @@ _LATEX = str.maketrans({
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "Δ": r"$\Delta$", "−": "--", "–": "--", "×": r"$\times$",
     "<": "$<$", ">": "$>$", "≥": r"$\geq$", "∞": r"$\infty$", "³": "$^3$", "…": r"\dots{}", "±": r"$\pm$",
-    "|": r"\textbar{}", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$",
+    "|": r"\textbar{}", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "≤": r"$\leq$", "→": r"$\to$",
+    "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "ε": r"$\varepsilon$", "λ": r"$\lambda$", "μ": r"$\mu$",
+    "σ": r"$\sigma$", "τ": r"$\tau$",
 })  # fmt: skip
 _LINE = 90
 """Characters of a row that LaTeX prints in readable size."""
@@ -27,12 +29,19 @@ _PAGE = 40
 
 
 def write_tables(tables: Sequence[Table], folder: Path, extra_rows: Sequence[Row] = ()) -> None:
-    """Write everything as one Markdown file, each table as CSV, the first one as LaTeX with `extra_rows`."""
-    name = tables[0].name
-    write_text(folder / f"{name}.md", markdown(tables))
-    write_text(folder / f"{name}.tex", latex(tables[0], extra_rows))
-    for table in tables:
+    """Write everything as one Markdown file, each table as CSV, the first one as LaTeX with `extra_rows`.
+
+    A further table without rows has no file; one that was written earlier is removed.
+    """
+    first, *further = tables
+    filled = [first, *(table for table in further if table.rows)]
+    write_text(folder / f"{first.name}.md", markdown(filled))
+    write_text(folder / f"{first.name}.tex", latex(first, extra_rows))
+    for table in filled:
         write_csv(table.frame(), folder / f"{table.name}.csv")
+    for table in further:
+        if not table.rows:
+            (folder / f"{table.name}.csv").unlink(missing_ok=True)
 
 
 def write_csv(frame: DataFrame, file: Path) -> None:

@@ -67,7 +67,7 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec], heading: str)
     from brats_ablate.tables import terminal
     from brats_ablate.tables.differences import verdict_numbers, verdict_sentence
     from brats_ablate.tables.summary import summary_tables
-    from brats_ablate.tables.tabulate import tabulate
+    from brats_ablate.tables.tabulate import all_tables
     from brats_ablate.tables.writers import write_tables
 
     cfg = sweep[0]
@@ -76,7 +76,7 @@ def _show(sweep: Sequence[DictConfig], specs: Sequence[TableSpec], heading: str)
     if shown and heading:
         console.print(f"\n{heading}", style="bold", highlight=False, markup=False)
     for result in shown:
-        write_tables(tabulate(result), out, [])
+        write_tables(all_tables(result), out)
         console.print()
         terminal.show(summary_tables(result), console)
         if len(result.comparisons) <= _MOST_SENTENCES:
