@@ -83,8 +83,6 @@ def evaluate(tasks: Sequence[Task], scorer: Scorer, fold_of_case: Mapping[str, i
 def score(task: Task, scorer: Scorer) -> Scores | Problem:
     """Read and score one case, or return why it is invalid. Runs in a worker process."""
     try:
-        if _is_reference(task):
-            return Problem(f"{task.prediction} is the reference itself; give the folder of the predictions alone")
         values, affine = nifti.read_volume(task.prediction)
         predicted = encoded_labels(task.prediction, values, task.labels)
     except DataError as error:
@@ -103,12 +101,15 @@ def score(task: Task, scorer: Scorer) -> Scores | Problem:
     on_grid = _on_grid(predicted, affine, reference.shape, reference_affine)
     if on_grid is None:
         return Problem(f"{task.prediction} is not on the grid of its reference; resample it to the case's own grid")
+    if np.array_equal(on_grid, reference) and _is_reference(task):
+        return Problem(f"{task.prediction} is the reference itself; give the folder of the predictions alone")
     grid = ImageGeometry(reference.shape, tuple(tuple(row) for row in reference_affine.tolist()))
     scores = scorer(on_grid, reference, grid.spacing_mm, task.labels)
     return Scores(scores, looks_swapped(on_grid, reference, task.labels))
 
 
 def _is_reference(task: Task) -> bool:
+    """Return whether a prediction of equal labels is the file of the reference, too."""
     if task.reference.is_dir():
         return is_source(task.reference, task.case_id, task.prediction)
     return os.path.realpath(task.prediction) == os.path.realpath(task.reference)
