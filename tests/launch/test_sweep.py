@@ -13,9 +13,17 @@ from scaffolding import write_run
 from brats_ablate.config.check import resolve
 from brats_ablate.config.command import record_options
 from brats_ablate.config.locations import resource_dir
-from brats_ablate.errors import ConfigError, UserError
+from brats_ablate.errors import ConfigError, Unreadable, UserError
 from brats_ablate.launch.submission import Submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, as_sweep_run, check_ranks, configuration, plan_sweep, submission_lock
+from brats_ablate.launch.sweep import (
+    SweepRun,
+    as_sweep_run,
+    check_ranks,
+    configuration,
+    plan_sweep,
+    score,
+    submission_lock,
+)
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
@@ -156,3 +164,14 @@ def test_a_run_of_an_earlier_version_by_two_processes_is_one_of_two_ranks(baseli
         plan_sweep([each])
     two = OmegaConf.merge(each.cfg, {"trainer": {"ranks": 2}})
     assert plan_sweep([as_sweep_run(two, "two")]).to_submit == [0]
+
+
+def test_the_score_of_a_finished_run_needs_all_its_epochs(baseline: DictConfig, tmp_path: Path) -> None:
+    (each,) = make_sweep(baseline, tmp_path, 1)
+    assert score(each.cfg) is None
+    write_run(directory(each), dice=(0.5, 0.6))
+    assert score(each.cfg) == 0.6
+    file = directory(each).path / "metrics.jsonl"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    with pytest.raises(Unreadable, match=r"metrics\.jsonl is damaged.* ends with epoch 1 of 2"):
+        score(each.cfg)

@@ -93,9 +93,16 @@ def overfits_one_batch(cfg: DictConfig) -> bool:
 
 
 def score(cfg: DictConfig) -> float | None:
-    """Return the `objective`, in its best epoch, of the run that a configuration trained; None if there is none."""
-    run = as_sweep_run(cfg, "").run
-    return best_epoch(run.metrics()).get(OmegaConf.select(cfg, "objective", default="dice")) if run else None
+    """Return the `objective`, in its best epoch, of the run that a configuration trained; None if there is none.
+
+    Raises:
+        Unreadable: its records are damaged, or end before the run did.
+    """
+    if (run := as_sweep_run(cfg, "").run) is None:
+        return None
+    metrics = run.metrics()
+    run.require_all_epochs(run.status(), metrics)
+    return best_epoch(metrics).get(OmegaConf.select(cfg, "objective", default="dice"))
 
 
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:

@@ -237,6 +237,12 @@ def _paper_mean(c: ColumnResult) -> Cell:
     return Number(c.column.paper.mean, "{:.4f}!".format if c.column.paper.is_misprint else dice)
 
 
+def unreadable_runs(result: TableResult) -> Iterator[str]:
+    """Yield a note for each run of a table that is left out of it, as a record of it is damaged."""
+    for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
+        yield f"! {run.coordinates}: {run.status.reason}."
+
+
 def _notes(result: TableResult) -> Iterator[str]:
     yield metric_policy(result.labels, is_trained=any(not c.column.evaluation for c in result.columns))
     if result.spec.hides_paper:
@@ -251,8 +257,7 @@ def _notes(result: TableResult) -> Iterator[str]:
             yield f"! {c.column.title}: {printed}{erratum}."
     if any(is_trained(c, result) and not math.isnan(c.p_adjusted) for c in result.comparisons):
         yield "Differences and verdicts compare the means of the last epochs, not these best epochs; see Differences."
-    for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
-        yield f"! {run.coordinates}: {run.status.reason}."
+    yield from unreadable_runs(result)
     scheduled = [v for c in result.columns for v in recorded_values(c.scores.runs, "validation") if "tenth" in v]
     if scheduled:
         yield "Best epochs are those of the final tenth of training, not of all epochs."
