@@ -252,6 +252,11 @@ class NeedsGpu:
 class Missing:
     def __init__(self, **options):
         self.p = options["p"]
+
+
+class Asserts:
+    def __init__(self, reason):
+        assert not reason, reason
 """
 
 
@@ -288,6 +293,12 @@ class Missing:
             "augment.transforms.a: own_parts.Missing cannot be constructed (KeyError: 'p'; own_parts.py, line 32); correct",
         ),
         ("schedule", {"_target_": "own_parts.NeedsGpu"}, None),
+        ("schedule", {"_target_": "own_parts.Asserts", "reason": "Torch not compiled with CUDA enabled"}, None),
+        (
+            "schedule",
+            {"_target_": "own_parts.Asserts", "reason": "p > 1"},
+            "schedule: own_parts.Asserts cannot be constructed (AssertionError: p > 1; own_parts.py, line 37); correct its",
+        ),
         ("optimizer", {"_target_": "own_parts.Hidden"}, None),
         ("optimizer", {"_target_": "torch.optim.SGD", "nesterov": True}, "optimizer: Nesterov momentum requires a mo"),
         (
