@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,11 @@ def test_a_finished_run_with_a_different_configuration_is_refused_with_the_diffe
 
 def test_a_sweep_with_the_same_run_twice_is_refused(baseline: DictConfig, tmp_path: Path) -> None:
     (each,) = make_sweep(baseline, tmp_path, 1)
-    with pytest.raises(ConfigError, match="the same run baseline fold=0"):
+    with pytest.raises(ConfigError, match="^baseline fold=0 lr=0.0007 seed=0 is twice in the sweep; leave one out"):
         plan_sweep([each, each])
+    a, b = (replace(each, overrides=[f"+experiment={name}", "name=x"]) for name in ("ds", "focal"))
+    with pytest.raises(ConfigError, match="twice in the sweep, by experiment=ds and by experiment=focal; leave one out"):
+        plan_sweep([a, b])
 
 
 def test_a_lock_that_a_colleague_alone_can_write_is_one_sentence(
