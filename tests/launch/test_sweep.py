@@ -103,10 +103,12 @@ def test_a_finished_run_with_a_different_configuration_is_refused_with_the_diffe
 
 def test_a_sweep_with_the_same_run_twice_is_refused(baseline: DictConfig, tmp_path: Path) -> None:
     (each,) = make_sweep(baseline, tmp_path, 1)
-    with pytest.raises(ConfigError, match="^baseline fold=0 lr=0.0007 seed=0 is twice in the sweep; leave one out"):
+    with pytest.raises(ConfigError, match=r"^baseline fold=0 lr=0\.0007 seed=0 is twice in the sweep; leave one out"):
         plan_sweep([each, each])
     a, b = (replace(each, overrides=[f"+experiment={name}", "name=x"]) for name in ("ds", "focal"))
-    with pytest.raises(ConfigError, match="twice in the sweep, by experiment=ds and by experiment=focal; leave one out"):
+    with pytest.raises(
+        ConfigError, match="twice in the sweep, by experiment=ds and by experiment=focal; leave one out"
+    ):
         plan_sweep([a, b])
 
 
