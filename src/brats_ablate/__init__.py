@@ -91,6 +91,8 @@ def load_predictor(
 def results(work: str | Path, epoch: Literal["best", "last", "all"] = "best") -> DataFrame:
     """Read the per-case validation results of all runs of a data set, finished or not.
 
+    A run of which a record is damaged is named on standard error, and left out.
+
     Args:
         work: the data set's work folder, e.g. `work/brats21`, or its folder of runs.
         epoch: which validated epochs of each run: the best by mean Dice, the last, or all.

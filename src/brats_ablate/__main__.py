@@ -37,7 +37,7 @@ def application(cfg: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     from brats_ablate.config.command import record_options
-    from brats_ablate.errors import JobFailed
+    from brats_ablate.errors import JobFailed, Unreadable
     from brats_ablate.jobs.execute import execute
     from brats_ablate.launch.sweep import score
 
@@ -49,8 +49,9 @@ def application(cfg: DictConfig) -> float | None:
     code = execute(cfg) if refusal is None else 2
     exit_code.record(code)
     if code == 0:
-        return score(cfg)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        with contextlib.suppress(Unreadable):  # of a run that finished before; tables and job=verify name it
+            return score(cfg)
+    elif HydraConfig.get().mode == RunMode.MULTIRUN:
         raise JobFailed(code)
     return None
 

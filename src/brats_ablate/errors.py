@@ -23,6 +23,10 @@ class ConfigError(UserError):
     exit_code = 2
 
 
+class ConstructionFailed(ConfigError):
+    """The constructor of a class that is not this program's raised an error of its own, which is the cause."""
+
+
 class DataError(UserError):
     """A data file or a prepared cohort is wrong."""
 

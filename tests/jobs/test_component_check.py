@@ -229,6 +229,11 @@ class Optimizer(torch.optim.SGD):
         super().__init__(params, lr, **options)
 
 
+class Hidden(torch.optim.SGD):
+    def __init__(self, params, lr):
+        super().__init__(list(params)[2:-2], lr)
+
+
 class Part:
     def __init__(self, bounds):
         self.low, self.high = bounds
@@ -247,6 +252,11 @@ class NeedsGpu:
 class Missing:
     def __init__(self, **options):
         self.p = options["p"]
+
+
+class Asserts:
+    def __init__(self, reason):
+        assert not reason, reason
 """
 
 
@@ -263,7 +273,7 @@ class Missing:
             "schedule",
             {"_target_": "own_parts.Part", "bounds": 1},
             "schedule: own_parts.Part cannot be constructed (TypeError: cannot unpack non-iterable int object; "
-            "own_parts.py, line 12); correct its arguments",
+            "own_parts.py, line 17); correct its arguments",
         ),
         (
             "augment",
@@ -272,7 +282,7 @@ class Missing:
                 "transforms": {"a": {"_target_": "own_parts.Binds"}},
             },
             "augment.transforms.a: own_parts.Binds cannot be constructed (TypeError: Binds.__init__.<locals>.<lambda>() "
-            "missing 1 required positional argument: 'p'; own_parts.py, line 17); correct its arguments",
+            "missing 1 required positional argument: 'p'; own_parts.py, line 22); correct its arguments",
         ),
         (
             "augment",
@@ -280,9 +290,16 @@ class Missing:
                 "_target_": "brats_ablate.transforms.compose.Compose",
                 "transforms": {"a": {"_target_": "own_parts.Missing"}},
             },
-            "augment.transforms.a: own_parts.Missing cannot be constructed (KeyError: 'p'; own_parts.py, line 27); correct",
+            "augment.transforms.a: own_parts.Missing cannot be constructed (KeyError: 'p'; own_parts.py, line 32); correct",
         ),
         ("schedule", {"_target_": "own_parts.NeedsGpu"}, None),
+        ("schedule", {"_target_": "own_parts.Asserts", "reason": "Torch not compiled with CUDA enabled"}, None),
+        (
+            "schedule",
+            {"_target_": "own_parts.Asserts", "reason": "p > 1"},
+            "schedule: own_parts.Asserts cannot be constructed (AssertionError: p > 1; own_parts.py, line 37); correct its",
+        ),
+        ("optimizer", {"_target_": "own_parts.Hidden"}, None),
         ("optimizer", {"_target_": "torch.optim.SGD", "nesterov": True}, "optimizer: Nesterov momentum requires a mo"),
         (
             "patches",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
@@ -37,6 +38,28 @@ def test_a_network_is_checked_once_in_a_sweep(composition: Composition, built: l
     for overrides in (["fold=0"], ["fold=1", "lr=1e-3", "loss=focal_dice"], ["fold=2", "inputs=onehot"], ["job=plan"]):
         check_network(composition(*SMALL, *overrides))
     assert built == [0, 2], "another network for another number of channels"
+
+
+OWN_UNET = """
+import torch
+from brats_ablate.models.unet import UNet
+
+
+class ReadsValues(UNet):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 4)]
+"""
+
+
+@pytest.mark.slow
+def test_a_constructor_that_reads_values_fits(
+    composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: list[int]
+) -> None:
+    (tmp_path / "own_unet.py").write_text(OWN_UNET)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_network(composition("model._target_=own_unet.ReadsValues", "encoder.width=0.125"))
+    assert built == [0, 0], "on the meta device, then on the CPU"
 
 
 @pytest.mark.parametrize("overrides", [[], ["model=unetr"], [*SMALL, "job=predict"], [*SMALL, "job=tables"]])

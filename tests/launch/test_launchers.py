@@ -111,8 +111,12 @@ def test_a_serial_sweep_that_is_interrupted_continues(fake_study: FakeStudy) -> 
 
     done = fake_study.run("+experiment=baseline", "fold=1,3")
     assert done.returncode == 0, done.stdout
+    metrics = fake_study.runs()[0].path / "metrics.jsonl"
+    metrics.write_bytes(b"{\n" + metrics.read_bytes())
     done = fake_study.run("+experiment=baseline", "fold=1,2,3")
+    assert done.returncode == 0, "a damaged record of a finished run is no reason to train no other one"
     assert "3 runs: 2 already finished, 1 finished" in done.stdout.splitlines()
+    assert "! baseline fold=1 lr=0.0007 seed=0:" in done.stdout
 
 
 @pytest.mark.slow

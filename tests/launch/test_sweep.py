@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ from scaffolding import write_run
 from brats_ablate.config.check import resolve
 from brats_ablate.config.command import record_options
 from brats_ablate.config.locations import resource_dir
-from brats_ablate.errors import ConfigError, UserError
+from brats_ablate.errors import ConfigError, Unreadable, UserError
 from brats_ablate.launch.submission import Submission, write_submission
-from brats_ablate.launch.sweep import SweepRun, as_sweep_run, check_ranks, configuration, plan_sweep, submission_lock
+from brats_ablate.launch.sweep import (
+    SweepRun,
+    as_sweep_run,
+    check_ranks,
+    configuration,
+    plan_sweep,
+    score,
+    submission_lock,
+)
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import identity
 from brats_ablate.runs.state import RunState
@@ -94,8 +103,13 @@ def test_a_finished_run_with_a_different_configuration_is_refused_with_the_diffe
 
 def test_a_sweep_with_the_same_run_twice_is_refused(baseline: DictConfig, tmp_path: Path) -> None:
     (each,) = make_sweep(baseline, tmp_path, 1)
-    with pytest.raises(ConfigError, match="the same run baseline fold=0"):
+    with pytest.raises(ConfigError, match=r"^baseline fold=0 lr=0\.0007 seed=0 is twice in the sweep; leave one out"):
         plan_sweep([each, each])
+    a, b = (replace(each, overrides=[f"+experiment={name}", "name=x"]) for name in ("ds", "focal"))
+    with pytest.raises(
+        ConfigError, match="twice in the sweep, by experiment=ds and by experiment=focal; leave one out"
+    ):
+        plan_sweep([a, b])
 
 
 def test_a_lock_that_a_colleague_alone_can_write_is_one_sentence(
@@ -156,3 +170,14 @@ def test_a_run_of_an_earlier_version_by_two_processes_is_one_of_two_ranks(baseli
         plan_sweep([each])
     two = OmegaConf.merge(each.cfg, {"trainer": {"ranks": 2}})
     assert plan_sweep([as_sweep_run(two, "two")]).to_submit == [0]
+
+
+def test_the_score_of_a_finished_run_needs_all_its_epochs(baseline: DictConfig, tmp_path: Path) -> None:
+    (each,) = make_sweep(baseline, tmp_path, 1)
+    assert score(each.cfg) is None
+    write_run(directory(each), dice=(0.5, 0.6))
+    assert score(each.cfg) == 0.6
+    file = directory(each).path / "metrics.jsonl"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    with pytest.raises(Unreadable, match=r"metrics\.jsonl is damaged.* ends with epoch 1 of 2"):
+        score(each.cfg)

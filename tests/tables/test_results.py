@@ -179,6 +179,18 @@ def test_results_have_the_regions_of_each_run(tmp_path: Path, write_run: Write) 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("epoch", ["best", "last", "all"])
+def test_results_name_a_run_that_they_leave_out(
+    tmp_path: Path, write_run: Write, capsys: pytest.CaptureFixture[str], epoch: str
+) -> None:
+    for fold in (0, 1):
+        write_run(tmp_path, "a", fold, [0.1, 0.2], cases={f"x{fold}": (0.1, 0.2, 0.3)})
+    file = tmp_path / "a/fold=1/lr=0.0007/seed=0/metrics.jsonl"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    assert brats_ablate.results(tmp_path, epoch)["case"].unique().tolist() == ["x0"]
+    assert capsys.readouterr().err.count(f"{file} is damaged, or of a later version (it ends with epoch 1 of 2)") == 1
+
+
 def test_an_evaluation_of_one_region_is_read(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("case,region,metric,value\nx,GTV,dice,0.5\nx,GTV,reference_voxels,9\n")

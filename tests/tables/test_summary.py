@@ -52,3 +52,13 @@ def test_columns_of_different_cases_have_no_best_one(tmp_path: Path, write_run: 
         write_run(tmp_path, name, 0, [dice], cases={case: (dice, dice, dice)})
     rows = summary_tables(sweep_of(tmp_path, "baseline", "ds"))[0].rows
     assert [row[1].mark for row in rows] == ["", ""]
+
+
+def test_a_run_whose_record_is_damaged_is_named(tmp_path: Path, write_run: Callable[..., object]) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, "ds", 0, [0.6, 0.7], seed=seed)
+    file = tmp_path / "ds/fold=0/lr=0.0007/seed=1/metrics.jsonl"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    result = sweep_of(tmp_path, "ds")
+    assert cells(result) == [["ds", "0.7000"]]
+    assert summary_tables(result)[0].notes[-1].startswith(f"! ds fold=0 lr=0.0007 seed=1: {file} is damaged, or of a ")

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from brats_ablate.errors import ConfigError
+from brats_ablate.jobs.build import instantiate
 from brats_ablate.tracking.base import NullTracker, RunInfo
 from brats_ablate.tracking.guarded import GuardedTracker
 
@@ -42,12 +45,17 @@ def test_the_first_failure_is_one_warning_and_the_last_call(tmp_path: Path, caps
     assert str(tmp_path) in warning
 
 
-def test_a_tracker_that_cannot_start_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def build() -> NullTracker:
+class Unreachable(NullTracker):
+    """Fails in its constructor."""
+
+    def __init__(self, run: RunInfo) -> None:
         raise RuntimeError("no service")
 
+
+def test_a_tracker_that_cannot_start_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunInfo("ds f0", "ds", "train", tmp_path, {})
-    tracker = GuardedTracker(build, run)
+    node = OmegaConf.create({"tracker": {"_target_": f"{__name__}.Unreachable"}}).tracker
+    tracker = GuardedTracker(partial(instantiate, node, run=run), run)
     tracker.log({"epoch": 1})
     tracker.log_image(lambda: pytest.fail("an image was drawn"))
     assert capsys.readouterr().err.count("tracking of ds f0 ended (no service)") == 1

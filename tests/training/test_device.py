@@ -163,16 +163,17 @@ def test_a_task_that_slurm_gives_its_own_gpu_sees_no_other(machine: Machine, var
         choose_device("cuda", 1)
 
 
+@pytest.mark.parametrize("name", ["cuda", "auto"])
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_trainer_devices_starts_nothing_without_enough_gpus(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, gpus: int
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, gpus: int, name: str
 ) -> None:
-    machine(gpus)
+    machine(gpus, CUDA_VISIBLE_DEVICES="0,1")
     monkeypatch.setattr(spawn.multiprocessing, "get_context", lambda _: pytest.fail("started"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("initializes CUDA"))
-    cfg = OmegaConf.create({"trainer": {"device": "cuda", "devices": 2}})
+    cfg = OmegaConf.create({"trainer": {"device": name, "devices": 2}})
     directory: Any = None
-    with pytest.raises(ConfigError, match="1 GPU is visible" if gpus else "No CUDA GPUs are available"):
+    with pytest.raises(ConfigError, match="1 GPU is visible" if gpus else "=0,1 leaves no usable GPU; correct it, or"):
         spawn.start_ranks(cfg, directory)
 
 

@@ -9,7 +9,7 @@ from traceback import extract_tb
 from types import ModuleType
 
 from brats_ablate.config.source import PACKAGE
-from brats_ablate.errors import ConfigError
+from brats_ablate.errors import ConfigError, ConstructionFailed
 from brats_ablate.runtime.text import first_line
 
 _EXTRAS = {"dynamic_network_architectures": "'brats-ablate[nnunet]'"}
@@ -34,7 +34,7 @@ def require_loadable(key: str, target: str) -> None:
         raise ConfigError(f"{key} names {target}, which is no class or function; correct the name")
 
 
-def call_error(key: str, target: str, error: Exception) -> ConfigError | None:
+def call_error(key: str, target: str, error: Exception) -> ConstructionFailed | None:
     """Return the sentence about an `error` in the call of `target`, which `key` names, or of one that Hydra names.
 
     None if the class or function is this program's, whose errors of other types than ValueError are bugs.
@@ -47,7 +47,7 @@ def call_error(key: str, target: str, error: Exception) -> ConfigError | None:
     file, line, *_ = extract_tb(cause.__traceback__)[-1]
     is_inside = not {"hydra", PACKAGE} & set(Path(file).parts)  # not the call itself
     reason = f"{type(cause).__name__}: {first_line(cause)}" + f"; {Path(file).name}, line {line}" * is_inside
-    sentence = ConfigError(f"{key}: {target} cannot be constructed ({reason}); correct its arguments")
+    sentence = ConstructionFailed(f"{key}: {target} cannot be constructed ({reason}); correct its arguments")
     sentence.__cause__ = cause
     return sentence
 

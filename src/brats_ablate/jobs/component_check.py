@@ -10,7 +10,7 @@ from brats_ablate.config.check import resolve
 from brats_ablate.config.loading import require_loadable
 from brats_ablate.config.source import PACKAGE, find
 from brats_ablate.config.trust import targets
-from brats_ablate.errors import ConfigError, UserError
+from brats_ablate.errors import ConstructionFailed, UserError
 from brats_ablate.jobs import build
 from brats_ablate.runs.directory import trains_a_run
 from brats_ablate.runtime.files import to_json
@@ -18,8 +18,8 @@ from brats_ablate.runtime.files import to_json
 _PLAN = "brats_ablate.jobs.sweep.plan.run"
 _TRIAL_EDGE = 16
 _PARTS = ("inputs", "patches", "augment", "supervision", "auxiliary", "loss", "optimizer", "schedule", "validation")
-"""Groups that are constructed without a network, data or an effect outside."""
-_OTHER_ARGUMENTS = ("lr", "labels", "supervision", "auxiliary")
+"""Groups that are constructed without data or an effect outside."""
+_OTHER_ARGUMENTS = ("lr", "labels", "supervision", "auxiliary", "model", "encoder")
 """What the construction of one depends on, too."""
 CONSTRUCTED: set[str] = set()
 """Parts that could be constructed, so that a sweep tries each of them once."""
@@ -52,9 +52,9 @@ def check_components(cfg: DictConfig) -> None:
             continue
         try:
             _construct(cfg, group)
-        except ConfigError as error:
+        except ConstructionFailed as error:
             # What submits a run may lack the GPU that the part asks for.
-            if not isinstance(error.__cause__, RuntimeError | AssertionError):
+            if not isinstance(error.__cause__, RuntimeError) and "CUDA" not in str(error.__cause__):
                 raise
         CONSTRUCTED.add(key)
 
@@ -63,9 +63,9 @@ def _construct(cfg: DictConfig, group: str) -> None:
     if group == "loss":
         _try_loss(cfg)
     elif group == "optimizer":
-        import torch
+        from brats_ablate.models.trial import on_meta_device
 
-        build.build_optimizer(cfg, torch.nn.Conv3d(1, 1, 1))
+        build.build_optimizer(cfg, on_meta_device(lambda: build.build_model(cfg)))
     else:
         build.instantiate(cfg[group])
 

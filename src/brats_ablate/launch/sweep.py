@@ -93,9 +93,16 @@ def overfits_one_batch(cfg: DictConfig) -> bool:
 
 
 def score(cfg: DictConfig) -> float | None:
-    """Return the `objective`, in its best epoch, of the run that a configuration trained; None if there is none."""
-    run = as_sweep_run(cfg, "").run
-    return best_epoch(run.metrics()).get(OmegaConf.select(cfg, "objective", default="dice")) if run else None
+    """Return the `objective`, in its best epoch, of the run that a configuration trained; None if there is none.
+
+    Raises:
+        Unreadable: its records are damaged, or end before the run did.
+    """
+    if (run := as_sweep_run(cfg, "").run) is None:
+        return None
+    metrics = run.metrics()
+    run.require_all_epochs(run.status(), metrics)
+    return best_epoch(metrics).get(OmegaConf.select(cfg, "objective", default="dice"))
 
 
 def check_ranks(cfg: DictConfig, tasks: int, starter: str) -> None:
@@ -173,12 +180,16 @@ def submission_lock(sweep_runs: Sequence[SweepRun]) -> Iterator[None]:
 
 
 def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
-    labels: dict[Path, str] = {}
-    for label, run in ((each.label, each.run) for each in sweep_runs if each.run):
-        if run.path in labels:
-            both = f"{labels[run.path]!r} and {label!r}"
-            raise ConfigError(f"{both} are the same run {run.coordinates}; give each its own name=…")
-        labels[run.path] = label
+    earlier: dict[Path, SweepRun] = {}
+    for each in sweep_runs:
+        if each.run is None:
+            continue
+        if other := earlier.get(each.run.path):
+            pairs = ((other, each), (each, other))
+            own = [" ".join(o.lstrip("+") for o in a.overrides if o not in b.overrides) for a, b in pairs]
+            by = f", by {own[0]} and by {own[1]}" if all(own) else ""
+            raise ConfigError(f"{each.label} is twice in the sweep{by}; leave one out, or give each its own name=…")
+        earlier[each.run.path] = each
 
 
 def check_same_configuration(each: SweepRun) -> None:

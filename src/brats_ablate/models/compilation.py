@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from brats_ablate.models.base import SegmentationOutput
+from brats_ablate.runtime.output import print_message
 
 MOST_GRAPHS = 64
 """Versions of one function that Dynamo may compile. A run has two (training and validation), or on a CPU two for each
@@ -48,7 +48,7 @@ class CompiledNetwork:
             message = _reason(error)
         output = cast(SegmentationOutput, self.network(x))  # raises errors of the network's own
         self.is_compiled = False
-        print(f"brats-ablate: {message}", file=sys.stderr, flush=True)
+        print_message(message)
         return output
 
 

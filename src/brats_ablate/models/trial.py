@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from brats_ablate.errors import ConfigError
+from brats_ablate.errors import ConfigError, ConstructionFailed
 from brats_ablate.models.base import Model, SegmentationOutput
 from brats_ablate.runtime.text import first_line
 
@@ -89,7 +89,7 @@ def on_meta_device(build: Callable[[], Model]) -> Model:
     try:
         with torch.device("meta"):
             return build()
-    except RuntimeError:
+    except (RuntimeError, ConstructionFailed):
         network = build()
         return network.to("meta") if isinstance(network, nn.Module) else network
 

@@ -13,6 +13,7 @@ from pandas import DataFrame
 
 from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.runs.case_table import SIZE, CaseTable
+from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.files import read_json, readable
 from brats_ablate.runtime.output import warn_once
 from brats_ablate.tables.scores import RunSummary, experiment_names, load_runs
@@ -50,6 +51,9 @@ def case_rows(runs: Iterable[RunSummary], epoch: Epoch = "best") -> DataFrame:
     """Return the per-case rows of `runs` in long form, with `COLUMNS`, in the order of the runs."""
     parts = []
     for run in runs:
+        if run.status.state == RunState.UNREADABLE:
+            _warn(run.status.reason)
+            continue
         with passing_over():
             parts += [_long(run, table) for table in _tables_of_run(run, epoch)]
     return pd.concat(parts, ignore_index=True) if parts else DataFrame(columns=COLUMNS)
@@ -109,7 +113,11 @@ def passing_over() -> Iterator[None]:
     try:
         yield
     except Unreadable as error:
-        warn_once(f"{error}; until then, its cases are missing here")
+        _warn(error)
+
+
+def _warn(reason: object) -> None:
+    warn_once(f"{reason}; until then, its cases are missing here")
 
 
 def read_evaluation(file: Path) -> DataFrame:

@@ -8,7 +8,7 @@ from statistics import fmean
 from brats_ablate.tables.build import ColumnResult, TableResult
 from brats_ablate.tables.differences import effects_table, tested_cells
 from brats_ablate.tables.table import Absent, Cell, Number, Row, Table, Words, dice, fold_list, headers
-from brats_ablate.tables.tabulate import best_marks, have_same_cases
+from brats_ablate.tables.tabulate import best_marks, have_same_cases, unreadable_runs
 
 
 def summary_tables(result: TableResult) -> list[Table]:
@@ -30,7 +30,7 @@ def summary_tables(result: TableResult) -> list[Table]:
     heads = headers("", "mean Dice", "Δ", "95 % CI", "p", "verdict")
     if not compared:
         notes, heads, rows = (f"Mean Dice{over}: best epochs.",), heads[:2], [row[:2] for row in rows]
-    summary = Table(result.spec.name, result.spec.title, heads, tuple(rows), notes)
+    summary = Table(result.spec.name, result.spec.title, heads, tuple(rows), (*notes, *unreadable_runs(result)))
     return [summary, *([table] if (table := effects_table(result)).rows else [])]
 
 

@@ -242,6 +242,12 @@ def _paper_mean(c: ColumnResult) -> Cell:
     return Number(c.column.paper.mean, "{:.4f}!".format if c.column.paper.is_misprint else dice)
 
 
+def unreadable_runs(result: TableResult) -> Iterator[str]:
+    """Yield a note for each run of a table that is left out of it, as a record of it is damaged."""
+    for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
+        yield f"! {run.coordinates}: {run.status.reason}."
+
+
 def _notes(result: TableResult) -> Iterator[str]:
     yield metric_policy(result.labels, is_trained=any(not c.column.evaluation for c in result.columns))
     if result.spec.hides_paper:
@@ -259,8 +265,7 @@ def _notes(result: TableResult) -> Iterator[str]:
     is_compared = any(result.spec.baseline_of(i) is not None for i in range(len(result.columns)))
     if result.spec.selects and len(result.columns) > 1 and not is_compared:
         yield "No column is the baseline, so nothing is compared; choose one: job=tables job.baseline=<name>."
-    for run in (run for c in result.columns for run in c.scores.runs if run.status.state == RunState.UNREADABLE):
-        yield f"! {run.coordinates}: {run.status.reason}."
+    yield from unreadable_runs(result)
     scheduled = [v for c in result.columns for v in recorded_values(c.scores.runs, "validation") if "tenth" in v]
     if scheduled:
         yield "Best epochs are those of the final tenth of training, not of all epochs."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from brats_ablate.errors import UserError
+from brats_ablate.errors import ConstructionFailed, UserError
 from brats_ablate.runtime.output import print_message
 from brats_ablate.runtime.text import first_line
 from brats_ablate.tracking.base import NullTracker, RunInfo, Tracker
@@ -50,6 +50,8 @@ class GuardedTracker(ForwardingTracker):
         self._tracker: Tracker = NullTracker(run)
         try:
             self._tracker = build()
+        except ConstructionFailed as error:
+            self._give_up(error.__cause__ or error)
         except UserError:
             raise
         except Exception as error:  # whatever a library raises for its network, its key or its disk
@@ -61,7 +63,7 @@ class GuardedTracker(ForwardingTracker):
         except Exception as error:  # as above
             self._give_up(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         self._tracker = NullTracker(self._run)
         print_message(
             f"tracking of {self._run.name} ended ({first_line(error)}); the run continues, and everything is recorded "

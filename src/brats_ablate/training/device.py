@@ -24,9 +24,9 @@ def choose_device(name: str, local_rank: int) -> torch.device:
         ConfigError: there is no usable GPU, or there are fewer than ranks on this machine. With `auto` only if there is
             a GPU at all, or should be: SLURM or the user names one.
     """
-    if name == "cpu" or (name == "auto" and torch.cuda.device_count() == 0 and not _names_a_gpu()):
-        return torch.device("cpu")
     require_gpus(name, max(local_rank + 1, local_world_size()))
+    if name == "cpu" or (name == "auto" and torch.cuda.device_count() == 0):
+        return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError(_no_gpu(name))
     device = torch.device("cuda", local_rank % torch.cuda.device_count())
@@ -38,10 +38,10 @@ def require_gpus(name: str, ranks: int) -> None:
     """Check that each of `ranks` processes of this machine can have the device `name`; does not initialize CUDA.
 
     Raises:
-        ConfigError: there is no usable GPU, or there are fewer than `ranks`.
+        ConfigError: there is no usable GPU, or there are fewer than `ranks`; with `auto` as `choose_device`.
     """
     count = 0 if name == "cpu" else torch.cuda.device_count()  # by NVML
-    if name == "cuda" and count == 0:
+    if count == 0 and (name == "cuda" or (name == "auto" and _names_a_gpu())):
         raise ConfigError(_no_gpu(name))
     if 0 < count < ranks and not _bound_by_slurm():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.activity import Activity, Mark
 from brats_ablate.runtime.files import to_json
+from brats_ablate.runtime.output import print_message
 from brats_ablate.training.distributed import DistributedContext
 from brats_ablate.training.failure import write_failure
 from brats_ablate.training.watched import WatchedContext
@@ -122,7 +122,7 @@ def end_process(directory: RunDirectory, reason: str, epochs: int, patience_s: f
 
     def record() -> None:
         write_failure(directory, reason, epochs, keep=(RunState.FINISHED, RunState.INTERRUPTED))
-        print(f"brats-ablate: {reason}", file=sys.stderr, flush=True)
+        print_message(reason)
 
     recorder = threading.Thread(target=record, daemon=True)
     recorder.start()

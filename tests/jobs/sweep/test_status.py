@@ -9,6 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from scaffolding import run_at, write_run
 
+from brats_ablate.jobs.sweep import status
 from brats_ablate.jobs.sweep.status import run
 from brats_ablate.runs.directory import find_runs
 
@@ -72,6 +73,16 @@ def test_watching_refreshes_the_grid_until_ctrl_c(
     assert waited == [5, 5]
     assert ("refreshed every 5 s until Ctrl-C" in printed) == is_terminal
     assert "0.9100" in printed
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_watching_ends_with_its_reader(cfg: DictConfig, is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(status, "is_read", lambda: len(waited) < 2)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    run(cfg, watch=5, json=None)
+    assert waited == [5, 5]
 
 
 def test_json_is_all_that_is_printed_also_while_watching(

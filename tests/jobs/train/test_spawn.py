@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from brats_ablate.config.command import record_options
+from brats_ablate.errors import ConfigError, RunFailed, UserError
 from brats_ablate.jobs import execute
 from brats_ablate.jobs.train import spawn
 from brats_ablate.jobs.train.spawn import must_start_ranks, start_ranks
@@ -61,3 +62,24 @@ def test_a_rank_reads_the_options_as_typed_and_computes_on_its_share_of_the_core
         ranks[1]()
     assert list(read[0].about.options) == typed
     assert threads == [3]
+
+
+@pytest.mark.parametrize(("codes", "error"), [([2, 2], ConfigError), ([0, 1], RunFailed), ([1, 2], RunFailed)])
+def test_the_error_is_of_the_kind_of_the_rank_that_failed_first(
+    monkeypatch: pytest.MonkeyPatch,
+    composition: Callable[..., DictConfig],
+    tmp_path: Path,
+    codes: list[int],
+    error: type[UserError],
+) -> None:
+    left = iter(codes)
+
+    def process(target: Callable[..., None], args: tuple[Any, ...]) -> SimpleNamespace:
+        return SimpleNamespace(start=lambda: None, is_alive=lambda: False, exitcode=next(left))
+
+    cfg = composition("trainer.ranks=2", "trainer.devices=2", "trainer.device=cpu", f"paths.work={tmp_path}")
+    monkeypatch.setattr(spawn.signals, "install_handlers", lambda: None)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: SimpleNamespace(Process=process))
+    with pytest.raises(error, match=r"the ranks ended with exit codes \[\d, \d\]; see their messages above") as raised:
+        start_ranks(cfg, run_directory(cfg))
+    assert type(raised.value) is error

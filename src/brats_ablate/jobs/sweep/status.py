@@ -57,12 +57,12 @@ def run(cfg: DictConfig, watch: float, json: str | None, sweep: list[DictConfig]
 
 
 def _show_live(collect: Callable[[], Sequence[RunStatus]], watch: float, json: str | None, grid: Grid) -> None:
-    """Refresh the grid in place until Ctrl-C; a grid that is taller than the terminal keeps its end."""
+    """Refresh the grid in place while it is read, until Ctrl-C; of one taller than the terminal, the end is shown."""
     from rich.live import Live
     from rich.text import Text
 
     with Live(auto_refresh=False, vertical_overflow="visible") as live:
-        while True:
+        while is_read():
             statuses = collect()
             heading = f"{time.strftime('%H:%M:%S')}, refreshed every {watch:g} s until Ctrl-C\n\n"
             live.update(Text(heading + grid(statuses)), refresh=True)

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.launch.sweep import configuration
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
@@ -43,7 +43,7 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
     """Train the run that `cfg` describes with `trainer.devices` processes on this machine.
 
     Raises:
-        ConfigError: this machine has too few GPUs; nothing was started.
+        ConfigError: this machine has too few GPUs, and nothing was started; or a rank ended with one.
         RunFailed: a rank failed; with the first recorded reason.
         Interrupted: the ranks were interrupted and have saved their state.
     """
@@ -63,7 +63,8 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
         process.start()
     codes, first_failed = _wait(ranks)
     if first_failed is not None:
-        raise RunFailed(_cause(directory, before, first_failed, codes))
+        kind = ConfigError if codes[first_failed] == ConfigError.exit_code else RunFailed
+        raise kind(_cause(directory, before, first_failed, codes))
     if signals.EXIT_CODE in codes:
         raise signals.Interrupted
 
