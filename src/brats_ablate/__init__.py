@@ -32,7 +32,7 @@ def __getattr__(name: str) -> str:
 
 def load_predictor(
     runs: str | Path | Sequence[str | Path],
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: str = "auto",
     *,
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] | None = None,
     inference: str | None = None,
@@ -48,7 +48,7 @@ def load_predictor(
     Args:
         runs: a run directory, the folder of an experiment with its folds (`work/brats21/runs/ds`), or several of
             these, which make one ensemble.
-        device: where the networks run; auto is a GPU if there is one.
+        device: where the networks run: cpu, cuda, one of several GPUs as cuda:1, or auto: a GPU if there is one.
         precision: of the networks; None for that of the first run's configuration, whose `auto` is what suits the
             device.
         inference: an option of `conf/inference`, e.g. sliding_window_without_tta; None for what the first run recorded.

@@ -74,6 +74,11 @@ def test_every_option_of_every_group_passes(composition: Composition, group: str
         (["++data.raw=???"], "data.raw has no value (Missing mandatory value: raw); set data.raw=<value>"),
         (["inference.labels=as_released"], "inference.labels=as_released names an option; choose it with inference/labels=as_released"),
         (["inference.average=median"], "inference.average=median must be one of probabilities, logits"),
+        (["~loss._target_"], "loss names no class; write it as _target_, as the options in conf/loss do, or build on one of them by"),
+        (["~labels._target_"], "labels names no class; write it as _target_, as the options in conf/labels do"),
+        (["inference.window=null"], "inference.window names no class"),
+        (["+augment.transforms.gamma.p=1"], "augment.transforms.gamma names no class"),
+        (["+metrics.extra.mine.scale=1"], "metrics.extra.mine names no class"),
         (["lr=${learning_rate}"], "lr has no value (Interpolation key 'learning_rate' not found); set lr=<value>"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from schemes import LAYOUTS
 
 from brats_ablate.data.case_list import read_list
-from brats_ablate.errors import DataError
+from brats_ablate.errors import ConfigError, DataError
 
 KINDS = ("flair", "t1", "t1ce", "t2", "seg")
 
@@ -227,5 +227,5 @@ def test_images_whose_names_do_not_tell_the_case_need_its_name(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["cases.csv", "cases.json"])
 def test_a_list_that_does_not_exist_is_named(tmp_path, name):
-    with pytest.raises(DataError, match=rf"the list of cases .*{name} does not exist; give a \.csv or \.json file"):
+    with pytest.raises(ConfigError, match=rf"the list of cases .*{name} does not exist; give a \.csv or \.json file"):
         _read(tmp_path / name)

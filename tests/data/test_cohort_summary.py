@@ -26,7 +26,7 @@ def test_counts_are_those_of_the_cases():
         "channels: flair, t1 (volumes 1, 0 of the files)",
         "background: -1.5 to 0, mapped to 0",
         "patients: 2 with 3 scans, 1 of them with several",
-        "voxels: 3×0.5×1 mm",
+        "voxels: 0.5×1×3 mm",
     ]
 
 
@@ -59,7 +59,7 @@ def test_voxels_of_several_sizes_and_the_spacing_that_all_are_resampled_to_are_s
     cases[0]["record"]["grid"] |= {"affine": [[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1.25, 0], [0, 0, 0, 1]]}
     for case in cases:
         case["record"]["resampled_mm"] = [1, 1, 1]
-    assert cohort_summary(cases, BRATS2021)[-1] == "voxels: 3×0.5×1, 1×1×1.25 mm, resampled to 1×1×1 mm"
+    assert cohort_summary(cases, BRATS2021)[-1] == "voxels: 0.5×1×3, 1×1×1.25 mm, resampled to 1×1×1 mm"
 
 
 @pytest.mark.parametrize(

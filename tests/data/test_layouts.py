@@ -11,7 +11,7 @@ from schemes import LAYOUTS
 from brats_ablate.data.layouts import SEGMENTATION, Layout
 from brats_ablate.data.raw_cases import find_cases
 from brats_ablate.data.validation import validate_files
-from brats_ablate.errors import DataError
+from brats_ablate.errors import ConfigError, DataError
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
@@ -87,9 +87,9 @@ def test_same_id_in_two_folders_is_returned_twice(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(DataError, match=r"absent is not a folder; point job\.source"):
+    with pytest.raises(ConfigError, match=r"absent is not a folder; point job\.source"):
         find_cases(tmp_path / "absent", LAYOUTS["brats2021"], need_segmentation=True, key="job.source")
-    with pytest.raises(DataError, match=r"absent is not a folder; point data\.raw"):
+    with pytest.raises(ConfigError, match=r"absent is not a folder; point data\.raw"):
         find_cases(tmp_path / "absent", LAYOUTS["brats2021"], need_segmentation=True)
 
 

@@ -141,7 +141,8 @@ def test_labels_of_a_different_convention(raw: Path, tmp_path: Path) -> None:
     ("arguments", "code", "part"),
     [
         (["job=prepare"], 2, "data.raw is not set; give the folder of the unpacked data set: data.raw=/path/to/it"),
-        (["job=prepare", "data.raw=/no/such/folder"], 1, "/no/such/folder is not a folder; point data.raw at"),
+        (["job=prepare", "data.raw=/no/such/folder"], 2, "/no/such/folder is not a folder; point data.raw at"),
+        (["job=prepare", "data.list=no.csv"], 2, "the list of cases no.csv does not exist; give a .csv or .json file"),
     ],
 )
 def test_no_folder_of_data(tmp_path: Path, arguments: list[str], code: int, part: str) -> None:

@@ -81,7 +81,7 @@ def test_the_program_itself_is_no_module(composition: Composition, monkeypatch: 
 @pytest.mark.parametrize("target", ["own_good.Part.Nested", "collections.Counter", "builtins.dict", "os.getcwd"])
 def test_what_exists_passes(composition: Composition, target: str) -> None:
     cfg = composition()
-    cfg.schedule = OmegaConf.create({"_target_": target})
+    cfg.tracker = OmegaConf.create({"_target_": target})
     checked(cfg)
 
 
@@ -169,6 +169,10 @@ class Terms:
         return {"sum": logits.sum(), "per_region": logits.sum((0, 2, 3, 4))}
 
 
+class NoCall:
+    pass
+
+
 class LargePatches(nn.Module):
     def forward(self, logits, targets):
         raise RuntimeError("needs larger patches")
@@ -197,8 +201,9 @@ class Needs(nn.Module):
         ),
         (
             "own_losses.Needs",
-            "loss: own_losses.Needs cannot be constructed (KeyError: 'weights'; own_losses.py, line 43); correct its arg",
+            "loss: own_losses.Needs cannot be constructed (KeyError: 'weights'; own_losses.py, line 47); correct its arg",
         ),
+        ("own_losses.NoCall", "loss: NoCall cannot be called; make it a torch.nn.Module"),
         ("own_losses.Single", None),
         ("own_losses.LargePatches", None),
         ("monai.losses.DiceLoss", None),
@@ -242,6 +247,16 @@ class Part:
 class Binds:
     def __init__(self, **options):
         (lambda p: p)(**options)
+
+
+class OneArgument:
+    def factor(self, step):
+        return 1.0
+
+
+class NoNumber:
+    def factor(self, step, total_steps):
+        pass
 
 
 class NeedsGpu:
@@ -290,14 +305,22 @@ class Asserts:
                 "_target_": "brats_ablate.transforms.compose.Compose",
                 "transforms": {"a": {"_target_": "own_parts.Missing"}},
             },
-            "augment.transforms.a: own_parts.Missing cannot be constructed (KeyError: 'p'; own_parts.py, line 32); correct",
+            "augment.transforms.a: own_parts.Missing cannot be constructed (KeyError: 'p'; own_parts.py, line 42); correct",
         ),
+        (
+            "schedule",
+            {"_target_": "own_parts.OneArgument"},
+            "schedule: OneArgument needs a method factor(step, total_steps) that returns a number (OneArgument.factor() "
+            "takes 2 positional arguments but 3 were given); correct it",
+        ),
+        ("schedule", {"_target_": "own_parts.NoNumber"}, "schedule: NoNumber needs a method factor(step, total_steps)"),
+        ("schedule", {"_target_": "builtins.dict"}, "schedule: dict needs a method factor(step, total_steps) that"),
         ("schedule", {"_target_": "own_parts.NeedsGpu"}, None),
         ("schedule", {"_target_": "own_parts.Asserts", "reason": "Torch not compiled with CUDA enabled"}, None),
         (
             "schedule",
             {"_target_": "own_parts.Asserts", "reason": "p > 1"},
-            "schedule: own_parts.Asserts cannot be constructed (AssertionError: p > 1; own_parts.py, line 37); correct its",
+            "schedule: own_parts.Asserts cannot be constructed (AssertionError: p > 1; own_parts.py, line 47); correct its",
         ),
         ("optimizer", {"_target_": "own_parts.Hidden"}, None),
         ("optimizer", {"_target_": "torch.optim.SGD", "nesterov": True}, "optimizer: Nesterov momentum requires a mo"),

@@ -189,7 +189,7 @@ def test_predicted_training_cases_are_refused_unless_the_networks_are_of_other_d
 
 
 def test_missing_input_is_reported(job: Job, work: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a folder of label files"):
+    with pytest.raises(ConfigError, match="not a folder of label files"):
         job("job=evaluate", "job.name=nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="contains no label file"):

@@ -87,7 +87,7 @@ def test_needs_the_same_cases_and_metrics_of_every_method(job: Job, work: Path) 
         job("job=rank", "job.methods=[one,all]")
     with pytest.raises(DataError, match="dice_only has no hd95"):
         job("job=rank", "job.methods=[all,dice_only]")
-    with pytest.raises(DataError, match="nobody is no evaluation"):
+    with pytest.raises(ConfigError, match="nobody is no evaluation"):
         job("job=rank", "job.methods=[all,nobody]")
     with pytest.raises(ConfigError, match="at least two"):
         job("job=rank", "job.methods=[all]")

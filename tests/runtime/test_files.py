@@ -29,7 +29,7 @@ def test_each_error_has_a_message_with_file_and_remedy(number: int, remedy: str)
 
 def test_with_filename_names_the_file_that_python_leaves_out() -> None:
     error = OSError(errno.EIO, "Input/output error")  # as from writing to an open file
-    assert "a file of this run" in str(files.os_error_message(error))
+    assert str(files.os_error_message(error)).startswith(f"{error.strerror}; ")
     assert "/runs/last.pt" in str(files.os_error_message(files.with_filename(error, "/runs/last.pt")))
 
 

@@ -138,6 +138,16 @@ def test_a_torch_for_the_cpu_is_named(machine: Machine, monkeypatch: pytest.Monk
         choose_device("cuda", 0)
 
 
+def test_a_numbered_gpu_is_taken_or_refused(machine: Machine) -> None:
+    machine(2)
+    assert choose_device("cuda:1", 0) == torch.device("cuda", 1) == machine.current
+    with pytest.raises(ConfigError, match=r"^trainer\.device=cuda:2 is none of the visible GPUs, cuda:0, cuda:1; name"):
+        choose_device("cuda:2", 0)
+    machine(0)
+    with pytest.raises(ConfigError, match=r"^trainer\.device=cuda:0: No CUDA GPUs are available; start on a machine"):
+        choose_device("cuda:0", 0)
+
+
 @pytest.mark.parametrize("name", ["cuda", "auto"])
 def test_ranks_do_not_share_a_gpu(machine: Machine, name: str) -> None:
     machine(1, CUDA_VISIBLE_DEVICES="3")

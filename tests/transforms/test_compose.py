@@ -7,6 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from brats_ablate.errors import ConfigError
 from brats_ablate.transforms.compose import Compose
 from brats_ablate.transforms.foreground import WithForegroundMask
 from brats_ablate.transforms.zoom import Zoom
@@ -135,3 +136,13 @@ def test_the_released_chain_flips_with_its_own_probability() -> None:
     axes = [augment.flip_axes((0, 0, index)) for index in range(4000)]
     share = sum(map(len, axes)) / (3 * len(axes))
     assert share == pytest.approx(0.33, abs=4 * (0.33 * 0.67 / 12_000) ** 0.5)
+
+
+def test_a_transform_that_does_not_return_the_batch_is_named(make_batch) -> None:
+    def in_place(batch):
+        batch.images.mul_(2)
+
+    with pytest.raises(
+        ConfigError, match=r"^augment\.transforms\.mine: function returns a NoneType, not the batch; end"
+    ):
+        Compose({"mine": in_place})(make_batch())

@@ -83,6 +83,7 @@ def check(cfg: DictConfig) -> None:
     _known("init", tree.get("init", {}), ("checkpoint", "checksum"))
     for group, keys in _KEYS_OF_PLAIN_GROUPS.items():
         _known(group, tree[group], keys)
+    _require_targets(tree)
     for group in GROUPS:
         _check_node(group, tree[group])
     Design.from_config(tree.get("design") or {})
@@ -120,6 +121,22 @@ def check_data(cfg: DictConfig) -> None:
     raw = " data.raw=<folder of the data set>" if cfg.data.raw is None and cfg.data.list is None else ""
     command = shell_command("job=prepare", *options_of_data(cfg)) + raw
     raise ConfigError(f"{cfg.paths.prepared} is not prepared; run `{command}` first")
+
+
+def _require_targets(tree: Mapping[str, Any]) -> None:
+    """Raise ConfigError if a part that is constructed does not name its class."""
+    parts = {group: tree[group] for group in GROUPS if group not in _KEYS_OF_PLAIN_GROUPS}
+    parts |= {f"inference.{key}": tree["inference"].get(key) for key in ("window", "tta", "labels")}
+    for path in ("augment.transforms", "metrics.extra"):
+        group, _, key = path.partition(".")
+        several = parts[group].get(key) if isinstance(parts[group], dict) else None
+        parts |= {f"{path}.{name}": node for name, node in several.items()} if isinstance(several, dict) else {}
+    for path, node in parts.items():
+        if node is None or (isinstance(node, dict) and "_target_" not in node):
+            raise ConfigError(
+                f"{path} names no class; write it as _target_, as the options in conf/{path.partition('.')[0]} do, or "
+                "build on one of them by `defaults: [<option>, _self_]`"
+            )
 
 
 def _check_node(path: str, node: Any) -> None:

@@ -14,7 +14,7 @@ from brats_ablate.data.dataset_json import declared_order, find, order_in
 from brats_ablate.data.folders import stem
 from brats_ablate.data.folds import with_patients
 from brats_ablate.data.layouts import SEGMENTATION, Layout
-from brats_ablate.errors import DataError
+from brats_ablate.errors import ConfigError, DataError
 
 _CASE, _PATIENT = "case", "patient"
 
@@ -29,10 +29,11 @@ def read_list(file: Path, layout: Layout) -> list[RawCase]:
     a dataset.json above 4-D or numbered images, or of `layout.modalities`. Case and patient are optional.
 
     Raises:
+        ConfigError: there is no such file.
         DataError: the list cannot be read, or a line is wrong; names the line.
     """
     if not file.is_file():
-        raise DataError(f"the list of cases {file} does not exist; give a .csv or .json file")
+        raise ConfigError(f"the list of cases {file} does not exist; give a .csv or .json file")
     rows = list(_datalist(file, layout) if file.suffix == ".json" else _table(file, layout))
     if not rows:
         raise DataError(f"{file} lists no case")

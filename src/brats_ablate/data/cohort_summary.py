@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from brats_ablate.cases import ImageGeometry
+from brats_ablate.data.nifti import Orientation
 from brats_ablate.data.store import FIRST_MODALITIES
 from brats_ablate.labels.scheme import LabelScheme
 
@@ -75,12 +78,14 @@ def _patients(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _spacing(records: Sequence[Mapping[str, Any]]) -> str:
-    spacings = Counter(tuple(round(x, 3) for x in _grid(record).spacing_mm) for record in records)
+    spacings = Counter(_spacing_in_ras(record) for record in records)
     shown = ", ".join("×".join(f"{x:g}" for x in spacing) for spacing, _ in spacings.most_common(3))
     resampled = next((record["resampled_mm"] for record in records if record.get("resampled_mm")), None)
     then = f", resampled to {'×'.join(f'{x:g}' for x in resampled)} mm" if resampled else ""
     return f"voxels: {shown}{', …' if len(spacings) > 3 else ''} mm{then}"
 
 
-def _grid(record: Mapping[str, Any]) -> ImageGeometry:
-    return ImageGeometry(record["grid"]["shape"], record["grid"]["affine"])
+def _spacing_in_ras(record: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the voxel edges of a case's files in mm, in the order of `data.spacing`, whatever that of their axes."""
+    grid = ImageGeometry(record["grid"]["shape"], record["grid"]["affine"])
+    return tuple(round(grid.spacing_mm[axis], 3) for axis in Orientation.of(np.asarray(grid.affine)).axes)

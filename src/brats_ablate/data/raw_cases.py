@@ -15,7 +15,7 @@ from brats_ablate.data.dataset_json import declared_order, find
 from brats_ablate.data.folders import stem, walk
 from brats_ablate.data.folds import with_patients
 from brats_ablate.data.layouts import SEGMENTATION, Layout
-from brats_ablate.errors import DataError
+from brats_ablate.errors import ConfigError, DataError
 from brats_ablate.runtime.text import first_few
 
 
@@ -41,10 +41,11 @@ def find_cases(
         RawCase objects; a missing modality is absent from `images`. An id whose files occur twice is returned twice.
 
     Raises:
+        ConfigError: `root` is not a folder.
         DataError: `root` or a folder below it cannot be read, or contains no case; or its dataset.json is wrong.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; point {key} at the unpacked data set")
+        raise ConfigError(f"{root} is not a folder; point {key} at the unpacked data set")
     found = _Found(root, layout)
     cases = found.cases(need_segmentation)
     if not cases:

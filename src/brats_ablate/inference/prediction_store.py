@@ -20,7 +20,7 @@ from brats_ablate.cases import CaseMetadata
 from brats_ablate.data.blosc2_io import read_array, write_array
 from brats_ablate.data.folders import stem, walk
 from brats_ablate.data.layouts import Layout
-from brats_ablate.errors import DataError, RunFailed
+from brats_ablate.errors import ConfigError, DataError, RunFailed
 from brats_ablate.runs.identity import differences
 from brats_ablate.runs.renamed import with_current_names
 from brats_ablate.runtime.files import atomic_write, read_json, to_json, write_json
@@ -144,10 +144,11 @@ def find_label_files(folder: Path, layout: Layout | None = None, known: Collecti
     ids is a label file, and so is every file next to a manifest of `job=predict`, which names them by the id alone.
 
     Raises:
-        DataError: there is no folder, no label file, or two of one case.
+        ConfigError: there is no such folder.
+        DataError: it contains no label file, or two of one case.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder of label files; predict first, or check the path")
+        raise ConfigError(f"{folder} is not a folder of label files; predict first, or check the path")
     found = [(where, volumes) for where, _, volumes in walk(folder) if not _holds_disagreement(where)]
     written = {where for where, _ in found if (where / MANIFEST).exists()}
     named = [(where / name, file) for where, volumes in found for name, file in volumes.items()]

@@ -225,4 +225,6 @@ def build_loss(cfg: DictConfig) -> TotalLoss:
     region_loss = instantiate(cfg.loss, **({"labels": scheme} if takes_labels else {}))
     if isinstance(region_loss, torch.nn.Module):
         region_loss = ModuleLoss(region_loss, scheme)
+    if not callable(region_loss):
+        raise ConfigError(f"loss: {type(region_loss).__name__} cannot be called; make it a torch.nn.Module")
     return TotalLoss(region_loss, instantiate(cfg.supervision), instantiate(cfg.auxiliary))

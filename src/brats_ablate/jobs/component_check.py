@@ -10,13 +10,15 @@ from brats_ablate.config.check import resolve
 from brats_ablate.config.loading import require_loadable
 from brats_ablate.config.source import PACKAGE, find
 from brats_ablate.config.trust import targets
-from brats_ablate.errors import ConstructionFailed, UserError
+from brats_ablate.errors import ConfigError, ConstructionFailed, UserError
 from brats_ablate.jobs import build
 from brats_ablate.runs.directory import trains_a_run
 from brats_ablate.runtime.files import to_json
+from brats_ablate.runtime.text import first_line
 
 _PLAN = "brats_ablate.jobs.sweep.plan.run"
 _TRIAL_EDGE = 16
+_MANY_STEPS = 1_000_000
 _PARTS = ("inputs", "patches", "augment", "supervision", "auxiliary", "loss", "optimizer", "schedule", "validation")
 """Groups that are constructed without data or an effect outside."""
 _OTHER_ARGUMENTS = ("lr", "labels", "supervision", "auxiliary", "model", "encoder")
@@ -32,12 +34,12 @@ def trains_or_plans(cfg: DictConfig) -> bool:
 
 
 def check_components(cfg: DictConfig) -> None:
-    """Import the classes and functions of others that a job names; construct the parts of a run, and try its loss.
+    """Import the classes and functions of others that a job names; construct the parts of a run, and try some.
 
     Of jobs that train nothing, only the job itself is imported.
 
     Raises:
-        ConfigError: one cannot be imported or constructed, or the loss does not return a scalar.
+        ConfigError: one cannot be imported or constructed, or the loss or the schedule does not return a scalar.
     """
     tree = resolve(cfg)
     for key, target in targets(tree if trains_or_plans(cfg) else {"job": tree["job"]}):
@@ -66,8 +68,26 @@ def _construct(cfg: DictConfig, group: str) -> None:
         from brats_ablate.models.trial import on_meta_device
 
         build.build_optimizer(cfg, on_meta_device(lambda: build.build_model(cfg)))
+    elif group == "schedule":
+        _try_schedule(cfg)
     else:
         build.instantiate(cfg[group])
+
+
+def _try_schedule(cfg: DictConfig) -> None:
+    """Call the schedule of a run at the first of many steps.
+
+    Raises:
+        ConfigError: it cannot be constructed, or has no method that returns a number.
+    """
+    schedule = build.instantiate(cfg.schedule)
+    try:
+        float(schedule.factor(0, _MANY_STEPS))
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"schedule: {type(schedule).__name__} needs a method factor(step, total_steps) that returns a number "
+            f"({first_line(error)}); correct it"
+        ) from error
 
 
 def _is_known(target: str) -> bool:

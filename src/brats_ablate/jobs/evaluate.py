@@ -48,8 +48,8 @@ def run(
     """Score every prediction that has a reference by `cfg.metrics`; conf/job/evaluate.yaml describes the keys.
 
     Raises:
-        ConfigError: a key is impossible.
-        DataError: a folder is missing, nothing can be scored, or cases are invalid; the rows of all others are written
+        ConfigError: a key is impossible, or a folder is missing.
+        DataError: nothing can be scored, or cases are invalid; the rows of all others are written
             before, unless an earlier result has more cases.
     """
     scorer: Scorer = instantiate(cfg.metrics)

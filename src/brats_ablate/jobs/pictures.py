@@ -33,7 +33,7 @@ def run(cfg: DictConfig, *, predictions: str, source: str, cases: list[str] | No
     Of raw files without an evaluation, all predicted cases are drawn.
 
     Raises:
-        ConfigError: a case or region that does not exist, or no case is wanted.
+        ConfigError: a case, region or folder that does not exist, or no case is wanted.
         DataError: there are no predictions, no evaluation to find the worst cases in, or a case is invalid.
     """
     if cases is None and worst < 1:

@@ -34,8 +34,8 @@ def run(
     """Rank `methods` on the cases that all of them have; conf/job/rank.yaml describes the keys.
 
     Raises:
-        ConfigError: fewer than two methods, an unknown metric or one of unknown direction, or evaluations by different
-            definitions of the metrics.
+        ConfigError: fewer than two methods, one that does not exist, an unknown metric or one of unknown direction, or
+            evaluations by different definitions of the metrics.
         DataError: a method has no rows, or not the same cases as the first.
     """
     from rich.console import Console
@@ -105,4 +105,4 @@ def _rows(cfg: DictConfig, where: str, references: str) -> tuple[DataFrame, str]
         from brats_ablate.tables.results import read_evaluation
 
         return read_evaluation(path), read_record(path).policy
-    raise DataError(f"job.methods: {where} is no evaluation, .csv file or folder; run job=evaluate job.name={where}")
+    raise ConfigError(f"job.methods: {where} is no evaluation, .csv file or folder; run job=evaluate job.name={where}")

@@ -137,8 +137,8 @@ def os_error_remedy(error: OSError) -> str:
 def os_error_message(error: OSError) -> str | None:
     """Return the failed operation and its remedy as one sentence; None if the error is not file-related."""
     if error.errno in FULL or error.errno in LOST:
-        where = error.filename or "a file of this run"
-        return f"{error.strerror}: {where}; {os_error_remedy(error)} and run the same command again"
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}; {os_error_remedy(error)} and run the same command again"
     if error.errno is None or error.filename is None:
         return None
     return f"{error.strerror}: {error.filename}; {os_error_remedy(error)}"

@@ -17,7 +17,8 @@ def choose_device(name: str, local_rank: int) -> torch.device:
     Events and pinned memory belong to the current device: without this, those of every rank would be on the first GPU.
 
     Args:
-        name: `cpu`, `cuda`, or `auto`: a GPU if there is one that this torch is built for, else the CPU.
+        name: `cpu`, `cuda`, `auto`: a GPU if there is one that this torch is built for, else the CPU; or one GPU of
+            several, as `cuda:1`, whichever process this is.
         local_rank: the number of this process among those on its machine.
 
     Raises:
@@ -29,7 +30,11 @@ def choose_device(name: str, local_rank: int) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError(_no_gpu(name))
-    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    number = name.partition(":")[2]
+    device = torch.device("cuda", int(number) if number else local_rank % torch.cuda.device_count())
+    if device.index >= torch.cuda.device_count():
+        visible = ", ".join(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+        raise ConfigError(f"trainer.device={name} is none of the visible GPUs, {visible}; name one of them")
     torch.cuda.set_device(device)
     return device
 
@@ -41,7 +46,7 @@ def require_gpus(name: str, ranks: int) -> None:
         ConfigError: there is no usable GPU, or there are fewer than `ranks`; with `auto` as `choose_device`.
     """
     count = 0 if name == "cpu" else torch.cuda.device_count()  # by NVML
-    if count == 0 and (name == "cuda" or (name == "auto" and _names_a_gpu())):
+    if count == 0 and (name.startswith("cuda") or (name == "auto" and _names_a_gpu())):
         raise ConfigError(_no_gpu(name))
     if 0 < count < ranks and not _bound_by_slurm():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from brats_ablate.cases import Batch, SampleKey
+from brats_ablate.errors import ConfigError
 from brats_ablate.transforms.drop_modality import DropModality
 from brats_ablate.transforms.flip import Flip
 from brats_ablate.transforms.foreground import InputChannels
@@ -45,10 +46,21 @@ class Compose:
         return replace(batch, images=channels.stack_channels(batch.images, batch.foreground))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Apply the transforms of normalized batches, in place where possible; use the returned batch."""
-        for transform in self.transforms.values():
-            if not isinstance(transform, Flip | DropModality):
-                batch = transform(batch)
+        """Apply the transforms of normalized batches, in place where possible; use the returned batch.
+
+        Raises:
+            ConfigError: a transform returns something else.
+        """
+        for name, transform in self.transforms.items():
+            if isinstance(transform, Flip | DropModality):
+                continue
+            result: object = transform(batch)
+            if not isinstance(result, Batch):
+                raise ConfigError(
+                    f"augment.transforms.{name}: {type(transform).__name__} returns a {type(result).__name__}, not the "
+                    "batch; end it with `return batch`"
+                )
+            batch = result
         for sample, dropped in enumerate(batch.dropped):
             for channel in dropped:
                 batch.images[sample, channel].zero_()  # again: noise and the like add to the zeros

@@ -72,7 +72,7 @@ def test_the_files_of_a_case_and_the_name_of_its_result(
         file.touch()
     parser = config(f'data.layout.images="{pattern}"')
     parser["dataset_dir"] = str(tmp_path / "new")
-    assert [case["image"] for case in parser.get_parsed_content("data")] == [[*map(str, f)] for f in files.values()]
+    assert [[*case.values()] for case in parser.get_parsed_content("data")] == [[*map(str, f)] for f in files.values()]
     name = parser.get_parsed_content("postprocessing#transforms#2#output_name_formatter")
     saved = [name({"filename_or_obj": str(of_case[0])}, None)["subject"] for of_case in files.values()]
     assert saved == ["A", "B.1"]
@@ -125,7 +125,44 @@ def test_volumes_have_the_order_in_which_the_training_data_were_prepared(config:
     file = prepared / "cases" / CaseStore(prepared).case_ids[0] / "case.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"volumes": [3, 0, 1, 2]}))
     steps = config("data/layout=msd").get("preprocessing")["transforms"]
-    assert steps[1]["func"] == "$lambda x: x[[3, 0, 1, 2]]"
+    assert steps[4]["func"] == "$lambda x: x[[3, 0, 1, 2]]"
+
+
+def saved_case(folder: Path, affines: list[np.ndarray], orientations: list[str]) -> tuple[dict[str, str], np.ndarray]:
+    """Write a case whose files have an affine and an orientation each; return its item and its channels in RAS+."""
+    images = np.zeros((4, 7, 5, 6), dtype=np.int16)
+    images[:, 1:6, 1:4, 1:5] = np.random.default_rng(0).integers(1, 99, (4, 5, 3, 4))
+    files = {}
+    for key, image, affine, orientation in zip(("raw", "1", "2", "3"), images, affines, orientations, strict=True):
+        ras = nib.Nifti1Image(image, affine)
+        mapping = nib.orientations.axcodes2ornt(orientation)
+        files[key] = str(folder / f"{key}.nii.gz")
+        nib.save(ras.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(affine), mapping)), files[key])
+    return files, images
+
+
+def test_files_of_a_case_in_several_orientations_become_channels(config: Config, tmp_path: Path) -> None:
+    affines = [np.diag([1.0, 1.5, 2.0, 1.0]) + 2e-6 * number for number in range(4)]
+    for affine in affines:
+        affine[3] = [0, 0, 0, 1]
+    case, images = saved_case(tmp_path, affines, ["PIR", "RAS", "LPS", "SAL"])
+    parser = config()
+    prepared = parser.get_parsed_content("preprocessing")(case)
+    np.testing.assert_array_equal(prepared["raw"].numpy(), images[:, 1:6, 1:4, 1:5])
+    inverse = parser.get_parsed_content("postprocessing").transforms[0]
+    on_first = inverse({"raw": prepared["raw"], "pred": MetaTensor(prepared["raw"][:1].as_tensor())})["pred"]
+    first = nib.load(case["raw"])
+    np.testing.assert_array_equal(on_first[0].numpy(), np.asanyarray(first.dataobj))
+    np.testing.assert_allclose(on_first.affine, first.affine)
+
+
+def test_a_file_on_another_grid_is_named(config: Config, tmp_path: Path) -> None:
+    moved = np.eye(4)
+    moved[0, 3] = 0.01
+    case, _ = saved_case(tmp_path, [np.eye(4), np.eye(4), moved, np.eye(4)], ["RAS", "LPS", "RAS", "RAS"])
+    with pytest.raises(RuntimeError) as raised:
+        config().get_parsed_content("preprocessing")(case)
+    assert f"{tmp_path}/2.nii.gz is on another grid than the first file; resample it" in str(raised.value.__cause__)
 
 
 def test_labels_are_saved_where_the_axes_of_files_are_permuted(

@@ -145,7 +145,9 @@ def test_a_network_for_missing_modalities_takes_a_part(finished_run: FinishedRun
         predict({})
 
 
-def test_what_cannot_be_loaded_is_one_sentence(run: RunDirectory, tmp_path: Path) -> None:
+def test_what_cannot_be_loaded_is_one_sentence(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load: Any = load_predictor
     with pytest.raises(ConfigError, match="is neither a run directory nor the folder of an experiment's runs"):
         load(tmp_path)
@@ -159,8 +161,11 @@ def test_what_cannot_be_loaded_is_one_sentence(run: RunDirectory, tmp_path: Path
         load(run.path, precision="fp8")
     with pytest.raises(ConfigError, match=r"^device=gpu must be one of auto, cpu, cuda$"):
         load(run.path, "gpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match=r"^device=cuda:0: .*, or set device=cpu$"):
+        load(run.path, torch.device("cuda:0"))
     with pytest.raises(ConfigError, match=r"^precision=tf32 needs an NVIDIA GPU"):
-        load(run.path, "cpu", precision="tf32")
+        load(run.path, torch.device("cpu"), precision="tf32")
     with pytest.raises(ConfigError, match=r"^lr=high must be best, or a learning rate$"):
         load(run.path.parents[2], lr="high")
     with pytest.raises(ConfigError, match=r"^runs: ds has no finished run with lr=0.5 "):

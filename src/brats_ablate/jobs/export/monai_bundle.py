@@ -22,6 +22,12 @@ from brats_ablate.transforms.nnunet_input import NnunetInput
 
 _CORNERS = "x[:, :: x.shape[1] - 1, :: x.shape[2] - 1, :: x.shape[3] - 1]"
 _FLIPS = "$[[2 + axis for axis in range(3) if number >> axis & 1] for number in range(8 if @tta else 1)]"
+_CHECK = (
+    "$lambda case: [numpy.testing.assert_allclose(case[key].affine, case['raw'].affine, rtol=0, atol=0.001, err_msg="
+    "f'{case[key].meta[\"filename_or_obj\"]} is on another grid than the first file; resample it') for key in @keys] "
+    "and case"
+)
+"""As `data.validation.check_grid`."""
 _NAME = "$lambda meta, saver: {'subject': os.path.basename(meta['filename_or_obj'][: -len(@endings[0])]), 'idx': None}"
 
 
@@ -46,13 +52,14 @@ def inference_config(exported: Exported) -> dict[str, Any]:
         raise ConfigError("job.format=monai_bundle slides a window; set inference=sliding_window, or export ONNX")
     ending = "" if exported.average == "probabilities" else ".sigmoid()"
     return {
-        "imports": ["$import glob", "$import monai", "$import os", "$import torch"],
+        "imports": [f"$import {name}" for name in ("glob", "monai", "numpy", "os", "torch")],
         "bundle_root": ".",
         "dataset_dir": "/data/new",
         "output_dir": "$@bundle_root + '/predictions'",
         "endings": _endings(exported),
+        "keys": "$['raw', *map(str, range(1, len(@endings)))]",  # of a case's files
         "files": "$sorted(glob.glob(os.path.join(@dataset_dir, '**', '*' + @endings[0]), recursive=True))",
-        "data": "$[{'image': [file[: -len(@endings[0])] + ending for ending in @endings]} for file in @files]",
+        "data": "$[dict(zip(@keys, [file[: -len(@endings[0])] + ending for ending in @endings])) for file in @files]",
         "tta": exported.flips,
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location='cpu')",
@@ -124,18 +131,22 @@ def _volumes(exported: Exported) -> list[str]:
 
 
 def _preprocessing(exported: Exported) -> list[dict[str, Any]]:
-    both = ["image", "raw"]
-    steps: list[dict[str, Any]] = [{"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True}]
+    steps: list[dict[str, Any]] = [
+        {"_target_": "LoadImaged", "keys": "@keys", "ensure_channel_first": True},
+        {"_target_": "Orientationd", "keys": "@keys", "axcodes": "RAS", "labels": None},
+        {"_target_": "Lambda", "func": _CHECK},
+        {"_target_": "ConcatItemsd", "keys": "@keys", "name": "raw"},  # on the grid of the first file, for Invertd
+    ]
     if exported.layout.is_4d:
         order = _volumes(exported)
-        steps.append(_lambda("image", f"x[{[order.index(m) for m in exported.modalities]}]"))
+        steps.append(_lambda("raw", f"x[{[order.index(m) for m in exported.modalities]}]"))
     if exported.background == "auto":  # that of the corners, unless one is 0
-        steps.append(_lambda("image", f"x - x[:, :1, :1, :1] * ({_CORNERS} != 0).all(dim=(1, 2, 3), keepdim=True)"))
+        steps.append(_lambda("raw", f"x - x[:, :1, :1, :1] * ({_CORNERS} != 0).all(dim=(1, 2, 3), keepdim=True)"))
     elif exported.background != "none":
-        steps.append(_lambda("image", f"x - {float(exported.background)}"))
+        steps.append(_lambda("raw", f"x - {float(exported.background)}"))
+    both = ["image", "raw"]
     steps += [
-        {"_target_": "CopyItemsd", "keys": "image", "times": 1, "names": "raw"},  # on the image's voxels, for Invertd
-        {"_target_": "Orientationd", "keys": both, "axcodes": "RAS", "labels": None},
+        {"_target_": "CopyItemsd", "keys": "raw", "times": 1, "names": "image"},
         {"_target_": "CropForegroundd", "keys": both, "source_key": "image", "select_fn": "$lambda x: x != 0"},
         {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True, "channel_wise": True},
     ]

@@ -125,7 +125,9 @@ def load_predictor(
         raise ConfigError("runs is empty; give a run directory, or the folder of an experiment")
     if checkpoints < 1:
         raise ConfigError(f"checkpoints={checkpoints} must be at least 1")
-    _check_setting("device", device)
+    device = str(device)  # torch's own class is accepted, too
+    if re.fullmatch(r"cuda:\d+", device) is None:
+        _check_setting("device", device)
     _check_setting("precision", precision or "auto")
     members = [m for path in paths for m in _members(path, checkpoints, _rate(lr), seed)]
     check_runs(members, set(trust))
