@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 
 from omegaconf import DictConfig, OmegaConf
 
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.launch.sweep import configuration
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
@@ -63,7 +63,8 @@ def start_ranks(cfg: DictConfig, directory: RunDirectory) -> None:
         process.start()
     codes, first_failed = _wait(ranks)
     if first_failed is not None:
-        raise RunFailed(_cause(directory, before, first_failed, codes))
+        error = ConfigError if ConfigError.exit_code in codes else RunFailed
+        raise error(_cause(directory, before, first_failed, codes))
     if signals.EXIT_CODE in codes:
         raise signals.Interrupted
 
