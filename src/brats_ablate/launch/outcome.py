@@ -26,7 +26,7 @@ IN_SLURM = "queued or running in SLURM"
 
 _CAUSES = {
     "OUT_OF_MEMORY": "out of memory; request more, or lower trainer.batch_size",
-    "TIMEOUT": "reached the time limit before it had saved; raise hydra.launcher.signal_delay_s",
+    "TIMEOUT": "reached the time limit before it was requeued; raise hydra.launcher.signal_delay_s",
     "NODE_FAIL": "node failure",
     "BOOT_FAIL": "node failure",
     "CANCELLED": "canceled",
