@@ -137,6 +137,13 @@ def test_a_serial_sweep_leaves_alone_what_runs_elsewhere(fake_study: FakeStudy) 
     assert elsewhere.status() is None
 
 
+def test_any_other_option_of_sbatch_can_be_given_as_documented() -> None:
+    parameters = launcher(
+        "hydra/launcher=slurm_a100", "hydra.launcher.additional_parameters={reservation: study}"
+    ).parameters
+    assert parameters["slurm_additional_parameters"] == {"requeue": True, "reservation": "study"}
+
+
 def test_site_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRATS_ABLATE_SLURM_PARTITION", "a100")
     parameters = launcher("hydra/launcher=slurm_a100", "hydra.launcher.account=lab").parameters
