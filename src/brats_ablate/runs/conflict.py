@@ -29,6 +29,8 @@ def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> st
     if recorded is not None:
         if not (found := differences(recorded, identity())):
             return None
+        if {text.split(":")[0] for text in found} <= COORDINATES - {"lr"}:  # of which a folder has six digits
+            return f"{run.path} was started as another run ({'; '.join(found)}) and renamed since; rename it back"
         return (
             f"{run.path} was started with a different configuration ({'; '.join(found[:_SHOWN])}); give this one "
             "another name=…, or delete that directory"
