@@ -23,6 +23,7 @@ class SerialLauncher(CheckedLauncher):
 
     def run_all(self, runs: Sequence[SweepRun]) -> int:
         """Run them one after the other."""
+        from brats_ablate.errors import UserError
         from brats_ablate.launch.outcome import (
             ALREADY_FINISHED,
             Outcome,
@@ -41,7 +42,12 @@ class SerialLauncher(CheckedLauncher):
         clock = SweepClock(runs)
         for i, each in enumerate(runs):
             print_line(f"[{i + 1}/{len(runs)}] {each.label}{clock.text(range(i, len(runs)))}")
-            plan = plan_sweep([each])
+            try:
+                plan = plan_sweep([each])
+            except UserError as error:
+                outcomes[i] = Outcome.refused(each.label, error)
+                codes.append(error.exit_code)
+                continue
             is_elsewhere = bool(plan.already_submitted or plan.running_elsewhere)
             if is_elsewhere and self.ranks_per_run == 1:  # of several, another rank can hold the lock already
                 left = left_outcomes([each], plan.already_submitted) | skipped_outcomes([each], plan)

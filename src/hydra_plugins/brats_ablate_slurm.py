@@ -46,7 +46,7 @@ class SlurmLauncher(CheckedLauncher):
         qos: str | None,
         constraint: str | None,
         setup: list[str],
-        additional_parameters: dict[str, Any],
+        additional_parameters: dict[str, Any] | None,
         wait: bool,
         poll_seconds: float,
     ) -> None:
@@ -59,7 +59,7 @@ class SlurmLauncher(CheckedLauncher):
         site |= {"signal_delay_s": signal_delay_s, "array_parallelism": array_parallelism}
         site["setup"] = container(setup) or None
         # Preemption and node failure put the job back into the queue even where the site's default is to cancel it.
-        site["additional_parameters"] = {"requeue": True, **container(additional_parameters)}
+        site["additional_parameters"] = {"requeue": True, **(container(additional_parameters) or {})}
         parameters |= {f"slurm_{key}": value for key, value in site.items()}
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 

@@ -98,6 +98,20 @@ def test_a_sweep_is_one_array_and_a_finished_sweep_submits_nothing(fake_study: F
     assert all(fake_state(run)["starts"] == 1 for run in fake_study.runs())
 
 
+def test_a_sweep_of_other_settings_is_refused_until_the_queued_one_is_canceled(fake_study: FakeStudy) -> None:
+    sweep = ("+experiment=baseline", *SLURM)
+    later = ("hydra.launcher.wait=false", "hydra.launcher.additional_parameters={begin: now+1hour}")
+    done = fake_study.run(*sweep, "fold=0", *later)
+    assert done.returncode == 0, done.stdout
+    (queued,) = fake_study.runs()
+    refused = fake_study.run(*sweep, "fold=0,1", "trainer.epochs=7")
+    assert refused.returncode == 2
+    assert f"other settings (trainer.epochs: 1000 -> 7) by SLURM job {job(queued)}; give this" in refused.stdout
+    subprocess.run(["scancel", job(queued)], check=True)
+    done = fake_study.run(*sweep, "fold=0,1", "trainer.epochs=7")
+    assert "2 runs: 2 finished" in done.stdout
+
+
 def test_a_sweep_is_submitted_from_within_a_job_as_from_outside(fake_study: FakeStudy) -> None:
     """The array, the partition and the number of tasks of that job would be those of the sweep's."""
     surrounding = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_CPUS_PER_TASK": "3", "SLURM_TRES_PER_TASK": "cpu:3"}

@@ -101,6 +101,18 @@ def test_a_serial_sweep_ends_with_the_outcome_of_each_run(fake_study: FakeStudy)
 
 
 @pytest.mark.slow
+def test_a_serial_sweep_continues_after_a_run_that_became_impossible(fake_study: FakeStudy) -> None:
+    process = fake_study.start("+experiment=baseline,ds", "fold=0,1", "+job.steps=200")
+    wait_until(lambda: bool(fake_study.runs()), process)
+    other = run_at(fake_study.folder / "work" / "phantom" / "runs", fold=1)
+    write_run(other, manifest={"identity": {"loss.beta": 1}})
+    done = finish(process)
+    assert done.returncode == 2, done.stdout
+    assert f"{other.path} was started with a different configuration (" in done.stdout
+    assert "4 runs: 3 finished, 1 failed" in done.stdout
+
+
+@pytest.mark.slow
 def test_a_serial_sweep_that_is_interrupted_continues(fake_study: FakeStudy) -> None:
     process = fake_study.start("+experiment=baseline", "fold=1,3", "+job.steps=2000")
     wait_until(lambda: any(run.is_locked() for run in fake_study.runs()), process)
@@ -127,6 +139,13 @@ def test_a_serial_sweep_leaves_alone_what_runs_elsewhere(fake_study: FakeStudy) 
     assert done.returncode == 0, done.stdout
     assert "2 runs: 1 running elsewhere, 1 finished" in done.stdout
     assert elsewhere.status() is None
+
+
+def test_any_other_option_of_sbatch_can_be_given_as_documented() -> None:
+    parameters = launcher(
+        "hydra/launcher=slurm_a100", "hydra.launcher.additional_parameters={reservation: study}"
+    ).parameters
+    assert parameters["slurm_additional_parameters"] == {"requeue": True, "reservation": "study"}
 
 
 def test_site_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from brats_ablate.errors import ConfigError
 from brats_ablate.launch import local
 from brats_ablate.launch.local import launch, make_slots
 from brats_ablate.launch.submission import Submission, local_submission, write_submission
-from brats_ablate.launch.sweep import SweepRun
+from brats_ablate.launch.sweep import SweepPlan, SweepRun, plan_sweep
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime import signals
 from brats_ablate.runtime.workers import available_cores
@@ -83,6 +83,31 @@ def test_cores_are_shared_by_the_runs_that_are_left(
     assert started.value.args == (processes,)
 
 
+def test_a_run_that_became_impossible_does_not_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run_at(tmp_path / "work" / "phantom" / "runs", fold=fold) for fold in range(3)]
+    sweep = [
+        SweepRun(str(i), OmegaConf.create({"trainer": {"devices": 1, "epochs": 1}}), r) for i, r in enumerate(runs)
+    ]
+
+    def start(each: SweepRun, *_: object) -> Submission:
+        (write_run(each.run).path / "manifest.json").unlink()
+        return Submission("local", "1", str(tmp_path), 1)
+
+    def plan(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
+        if [each.run for each in sweep_runs] == [runs[1]]:
+            raise ConfigError("another one of its name has other settings")
+        return plan_sweep(sweep_runs)
+
+    monkeypatch.setattr(local, "_start", start)
+    monkeypatch.setattr(local, "plan_sweep", plan)
+    assert launch(sweep, lambda cfg: 0, tmp_path, [()], 1, 0.01) == 2
+    printed = capsys.readouterr()
+    assert "another one of its name has other settings" in printed.err
+    assert printed.out.splitlines()[-1] == "3 runs: 2 finished, 1 failed"
+
+
 def test_a_second_ctrl_c_leaves_the_runs_to_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,7 +115,7 @@ def test_a_second_ctrl_c_leaves_the_runs_to_themselves(
         raise KeyboardInterrupt
 
     run = write_run(run_at(tmp_path / "work" / "phantom" / "runs"), RunState.RUNNING, epochs=4)
-    write_submission(run.path, local_submission(os.getpid(), tmp_path, 1, (), ""))  # a process that stays alive
+    write_submission(run.path, local_submission(os.getpid(), tmp_path, 1, ()))  # a process that stays alive
     (run.path / "manifest.json").unlink()
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))

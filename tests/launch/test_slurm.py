@@ -74,7 +74,7 @@ def test_what_is_left_to_others_is_not_called_submitted(
         fake_command(command, script)
     runs = [directory(each) for each in sweep_runs]
     write_run(runs[1], RunState.RUNNING, manifest=runs[0].manifest()).path.joinpath("manifest.json").unlink()
-    write_submission(runs[1].path, local_submission(os.getpid(), tmp_path, 1, (), ""))
+    write_submission(runs[1].path, local_submission(os.getpid(), tmp_path, 1, ()))
     runs[2].path.mkdir(parents=True)
     write_submission(runs[2].path, Submission("slurm", "8", str(tmp_path), 1, ""))
     assert submit(sweep_runs, tmp_path, wait=False) == 0

@@ -42,7 +42,7 @@ def test_a_submission_is_read_as_written(tmp_path: Path) -> None:
 
 def test_a_local_process_is_active_until_it_ends_even_as_a_zombie(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    submission = local_submission(process.pid, tmp_path, 1, ("0",), "")
+    submission = local_submission(process.pid, tmp_path, 1, ("0",))
     assert active_states([submission]) == {submission: RunState.RUNNING}
     process.kill()
     deadline = time.monotonic() + 10
@@ -55,7 +55,7 @@ def test_a_local_process_is_active_until_it_ends_even_as_a_zombie(tmp_path: Path
 
 def test_a_reused_process_id_and_another_machine_do_not_count(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    submission = local_submission(process.pid, tmp_path, 1, (), "")
+    submission = local_submission(process.pid, tmp_path, 1, ())
     assert active_states([replace(submission, started="1"), replace(submission, host="elsewhere")]) == {}
     process.communicate(b"\n")
 

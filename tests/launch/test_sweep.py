@@ -101,6 +101,38 @@ def test_a_finished_run_with_a_different_configuration_is_refused_with_the_diffe
         plan_sweep([as_sweep_run(changed, "")])
 
 
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    ("squeue", "message"),
+    [
+        (
+            "echo '8|PENDING'",
+            r"loss\.beta: 1 -> \(absent\)\) by SLURM job 8; give this sweep another name=…, or stop it first$",
+        ),
+        ("exit 1", "by SLURM job 8; .* delete the launch.json there"),
+        ("", None),
+    ],
+)
+def test_a_sweep_is_refused_while_its_name_is_queued_with_other_settings(
+    baseline: DictConfig, tmp_path: Path, fake_command: Callable[[str, str], None], fold: int, squeue: str, message: str
+) -> None:
+    """It would report the other runs as its own, or both would be one experiment in every table."""
+    fake_command("squeue", squeue)
+    queued = make_sweep(baseline, tmp_path, 1)[0]
+    wanted = make_sweep(baseline, tmp_path, 2)[fold]
+    settings = {"status_before": "", "identity": queued.before_submission()["identity"]}
+    directory(queued).path.mkdir(parents=True)
+    write_submission(directory(queued).path, Submission("slurm", "8", "", 1, **settings))
+    assert not plan_sweep([wanted]).finished
+    settings["identity"] |= {"loss.beta": 1}
+    write_submission(directory(queued).path, Submission("slurm", "8", "", 1, **settings))
+    if message is None:  # that job has ended
+        assert plan_sweep([wanted]).to_submit == [0]
+        return
+    with pytest.raises(ConfigError, match=message):
+        plan_sweep([wanted])
+
+
 def test_a_sweep_with_the_same_run_twice_is_refused(baseline: DictConfig, tmp_path: Path) -> None:
     (each,) = make_sweep(baseline, tmp_path, 1)
     with pytest.raises(ConfigError, match=r"^baseline fold=0 lr=0\.0007 seed=0 is twice in the sweep; leave one out"):
@@ -166,7 +198,7 @@ def test_a_run_of_an_earlier_version_by_two_processes_is_one_of_two_ranks(baseli
     (each,) = make_sweep(baseline, tmp_path, 1)
     before = {"identity": identity(resolve(each.cfg)), "world_size": 2}
     write_run(directory(each), RunState.INTERRUPTED, manifest=before)
-    with pytest.raises(ConfigError, match=r"trainer\.ranks: 2 -> \(absent\)"):
+    with pytest.raises(ConfigError, match=r"trainer\.ranks: 2 -> 1"):
         plan_sweep([each])
     two = OmegaConf.merge(each.cfg, {"trainer": {"ranks": 2}})
     assert plan_sweep([as_sweep_run(two, "two")]).to_submit == [0]

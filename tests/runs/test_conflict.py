@@ -33,6 +33,14 @@ def test_a_started_run_is_compared_with_itself(trained: RunDirectory) -> None:
     )
 
 
+def test_a_renamed_run_is_named_as_such(trained: RunDirectory) -> None:
+    renamed = RunDirectory.at(trained.path.parents[3], Coordinates("deep", 0, 7e-4, 0))
+    renamed.path.parent.mkdir(parents=True)
+    trained.path.rename(renamed.path)
+    reason = f"{renamed.path} was started as another run (name: ds -> deep) and renamed since; rename it back"
+    assert conflict_of(renamed) == reason
+
+
 @pytest.mark.parametrize(
     "place", [Coordinates("ds", 1, 7e-4, 0), Coordinates("ds", 0, 5e-4, 0), Coordinates("ds", 0, 7e-4, 3)]
 )

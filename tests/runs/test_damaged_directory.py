@@ -95,3 +95,24 @@ def test_a_reason_cannot_control_the_terminal(tmp_path: Path) -> None:
     run.write_status(RunRecord(RunState.FAILED, 1, 2, None, "bad\x1b[2J"))
     status = run.status()
     assert status.reason == "bad[2J"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("metrics.jsonl", "it lacks epoch 1, and the last checkpoint is of epoch 3"),
+        ("cases.jsonl", "it lacks the cases of epoch 2"),
+    ],
+)
+def test_a_run_is_not_continued_without_the_records_of_its_earlier_epochs(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    run = RunDirectory(tmp_path)
+    for epoch, dice in ((1, {}), (2, {"dice": 0.9}), (3, {"dice": None}), (4, {"dice": 0.9})):
+        run.append("metrics.jsonl", [{"epoch": epoch, **dice}])
+        if epoch == 2:
+            run.append_cases(epoch, [{"case": "a", "WT": 0.9}])
+    assert [row["epoch"] for row in run.rows_to_continue(3)] == [1, 2, 3]  # epoch 4 will be repeated
+    (tmp_path / name).unlink()
+    with pytest.raises(Unreadable, match=rf"{name} is damaged, or of a later version \({reason}\); restore it, or"):
+        run.rows_to_continue(3)

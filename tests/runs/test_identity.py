@@ -78,3 +78,4 @@ def test_differences_name_old_and_new() -> None:
         "c: 3 -> (absent)",
         "d: (absent) -> 4",
     ]
+    assert differences({}, {"trainer.ranks": 2}) == ["trainer.ranks: 1 -> 2"]  # left out at the value of version 0.1

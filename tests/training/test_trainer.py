@@ -1,6 +1,7 @@
 """The training loop on the small phantom cohort, in this process."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 from scaffolding import assert_same_training, interrupted, last_weights, write_run
 
 from brats_ablate.config.check import resolve
-from brats_ablate.errors import ConfigError, RunFailed
+from brats_ablate.errors import ConfigError, RunFailed, Unreadable
 from brats_ablate.jobs import train
 from brats_ablate.launch.sweep import run_directory
 from brats_ablate.runs.directory import RunRecord
@@ -238,6 +239,18 @@ def test_a_checkpoint_of_another_configuration_is_not_continued(composed: Compos
     with pytest.raises(
         RunFailed, match=r"last\.pt is the state of a different configuration \(optimizer\.weight_decay"
     ):
+        train.run(cfg)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["metrics.jsonl", "cases.jsonl"])
+def test_a_run_that_lost_its_records_is_not_continued(composed: Composed, name: str) -> None:
+    cfg = composed("+experiment=baseline")
+    train.run(cfg)
+    directory = run_directory(cfg)
+    directory.write_status(replace(directory.status(), state=RunState.INTERRUPTED))
+    (directory.path / name).unlink()
+    with pytest.raises(Unreadable, match=rf"{name} is damaged.*it lacks"):
         train.run(cfg)
 
 

@@ -13,8 +13,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from brats_ablate.errors import ConfigError
-from brats_ablate.launch.outcome import ended_outcomes, left_outcomes, print_plan, print_summary, skipped_outcomes
+from brats_ablate.errors import ConfigError, UserError
+from brats_ablate.launch.outcome import (
+    Outcome,
+    ended_outcomes,
+    left_outcomes,
+    print_plan,
+    print_summary,
+    skipped_outcomes,
+)
 from brats_ablate.launch.submission import SLURM, Submission, is_alive, local_submission, write_submission
 from brats_ablate.launch.sweep import SweepRun, configuration, plan_sweep, submission_lock
 from brats_ablate.launch.time_left import SweepClock
@@ -76,14 +83,19 @@ def launch(
     to_start = list(plan.to_submit)
     at_a_time = min(len(slots), len(running) + len(to_start))
     processes = at_a_time * max(ranks, *(int(each.cfg.trainer.devices) for each in sweep_runs))
-    stopped = False
+    stopped, code = False, 0
     clock = SweepClock(sweep_runs)
     while to_start or running:
         try:
             while to_start and (slot := _free_slot(slots, running)) is not None:
                 i = to_start.pop(0)
                 with submission_lock([sweep_runs[i]]):
-                    plan = plan_sweep([sweep_runs[i]])  # another launcher may have submitted the run meanwhile
+                    try:
+                        plan = plan_sweep([sweep_runs[i]])  # another launcher may have submitted the run meanwhile
+                    except UserError as error:
+                        outcomes[i] = Outcome.refused(sweep_runs[i].label, error)
+                        code = max(code, error.exit_code)
+                        continue
                     if plan.to_submit:
                         running[i] = _start(sweep_runs[i], execute, folder, slot, ranks, processes)
                 for submission in plan.already_submitted.values():
@@ -108,7 +120,7 @@ def launch(
             stopped = True
             to_start.clear()
             _stop(running.values())
-    code = print_summary(outcomes)
+    code = max(code, print_summary(outcomes))
     if not stopped:
         return code
     print_line("interrupted; run the same command again to resume")
@@ -126,13 +138,13 @@ def _free_slot(slots: Sequence[Slot], running: Mapping[int, Submission]) -> Slot
 def _start(each: SweepRun, execute: Execute, folder: Path, slot: Slot, ranks: int, processes: int) -> Submission:
     import submitit
 
-    status = each.status
+    recorded = each.before_submission()
     executor = submitit.LocalExecutor(folder / "%j")
     executor.update_parameters(timeout_min=_NO_LIMIT_MINUTES, tasks_per_node=ranks, gpus_per_node=len(slot))
     executor.parameters["visible_gpus"] = slot  # update_parameters accepts numbers only, but any name is passed on
     with _ignoring_terminal_signals(), _sharing_cores(processes):
         job = executor.submit(RunTask(execute, configuration(each.cfg), str(each.run.path) if each.run else ""))
-    submission = local_submission(int(job.job_id), job.paths.folder, ranks, slot, status.updated if status else "")
+    submission = local_submission(int(job.job_id), job.paths.folder, ranks, slot, **recorded)
     if each.run:
         write_submission(each.run.path, submission)
     on = f" on device {','.join(map(str, slot))}" if slot else ""

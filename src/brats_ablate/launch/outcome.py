@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import RunFailed, UserError
 from brats_ablate.launch.logs import first_failure, rank_without_result, srun_error
 from brats_ablate.launch.submission import SLURM, Submission, active_states, slurm_final_states, unanswered
 from brats_ablate.launch.sweep import SweepPlan, SweepRun
 from brats_ablate.runs.directory import PEER_LOST, RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
-from brats_ablate.runtime.output import print_line
+from brats_ablate.runtime.output import print_line, print_message
 from brats_ablate.runtime.text import align, counted
 
 ALREADY_FINISHED = "already finished"
@@ -26,7 +26,7 @@ IN_SLURM = "queued or running in SLURM"
 
 _CAUSES = {
     "OUT_OF_MEMORY": "out of memory; request more, or lower trainer.batch_size",
-    "TIMEOUT": "reached the time limit before it had saved; raise hydra.launcher.signal_delay_s",
+    "TIMEOUT": "reached the time limit before it was requeued; raise hydra.launcher.signal_delay_s",
     "NODE_FAIL": "node failure",
     "BOOT_FAIL": "node failure",
     "CANCELLED": "canceled",
@@ -55,6 +55,12 @@ class Outcome:
             return cls(label, result)
         progress = f"{record.epoch}/{record.epochs}" if record.epochs else ""  # none before a first start
         return cls(label, result, progress, record.best, record.reason or "")
+
+    @classmethod
+    def refused(cls, label: str, error: UserError) -> Outcome:
+        """Return the outcome of a run that became impossible after the sweep was checked; print why."""
+        print_message(error)
+        return cls(label, RunState.FAILED, reason="see its message above")
 
     @property
     def is_failure(self) -> bool:

@@ -92,7 +92,7 @@ def _submit_array(
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    statuses = [each.status for each in sweep_runs]
+    recorded = [each.before_submission() for each in sweep_runs]
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster="slurm", slurm_python=_PYTHON)
     except RuntimeError as error:
@@ -113,9 +113,8 @@ def _submit_array(
             "run the same command again later"
         ) from None
     submissions = []
-    for each, job, status in zip(sweep_runs, jobs, statuses, strict=True):
-        before = status.updated if status else ""
-        submissions.append(Submission(SLURM, job.job_id, str(job.paths.folder), job.num_tasks, status_before=before))
+    for each, job, before in zip(sweep_runs, jobs, recorded, strict=True):
+        submissions.append(Submission(SLURM, job.job_id, str(job.paths.folder), job.num_tasks, **before))
         if each.run:
             write_submission(each.run.path, submissions[-1])
     print_line(f"SLURM job {jobs[0].job_id.split('_')[0]}: {len(jobs)} runs; logs in {folder}")

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from brats_ablate.errors import ConfigError
 from brats_ablate.runs.state import RunState
@@ -45,6 +46,8 @@ class Submission:
     """Requeues in a row without a finished epoch between them; `fruitless` in the file."""
     epoch: int = 0
     """Finished epochs at the last requeue."""
+    identity: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Of the run, which records it itself only when it starts; {} in files of earlier versions."""
 
 
 def read_submission(run: Path) -> Submission | None:
@@ -65,13 +68,10 @@ def write_submission(run: Path, submission: Submission) -> None:
     write_json(run / "launch.json", content)
 
 
-def local_submission(
-    process: int, folder: Path, ranks: int, devices: tuple[str, ...], status_before: str
-) -> Submission:
-    """Return the submission of a run to process `process` of this machine."""
-    return Submission(
-        LOCAL, str(process), str(folder), ranks, socket.gethostname(), _start_time(process), devices, status_before
-    )
+def local_submission(process: int, folder: Path, ranks: int, devices: tuple[str, ...], **recorded: Any) -> Submission:
+    """Return the submission of a run to process `process` of this machine; `recorded` are its further fields."""
+    started = _start_time(process)
+    return Submission(LOCAL, str(process), str(folder), ranks, started=started, devices=devices, **recorded)
 
 
 def requeued(submission: Submission, epoch: int) -> Submission:

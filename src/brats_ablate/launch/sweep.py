@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from brats_ablate.config.check import resolve
 from brats_ablate.config.command import escaped
-from brats_ablate.errors import ConfigError, UserError
-from brats_ablate.launch.submission import Submission, active_states, read_submission
-from brats_ablate.runs.conflict import conflict
-from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, best_epoch, trains_a_run
+from brats_ablate.errors import ConfigError, Unreadable, UserError
+from brats_ablate.launch.submission import LOCAL, Submission, active_states, read_submission
+from brats_ablate.runs.conflict import conflict, shared
+from brats_ablate.runs.directory import Coordinates, RunDirectory, RunRecord, best_epoch, find_runs, trains_a_run
 from brats_ablate.runs.identity import differences, identity
 from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
@@ -41,6 +41,12 @@ class SweepRun:
     def status(self) -> RunRecord | None:
         """What the run last recorded of its state; None before its first start, and for other jobs."""
         return self.run.status() if self.run else None
+
+    def before_submission(self) -> dict[str, Any]:
+        """Return what a submission of it records of the run."""
+        status = self.status
+        recorded = {"status_before": status.updated if status else ""}
+        return recorded | ({"identity": identity(resolve(self.cfg))} if self.run else {})
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,10 @@ def plan_sweep(sweep_runs: Sequence[SweepRun]) -> SweepPlan:
     """Sort the runs of a sweep by what has to be done.
 
     Raises:
-        ConfigError: a run exists with a different configuration, or occurs twice in the sweep.
+        ConfigError: a run exists or is queued with a different configuration, or occurs twice in the sweep.
     """
     check_no_conflict(sweep_runs)
+    _check_queued(sweep_runs)
     plan = SweepPlan([], {}, [], [])
     open_runs = [(i, each.run) for i, each in enumerate(sweep_runs) if each.run and not each.run.is_finished()]
     submissions = {i: s for i, r in open_runs if (s := read_submission(r.path))}
@@ -190,6 +197,36 @@ def _check_no_duplicates(sweep_runs: Sequence[SweepRun]) -> None:
             by = f", by {own[0]} and by {own[1]}" if all(own) else ""
             raise ConfigError(f"{each.label} is twice in the sweep{by}; leave one out, or give each its own name=…")
         earlier[each.run.path] = each
+
+
+def _check_queued(sweep_runs: Sequence[SweepRun]) -> None:
+    """Check that no job whose run has not recorded its identity yet has other settings under a name of the sweep.
+
+    Raises:
+        ConfigError: one does.
+    """
+    own = {each.run.path: each for each in sweep_runs if each.run}
+    different: dict[Submission, str] = {}
+    for experiment, any_run in {path.parents[2]: each for path, each in own.items()}.items():
+        for run, submission in _submitted_runs(experiment):
+            pair = submission.identity, identity(resolve(own.get(run.path, any_run).cfg))
+            if found := differences(*(pair if run.path in own else map(shared, pair))):
+                different[submission] = f"{run.path} is submitted with other settings ({'; '.join(found[:3])})"
+    for submission, state in active_states(different).items():
+        job = f"{'process' if submission.cluster == LOCAL else 'SLURM job'} {submission.job}"
+        raise ConfigError(
+            f"{different[submission]} by {job}; give this sweep another name=…, or stop it first"
+            + (" (SLURM does not answer here; if it has ended, delete the launch.json there)" if state is None else "")
+        )
+
+
+def _submitted_runs(experiment: Path) -> Iterator[tuple[RunDirectory, Submission]]:
+    """Yield the runs of an experiment that were submitted and have not recorded their identity, with it."""
+    for run in find_runs(experiment.parent, [experiment.name]):
+        with contextlib.suppress(Unreadable):  # job=verify names it
+            submission = None if run.identity() is not None else read_submission(run.path)
+            if submission is not None and submission.identity:
+                yield run, submission
 
 
 def check_same_configuration(each: SweepRun) -> None:

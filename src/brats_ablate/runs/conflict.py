@@ -6,13 +6,14 @@ Tables, predictions and reports count them as one experiment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from brats_ablate.errors import Unreadable
 from brats_ablate.runs.directory import RunDirectory, find_runs
 from brats_ablate.runs.identity import COORDINATES, INITIAL_WEIGHTS, differences
+from brats_ablate.runtime.locks import lock_file, wait_for_lock
 
 _SHOWN = 3
 
@@ -28,13 +29,15 @@ def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> st
     if recorded is not None:
         if not (found := differences(recorded, identity())):
             return None
+        if {text.split(":")[0] for text in found} <= COORDINATES - {"lr"}:  # of which a folder has six digits
+            return f"{run.path} was started as another run ({'; '.join(found)}) and renamed since; rename it back"
         return (
             f"{run.path} was started with a different configuration ({'; '.join(found[:_SHOWN])}); give this one "
             "another name=…, or delete that directory"
         )
     reason = None
     for other in _started_runs(run.path.parents[2]):
-        found = differences(_shared(other.identity()), _shared(identity()))
+        found = differences(shared(other.identity()), shared(identity()))
         if not found:
             return None
         reason = reason or (
@@ -42,6 +45,17 @@ def conflict(run: RunDirectory, identity: Callable[[], Mapping[str, Any]]) -> st
             "runs of a name as one experiment; give this one another name=…, or delete the runs of other settings"
         )
     return reason
+
+
+@contextmanager
+def experiment_lock(run: RunDirectory) -> Iterator[None]:
+    """Hold the lock of the name of a run, which exists, from its check for a conflict until its identity is recorded.
+
+    Of two that start at the same moment, the second so finds the identity of the first.
+    """
+    with lock_file(run.path.parents[2] / ".identity.lock") as stream:
+        wait_for_lock(stream)
+        yield
 
 
 def _started_runs(experiment: Path) -> Iterator[RunDirectory]:
@@ -52,6 +66,6 @@ def _started_runs(experiment: Path) -> Iterator[RunDirectory]:
                 yield run
 
 
-def _shared(identity: Mapping[str, Any] | None) -> dict[str, Any]:
+def shared(identity: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the runs of one name share: each fold can have initial weights of its own."""
     return {key: value for key, value in (identity or {}).items() if key not in COORDINATES | {INITIAL_WEIGHTS}}

@@ -157,6 +157,22 @@ class RunDirectory(TrainingFolder):
             require_numbers(rows.values(), COMPUTED_WITH)
             return [rows[epoch] for epoch in sorted(rows)]
 
+    def rows_to_continue(self, epoch: int) -> list[dict[str, Any]]:
+        """Return the rows up to `epoch`, after which a checkpoint continues the run.
+
+        Raises:
+            Unreadable: an epoch or its cases are not there, without which the run would be trained to an end in vain.
+        """
+        rows = [row for row in self.metrics() if row["epoch"] <= epoch]
+        with readable(self.path / "metrics.jsonl", self._train_again):
+            if lost := set(range(1, epoch + 1)) - {row["epoch"] for row in rows}:
+                raise ValueError(f"it lacks epoch {min(lost)}, and the last checkpoint is of epoch {epoch}")
+        validated = {row["epoch"] for row in rows if row.get("dice") is not None}
+        with readable(self.path / "cases.jsonl", self._train_again):
+            if lost := validated - self.case_tables(validated).keys():
+                raise ValueError(f"it lacks the cases of epoch {min(lost)}")
+        return rows
+
     def require_all_epochs(self, status: RunRecord | None, metrics: Sequence[Mapping[str, Any]]) -> None:
         """Check that the `metrics` of a finished run reach its last epoch: a copy can lack the end of a file.
 

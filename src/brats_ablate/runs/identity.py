@@ -97,7 +97,7 @@ def config_hash(flat: dict[str, Any]) -> str:
 def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return each differing key as "key: recorded -> wanted", sorted."""
     keys = sorted(recorded.keys() | wanted.keys())
-    pairs = [(k, recorded.get(k, "(absent)"), wanted.get(k, "(absent)")) for k in keys]
+    pairs = [(k, *(each.get(k, _ADDED.get(k, "(absent)")) for each in (recorded, wanted))) for k in keys]
     return [f"{k}: {a} -> {b}" for k, a, b in pairs if a != b]
 
 

@@ -307,8 +307,7 @@ class Trainer:
             if "sums_of_ranks" in saved:  # checkpoints of earlier versions contain the first rank's only
                 self.state.sums = saved["sums_of_ranks"][self.ranks.rank]
         self._prune_checkpoints(self._listed())
-        rows = [row for row in self.run.metrics() if self.step > 0 and row["epoch"] <= self.state.epoch]
-        self.tracker.resume(self.step, rows)
+        self.tracker.resume(self.step, self.run.rows_to_continue(self.state.epoch) if self.step > 0 else [])
         if self.ranks.is_main_process:
             self._write_running(self._record(RunState.RUNNING))
 

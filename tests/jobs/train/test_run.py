@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig
+from scaffolding import run_at, write_run
 
-from brats_ablate.errors import RunFailed
+from brats_ablate.errors import ConfigError, RunFailed
 from brats_ablate.jobs import train
+from brats_ablate.launch.sweep import SweepRun, run_directory
 from brats_ablate.runs.directory import RunDirectory, RunRecord
 from brats_ablate.runs.state import RunState
 from brats_ablate.runtime.activity import Activity
@@ -42,6 +44,25 @@ def test_no_hang_is_looked_for_while_the_tracker_uploads(
     with pytest.raises(RuntimeError, match="a bug") if error else nullcontext():
         train.run(composed("+experiment=baseline"))
     assert ended == {"training": False, "upload": True}
+
+
+def test_two_runs_of_one_name_and_other_settings_that_start_together_are_not_mixed(
+    composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed("+experiment=baseline")
+    check, run = train.check_same_configuration, run_directory(cfg)
+    other = run_at(run.path.parents[3], fold=1, lr=cfg.lr)
+
+    def checked(each: SweepRun) -> None:
+        check(each)
+        write_run(other, RunState.RUNNING, manifest={"identity": {"loss.beta": 1}})  # started at this moment
+
+    monkeypatch.setattr(train, "check_same_configuration", checked)
+    with pytest.raises(ConfigError, match=rf"{other.path} has the same name, but other settings"):
+        train.run(cfg)
+    assert run.identity() is None
+    assert not run.config()
+    assert run.status().state == RunState.FAILED
 
 
 def test_a_lock_that_the_first_rank_does_not_get_is_the_same_sentence_on_every_rank(

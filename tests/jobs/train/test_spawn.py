@@ -21,6 +21,27 @@ from brats_ablate.jobs.train.spawn import must_start_ranks, start_ranks
 from brats_ablate.launch.sweep import run_directory
 
 
+@pytest.mark.parametrize(("codes", "error"), [([2, 1], ConfigError), ([1, 1], RunFailed), ([-9, 1], RunFailed)])
+def test_a_configuration_that_a_rank_refuses_is_refused_by_the_command(
+    composition: Callable[..., DictConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    codes: list[int],
+    error: type[UserError],
+) -> None:
+    cfg = composition("trainer.ranks=2", "trainer.devices=2", "trainer.device=cpu", f"paths.work={tmp_path}")
+    left = iter(codes)
+
+    def process(**_: object) -> SimpleNamespace:
+        return SimpleNamespace(start=lambda: None, is_alive=lambda: False, exitcode=next(left))
+
+    monkeypatch.setattr(spawn.signals, "install_handlers", lambda: None)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: SimpleNamespace(Process=process))
+    with pytest.raises(error) as raised:
+        start_ranks(cfg, run_directory(cfg))
+    assert type(raised.value) is error
+
+
 @pytest.mark.parametrize(("world_size", "starts"), [(None, True), ("1", True), ("2", False)])
 def test_only_a_process_that_is_no_rank_of_several_starts_ranks(
     composition: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, world_size: str | None, starts: bool

@@ -26,7 +26,9 @@ from brats_ablate.jobs.train.announcement import announcement
 from brats_ablate.jobs.train.initialize import initialize
 from brats_ablate.jobs.train.split import split
 from brats_ablate.jobs.train.validation_image import ValidationImageLogger
+from brats_ablate.launch.sweep import SweepRun, check_same_configuration, overfits_one_batch
 from brats_ablate.metrics.dice import dice_per_region
+from brats_ablate.runs.conflict import experiment_lock
 from brats_ablate.runs.directory import RunDirectory
 from brats_ablate.runs.identity import config_hash, identity
 from brats_ablate.runs.provenance import code_version, of_all_starts
@@ -228,6 +230,7 @@ def write_manifest(
     """Write configuration and manifest.
 
     Raises:
+        ConfigError: another run of its name, which was started meanwhile, has other settings.
         RunFailed: the run was started on different data, with other folds, or in a different precision.
     """
     if (changed := data_changed(directory, store)) is not None:
@@ -241,34 +244,36 @@ def write_manifest(
     device, cpu = precision.device, f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     recorded_cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg])
     OmegaConf.update(recorded_cfg, "about.options", None, force_add=True)  # the manifest has them
-    directory.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)  # the trainer itself creates no folder
-    write_text(directory.path / "config.yaml", OmegaConf.to_yaml(recorded_cfg, resolve=True))
     flat, where = identity(resolve(cfg)), directory.coordinates
     before = directory.manifest() if directory.last_checkpoint.exists() else {}
     packages = before.get("packages") or {}
-    directory.write_manifest(
-        {
-            "experiment": where.name,
-            "fold": where.fold,
-            "lr": where.lr,
-            "seed": where.seed,
-            "baseline": cfg.about.baseline,
-            "options": list(cfg.about.get("options") or []),
-            "identity": flat,
-            "config_hash": config_hash(flat),
-            "data_fingerprint": store.fingerprint,
-            "held_out": store.held_out(where.fold),
-            "training_cases": training_cases,
-            "code_version": of_all_starts(before.get("code_version"), code_version()),
-            "packages": {name: of_all_starts(packages.get(name), version(name)) for name in _PACKAGES},
-            "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
-            "precision": precision.name,
-            **({"deterministic": True} if _is_deterministic(cfg, directory) else {}),
-            "world_size": ranks.world_size,
-            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "gflops": directory.manifest().get("gflops") or _gflops(cfg),
-        }
-    )
+    manifest = {
+        "experiment": where.name,
+        "fold": where.fold,
+        "lr": where.lr,
+        "seed": where.seed,
+        "baseline": cfg.about.baseline,
+        "options": list(cfg.about.get("options") or []),
+        "identity": flat,
+        "config_hash": config_hash(flat),
+        "data_fingerprint": store.fingerprint,
+        "held_out": store.held_out(where.fold),
+        "training_cases": training_cases,
+        "code_version": of_all_starts(before.get("code_version"), code_version()),
+        "packages": {name: of_all_starts(packages.get(name), version(name)) for name in _PACKAGES},
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "precision": precision.name,
+        **({"deterministic": True} if _is_deterministic(cfg, directory) else {}),
+        "world_size": ranks.world_size,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "gflops": directory.manifest().get("gflops") or _gflops(cfg),
+    }
+    directory.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)  # the trainer itself creates no folder
+    with experiment_lock(directory):
+        if not overfits_one_batch(cfg):  # again: another run of the name may have been started meanwhile
+            check_same_configuration(SweepRun(str(where), cfg, directory))
+        write_text(directory.path / "config.yaml", OmegaConf.to_yaml(recorded_cfg, resolve=True))
+        directory.write_manifest(manifest)
 
 
 def _is_deterministic(cfg: DictConfig, directory: RunDirectory) -> bool:
