@@ -87,6 +87,8 @@ def test_folds_of_no_case_are_empty():
 def test_fewer_patients_than_folds():
     with pytest.raises(DataError, match=r"4 patients cannot be split into 5 folds; lower data\.n_folds"):
         split(_ids(4), {i: i for i in _ids(4)})
+    with pytest.raises(DataError, match=r"^1 patient cannot be split into 2 folds; add cases of others"):
+        split(_ids(4), dict.fromkeys(_ids(4), "one"), 2)
 
 
 def test_patients_are_those_prepared_then_those_of_the_pattern(tmp_path: Path) -> None:

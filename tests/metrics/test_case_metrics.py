@@ -7,7 +7,9 @@ import pytest
 from schemes import BRATS2021, GLI2024, MEN_RT, REGIONS
 from scorers import DEFAULT
 
-from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics
+from brats_ablate.errors import ConfigError
+from brats_ablate.metrics.case_metrics import METRICS, CaseMetrics, RegionMetric
+from brats_ablate.metrics.instance_metrics import InstanceMetrics
 from brats_ablate.metrics.surface import HD95
 
 UNIT = (1.0, 1.0, 1.0)
@@ -133,3 +135,23 @@ def test_an_extra_metric_gets_the_masks_of_each_region() -> None:
     for name in ("dice", "Dice", "HD95"):
         with pytest.raises(ValueError, match=rf"extra\.{name} is the name of a built-in metric; rename it"):
             replace(DEFAULT, extra={name: _volume_error})
+
+
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [
+        (
+            lambda predicted, reference: 0.0,
+            r"TypeError: .* 2 positional arguments but 3 were given; case_metrics\.py, line",
+        ),
+        (lambda predicted, reference, spacing: None, r"TypeError: .*NoneType.*; case_metrics\.py, line"),
+        (lambda predicted, reference, spacing: {}["mm"], r"KeyError: 'mm'; test_case_metrics\.py, line"),
+    ],
+)
+@pytest.mark.parametrize("built_in", [DEFAULT, InstanceMetrics("mine", 373.0)])
+def test_an_extra_metric_that_fails_is_named(
+    own: RegionMetric, reason: str, built_in: CaseMetrics | InstanceMetrics
+) -> None:
+    extended = replace(built_in, extra={"volume_error": own})
+    with pytest.raises(ConfigError, match=rf"^metrics\.extra\.volume_error cannot score a region \({reason}"):
+        extended(tumor(4), tumor(5), UNIT, BRATS2021)

@@ -22,7 +22,7 @@ from brats_ablate.cases import RawCase
 from brats_ablate.errors import DataError, Unreadable
 from brats_ablate.runtime.files import read_json, readable, to_json
 from brats_ablate.runtime.random import derive_seed
-from brats_ablate.runtime.text import first_few
+from brats_ablate.runtime.text import counted, first_few
 
 PREPARE = "run job=prepare"
 
@@ -58,7 +58,8 @@ def split(
     """
     patients = sorted({patient_ids[c] for c in case_ids})
     if 0 < len(patients) < n_folds:
-        raise DataError(f"{len(patients)} patients cannot be split into {n_folds} folds; lower data.n_folds")
+        remedy = "lower data.n_folds" if len(patients) > 1 else "add cases of others"
+        raise DataError(f"{counted(len(patients), 'patient')} cannot be split into {n_folds} folds; {remedy}")
     order = np.arange(len(patients))
     # scikit-learn shuffles with this legacy generator; NumPy's compatibility policy freezes its stream.
     np.random.RandomState(seed).shuffle(order)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb
 from typing import Literal, Protocol
 
 import numpy as np
 
 from brats_ablate.cases import BBox
+from brats_ablate.errors import ConfigError
 from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.dice import dice_from_counts
 from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
 from brats_ablate.metrics.surface import HD95, Spacing, between_elements, surface_dice, weighted_maximum
+from brats_ablate.runtime.text import first_line
 
 RegionMetric = Callable[[np.ndarray, np.ndarray, Spacing], float]
 """(predicted, reference, spacing_mm) -> value; two masks (X, Y, Z) of a region, cropped to the box of both tumors."""
@@ -130,7 +134,7 @@ class CaseMetrics:
                 "lesions_missed": lesions.false_negatives,
                 "lesions_invented": lesions.false_positives,
             }
-        scores |= {name: metric(predicted, reference, spacing_mm) for name, metric in (self.extra or {}).items()}
+        scores |= own_scores(self.extra or {}, predicted, reference, spacing_mm)
         return scores | self._surface(predicted, reference, spacing_mm)
 
     def _surface(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
@@ -157,6 +161,28 @@ def require_new_names(extra: Iterable[str], built_in: Collection[str]) -> None:
     for name in extra:
         if name.lower() in built_in:
             raise ValueError(f"extra.{name} is the name of a built-in metric; rename it")
+
+
+def own_scores(
+    extra: Mapping[str, RegionMetric], predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
+) -> dict[str, float]:
+    """Return the values of own metrics by name.
+
+    Raises:
+        ConfigError: one fails, or returns no number.
+    """
+    scores = {}
+    for name, metric in extra.items():
+        try:
+            scores[name] = float(metric(predicted, reference, spacing_mm))
+        except Exception as error:  # whatever another's code raises
+            file, line, *_ = extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {first_line(error)}; {Path(file).name}, line {line}"
+            raise ConfigError(
+                f"metrics.extra.{name} cannot score a region ({reason}); it takes (predicted, reference, spacing_mm) "
+                "and returns a number"
+            ) from error
+    return scores
 
 
 def cropped_to_tumor(predicted: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

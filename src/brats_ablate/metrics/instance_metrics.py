@@ -28,7 +28,7 @@ import numpy as np
 
 from brats_ablate.cases import BBox
 from brats_ablate.labels.scheme import LabelScheme
-from brats_ablate.metrics.case_metrics import RegionMetric, cropped_to_tumor, require_new_names
+from brats_ablate.metrics.case_metrics import RegionMetric, cropped_to_tumor, own_scores, require_new_names
 from brats_ablate.metrics.dice import dice_from_counts
 from brats_ablate.metrics.surface import Spacing, SurfaceDistances, between_border_voxels, pooled_95
 
@@ -83,7 +83,7 @@ class InstanceMetrics:
         }
 
     def _region(self, predicted: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
-        own = {name: metric(predicted, reference, spacing_mm) for name, metric in (self.extra or {}).items()}
+        own = own_scores(self.extra or {}, predicted, reference, spacing_mm)
         box = BBox.around(predicted | reference)
         if box is None:
             undefined = dict.fromkeys(INSTANCE_METRICS, math.nan)
