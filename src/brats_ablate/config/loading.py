@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from pathlib import Path
-from traceback import extract_tb
 from types import ModuleType
 
 from brats_ablate.config.source import PACKAGE
 from brats_ablate.errors import ConfigError, ConstructionFailed
-from brats_ablate.runtime.text import first_line
+from brats_ablate.runtime.text import failure, first_line
 
 _EXTRAS = {"dynamic_network_architectures": "'brats-ablate[nnunet]'"}
 """Package of networks -> what to install where it is not the package itself."""
@@ -44,10 +42,7 @@ def call_error(key: str, target: str, error: Exception) -> ConstructionFailed | 
     cause = error.__cause__ if nested and isinstance(error.__cause__, Exception) else error
     if target.startswith(f"{PACKAGE}."):
         return None
-    file, line, *_ = extract_tb(cause.__traceback__)[-1]
-    is_inside = not {"hydra", PACKAGE} & set(Path(file).parts)  # not the call itself
-    reason = f"{type(cause).__name__}: {first_line(cause)}" + f"; {Path(file).name}, line {line}" * is_inside
-    sentence = ConstructionFailed(f"{key}: {target} cannot be constructed ({reason}); correct its arguments")
+    sentence = ConstructionFailed(f"{key}: {target} cannot be constructed ({failure(cause)}); correct its arguments")
     sentence.__cause__ = cause
     return sentence
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from traceback import extract_tb
 from typing import Literal, Protocol
 
 import numpy as np
@@ -20,7 +18,7 @@ from brats_ablate.labels.scheme import LabelScheme
 from brats_ablate.metrics.dice import dice_from_counts
 from brats_ablate.metrics.lesions import LesionMatching, lesion_scores
 from brats_ablate.metrics.surface import HD95, Spacing, between_elements, surface_dice, weighted_maximum
-from brats_ablate.runtime.text import first_line
+from brats_ablate.runtime.text import failure
 
 RegionMetric = Callable[[np.ndarray, np.ndarray, Spacing], float]
 """(predicted, reference, spacing_mm) -> value; two masks (X, Y, Z) of a region, cropped to the box of both tumors."""
@@ -176,11 +174,9 @@ def own_scores(
         try:
             scores[name] = float(metric(predicted, reference, spacing_mm))
         except Exception as error:  # whatever another's code raises
-            file, line, *_ = extract_tb(error.__traceback__)[-1]
-            reason = f"{type(error).__name__}: {first_line(error)}; {Path(file).name}, line {line}"
             raise ConfigError(
-                f"metrics.extra.{name} cannot score a region ({reason}); it takes (predicted, reference, spacing_mm) "
-                "and returns a number"
+                f"metrics.extra.{name} cannot score a region ({failure(error)}); it takes (predicted, reference, "
+                "spacing_mm) and returns a number"
             ) from error
     return scores
 

@@ -6,6 +6,8 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from traceback import extract_tb
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -38,6 +40,13 @@ def first_line(error: object) -> str:
     """Return the first line of an error or its text, without its final point or colon; its type if it has no text."""
     line, *_ = str(error).strip().splitlines() or [""]
     return line.rstrip(".:") or type(error).__name__
+
+
+def failure(error: Exception) -> str:
+    """Return type and first line of an error of another's code, and the place, unless the call itself failed."""
+    file, line, *_ = extract_tb(error.__traceback__)[-1]
+    is_inside = not {"hydra", "brats_ablate"} & set(Path(file).parts)
+    return f"{type(error).__name__}: {first_line(error)}" + f"; {Path(file).name}, line {line}" * is_inside
 
 
 def shell_quoted(text: str) -> str:
