@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,9 +55,12 @@ def test_predictions_of_resampled_cases_are_on_the_grid_of_the_files(
 
 
 @pytest.mark.slow
-def test_references_are_scored_on_the_grid_of_the_files(resampled: Path, job: Job) -> None:
-    raw = resampled / "phantom" / "raw"
-    job("job=evaluate", "job.name=own", SPACING, f"job.predictions={raw}", "job.workers=1")
+def test_labels_are_scored_on_the_grid_of_the_files(resampled: Path, job: Job, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for file in (resampled / "phantom" / "raw").rglob("*_seg.nii.gz"):
+        shutil.copyfile(file, own / file.name)  # of another time: else it is the reference itself
+    job("job=evaluate", "job.name=own", SPACING, f"job.predictions={own}", "job.workers=1")
     rows = (resampled / "phantom" / "evaluation" / "own.csv").read_text().splitlines()
     dice = [float(row.rsplit(",", 1)[1]) for row in rows if ",dice," in row]
     assert len(dice) == 18
